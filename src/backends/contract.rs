@@ -1,0 +1,443 @@
+//! What the engine asks of a storage backend: to keep, order and count rows. Nothing here decides anything.
+//!
+//! A backend knows two verbs. [`Load::load`] answers a whole set of questions at once (on SQL: one statement per kind
+//! of question, whatever their number); [`WriteTx::commit`] writes a whole set of changes as one durable step.
+//! The index position of a row ([`Place`]) is computed by the pure side and handed over: to a backend a [`Class`]
+//! is a number to sort by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::model::{Deadline, DependencyFailure, JobSpec, JobStatus, Json, OwnerId};
+
+/// A chunk's full name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) job: i64,
+    pub(crate) chunk: u64,
+}
+
+/// What the manifest said of a chunk, and when. Transitions never rewrite it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) checksum: Option<String>,
+    pub(crate) payload: Option<Json>,
+    pub(crate) priority: i32,
+    pub(crate) attempts_max: Option<u32>,
+    pub(crate) losses_max: Option<u32>,
+    pub(crate) on_dependency_failure: Option<DependencyFailure>,
+    pub(crate) created_at_ms: u64,
+    /// When the content or the scheduling was last written.
+    pub(crate) updated_at_ms: u64,
+    /// The revision that last wrote the content or the scheduling.
+    pub(crate) revision: u64,
+}
+
+/// What has happened to a chunk. [`Record::fresh`] is the record of one to which nothing has happened:
+/// a backend may keep that by keeping nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) status: JobStatus,
+    pub(crate) observed: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) output: Option<Json>,
+    pub(crate) attempts: u32,
+    pub(crate) losses: u32,
+    /// The newest claim's fence; 0 before the first.
+    pub(crate) fence: u64,
+    /// The fence that fenced calls are checked against; 0 when no claim is open.
+    pub(crate) open_fence: u64,
+    /// Who claimed last, and the client's own number of that call: a resent claim is found by them.
+    pub(crate) owner: Option<OwnerId>,
+    pub(crate) claim_seq: u64,
+    /// While processing.
+    pub(crate) lease: Option<Deadline>,
+    /// While pending and delayed.
+    pub(crate) not_before: Option<Deadline>,
+    /// While cancelled by a cascade: the dependency whose failure did it.
+    pub(crate) cause: Option<u64>,
+    pub(crate) updated_at_ms: u64,
+    /// The revision of the last change; 0 for a fresh record.
+    pub(crate) revision: u64,
+}
+
+impl Record {
+    pub(crate) const fn fresh() -> Self {
+        Record {
+            status: JobStatus::Pending,
+            observed: None,
+            error: None,
+            output: None,
+            attempts: 0,
+            losses: 0,
+            fence: 0,
+            open_fence: 0,
+            owner: None,
+            claim_seq: 0,
+            lease: None,
+            not_before: None,
+            cause: None,
+            updated_at_ms: 0,
+            revision: 0,
+        }
+    }
+
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.revision == 0
+    }
+}
+
+/// A chunk as storage holds it. The count of unmet dependencies lives beside the record, not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) key: Key,
+    pub(crate) content: Arc<Content>,
+    pub(crate) record: Record,
+    pub(crate) unmet: u32,
+}
+
+/// A set of rows that is listed and counted by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Class {
+    Ready = 1,
+    Blocked = 2,
+    Delayed = 3,
+    Processing = 4,
+    Done = 5,
+    Failed = 6,
+    Cancelled = 7,
+}
+
+impl Class {
+    pub(crate) const ALL: [Class; 7] = [
+        Class::Ready,
+        Class::Blocked,
+        Class::Delayed,
+        Class::Processing,
+        Class::Done,
+        Class::Failed,
+        Class::Cancelled,
+    ];
+}
+
+/// The order of claims within a job: a lower rank first, then the lower chunk id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Rank(pub(crate) u32);
+
+/// Where a row stands in the indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) class: Class,
+    /// The claim order; the same for every row that is not ready.
+    pub(crate) rank: Rank,
+    /// When the row falls due, if it does: listed by [`Needs::due`].
+    pub(crate) due: Option<Deadline>,
+    /// Who holds it, if anybody does: listed by [`Needs::held`].
+    pub(crate) holder: Option<OwnerId>,
+}
+
+/// How many rows of a job are in each class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    /// Indexed by `Class as usize - 1`.
+    pub(crate) by_class: [u64; 7],
+}
+
+impl Counts {
+    pub(crate) fn of(&self, class: Class) -> u64 {
+        self.by_class[class as usize - 1]
+    }
+
+    pub(crate) fn of_mut(&mut self, class: Class) -> &mut u64 {
+        &mut self.by_class[class as usize - 1]
+    }
+}
+
+/// What a job is going through as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum JobPhase {
+    /// Open for work.
+    Open = 1,
+    /// A large first import is under way: invisible until it is published, discarded if it never is.
+    Importing = 2,
+    /// Deleted: invisible, its rows are being removed.
+    Deleting = 3,
+}
+
+/// A job as storage holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JobRow {
+    pub(crate) id: i64,
+    pub(crate) spec: JobSpec,
+    pub(crate) phase: JobPhase,
+    /// Who is importing it, while importing; who created it and under which number, for a resent `new_job`.
+    pub(crate) owner: Option<OwnerId>,
+    pub(crate) seq: u64,
+    /// How many dependencies its chunks have together; where it is 0 nobody needs to look for any.
+    pub(crate) edges: u64,
+    pub(crate) counts: Counts,
+    pub(crate) created_at_ms: u64,
+    /// The revision that last changed the job itself.
+    pub(crate) revision: u64,
+}
+
+/// What the store keeps about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// Random per store, to tell one store from another.
+    pub(crate) store_id: [u8; 16],
+    /// The revision of the newest change.
+    pub(crate) revision: u64,
+    /// The highest job id ever used.
+    pub(crate) last_job: i64,
+    /// The latest time any commit saw: a clock that shows clearly less has gone back.
+    pub(crate) clock_ms: u64,
+    /// Everything after this revision is in the change log.
+    pub(crate) log_start: u64,
+}
+
+/// What a change of the log is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Subject {
+    Chunk = 1,
+    ChunkGone = 2,
+    /// `chunk` is 0.
+    Job = 3,
+    /// `chunk` is 0.
+    JobGone = 4,
+}
+
+/// A run of the change log: `count` neighbouring chunks, changed at neighbouring revisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogRun {
+    pub(crate) subject: Subject,
+    /// The first revision of the run.
+    pub(crate) revision: u64,
+    /// The first chunk of the run.
+    pub(crate) key: Key,
+    pub(crate) count: u64,
+}
+
+/// A dependency: `chunk` waits for `on`, both of one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Edge {
+    pub(crate) job: i64,
+    pub(crate) chunk: u64,
+    pub(crate) on: u64,
+}
+
+/// A chunk that waits for another, as [`Needs::dependents`] lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dependent {
+    pub(crate) row: Row,
+    /// The dependency failed and counts as met all the same.
+    pub(crate) latched: bool,
+}
+
+/// Work on the dependents of a chunk that did not fit into its own commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// The chunk whose dependents are to be settled.
+    pub(crate) key: Key,
+    /// Dependents above this id are still to be settled; `None` for all of them.
+    pub(crate) after: Option<u64>,
+    /// What is to be told to them: a number of the engine's.
+    pub(crate) news: u8,
+}
+
+/// The first ready rows, in claim order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadyNeed {
+    pub(crate) job: i64,
+    /// Strictly behind this position, where one is given.
+    pub(crate) after: Option<(Rank, u64)>,
+    pub(crate) limit: usize,
+}
+
+/// A page of a job's rows in chunk order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageNeed {
+    pub(crate) job: i64,
+    /// Rows of these classes; of all where it is empty.
+    pub(crate) classes: &'static [Class],
+    /// Strictly above this id, where one is given.
+    pub(crate) after: Option<u64>,
+    pub(crate) limit: usize,
+}
+
+/// A set of questions, answered from one snapshot. Answers stand in [`Loaded`] under the same names, in the same order.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    pub(crate) jobs: Vec<i64>,
+    pub(crate) rows: Vec<Key>,
+    pub(crate) ready: Vec<ReadyNeed>,
+    /// The lowest job above or at this id that has a row in class `Ready`.
+    pub(crate) ready_job_from: Option<i64>,
+    /// Rows that are due at this time by [`Place::due`] (`at_ms <= time`), earliest first, at most so many.
+    /// Where `all` is set: every row that has a deadline, latest first.
+    pub(crate) due: Option<DueNeed>,
+    /// Dependents of a chunk above an id, in ascending order, at most so many.
+    pub(crate) dependents: Vec<(Key, Option<u64>, usize)>,
+    /// The chunks that a chunk depends on, in ascending order.
+    pub(crate) dependencies: Vec<Key>,
+    /// Rows held by an owner, in key order strictly above a key, at most so many.
+    pub(crate) held: Option<(OwnerId, Option<Key>, usize)>,
+    /// The distinct owners that hold anything.
+    pub(crate) owners: bool,
+    pub(crate) pages: Vec<PageNeed>,
+    /// Jobs above an id, in ascending order, at most so many.
+    pub(crate) jobs_after: Option<(Option<i64>, usize)>,
+    /// Dependencies of a job, by (chunk, on), strictly above a pair, at most so many.
+    pub(crate) edges: Option<(i64, Option<(u64, u64)>, usize)>,
+    /// The first unfinished cursors, at most so many.
+    pub(crate) cursors: usize,
+    /// Runs of the log whose last revision is above this, at most about so many changes.
+    pub(crate) log: Option<(u64, usize)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DueNeed {
+    pub(crate) now_ms: u64,
+    pub(crate) limit: usize,
+    /// The clock has gone back: list whatever has a deadline, the latest first, so that the pure side can look at each.
+    pub(crate) all: bool,
+}
+
+/// The answers to [`Needs`].
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) meta: Meta,
+    pub(crate) jobs: BTreeMap<i64, Option<JobRow>>,
+    pub(crate) rows: BTreeMap<Key, Option<Row>>,
+    /// One list per [`Needs::ready`]; shorter than its limit only where there is no more.
+    pub(crate) ready: Vec<Vec<Row>>,
+    pub(crate) ready_job: Option<i64>,
+    pub(crate) due: Vec<Row>,
+    pub(crate) dependents: Vec<Vec<Dependent>>,
+    pub(crate) dependencies: Vec<Vec<u64>>,
+    pub(crate) held: Vec<Row>,
+    pub(crate) owners: Vec<OwnerId>,
+    pub(crate) pages: Vec<Vec<Row>>,
+    pub(crate) jobs_after: Vec<JobRow>,
+    pub(crate) edges: Vec<Edge>,
+    pub(crate) cursors: Vec<Cursor>,
+    pub(crate) log: Vec<LogRun>,
+}
+
+impl Loaded {
+    pub(crate) fn new(meta: Meta) -> Self {
+        Loaded {
+            meta,
+            jobs: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            ready: Vec::new(),
+            ready_job: None,
+            due: Vec::new(),
+            dependents: Vec::new(),
+            dependencies: Vec::new(),
+            held: Vec::new(),
+            owners: Vec::new(),
+            pages: Vec::new(),
+            jobs_after: Vec::new(),
+            edges: Vec::new(),
+            cursors: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+}
+
+/// How one row changes. `before` and `after` are its index positions: `None` where it does not exist.
+#[derive(Debug)]
+pub(crate) struct RowChange {
+    pub(crate) key: Key,
+    pub(crate) before: Option<Place>,
+    pub(crate) after: Option<Place>,
+    /// The content, where it is new or changed.
+    pub(crate) content: Option<Arc<Content>>,
+    /// The record, where it changed. A fresh one may be kept by keeping nothing.
+    pub(crate) record: Option<Record>,
+    /// The count of unmet dependencies, where it changed.
+    pub(crate) unmet: Option<u32>,
+}
+
+/// How one job changes.
+#[derive(Debug)]
+pub(crate) enum JobChange {
+    /// It is new, or more than its counts changed.
+    Put(JobRow),
+    /// Only its counts changed (`edges` among them).
+    Counts(JobRow),
+    /// It is gone, as its rows and dependencies are already.
+    Delete(i64),
+}
+
+/// How one dependency changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EdgeChange {
+    /// It exists, latched or not.
+    Put { edge: Edge, latched: bool },
+    Delete { edge: Edge },
+}
+
+/// A set of changes: one durable step.
+#[derive(Debug)]
+pub(crate) struct Delta {
+    /// As it is after the step.
+    pub(crate) meta: Meta,
+    /// In ascending key order, each key once.
+    pub(crate) rows: Vec<RowChange>,
+    pub(crate) jobs: Vec<JobChange>,
+    pub(crate) edges: Vec<EdgeChange>,
+    /// Cursors to write, or to move on.
+    pub(crate) cursors_put: Vec<Cursor>,
+    pub(crate) cursors_deleted: Vec<Key>,
+    /// In revision order; appended to the log as one entry.
+    pub(crate) log: Vec<LogRun>,
+    /// Entries of the log that lie wholly at or below this revision may go, a few at a time.
+    pub(crate) log_prune_to: u64,
+}
+
+/// Answers questions from one snapshot.
+pub(crate) trait Load {
+    fn load(&mut self, needs: &Needs) -> Result<Loaded>;
+}
+
+/// A write transaction. Dropped without a commit it leaves nothing behind and costs no sync.
+pub(crate) trait WriteTx: Load {
+    /// Writes the changes and returns once they are durable.
+    ///
+    /// An error of kind `Poisoned` says that the outcome is unknown and the backend must be reopened;
+    /// any other that nothing was changed.
+    fn commit(self: Box<Self>, delta: Delta) -> Result<()>;
+}
+
+/// Opens snapshots beside the writer, from any thread.
+pub(crate) trait Reader: Send + Sync {
+    /// Whether a snapshot is quick enough to be read on the caller's own thread.
+    fn is_inline(&self) -> bool;
+
+    fn snapshot(&self) -> Result<Box<dyn Load + '_>>;
+}
+
+/// A storage backend: one writer, many readers.
+pub(crate) trait Backend: Send {
+    fn begin(&mut self) -> Result<Box<dyn WriteTx + '_>>;
+
+    fn reader(&self) -> Arc<dyn Reader>;
+
+    /// Whether no other process can write to this store while it is open here.
+    fn is_exclusive(&self) -> bool;
+
+    /// Drops everything that is open and opens it anew, recovering what the file holds.
+    fn reopen(&mut self) -> Result<()>;
+
+    /// Checks all that is stored; an error of kind `Corrupt` names the first thing found.
+    fn verify(&mut self) -> Result<()>;
+
+    /// Releases the file. Called once, last.
+    fn close(&mut self) -> Result<()>;
+}

@@ -1,0 +1,3 @@
+//! The gate: which storage backends this build has. They keep, order and count; they decide nothing.
+
+pub(crate) mod contract;

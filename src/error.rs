@@ -1,0 +1,209 @@
+//! The one error type: what went wrong, where, and whether trying again can help.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The result of every call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong. Match on this; the text is for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No job of that id.
+    JobNotFound,
+    /// The job has no chunk of that id.
+    ChunkNotFound,
+    /// An argument is out of its range or of the wrong form.
+    InvalidInput,
+    /// A manifest does not say what a manifest must say; the text gives line, chunk and key.
+    InvalidManifest,
+    /// Two chunks of one manifest have the same id.
+    DuplicateChunk,
+    /// A chunk depends on one that does not exist.
+    UnknownDependency,
+    /// The dependencies go round in a circle; the text names it.
+    DependencyCycle,
+    /// Something is larger than its limit in [`crate::limits`].
+    TooLarge,
+    /// An import would change the content of chunks that are processing or done. See [`Error::conflicts`].
+    ContentConflict,
+    /// The claim is no longer the chunk's newest: somebody else holds it, or it was ended from outside. Stop working on it.
+    Superseded,
+    /// The chunk is done already, with another result.
+    ResultConflict,
+    /// The observed checksum is not the expected one. The claim stays open.
+    ChecksumMismatch,
+    /// The chunk's dependencies are not met.
+    Blocked,
+    /// The rules do not allow this change from the chunk's present status.
+    Refused,
+    /// Another process or client holds the file for writing.
+    Locked,
+    /// The path's backend is not compiled in; the text names the feature.
+    BackendMissing,
+    /// This store or platform cannot do that.
+    Unsupported,
+    /// The file is not one of ours, or was damaged. Nothing was changed.
+    Corrupt,
+    /// The file was written by a newer version of Magnetar.
+    NewerFormat,
+    /// The store is busy beyond its bound; nothing was changed.
+    Busy,
+    /// The disk or the quota is full; nothing was changed.
+    Full,
+    /// The operating system reported an error.
+    Io,
+    /// An earlier write error left the outcome unknown; call `reopen`.
+    Poisoned,
+    /// The operation was under way when the store was poisoned: its outcome is unknown. Look, then try again.
+    OutcomeUnknown,
+    /// The store was closed.
+    Closed,
+    /// The store was moved; the text says where to.
+    Moved,
+    /// The changes asked for were pruned; list everything anew.
+    FeedTruncated,
+    /// A defect of Magnetar itself.
+    Internal,
+}
+
+/// Whether, and when, trying the same call again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// The same call will be refused again.
+    Never,
+    /// The same call may succeed later, as it is; nothing was changed.
+    Later,
+    /// The same call may succeed after `reopen`.
+    AfterReopen,
+}
+
+/// Every error of Magnetar.
+///
+/// Cheap to clone: callers that shared one commit share its error.
+///
+/// ```
+/// use magnetar::{JobStatus, ErrorKind, Retry};
+///
+/// let error = "finished".parse::<JobStatus>().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+/// assert_eq!(error.retry(), Retry::Never);
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    text: String,
+    job: Option<i64>,
+    chunk: Option<u64>,
+    conflicts: Vec<u64>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Error(Arc::new(Inner { kind, text, job: None, chunk: None, conflicts: Vec::new(), source: None }))
+    }
+
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Error::new(ErrorKind::InvalidInput, text)
+    }
+
+    pub(crate) fn at(mut self, job: i64, chunk: u64) -> Self {
+        let inner = Arc::make_mut(&mut self.0);
+        (inner.job, inner.chunk) = (Some(job), Some(chunk));
+        self
+    }
+
+    pub(crate) fn in_job(mut self, job: i64) -> Self {
+        Arc::make_mut(&mut self.0).job = Some(job);
+        self
+    }
+
+    pub(crate) fn in_chunk(mut self, chunk: u64) -> Self {
+        Arc::make_mut(&mut self.0).chunk = Some(chunk);
+        self
+    }
+
+    pub(crate) fn with_conflicts(mut self, chunks: Vec<u64>) -> Self {
+        Arc::make_mut(&mut self.0).conflicts = chunks;
+        self
+    }
+
+    pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.0).source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn job_not_found(job: i64) -> Self {
+        Error::new(ErrorKind::JobNotFound, "there is no such job; import a manifest into it first").in_job(job)
+    }
+
+    pub(crate) fn chunk_not_found(job: i64, chunk: u64) -> Self {
+        Error::new(ErrorKind::ChunkNotFound, "the job has no such chunk").at(job, chunk)
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether trying the same call again can help.
+    pub fn retry(&self) -> Retry {
+        match self.0.kind {
+            ErrorKind::Busy | ErrorKind::Full | ErrorKind::Locked => Retry::Later,
+            ErrorKind::Poisoned | ErrorKind::OutcomeUnknown => Retry::AfterReopen,
+            _ => Retry::Never,
+        }
+    }
+
+    /// The job that the error is about, where it is about one.
+    pub fn job(&self) -> Option<i64> {
+        self.0.job
+    }
+
+    /// The chunk that the error is about, where it is about one.
+    pub fn chunk(&self) -> Option<u64> {
+        self.0.chunk
+    }
+
+    /// The chunks that stood in the way of an import ([`ErrorKind::ContentConflict`]), the first thousand of them.
+    pub fn conflicts(&self) -> &[u64] {
+        &self.0.conflicts
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(job) = self.0.job {
+            write!(f, "job {job}")?;
+        }
+        if let Some(chunk) = self.0.chunk {
+            write!(f, "{}chunk {chunk}", if self.0.job.is_some() { ", " } else { "" })?;
+        }
+        if self.0.job.is_some() || self.0.chunk.is_some() {
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)?;
+        if let Some(source) = &self.0.source {
+            write!(f, " (caused by: {source})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|s| &**s as _)
+    }
+}

@@ -1,0 +1,86 @@
+//! Every limit of Magnetar, in one place. Each has a test at it and one past it.
+//!
+//! Sizes are in bytes of UTF-8, times in milliseconds.
+
+use std::ops::RangeInclusive;
+
+/// The largest job id, chunk id, revision and fence: `2^53 - 1`, the largest integer that is exact in JavaScript.
+pub const ID_MAX: u64 = (1 << 53) - 1;
+
+/// A manifest read as one text (TOML or JSON) is at most this long. Longer ones come as JSON Lines or CSV.
+pub const MANIFEST_BYTES_MAX: usize = 64 << 20;
+
+/// One line of a JSON Lines manifest, or one record of a CSV manifest, is at most this long.
+pub const MANIFEST_LINE_BYTES_MAX: usize = 4 << 20;
+
+/// A chunk's payload is at most this long.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// A completion's output is at most this long.
+pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// A checksum, expected or observed, is at most this long.
+pub const CHECKSUM_BYTES_MAX: usize = 1024;
+
+/// An error text is cut to this length before it is kept.
+pub const ERROR_BYTES_MAX: usize = 4096;
+
+/// A job's name is at most this long.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// A chunk depends on at most this many others.
+pub const DEPENDENCIES_PER_CHUNK_MAX: usize = 10_000;
+
+/// A lease lasts at least one second and at most seven days.
+pub const LEASE_MS: RangeInclusive<u64> = 1_000..=7 * 24 * 3_600_000;
+
+/// The lease of a job that names none: one minute.
+pub const LEASE_MS_DEFAULT: u64 = 60_000;
+
+/// A delay before a retry is at most seven days.
+pub const BACKOFF_MS_MAX: u64 = 7 * 24 * 3_600_000;
+
+/// Claims that may end in an error before a chunk is failed, where the job names no other number. 0 would be no limit.
+pub const ATTEMPTS_MAX_DEFAULT: u32 = 3;
+
+/// Claims whose owner may vanish before a chunk is failed, where the job names no other number. 0 is no limit.
+pub const LOSSES_MAX_DEFAULT: u32 = 10;
+
+/// One claim takes at most this many chunks.
+pub const CLAIM_COUNT_MAX: usize = 10_000;
+
+/// One call of `apply_batch_updates` takes at most this many updates.
+pub const BATCH_UPDATES_MAX: usize = 10_000;
+
+/// A call that lists into a `Vec` lists at most this many rows; past it, the error names the paged twin.
+pub const LIST_ROWS_MAX: usize = 100_000;
+
+/// A page has at most this many rows.
+pub const PAGE_ROWS_MAX: usize = 10_000;
+
+/// Rows that one transaction of an import changes at most; a larger import goes in slices.
+pub const IMPORT_ROWS_PER_COMMIT_MAX: usize = 50_000;
+
+/// Payload bytes that one slice of an import holds at most, so that a slice's memory is bounded.
+pub const IMPORT_BYTES_PER_COMMIT_MAX: usize = 32 << 20;
+
+/// Dependents that one completion frees in its own commit; the rest follow in slices under a durable cursor.
+pub const DEPENDENTS_PER_COMMIT_MAX: usize = 1_000;
+
+/// Rows that one slice of a bulk operation (retry, reset, cancel, delete, lapse) changes at most.
+pub const SLICE_ROWS_MAX: usize = 10_000;
+
+/// Operations that share one commit at most.
+pub const GROUP_OPERATIONS_MAX: usize = 1_024;
+
+/// Revisions that the change feed keeps at least, where no registered consumer needs more.
+pub const FEED_REVISIONS_KEPT: u64 = 1_000_000;
+
+/// A clock that has gone back by more than this is taken to be wrong, and deadlines set after it are due.
+pub const CLOCK_SLACK_MS: u64 = 60_000;
+
+/// Between two looks at which owners are dead, at least this long.
+pub const PROBE_INTERVAL_MS: u64 = 1_000;
+
+/// A file up to this size is checked whole when it is opened; a larger one where the caller asks for it.
+pub const CHECK_ON_OPEN_BYTES_MAX: u64 = 256 << 20;
