@@ -178,6 +178,8 @@ pub(crate) struct JobRow {
     pub(crate) seq: u64,
     /// How many dependencies its chunks have together; where it is 0 nobody needs to look for any.
     pub(crate) edges: u64,
+    /// How many of them are on a higher chunk id; where it is 0 there can be no cycle.
+    pub(crate) edges_upward: u64,
     pub(crate) counts: Counts,
     pub(crate) created_at_ms: u64,
     /// The revision that last changed the job itself.
@@ -234,8 +236,8 @@ pub(crate) struct Edge {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dependent {
     pub(crate) row: Row,
-    /// The dependency failed and counts as met all the same.
-    pub(crate) latched: bool,
+    /// Whether the dependency counts as met.
+    pub(crate) met: bool,
 }
 
 /// Work on the dependents of a chunk that did not fit into its own commit.
@@ -277,8 +279,7 @@ pub(crate) struct Needs {
     pub(crate) ready: Vec<ReadyNeed>,
     /// The lowest job above or at this id that has a row in class `Ready`.
     pub(crate) ready_job_from: Option<i64>,
-    /// Rows that are due at this time by [`Place::due`] (`at_ms <= time`), earliest first, at most so many.
-    /// Where `all` is set: every row that has a deadline, latest first.
+    /// Rows that fall due, by [`Place::due`].
     pub(crate) due: Option<DueNeed>,
     /// Dependents of a chunk above an id, in ascending order, at most so many.
     pub(crate) dependents: Vec<(Key, Option<u64>, usize)>,
@@ -300,11 +301,11 @@ pub(crate) struct Needs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DueNeed {
-    pub(crate) now_ms: u64,
-    pub(crate) limit: usize,
-    /// The clock has gone back: list whatever has a deadline, the latest first, so that the pure side can look at each.
-    pub(crate) all: bool,
+pub(crate) enum DueNeed {
+    /// Rows whose deadline is at or before this time, earliest first.
+    By { at_ms: u64, limit: usize },
+    /// Rows whose deadline was set after this time, in any order: for a clock that has gone back. May walk the index.
+    SetAfter { at_ms: u64, limit: usize },
 }
 
 /// The answers to [`Needs`].
@@ -369,7 +370,7 @@ pub(crate) struct RowChange {
 pub(crate) enum JobChange {
     /// It is new, or more than its counts changed.
     Put(JobRow),
-    /// Only its counts changed (`edges` among them).
+    /// Only its counts changed (`edges` and `edges_upward` among them).
     Counts(JobRow),
     /// It is gone, as its rows and dependencies are already.
     Delete(i64),
@@ -378,8 +379,8 @@ pub(crate) enum JobChange {
 /// How one dependency changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EdgeChange {
-    /// It exists, latched or not.
-    Put { edge: Edge, latched: bool },
+    /// It exists, met or not.
+    Put { edge: Edge, met: bool },
     Delete { edge: Edge },
 }
 
