@@ -197,6 +197,8 @@ pub(crate) struct Meta {
     pub(crate) last_job: i64,
     /// The latest time any commit saw: a clock that shows clearly less has gone back.
     pub(crate) clock_ms: u64,
+    /// How many cursors are stored.
+    pub(crate) cursors: u64,
     /// Everything after this revision is in the change log.
     pub(crate) log_start: u64,
 }

@@ -1,0 +1,187 @@
+//! Operations on many chunks of a job. Large ones go in slices; other operations run between the slices.
+
+use super::settle::{self, Reach};
+use super::work::{Happened, Work};
+use super::{Applied, Op, Reply, Result};
+use crate::backends::contract::{Class, Edge, JobPhase, Key, PageNeed};
+use crate::limits;
+use crate::machine::{self, Event};
+use crate::model::{Outcome, Selection};
+use crate::owners::Probe;
+
+/// What is to be done to each chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Retry,
+    Reset(Reach),
+    Cancel,
+    /// To the job itself, with all that is in it.
+    Delete,
+}
+
+/// A bulk operation, and how far it has come.
+#[derive(Debug)]
+pub(crate) struct Bulk {
+    pub(crate) job: i64,
+    kind: Kind,
+    selection: Selection,
+    after: Option<u64>,
+    changed: u64,
+}
+
+impl Bulk {
+    pub(crate) fn new(job: i64, kind: Kind, selection: Selection) -> Self {
+        Bulk { job, kind, selection, after: None, changed: 0 }
+    }
+
+    /// Deletes a job.
+    pub(crate) fn delete(job: i64) -> Self {
+        Bulk::new(job, Kind::Delete, Selection::All)
+    }
+
+    pub(super) fn apply(self, work: &mut Work<'_>) -> Result<Applied> {
+        if self.kind == Kind::Delete {
+            return self.delete_slice(work);
+        }
+        work.job(self.job)?;
+        match &self.selection {
+            Selection::Chunks(chunks) => {
+                let keys: Vec<Key> = chunks.iter().map(|&chunk| Key { job: self.job, chunk }).collect();
+                work.fetch(keys.iter().copied())?;
+                for &key in &keys {
+                    work.check(key, self.kind.event())?;
+                }
+                let changed = self.kind.to_each(work, &keys)?;
+                Ok(Applied::Reply(Reply::Count(changed)))
+            }
+            Selection::All => {
+                let keys = work.page(PageNeed {
+                    job: self.job,
+                    classes: self.kind.classes(),
+                    after: self.after,
+                    limit: limits::SLICE_ROWS_MAX,
+                })?;
+                // Storage lists what it holds; this group may have moved some of it on.
+                let mut open = Vec::with_capacity(keys.len());
+                for &key in &keys {
+                    let row = work.row_if_any(key)?;
+                    if row.is_some_and(|row| self.kind.classes().contains(&machine::place(row).class)) {
+                        open.push(key);
+                    }
+                }
+                let changed = self.changed + self.kind.to_each(work, &open)?;
+                Ok(if keys.len() < limits::SLICE_ROWS_MAX {
+                    Applied::Reply(Reply::Count(changed))
+                } else {
+                    Applied::Again(Op::Bulk(Bulk { after: keys.last().map(|key| key.chunk), changed, ..self }))
+                })
+            }
+        }
+    }
+
+    fn delete_slice(self, work: &mut Work<'_>) -> Result<Applied> {
+        let phase = work.job_in_any_phase(self.job)?.map(|job| job.phase);
+        match phase {
+            // An import that is under way is nobody else's to see; whoever runs it ends it.
+            None | Some(JobPhase::Importing) => return Ok(Applied::Reply(Reply::Outcome(Outcome::Unchanged))),
+            Some(JobPhase::Open) => {
+                work.set_phase(self.job, JobPhase::Deleting);
+                work.log_job_gone(self.job);
+            }
+            Some(JobPhase::Deleting) => {}
+        }
+        Ok(if purge(work, self.job)? {
+            Applied::Reply(Reply::Outcome(Outcome::Changed))
+        } else {
+            Applied::Again(Op::Bulk(self))
+        })
+    }
+}
+
+impl Kind {
+    fn event(self) -> Event<'static> {
+        match self {
+            Kind::Retry => Event::Retry,
+            Kind::Reset(_) => Event::Reset,
+            Kind::Cancel | Kind::Delete => Event::Cancel { cause: None },
+        }
+    }
+
+    /// The classes whose rows take the event.
+    fn classes(self) -> &'static [Class] {
+        match self {
+            Kind::Retry => &[Class::Failed],
+            Kind::Reset(_) => &[Class::Done],
+            Kind::Cancel | Kind::Delete => {
+                &[Class::Ready, Class::Blocked, Class::Delayed, Class::Processing, Class::Failed]
+            }
+        }
+    }
+
+    fn to_each(self, work: &mut Work<'_>, keys: &[Key]) -> Result<u64> {
+        let reach = if let Kind::Reset(reach) = self { reach } else { Reach::Direct };
+        let mut changed = 0;
+        for &key in keys {
+            if let Happened::Changed { before, after } = work.happen(key, self.event())? {
+                changed += 1;
+                settle::changed(work, key, before, after, reach)?;
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// Removes one slice of a job that is being deleted; `true` when nothing of it is left.
+pub(super) fn purge(work: &mut Work<'_>, job: i64) -> Result<bool> {
+    let need = PageNeed { job, classes: &[], after: None, limit: limits::SLICE_ROWS_MAX };
+    let keys = work.page(need)?;
+    if work.job_in_any_phase(job)?.is_some_and(|job| job.edges > 0) {
+        let lists = work.dependencies(&keys)?;
+        for (key, list) in keys.iter().zip(lists) {
+            list.into_iter().for_each(|on| work.remove_edge(Edge { job, chunk: key.chunk, on }));
+        }
+    }
+    for &key in &keys {
+        work.delete_cursor(key)?;
+        work.delete_row(key, false);
+    }
+    let gone = keys.len() < limits::SLICE_ROWS_MAX;
+    if gone {
+        work.delete_job(job);
+    }
+    Ok(gone)
+}
+
+/// Goes on with deletions, and takes back imports, that a crash cut short; one slice a commit.
+pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
+    let mut after = None;
+    loop {
+        let jobs = work.jobs_after(after, limits::PAGE_ROWS_MAX)?;
+        after = jobs.last().map(|job| job.id);
+        let more = jobs.len() == limits::PAGE_ROWS_MAX;
+        for job in jobs {
+            let abandoned = match (job.phase, job.owner) {
+                (JobPhase::Open, _) => false,
+                (JobPhase::Deleting, _) => true,
+                (JobPhase::Importing, Some(owner)) if owner == work.host.owner => false,
+                (JobPhase::Importing, Some(owner)) => match work.host.liveness.probe(owner) {
+                    Probe::Dead(guard) => {
+                        work.guards.push(guard);
+                        true
+                    }
+                    Probe::Alive | Probe::Unknown => false,
+                },
+                (JobPhase::Importing, None) => true,
+            };
+            if abandoned {
+                work.job_in_any_phase(job.id)?;
+                work.set_phase(job.id, JobPhase::Deleting);
+                purge(work, job.id)?;
+                return Ok(Applied::Again(Op::Tidy));
+            }
+        }
+        if !more {
+            return Ok(Applied::Reply(Reply::Count(0)));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Ending claims, and setting chunks from outside.
+
+use super::settle;
+use super::work::{Happened, Work};
+use super::{Reply, Result};
+use crate::backends::contract::Key;
+use crate::error::Error;
+use crate::machine::Event;
+use crate::model::{ChunkUpdate, Claim, Completion, JobStatus, Outcome};
+
+/// Tells one chunk of one event, and its dependents of what that came to.
+pub(super) fn happen(work: &mut Work<'_>, key: Key, event: Event<'_>) -> Result<Outcome> {
+    match work.happen(key, event)? {
+        Happened::Nothing => Ok(Outcome::Unchanged),
+        Happened::Changed { before, after } => {
+            settle::changed(work, key, before, after, settle::Reach::Direct)?;
+            Ok(Outcome::Changed)
+        }
+    }
+}
+
+fn fenced(work: &mut Work<'_>, claim: Claim, event: Event<'_>) -> Result<Outcome> {
+    work.job(claim.job_id)?;
+    happen(work, Key { job: claim.job_id, chunk: claim.chunk }, event)
+}
+
+pub(super) fn complete(work: &mut Work<'_>, claim: Claim, result: &Completion) -> Result<Outcome> {
+    fenced(work, claim, Event::Complete { fence: claim.fence, result })
+}
+
+pub(super) fn fail(work: &mut Work<'_>, claim: Claim, error: &str) -> Result<Outcome> {
+    fenced(work, claim, Event::Fail { fence: claim.fence, error })
+}
+
+pub(super) fn release(work: &mut Work<'_>, claim: Claim) -> Result<Outcome> {
+    fenced(work, claim, Event::Release { fence: claim.fence })
+}
+
+pub(super) fn heartbeat(work: &mut Work<'_>, claim: Claim) -> Result<Outcome> {
+    fenced(work, claim, Event::Heartbeat { fence: claim.fence })
+}
+
+pub(super) fn mark(work: &mut Work<'_>, key: Key, status: JobStatus, detail: Option<&str>) -> Result<Outcome> {
+    let event = match status {
+        JobStatus::Done => Event::MarkDone { checksum: detail },
+        JobStatus::Failed => Event::MarkFailed { error: detail },
+        JobStatus::Cancelled => Event::Cancel { cause: None },
+        JobStatus::Pending => Event::MarkPending,
+        JobStatus::Processing => {
+            return Err(Error::new(
+                crate::ErrorKind::Refused,
+                "a chunk cannot be marked processing: claim it, so that it has an owner and a fence",
+            )
+            .at(key.job, key.chunk));
+        }
+    };
+    happen(work, key, event)
+}
+
+pub(super) fn chunk_of(update: &ChunkUpdate) -> u64 {
+    match update {
+        ChunkUpdate::Complete(claim, _)
+        | ChunkUpdate::Fail(claim, _)
+        | ChunkUpdate::Release(claim)
+        | ChunkUpdate::Heartbeat(claim) => claim.chunk,
+        ChunkUpdate::Mark { chunk, .. } => *chunk,
+    }
+}
+
+/// Many updates in one commit, each answered by itself.
+pub(super) fn updates(work: &mut Work<'_>, job: i64, updates: &[ChunkUpdate]) -> Result<Reply> {
+    work.job(job)?;
+    let answers = updates
+        .iter()
+        .map(|update| match update {
+            ChunkUpdate::Complete(claim, result) => complete(work, *claim, result),
+            ChunkUpdate::Fail(claim, error) => fail(work, *claim, error),
+            ChunkUpdate::Release(claim) => release(work, *claim),
+            ChunkUpdate::Heartbeat(claim) => heartbeat(work, *claim),
+            ChunkUpdate::Mark { chunk, status, detail } => {
+                mark(work, Key { job, chunk: *chunk }, *status, detail.as_deref())
+            }
+        })
+        .collect();
+    Ok(Reply::Updates(answers))
+}

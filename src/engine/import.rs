@@ -1,0 +1,553 @@
+//! Upserting chunks: what a manifest says becomes what the store holds.
+//!
+//! [`Import`] is one atomic step. A large first import goes in [`ImportSlice`]s under a phase in which the job is
+//! invisible, and becomes visible in one small commit.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::ids::Ids;
+use super::settle;
+use super::work::Work;
+use super::{Applied, Op, Reply, Result, bulk, edges, finish};
+use crate::backends::contract::{Class, Content, Counts, Edge, JobPhase, JobRow, Key, PageNeed};
+use crate::error::{Error, ErrorKind};
+use crate::limits;
+use crate::machine::Event;
+use crate::model::{
+    DependencyFailure, ImportOptions, ImportReport, JobSpec, JobStatus, NewChunk, OnConflict, OnMissing, OwnerId,
+};
+use crate::owners::Probe;
+
+/// Conflicts that an error lists at most.
+const CONFLICTS_LISTED: usize = 1_000;
+
+/// An import in one step.
+#[derive(Debug)]
+pub(crate) struct Import {
+    pub(crate) job: i64,
+    pub(crate) spec: JobSpec,
+    /// In ascending order of their ids, each once, each checked by itself.
+    pub(crate) chunks: Vec<NewChunk>,
+    pub(crate) options: ImportOptions,
+    /// Chunks that the manifest has beside these, known to be unchanged.
+    pub(crate) also: Ids,
+}
+
+/// How an existing chunk differs from what the manifest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Difference {
+    None,
+    Scheduling,
+    Content,
+}
+
+/// What is to be done with one chunk of the import.
+enum Plan {
+    Add,
+    Keep,
+    Unchanged,
+    /// New content or scheduling over the old; with new content the chunk starts over.
+    Revise { content: bool },
+}
+
+impl Import {
+    pub(super) fn apply(self, work: &mut Work<'_>) -> Result<Applied> {
+        if let Some(wait) = clear_the_way(work, self.job)? {
+            return match wait {
+                Way::Purging => Ok(Applied::Again(Op::Import(self))),
+                Way::Busy(error) => Err(error),
+            };
+        }
+        let existing = work.job_in_any_phase(self.job)?.cloned();
+        let mut report = ImportReport::default();
+        let plans = self.plan(work, existing.as_ref(), &mut report)?;
+        let missing = self.missing(work, existing.as_ref())?;
+        self.check(work, existing.as_ref(), &plans, &missing)?;
+
+        // Nothing below can be refused.
+        let spec = put_spec(work, self.job, existing, self.spec, JobPhase::Open, None);
+        let of_job = spec.on_dependency_failure;
+        for (chunk, plan) in self.chunks.iter().zip(&plans) {
+            if let Plan::Revise { content } = plan {
+                let key = Key { job: self.job, chunk: chunk.id };
+                let created_at_ms = work.row(key)?.content.created_at_ms;
+                work.revise(key, content_of(chunk, created_at_ms, work.now_ms));
+                if *content {
+                    finish::happen(work, key, Event::Revise)?;
+                }
+            }
+        }
+        let mut rewired: Vec<&NewChunk> = Vec::new();
+        for (chunk, plan) in self.chunks.iter().zip(&plans) {
+            let key = Key { job: self.job, chunk: chunk.id };
+            match plan {
+                Plan::Add => {
+                    work.add_row(key, content_of(chunk, work.now_ms, work.now_ms), 0);
+                    if !chunk.depends_on.is_empty() {
+                        rewired.push(chunk);
+                    }
+                }
+                Plan::Revise { .. } => {
+                    let old = work.dependencies(&[key])?.pop().unwrap_or_default();
+                    if !same_set(&old, &chunk.depends_on) {
+                        old.iter().for_each(|&on| work.remove_edge(Edge { job: self.job, chunk: chunk.id, on }));
+                        work.set_unmet(key, 0);
+                        rewired.push(chunk);
+                    }
+                }
+                Plan::Keep | Plan::Unchanged => {}
+            }
+        }
+        for chunk in rewired {
+            wire(work, self.job, chunk, of_job)?;
+        }
+        for key in missing {
+            match self.options.on_missing {
+                OnMissing::Keep => {}
+                OnMissing::Cancel => {
+                    finish::happen(work, key, Event::Cancel { cause: None })?;
+                    report.cancelled += 1;
+                }
+                OnMissing::Delete => {
+                    for on in work.dependencies(&[key])?.pop().unwrap_or_default() {
+                        work.remove_edge(Edge { job: key.job, chunk: key.chunk, on });
+                    }
+                    work.delete_cursor(key)?;
+                    work.delete_row(key, true);
+                    report.deleted += 1;
+                }
+            }
+        }
+        Ok(Applied::Reply(Reply::Import(report)))
+    }
+
+    /// Decides on each chunk, and counts what was decided.
+    fn plan(
+        &self,
+        work: &mut Work<'_>,
+        existing: Option<&JobRow>,
+        report: &mut ImportReport,
+    ) -> Result<Vec<Plan>> {
+        let keys: Vec<Key> = self.chunks.iter().map(|chunk| Key { job: self.job, chunk: chunk.id }).collect();
+        let mut dependencies = vec![Vec::new(); keys.len()];
+        if let Some(job) = existing {
+            work.fetch(keys.iter().copied())?;
+            if job.edges > 0 {
+                dependencies = work.dependencies(&keys)?;
+            }
+        }
+        let mut plans = Vec::with_capacity(keys.len());
+        let mut conflicts = Vec::new();
+        for ((chunk, key), old) in self.chunks.iter().zip(keys).zip(dependencies) {
+            let row = match existing {
+                Some(_) => work.row_if_any(key)?,
+                None => None,
+            };
+            let Some(row) = row else {
+                report.added += 1;
+                plans.push(Plan::Add);
+                continue;
+            };
+            let busy = matches!(row.record.status, JobStatus::Processing | JobStatus::Done);
+            let plan = match (difference(&row.content, &old, chunk), busy) {
+                (Difference::None, _) => Plan::Unchanged,
+                (Difference::Scheduling, true) => Plan::Keep,
+                (Difference::Scheduling, false) => Plan::Revise { content: false },
+                (Difference::Content, false) => Plan::Revise { content: true },
+                (Difference::Content, true) => match self.options.on_conflict {
+                    OnConflict::Refuse => {
+                        conflicts.push(chunk.id);
+                        Plan::Keep
+                    }
+                    OnConflict::Keep => Plan::Keep,
+                    OnConflict::Reset => Plan::Revise { content: true },
+                },
+            };
+            match plan {
+                Plan::Add => report.added += 1,
+                Plan::Keep => report.kept += 1,
+                Plan::Unchanged => report.unchanged += 1,
+                Plan::Revise { content: true } if busy => report.reset += 1,
+                Plan::Revise { .. } => report.updated += 1,
+            }
+            plans.push(plan);
+        }
+        if conflicts.is_empty() {
+            return Ok(plans);
+        }
+        let shown: Vec<String> = conflicts.iter().take(20).map(u64::to_string).collect();
+        let text = format!(
+            "the content of {} chunks that are processing or done would change (chunk {}{}); import with the choice to keep or to reset them",
+            conflicts.len(),
+            shown.join(", "),
+            if conflicts.len() > shown.len() { ", ..." } else { "" }
+        );
+        conflicts.truncate(CONFLICTS_LISTED);
+        Err(Error::new(ErrorKind::ContentConflict, text).in_job(self.job).with_conflicts(conflicts))
+    }
+
+    /// Chunks that the store has and the manifest has not, as far as something is to be done with them.
+    fn missing(&self, work: &mut Work<'_>, existing: Option<&JobRow>) -> Result<Vec<Key>> {
+        let mut missing = Vec::new();
+        let classes: &[Class] = match self.options.on_missing {
+            OnMissing::Keep => return Ok(missing),
+            OnMissing::Cancel => &[Class::Ready, Class::Blocked, Class::Delayed, Class::Processing, Class::Failed],
+            OnMissing::Delete => &[],
+        };
+        if existing.is_none() {
+            return Ok(missing);
+        }
+        let mut after = None;
+        loop {
+            let need = PageNeed { job: self.job, classes, after, limit: limits::PAGE_ROWS_MAX };
+            let page = work.page(need)?;
+            after = page.last().map(|key| key.chunk);
+            let more = page.len() == limits::PAGE_ROWS_MAX;
+            missing.extend(page.into_iter().filter(|key| !self.has(key.chunk)));
+            if missing.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX {
+                return Err(too_many("chunks that the manifest no longer has").in_job(self.job));
+            }
+            if !more {
+                break;
+            }
+        }
+        let mut present = Vec::with_capacity(missing.len());
+        for key in missing {
+            let keep = work.row_if_any(key)?.is_some_and(|row| {
+                self.options.on_missing == OnMissing::Delete || row.record.status != JobStatus::Done
+            });
+            if keep {
+                present.push(key);
+            }
+        }
+        Ok(present)
+    }
+
+    fn has(&self, id: u64) -> bool {
+        self.also.contains(id) || self.chunks.binary_search_by_key(&id, |chunk| chunk.id).is_ok()
+    }
+
+    /// Everything about dependencies that could be refused.
+    fn check(
+        &self,
+        work: &mut Work<'_>,
+        existing: Option<&JobRow>,
+        plans: &[Plan],
+        missing: &[Key],
+    ) -> Result<()> {
+        let written = || {
+            let pairs = self.chunks.iter().zip(plans);
+            pairs.filter(|(_, plan)| matches!(plan, Plan::Add | Plan::Revise { .. })).map(|(chunk, _)| chunk)
+        };
+        let deleted: HashSet<u64> = match self.options.on_missing {
+            OnMissing::Delete => missing.iter().map(|key| key.chunk).collect(),
+            _ => HashSet::new(),
+        };
+        let outside: Vec<Key> = written()
+            .flat_map(|chunk| chunk.depends_on.iter())
+            .filter(|&&on| self.chunks.binary_search_by_key(&on, |chunk| chunk.id).is_err())
+            .map(|&on| Key { job: self.job, chunk: on })
+            .collect();
+        if existing.is_some() {
+            work.fetch(outside.iter().copied())?;
+        }
+        let mut added = Vec::new();
+        for chunk in written() {
+            let key = Key { job: self.job, chunk: chunk.id };
+            for &on in &chunk.depends_on {
+                let known = self.chunks.binary_search_by_key(&on, |chunk| chunk.id).is_ok()
+                    || (existing.is_some() && work.row_if_any(Key { job: self.job, chunk: on })?.is_some());
+                if !known || deleted.contains(&on) {
+                    return Err(edges::unknown(key, on));
+                }
+                added.push((chunk.id, on));
+            }
+        }
+        let replaced: HashSet<u64> = written().map(|chunk| chunk.id).chain(deleted.iter().copied()).collect();
+        edges::check_graph(work, self.job, &replaced, &added)?;
+        for key in missing.iter().filter(|_| self.options.on_missing == OnMissing::Delete) {
+            let stays = |dependent: &Key| !replaced.contains(&dependent.chunk);
+            let dependents = work.dependents(*key, None, limits::DEPENDENTS_PER_COMMIT_MAX)?;
+            if let Some((dependent, _)) = dependents.iter().find(|(dependent, _)| stays(dependent)) {
+                let text = format!(
+                    "it is no longer in the manifest and was to be deleted, but chunk {} depends on it; keep or cancel it instead",
+                    dependent.chunk
+                );
+                return Err(Error::new(ErrorKind::Refused, text).at(key.job, key.chunk));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands in the way of an import.
+enum Way {
+    /// What is left of an older job of this id is being removed.
+    Purging,
+    /// Somebody else is importing.
+    Busy(Error),
+}
+
+fn clear_the_way(work: &mut Work<'_>, id: i64) -> Result<Option<Way>> {
+    let Some(job) = work.job_in_any_phase(id)? else { return Ok(None) };
+    let (phase, importer) = (job.phase, job.owner);
+    match phase {
+        JobPhase::Open => return Ok(None),
+        JobPhase::Deleting => {}
+        JobPhase::Importing => {
+            let living = match importer {
+                // Our own, left by an import that ended half-way.
+                Some(owner) if owner == work.host.owner => false,
+                Some(owner) => match work.host.liveness.probe(owner) {
+                    Probe::Dead(guard) => {
+                        work.guards.push(guard);
+                        false
+                    }
+                    Probe::Alive | Probe::Unknown => true,
+                },
+                None => false,
+            };
+            if living {
+                let text = "another client is importing this job just now; try again when it is done";
+                return Ok(Some(Way::Busy(Error::new(ErrorKind::Busy, text).in_job(id))));
+            }
+            work.set_phase(id, JobPhase::Deleting);
+        }
+    }
+    bulk::purge(work, id)?;
+    Ok(Some(Way::Purging))
+}
+
+/// One slice of a large first import.
+#[derive(Debug)]
+pub(crate) enum ImportSlice {
+    /// Creates the job, invisible.
+    Begin { job: i64, spec: JobSpec },
+    /// Adds chunks, each new, each checked by itself.
+    Rows { job: i64, chunks: Vec<NewChunk> },
+    /// Makes the job visible, whole.
+    Publish { job: i64 },
+    /// Takes it all back.
+    Discard { job: i64 },
+}
+
+impl ImportSlice {
+    pub(super) fn job(&self) -> i64 {
+        match self {
+            ImportSlice::Begin { job, .. }
+            | ImportSlice::Rows { job, .. }
+            | ImportSlice::Publish { job }
+            | ImportSlice::Discard { job } => *job,
+        }
+    }
+
+    pub(super) fn apply(self, work: &mut Work<'_>) -> Result<Applied> {
+        match self {
+            ImportSlice::Begin { job, spec } => {
+                if let Some(wait) = clear_the_way(work, job)? {
+                    return match wait {
+                        Way::Purging => Ok(Applied::Again(Op::ImportSlice(ImportSlice::Begin { job, spec }))),
+                        Way::Busy(error) => Err(error),
+                    };
+                }
+                if work.job_in_any_phase(job)?.is_some() {
+                    let text = "the job was created by somebody else meanwhile; import again";
+                    return Err(Error::new(ErrorKind::Busy, text).in_job(job));
+                }
+                let owner = work.host.owner;
+                put_spec(work, job, None, spec, JobPhase::Importing, Some(owner));
+                Ok(Applied::Reply(Reply::Count(0)))
+            }
+            ImportSlice::Rows { job, chunks } => {
+                must_be_importing(work, job)?;
+                let added = chunks.len() as u64;
+                for chunk in chunks {
+                    let key = Key { job, chunk: chunk.id };
+                    let unmet = u32::try_from(chunk.depends_on.len()).unwrap_or(u32::MAX);
+                    work.add_row(key, content_of(&chunk, work.now_ms, work.now_ms), unmet);
+                    for on in chunk.depends_on {
+                        work.add_edge(Edge { job, chunk: key.chunk, on }, false);
+                    }
+                }
+                Ok(Applied::Reply(Reply::Count(added)))
+            }
+            ImportSlice::Publish { job } => {
+                let mut row = must_be_importing(work, job)?;
+                (row.phase, row.owner) = (JobPhase::Open, None);
+                work.put_job(row);
+                Ok(Applied::Reply(Reply::Count(0)))
+            }
+            ImportSlice::Discard { job } => {
+                if work.job_in_any_phase(job)?.is_none() {
+                    return Ok(Applied::Reply(Reply::Count(0)));
+                }
+                work.set_phase(job, JobPhase::Deleting);
+                Ok(if bulk::purge(work, job)? {
+                    Applied::Reply(Reply::Count(0))
+                } else {
+                    Applied::Again(Op::ImportSlice(ImportSlice::Discard { job }))
+                })
+            }
+        }
+    }
+}
+
+fn must_be_importing(work: &mut Work<'_>, job: i64) -> Result<JobRow> {
+    let owner = work.host.owner;
+    match work.job_in_any_phase(job)? {
+        Some(row) if row.phase == JobPhase::Importing && row.owner == Some(owner) => Ok(row.clone()),
+        _ => Err(Error::new(ErrorKind::Busy, "the import was taken back by another client; import again").in_job(job)),
+    }
+}
+
+/// Creates a job under a new id. Sent again under the same number, it finds what it created.
+pub(super) fn new_job(work: &mut Work<'_>, owner: OwnerId, seq: u64, spec: JobSpec) -> Result<i64> {
+    let last = work.meta.last_job;
+    if seq != 0 {
+        // A resend follows at once, so the job is among the newest.
+        for id in (last.saturating_sub(1_000).max(1)..=last).rev() {
+            if work.job_in_any_phase(id)?.is_some_and(|job| job.owner == Some(owner) && job.seq == seq) {
+                return Ok(id);
+            }
+        }
+    }
+    let id = last + 1;
+    crate::model::check_job_id(id)?;
+    let created_at_ms = work.now_ms;
+    work.put_job(JobRow {
+        id,
+        spec,
+        phase: JobPhase::Open,
+        owner: (seq != 0).then_some(owner),
+        seq,
+        edges: 0,
+        edges_upward: 0,
+        counts: Counts::default(),
+        created_at_ms,
+        revision: 0,
+    });
+    Ok(id)
+}
+
+/// Writes the job itself, where it is new or says something new of itself.
+fn put_spec(
+    work: &mut Work<'_>,
+    id: i64,
+    existing: Option<JobRow>,
+    spec: JobSpec,
+    phase: JobPhase,
+    owner: Option<OwnerId>,
+) -> JobSpec {
+    match existing {
+        Some(job) => {
+            let merged = merge(&job.spec, spec);
+            if merged != job.spec {
+                work.put_job(JobRow { spec: merged.clone(), ..job });
+            }
+            merged
+        }
+        None => {
+            let created_at_ms = work.now_ms;
+            work.put_job(JobRow {
+                id,
+                spec: spec.clone(),
+                phase,
+                owner,
+                seq: 0,
+                edges: 0,
+                edges_upward: 0,
+                counts: Counts::default(),
+                created_at_ms,
+                revision: 0,
+            });
+            spec
+        }
+    }
+}
+
+/// What a manifest leaves open stays as it was.
+fn merge(old: &JobSpec, new: JobSpec) -> JobSpec {
+    JobSpec {
+        name: new.name.or_else(|| old.name.clone()),
+        attempts_max: new.attempts_max.or(old.attempts_max),
+        losses_max: new.losses_max.or(old.losses_max),
+        lease_ms: new.lease_ms.or(old.lease_ms),
+        backoff: new.backoff.or(old.backoff),
+        on_dependency_failure: new.on_dependency_failure.or(old.on_dependency_failure),
+    }
+}
+
+/// Gives a chunk that has none yet its dependencies.
+fn wire(work: &mut Work<'_>, job: i64, chunk: &NewChunk, of_job: Option<DependencyFailure>) -> Result<()> {
+    let key = Key { job, chunk: chunk.id };
+    let policy = chunk.on_dependency_failure.or(of_job).unwrap_or_default();
+    let mut statuses = Vec::with_capacity(chunk.depends_on.len());
+    let mut unmet = 0;
+    for &on in &chunk.depends_on {
+        let status = work.row(Key { job, chunk: on })?.record.status;
+        let met = settle::is_met(status, policy);
+        work.add_edge(Edge { job, chunk: chunk.id, on }, met);
+        unmet += u32::from(!met);
+        statuses.push((on, status));
+    }
+    work.set_unmet(key, unmet);
+    if let Some(on) = settle::cause_of_cancel(statuses, policy)
+        && work.row(key)?.record.status == JobStatus::Pending
+    {
+        finish::happen(work, key, Event::Cancel { cause: Some(on) })?;
+    }
+    Ok(())
+}
+
+/// How a stored chunk differs from what a manifest says of it. `old` are its dependencies, in ascending order.
+pub(crate) fn is_unchanged(content: &Content, old: &[u64], chunk: &NewChunk) -> bool {
+    difference(content, old, chunk) == Difference::None
+}
+
+fn difference(content: &Content, old: &[u64], chunk: &NewChunk) -> Difference {
+    if content.checksum != chunk.checksum || content.payload != chunk.payload {
+        Difference::Content
+    } else if content.priority != chunk.priority
+        || content.attempts_max != chunk.attempts_max
+        || content.losses_max != chunk.losses_max
+        || content.on_dependency_failure != chunk.on_dependency_failure
+        || !same_set(old, &chunk.depends_on)
+    {
+        Difference::Scheduling
+    } else {
+        Difference::None
+    }
+}
+
+fn same_set(ascending: &[u64], any_order: &[u64]) -> bool {
+    if any_order.is_sorted() {
+        return ascending == any_order;
+    }
+    let sorted: BTreeMap<u64, ()> = any_order.iter().map(|&id| (id, ())).collect();
+    ascending.iter().copied().eq(sorted.into_keys())
+}
+
+fn content_of(chunk: &NewChunk, created_at_ms: u64, now_ms: u64) -> Content {
+    Content {
+        checksum: chunk.checksum.clone(),
+        payload: chunk.payload.clone(),
+        priority: chunk.priority,
+        attempts_max: chunk.attempts_max,
+        losses_max: chunk.losses_max,
+        on_dependency_failure: chunk.on_dependency_failure,
+        created_at_ms,
+        updated_at_ms: now_ms,
+        revision: 0,
+    }
+}
+
+/// More changes than one commit may hold.
+pub(crate) fn too_many(what: &str) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!(
+            "more than {} {what} would change in one step; ask for slices, which are restartable but not one step",
+            limits::IMPORT_ROWS_PER_COMMIT_MAX
+        ),
+    )
+}

@@ -1,0 +1,356 @@
+//! The engine: each operation once, for every backend. Read, decide, write.
+//!
+//! It works on groups: all operations that wait at one moment share one transaction. [`Engine::run`] loads what they
+//! need, applies one after the other to a [`work::Work`]ing set, writes the outcome as one durable step and hands back
+//! the answers. An operation checks everything before it changes anything, so a refused one leaves its companions whole;
+//! a failure of storage takes the whole group back.
+
+mod bulk;
+mod claim;
+mod edges;
+mod finish;
+mod ids;
+mod import;
+mod query;
+mod reap;
+mod settle;
+mod work;
+
+use std::sync::Arc;
+
+use crate::backends::contract::{Backend, DueNeed, Key, Needs, ReadyNeed};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::model::{
+    ChunkUpdate, Claim, ClaimRequest, Completion, ImportReport, JobSpec, JobState, JobStatus, Outcome, OwnerId, Selection,
+};
+use crate::owners::Liveness;
+
+pub(crate) use bulk::Bulk;
+pub(crate) use import::{Import, ImportSlice};
+pub(crate) use query::{Query, changes, chunk, dependencies, dependents, edges_page, job_info, jobs_page, page, ready, stats};
+use work::Work;
+
+/// What the engine needs from around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) liveness: Arc<dyn Liveness>,
+    /// This client.
+    pub(crate) owner: OwnerId,
+}
+
+/// One operation that may write.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Claim { owner: OwnerId, seq: u64, request: ClaimRequest },
+    Complete { claim: Claim, result: Completion },
+    CompleteAndClaim { claim: Claim, result: Completion, owner: OwnerId, seq: u64, request: ClaimRequest },
+    Fail { claim: Claim, error: String },
+    Release { claim: Claim },
+    Heartbeat { claim: Claim },
+    Mark { job: i64, chunk: u64, status: JobStatus, detail: Option<String> },
+    Updates { job: i64, updates: Vec<ChunkUpdate> },
+    NewJob { owner: OwnerId, seq: u64, spec: JobSpec },
+    AddDependencies { job: i64, chunk: u64, on: Vec<u64> },
+    Import(Import),
+    ImportSlice(ImportSlice),
+    Bulk(Bulk),
+    /// Put back what dead owners and over leases hold.
+    Reap { probe: bool },
+    /// Put back what an owner holds, because it says so itself.
+    ReleaseAll { owner: OwnerId, released: u64 },
+    /// Go on with the dependents of chunks that had too many for one commit.
+    Settle,
+    /// Go on with jobs that were being deleted or imported when somebody crashed.
+    Tidy,
+}
+
+/// The answer to an operation.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Outcome(Outcome),
+    Claims(Vec<JobState>),
+    CompletedAndClaims(Outcome, Vec<JobState>),
+    Updates(Vec<Result<Outcome>>),
+    Job(i64),
+    Import(ImportReport),
+    Count(u64),
+}
+
+/// What came of applying an operation to the working set.
+pub(crate) enum Applied {
+    /// This is its answer, once the commit is durable.
+    Reply(Reply),
+    /// It goes on in another commit, as this operation.
+    Again(Op),
+}
+
+/// The engine of one store: lives wherever its commit queue is driven.
+pub(crate) struct Engine {
+    backend: Box<dyn Backend>,
+    pub(crate) host: Host,
+    /// When dead owners were last looked for.
+    probed_ms: Option<u64>,
+    /// Whether this client's life can be seen by others already.
+    announced: bool,
+    /// The newest revision known to be durable.
+    acknowledged: u64,
+    poisoned: Option<Error>,
+}
+
+/// What a group came to.
+pub(crate) struct Ran {
+    /// One per operation, in order.
+    pub(crate) applied: Vec<Result<Applied>>,
+    /// Dependents are left to be told in a commit of their own.
+    pub(crate) unsettled: bool,
+    /// The newest revision, where the group changed anything.
+    pub(crate) revision: Option<u64>,
+}
+
+impl Engine {
+    pub(crate) fn new(backend: Box<dyn Backend>, host: Host) -> Self {
+        Engine { backend, host, probed_ms: None, announced: false, acknowledged: 0, poisoned: None }
+    }
+
+    /// Runs a group of operations as one commit.
+    pub(crate) fn run(&mut self, ops: &mut Vec<Op>) -> Ran {
+        if let Some(poison) = &self.poisoned {
+            return Ran::failed(ops.len(), poison);
+        }
+        match self.try_run(ops) {
+            Ok(ran) => ran,
+            Err(error) => {
+                let error = if error.kind() == ErrorKind::Poisoned {
+                    self.poisoned = Some(error.clone());
+                    Error::new(
+                        ErrorKind::OutcomeUnknown,
+                        format!("the commit failed half-way, so it is not known whether this was done; reopen the store, look, and try again: {error}"),
+                    )
+                    .caused_by(error)
+                } else {
+                    error
+                };
+                Ran::failed(ops.len(), &error)
+            }
+        }
+    }
+
+    fn try_run(&mut self, ops: &mut Vec<Op>) -> Result<Ran> {
+        let now_ms = self.host.clock.now_ms();
+        if !self.announced && ops.iter().any(Op::claims) {
+            self.host.liveness.announce(self.host.owner)?;
+            self.announced = true;
+        }
+        let mut probe = Probing { now_ms, last_ms: self.probed_ms };
+        let mut tx = self.backend.begin()?;
+        let mut needs = Needs::default();
+        for op in ops.iter() {
+            op.needs(&mut needs);
+        }
+        if ops.iter().any(Op::claims) {
+            needs.due = Some(DueNeed::By { at_ms: now_ms, limit: reap::DUE_ROWS_PER_COMMIT });
+        }
+        let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
+        let due = std::mem::take(&mut loaded.due);
+        reap::due(&mut work, due)?;
+        let mut applied = Vec::with_capacity(ops.len());
+        for op in ops.drain(..) {
+            let result = op.apply(&mut work, &mut probe);
+            if let Some(failure) = work.failure.take() {
+                return Err(failure);
+            }
+            applied.push(result);
+        }
+        self.probed_ms = probe.last_ms;
+        let unsettled = work.has_cursors();
+        if !work.is_dirty() {
+            return Ok(Ran { applied, unsettled, revision: None });
+        }
+        let guards = std::mem::take(&mut work.guards);
+        let delta = work.into_delta();
+        let revision = delta.meta.revision;
+        tx.commit(delta)?;
+        drop(guards);
+        self.acknowledged = revision;
+        Ok(Ran { applied, unsettled, revision: Some(revision) })
+    }
+
+    /// Whether the outcome of a commit is unknown, so that nothing goes on before [`Engine::reopen`].
+    pub(crate) fn poison(&self) -> Option<&Error> {
+        self.poisoned.as_ref()
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// Opens the storage anew. Claims of this client that were committed but never acknowledged are given back
+    /// by the operation that is returned.
+    pub(crate) fn reopen(&mut self) -> Result<Undelivered> {
+        self.backend.reopen()?;
+        self.poisoned = None;
+        Ok(Undelivered { owner: self.host.owner, above_fence: self.acknowledged })
+    }
+
+    /// Gives back the claims that nobody was told of.
+    pub(crate) fn release_undelivered(&mut self, undelivered: &Undelivered) -> Result<()> {
+        let now_ms = self.host.clock.now_ms();
+        let mut tx = self.backend.begin()?;
+        let (mut work, _) = Work::open(&mut *tx, &self.host, now_ms, &Needs::default())?;
+        reap::release_above(&mut work, undelivered)?;
+        if work.is_dirty() {
+            let delta = work.into_delta();
+            self.acknowledged = delta.meta.revision;
+            tx.commit(delta)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn verify(&mut self) -> Result<()> {
+        self.backend.verify()
+    }
+
+    pub(crate) fn close(&mut self) -> Result<()> {
+        self.backend.close()
+    }
+}
+
+/// Claims above a fence that this client never heard of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Undelivered {
+    pub(crate) owner: OwnerId,
+    pub(crate) above_fence: u64,
+}
+
+impl Ran {
+    fn failed(ops: usize, error: &Error) -> Self {
+        Ran { applied: (0..ops).map(|_| Err(error.clone())).collect(), unsettled: false, revision: None }
+    }
+}
+
+/// When dead owners may be looked for again.
+pub(crate) struct Probing {
+    now_ms: u64,
+    last_ms: Option<u64>,
+}
+
+impl Probing {
+    /// Whether it is time, and if so that it is being done now.
+    fn is_time(&mut self) -> bool {
+        let due = self
+            .last_ms
+            .is_none_or(|last| self.now_ms < last || self.now_ms - last >= limits::PROBE_INTERVAL_MS);
+        if due {
+            self.note();
+        }
+        due
+    }
+
+    /// It is being done now.
+    fn note(&mut self) {
+        self.last_ms = Some(self.now_ms);
+    }
+}
+
+impl Op {
+    /// Whether it takes chunks.
+    fn claims(&self) -> bool {
+        matches!(self, Op::Claim { .. } | Op::CompleteAndClaim { .. })
+    }
+
+    /// What it is known to need before it is applied, so that one question serves the whole group.
+    fn needs(&self, needs: &mut Needs) {
+        let fenced = |claim: &Claim, needs: &mut Needs| {
+            needs.jobs.push(claim.job_id);
+            needs.rows.push(Key { job: claim.job_id, chunk: claim.chunk });
+        };
+        match self {
+            Op::Claim { request, .. } => request_needs(request, needs),
+            Op::CompleteAndClaim { claim, request, .. } => {
+                fenced(claim, needs);
+                request_needs(request, needs);
+            }
+            Op::Complete { claim, .. } | Op::Fail { claim, .. } | Op::Release { claim } | Op::Heartbeat { claim } => {
+                fenced(claim, needs);
+            }
+            Op::Mark { job, chunk, .. } => {
+                needs.jobs.push(*job);
+                needs.rows.push(Key { job: *job, chunk: *chunk });
+            }
+            Op::Updates { job, updates } => {
+                needs.jobs.push(*job);
+                needs.rows.extend(updates.iter().map(|update| Key { job: *job, chunk: finish::chunk_of(update) }));
+            }
+            Op::AddDependencies { job, chunk, on } => {
+                needs.jobs.push(*job);
+                needs.rows.extend(on.iter().chain([chunk]).map(|&chunk| Key { job: *job, chunk }));
+            }
+            Op::Import(import) => needs.jobs.push(import.job),
+            Op::ImportSlice(slice) => needs.jobs.push(slice.job()),
+            Op::Bulk(bulk) => needs.jobs.push(bulk.job),
+            Op::NewJob { .. } | Op::Reap { .. } | Op::ReleaseAll { .. } | Op::Settle | Op::Tidy => {}
+        }
+    }
+
+    fn apply(self, work: &mut Work<'_>, probe: &mut Probing) -> Result<Applied> {
+        match self {
+            Op::Claim { owner, seq, request } => {
+                Ok(Applied::Reply(Reply::Claims(claim::claim(work, probe, owner, seq, &request)?)))
+            }
+            Op::Complete { claim, result } => {
+                Ok(Applied::Reply(Reply::Outcome(finish::complete(work, claim, &result)?)))
+            }
+            Op::CompleteAndClaim { claim, result, owner, seq, request } => {
+                let outcome = finish::complete(work, claim, &result)?;
+                let claims = claim::claim(work, probe, owner, seq, &request)?;
+                Ok(Applied::Reply(Reply::CompletedAndClaims(outcome, claims)))
+            }
+            Op::Fail { claim, error } => Ok(Applied::Reply(Reply::Outcome(finish::fail(work, claim, &error)?))),
+            Op::Release { claim } => Ok(Applied::Reply(Reply::Outcome(finish::release(work, claim)?))),
+            Op::Heartbeat { claim } => Ok(Applied::Reply(Reply::Outcome(finish::heartbeat(work, claim)?))),
+            Op::Mark { job, chunk, status, detail } => {
+                work.job(job)?;
+                let outcome = finish::mark(work, Key { job, chunk }, status, detail.as_deref())?;
+                Ok(Applied::Reply(Reply::Outcome(outcome)))
+            }
+            Op::Updates { job, updates } => finish::updates(work, job, &updates).map(Applied::Reply),
+            Op::NewJob { owner, seq, spec } => {
+                Ok(Applied::Reply(Reply::Job(import::new_job(work, owner, seq, spec)?)))
+            }
+            Op::AddDependencies { job, chunk, on } => {
+                Ok(Applied::Reply(Reply::Outcome(edges::add(work, Key { job, chunk }, &on)?)))
+            }
+            Op::Import(import) => import.apply(work),
+            Op::ImportSlice(slice) => slice.apply(work),
+            Op::Bulk(bulk) => bulk.apply(work),
+            Op::Reap { probe: ask } => reap::reap(work, ask.then_some(probe)),
+            Op::ReleaseAll { owner, released } => reap::release_all(work, owner, released),
+            Op::Settle => settle::go_on(work),
+            Op::Tidy => bulk::tidy(work),
+        }
+    }
+}
+
+fn request_needs(request: &ClaimRequest, needs: &mut Needs) {
+    if let Some(job) = request.job_id {
+        needs.jobs.push(job);
+        match needs.ready.iter_mut().find(|need| need.job == job) {
+            Some(need) => need.limit += request.count,
+            None => needs.ready.push(ReadyNeed { job, after: None, limit: request.count }),
+        }
+    }
+}
+
+/// The chunks that a bulk operation is about, checked to be few enough to name.
+pub(crate) fn check_selection(selection: &Selection) -> Result<()> {
+    match selection {
+        Selection::Chunks(chunks) if chunks.len() > limits::BATCH_UPDATES_MAX => Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("{} chunks are named, the limit is {}; call again for the rest", chunks.len(), limits::BATCH_UPDATES_MAX),
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,202 @@
+//! Reading: each question is answered from one snapshot.
+
+use crate::backends::contract::{Class, Edge, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject};
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine;
+use crate::model::{Change, Changes, JobInfo, JobSpec, JobState, JobStats};
+
+fn open(loaded: &mut Loaded, job: i64) -> Result<JobRow> {
+    match loaded.jobs.remove(&job) {
+        Some(Some(row)) if row.phase == JobPhase::Open => Ok(row),
+        _ => Err(Error::job_not_found(job)),
+    }
+}
+
+fn states(rows: &[Row], spec: &JobSpec) -> Vec<JobState> {
+    rows.iter().map(|row| machine::state(row, spec)).collect()
+}
+
+pub(crate) fn chunk(load: &mut dyn Load, key: Key) -> Result<Option<JobState>> {
+    let mut loaded = load.load(&Needs { jobs: vec![key.job], rows: vec![key], ..Needs::default() })?;
+    let job = open(&mut loaded, key.job)?;
+    Ok(loaded.rows.remove(&key).flatten().map(|row| machine::state(&row, &job.spec)))
+}
+
+/// A page of a job's chunks in chunk order.
+pub(crate) fn page(load: &mut dyn Load, need: PageNeed) -> Result<Vec<JobState>> {
+    let mut loaded = load.load(&Needs { jobs: vec![need.job], pages: vec![need], ..Needs::default() })?;
+    let job = open(&mut loaded, need.job)?;
+    Ok(states(&loaded.pages.pop().unwrap_or_default(), &job.spec))
+}
+
+/// A page of a job's rows with their dependencies, in chunk order; the job may be in any phase.
+pub(crate) fn rows_with_dependencies(load: &mut dyn Load, keys: &[Key]) -> Result<Vec<(Option<Row>, Vec<u64>)>> {
+    let needs = Needs { rows: keys.to_vec(), dependencies: keys.to_vec(), ..Needs::default() };
+    let mut loaded = load.load(&needs)?;
+    let lists = std::mem::take(&mut loaded.dependencies);
+    Ok(keys.iter().zip(lists).map(|(key, list)| (loaded.rows.remove(key).flatten(), list)).collect())
+}
+
+/// The ids of ready chunks, in claim order.
+pub(crate) fn ready(load: &mut dyn Load, job: i64, limit: usize) -> Result<Vec<u64>> {
+    let need = ReadyNeed { job, after: None, limit };
+    let mut loaded = load.load(&Needs { jobs: vec![job], ready: vec![need], ..Needs::default() })?;
+    open(&mut loaded, job)?;
+    Ok(loaded.ready.pop().unwrap_or_default().iter().map(|row| row.key.chunk).collect())
+}
+
+pub(crate) fn job_info(load: &mut dyn Load, job: i64) -> Result<JobInfo> {
+    let mut loaded = load.load(&Needs { jobs: vec![job], ..Needs::default() })?;
+    Ok(info(open(&mut loaded, job)?))
+}
+
+pub(crate) fn stats(load: &mut dyn Load, job: i64) -> Result<JobStats> {
+    Ok(job_info(load, job)?.stats)
+}
+
+/// The job in any phase, as storage has it.
+pub(crate) fn job_row(load: &mut dyn Load, job: i64) -> Result<Option<JobRow>> {
+    Ok(load.load(&Needs { jobs: vec![job], ..Needs::default() })?.jobs.remove(&job).flatten())
+}
+
+/// Jobs above an id, in ascending order, and whether there may be more.
+pub(crate) fn jobs_page(load: &mut dyn Load, after: Option<i64>, limit: usize) -> Result<Vec<JobInfo>> {
+    let mut after = after;
+    let mut found = Vec::new();
+    loop {
+        let jobs = load.load(&Needs { jobs_after: Some((after, limit)), ..Needs::default() })?.jobs_after;
+        let more = jobs.len() == limit;
+        after = jobs.last().map(|job| job.id);
+        found.extend(jobs.into_iter().filter(|job| job.phase == JobPhase::Open).map(info));
+        if found.len() >= limit || !more {
+            found.truncate(limit);
+            return Ok(found);
+        }
+    }
+}
+
+fn info(job: JobRow) -> JobInfo {
+    let of = |class| job.counts.of(class);
+    let pending = of(Class::Ready) + of(Class::Blocked) + of(Class::Delayed);
+    let stats = JobStats {
+        job_id: job.id,
+        total_chunks: job.counts.by_class.iter().sum(),
+        pending,
+        processing: of(Class::Processing),
+        done: of(Class::Done),
+        failed: of(Class::Failed),
+        cancelled: of(Class::Cancelled),
+        blocked: of(Class::Blocked),
+        delayed: of(Class::Delayed),
+    };
+    JobInfo { job_id: job.id, spec: job.spec, stats, created_at_ms: job.created_at_ms, revision: job.revision }
+}
+
+fn must_exist(loaded: &mut Loaded, key: Key) -> Result<()> {
+    open(loaded, key.job)?;
+    match loaded.rows.get(&key) {
+        Some(Some(_)) => Ok(()),
+        _ => Err(Error::chunk_not_found(key.job, key.chunk)),
+    }
+}
+
+pub(crate) fn dependencies(load: &mut dyn Load, key: Key) -> Result<Vec<u64>> {
+    let needs = Needs { jobs: vec![key.job], rows: vec![key], dependencies: vec![key], ..Needs::default() };
+    let mut loaded = load.load(&needs)?;
+    must_exist(&mut loaded, key)?;
+    Ok(loaded.dependencies.pop().unwrap_or_default())
+}
+
+/// Chunks that wait for a chunk, at most so many.
+pub(crate) fn dependents(load: &mut dyn Load, key: Key, limit: usize) -> Result<Vec<u64>> {
+    let needs =
+        Needs { jobs: vec![key.job], rows: vec![key], dependents: vec![(key, None, limit)], ..Needs::default() };
+    let mut loaded = load.load(&needs)?;
+    must_exist(&mut loaded, key)?;
+    Ok(loaded.dependents.pop().unwrap_or_default().iter().map(|d| d.row.key.chunk).collect())
+}
+
+/// A page of a job's dependencies.
+pub(crate) fn edges_page(
+    load: &mut dyn Load,
+    job: i64,
+    after: Option<(u64, u64)>,
+    limit: usize,
+) -> Result<Vec<Edge>> {
+    Ok(load.load(&Needs { edges: Some((job, after, limit)), ..Needs::default() })?.edges)
+}
+
+/// What changed after a revision: the newest state of each thing, in revision order.
+pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<Changes> {
+    let mut loaded = load.load(&Needs { log: Some((since, limit)), ..Needs::default() })?;
+    if since < loaded.meta.log_start {
+        return Err(Error::new(
+            ErrorKind::FeedTruncated,
+            format!(
+                "changes after revision {since} were asked for, the feed starts after {}; list everything anew and go on from revision {}",
+                loaded.meta.log_start, loaded.meta.revision
+            ),
+        ));
+    }
+    let newest = loaded.meta.revision;
+    let mut entries: Vec<(u64, Subject, Key)> = Vec::new();
+    let mut covered = newest;
+    'runs: for run in std::mem::take(&mut loaded.log) {
+        for i in 0..run.count {
+            let revision = run.revision + i;
+            if revision <= since {
+                continue;
+            }
+            if entries.len() == limit {
+                covered = revision - 1;
+                break 'runs;
+            }
+            let chunk = run.key.chunk + if run.subject == Subject::Chunk { i } else { 0 };
+            entries.push((revision, run.subject, Key { chunk, ..run.key }));
+            covered = revision;
+        }
+    }
+    if entries.len() < limit {
+        covered = newest;
+    }
+    let keys: Vec<Key> = entries.iter().filter(|(_, s, _)| *s == Subject::Chunk).map(|(_, _, key)| *key).collect();
+    let mut jobs: Vec<i64> = entries.iter().map(|(_, _, key)| key.job).collect();
+    jobs.sort_unstable();
+    jobs.dedup();
+    let needs = Needs { jobs, rows: keys.clone(), dependencies: keys.clone(), ..Needs::default() };
+    let mut state = load.load(&needs)?;
+    let mut dependencies = keys.iter().zip(std::mem::take(&mut state.dependencies));
+    let mut changes = Vec::new();
+    for (revision, subject, key) in entries {
+        let job = state.jobs.get(&key.job).and_then(Option::as_ref);
+        let depends_on = if subject == Subject::Chunk {
+            dependencies.next().map(|(_, list)| list).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        if job.is_some_and(|job| job.phase == JobPhase::Importing) {
+            // Invisible until it is published whole: the feed waits for it.
+            covered = revision - 1;
+            break;
+        }
+        match (subject, job.filter(|job| job.phase == JobPhase::Open)) {
+            (Subject::Chunk, Some(job)) => {
+                let row = state.rows.get(&key).and_then(Option::as_ref);
+                if let Some(seen) = row.map(|row| machine::state(row, &job.spec))
+                    && seen.revision == revision
+                {
+                    changes.push(Change::Chunk { state: Box::new(seen), depends_on });
+                }
+            }
+            (Subject::Job, Some(job)) if job.revision == revision => {
+                changes.push(Change::Job { job: Box::new(info(job.clone())), revision });
+            }
+            (Subject::ChunkGone, Some(_)) => {
+                changes.push(Change::ChunkDeleted { job_id: key.job, chunk: key.chunk, revision });
+            }
+            (Subject::JobGone, _) => changes.push(Change::JobDeleted { job_id: key.job, revision }),
+            _ => {}
+        }
+    }
+    Ok(Changes { changes, next: covered, more: covered < newest })
+}

@@ -1,0 +1,115 @@
+//! Putting back what nobody works on any more, and what has waited long enough.
+
+use super::finish;
+use super::work::Work;
+use super::{Applied, Op, Probing, Reply, Result, Undelivered};
+use crate::backends::contract::{DueNeed, Key, Row};
+use crate::limits;
+use crate::machine::{Event, Loss};
+use crate::model::{JobStatus, Outcome, OwnerId};
+use crate::owners::Probe;
+
+/// Rows that fall due which one commit deals with at most.
+pub(super) const DUE_ROWS_PER_COMMIT: usize = 1_000;
+
+/// Deals with rows that are due: over leases lapse, over delays end.
+pub(super) fn due(work: &mut Work<'_>, rows: Vec<Row>) -> Result<()> {
+    let keys = work.take_in(rows);
+    fall_due(work, &keys)?;
+    if work.now_ms.saturating_add(limits::CLOCK_SLACK_MS) < work.meta.clock_ms {
+        // The clock went back: deadlines that were set under the old time would be years away.
+        let at_ms = work.now_ms.saturating_add(limits::CLOCK_SLACK_MS);
+        let keys = work.due(DueNeed::SetAfter { at_ms, limit: DUE_ROWS_PER_COMMIT })?;
+        work.clock_reset = keys.len() < DUE_ROWS_PER_COMMIT;
+        fall_due(work, &keys)?;
+    }
+    Ok(())
+}
+
+fn fall_due(work: &mut Work<'_>, keys: &[Key]) -> Result<()> {
+    for &key in keys {
+        let Some(row) = work.row_if_any(key)? else { continue };
+        let event = match row.record.status {
+            JobStatus::Processing => Event::Lapse(Loss::Lease),
+            _ => Event::Promote,
+        };
+        finish::happen(work, key, event)?;
+    }
+    Ok(())
+}
+
+/// Looks for owners that died and puts back what they held. Says whether it put anything back.
+pub(super) fn dead_owners(work: &mut Work<'_>) -> Result<bool> {
+    let mut any = false;
+    for owner in work.owners()? {
+        if owner == work.host.owner {
+            continue;
+        }
+        if let Probe::Dead(guard) = work.host.liveness.probe(owner) {
+            work.guards.push(guard);
+            for key in work.held(owner, None, limits::SLICE_ROWS_MAX)? {
+                any |= finish::happen(work, key, Event::Lapse(Loss::Owner))? == Outcome::Changed;
+            }
+        }
+    }
+    Ok(any)
+}
+
+/// Puts back everything that is due, and, where asked, what dead owners hold; one slice a commit.
+pub(super) fn reap(work: &mut Work<'_>, probe: Option<&mut Probing>) -> Result<Applied> {
+    let keys = work.due(DueNeed::By { at_ms: work.now_ms, limit: limits::SLICE_ROWS_MAX })?;
+    let full = keys.len() == limits::SLICE_ROWS_MAX;
+    due(work, Vec::new())?;
+    fall_due(work, &keys)?;
+    if full {
+        return Ok(Applied::Again(Op::Reap { probe: probe.is_some() }));
+    }
+    if let Some(probe) = probe {
+        probe.note();
+        if dead_owners(work)? {
+            return Ok(Applied::Again(Op::Reap { probe: true }));
+        }
+    }
+    Ok(Applied::Reply(Reply::Count(0)))
+}
+
+/// Gives back everything that an owner holds; it costs the chunks nothing.
+pub(super) fn release_all(work: &mut Work<'_>, owner: OwnerId, released: u64) -> Result<Applied> {
+    let keys = work.held(owner, None, limits::SLICE_ROWS_MAX)?;
+    let released = released + keys.len() as u64;
+    let more = keys.len() == limits::SLICE_ROWS_MAX;
+    release(work, keys)?;
+    Ok(if more {
+        Applied::Again(Op::ReleaseAll { owner, released })
+    } else {
+        Applied::Reply(Reply::Count(released))
+    })
+}
+
+/// Gives back the claims of this client that were committed but that nobody was told of.
+pub(super) fn release_above(work: &mut Work<'_>, undelivered: &Undelivered) -> Result<()> {
+    let mut after = None;
+    loop {
+        let keys = work.held(undelivered.owner, after, limits::SLICE_ROWS_MAX)?;
+        after = keys.last().copied();
+        let more = keys.len() == limits::SLICE_ROWS_MAX;
+        let mut unheard = Vec::new();
+        for key in keys {
+            if work.row(key)?.record.fence > undelivered.above_fence {
+                unheard.push(key);
+            }
+        }
+        release(work, unheard)?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+fn release(work: &mut Work<'_>, keys: Vec<Key>) -> Result<()> {
+    for key in keys {
+        let fence = work.row(key)?.record.fence;
+        finish::happen(work, key, Event::Release { fence })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Telling the dependents of a chunk what became of it, in the commit that changed it.
+//!
+//! Each dependency keeps a bit that says whether it counts as met, so telling twice does no harm. That is what lets a
+//! chunk with very many dependents be settled in slices: a durable cursor stands for the rest, and newer news simply
+//! starts a new round.
+
+use std::collections::VecDeque;
+
+use super::work::{Happened, Work};
+use super::{Applied, Op, Reply, Result};
+use crate::backends::contract::{Cursor, Edge, Key};
+use crate::limits;
+use crate::machine::Event;
+use crate::model::{DependencyFailure, JobStatus};
+
+/// What there is to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// It is done.
+    Met = 1,
+    /// It failed or was cancelled.
+    Broken = 2,
+    /// It is back from having failed or been cancelled.
+    Revived = 3,
+    /// It is not done any more.
+    Unmet = 4,
+    /// It is not done any more, and what was done on top of it is not either.
+    UnmetThrough = 5,
+}
+
+impl News {
+    fn from_code(code: u8) -> Option<Self> {
+        [News::Met, News::Broken, News::Revived, News::Unmet, News::UnmetThrough]
+            .into_iter()
+            .find(|news| *news as u8 == code)
+    }
+}
+
+/// How far a reset goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Dependents are blocked again; done ones stay done.
+    Direct,
+    /// Done dependents are reset too.
+    Through,
+}
+
+/// Tells the dependents of a chunk whose status changed.
+pub(super) fn changed(
+    work: &mut Work<'_>,
+    key: Key,
+    before: JobStatus,
+    after: JobStatus,
+    reach: Reach,
+) -> Result<()> {
+    match news(before, after, reach) {
+        Some(news) => round(work, Cursor { key, after: None, news: news as u8 }),
+        None => Ok(()),
+    }
+}
+
+fn news(before: JobStatus, after: JobStatus, reach: Reach) -> Option<News> {
+    use JobStatus::{Cancelled, Done, Failed, Pending, Processing};
+    match (before, after) {
+        (Done, Done) => None,
+        (_, Done) => Some(News::Met),
+        (Pending | Processing, Failed | Cancelled) => Some(News::Broken),
+        (Failed | Cancelled, Pending) => Some(News::Revived),
+        (Done, _) if reach == Reach::Through => Some(News::UnmetThrough),
+        (Done, _) => Some(News::Unmet),
+        _ => None,
+    }
+}
+
+/// Goes on with the first cursor that an earlier commit left.
+pub(super) fn go_on(work: &mut Work<'_>) -> Result<Applied> {
+    match work.first_cursor()? {
+        None => Ok(Applied::Reply(Reply::Count(0))),
+        Some(cursor) => {
+            work.job_in_any_phase(cursor.key.job)?;
+            round(work, cursor)?;
+            Ok(Applied::Again(Op::Settle))
+        }
+    }
+}
+
+/// Tells as many dependents as one commit may; a cursor stands for each list that is left.
+fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
+    let edges = work.job_in_any_phase(first.key.job)?.map_or(0, |job| job.edges);
+    if edges == 0 {
+        return Ok(());
+    }
+    let mut lists = VecDeque::from([first]);
+    let mut left = limits::DEPENDENTS_PER_COMMIT_MAX;
+    while let Some(cursor) = lists.pop_front() {
+        let Some(news) = News::from_code(cursor.news) else { continue };
+        if left == 0 {
+            work.put_cursor(cursor)?;
+            continue;
+        }
+        let dependents = work.dependents(cursor.key, cursor.after, left + 1)?;
+        let more = dependents.len() > left;
+        let mut last = cursor.after;
+        for (dependent, met) in dependents.into_iter().take(left) {
+            left -= 1;
+            last = Some(dependent.chunk);
+            let edge = Edge { job: dependent.job, chunk: dependent.chunk, on: cursor.key.chunk };
+            if let Some(news) = tell(work, edge, met, news)? {
+                lists.push_back(Cursor { key: dependent, after: None, news: news as u8 });
+            }
+        }
+        if more {
+            work.put_cursor(Cursor { after: last, ..cursor })?;
+        } else {
+            work.delete_cursor(cursor.key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells one dependent. Where that changes its own status, its dependents are to be told in turn.
+fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option<News>> {
+    let key = Key { job: edge.job, chunk: edge.chunk };
+    let Some(job) = work.job_in_any_phase(edge.job)? else { return Ok(None) };
+    let of_job = job.spec.on_dependency_failure;
+    let row = work.row(key)?;
+    let policy = row.content.on_dependency_failure.or(of_job).unwrap_or_default();
+    let (status, cause) = (row.record.status, row.record.cause);
+    let happened = match news {
+        News::Met | News::Revived => {
+            if news == News::Met && !met {
+                work.set_met(edge, true);
+            }
+            if status == JobStatus::Cancelled && cause == Some(edge.on) {
+                work.happen(key, Event::Retry)?
+            } else {
+                Happened::Nothing
+            }
+        }
+        News::Broken if met => Happened::Nothing,
+        News::Broken => match policy {
+            DependencyFailure::Wait => Happened::Nothing,
+            DependencyFailure::Ignore => {
+                work.set_met(edge, true);
+                Happened::Nothing
+            }
+            DependencyFailure::Cancel if status == JobStatus::Pending => {
+                work.happen(key, Event::Cancel { cause: Some(edge.on) })?
+            }
+            DependencyFailure::Cancel => Happened::Nothing,
+        },
+        News::Unmet | News::UnmetThrough => {
+            if met {
+                work.set_met(edge, false);
+            }
+            if status == JobStatus::Done && news == News::UnmetThrough {
+                work.happen(key, Event::Reset)?
+            } else if matches!(status, JobStatus::Pending | JobStatus::Processing) {
+                work.happen(key, Event::Block)?
+            } else {
+                Happened::Nothing
+            }
+        }
+    };
+    let reach = if news == News::UnmetThrough { Reach::Through } else { Reach::Direct };
+    Ok(match happened {
+        Happened::Changed { before, after } => self::news(before, after, reach),
+        Happened::Nothing => None,
+    })
+}
+
+/// What an edge to a chunk of this status is to a dependent of this policy, when it is created.
+pub(super) fn is_met(status: JobStatus, policy: DependencyFailure) -> bool {
+    match status {
+        JobStatus::Done => true,
+        JobStatus::Failed | JobStatus::Cancelled => policy == DependencyFailure::Ignore,
+        JobStatus::Pending | JobStatus::Processing => false,
+    }
+}
+
+/// The dependency, if any, whose failure cancels a dependent of this policy when the edges are created.
+pub(super) fn cause_of_cancel(
+    statuses: impl IntoIterator<Item = (u64, JobStatus)>,
+    policy: DependencyFailure,
+) -> Option<u64> {
+    statuses
+        .into_iter()
+        .find(|(_, status)| {
+            policy == DependencyFailure::Cancel && matches!(status, JobStatus::Failed | JobStatus::Cancelled)
+        })
+        .map(|(on, _)| on)
+}

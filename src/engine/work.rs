@@ -1,0 +1,693 @@
+//! The working set of one commit: what its operations have read and changed so far.
+//!
+//! Every operation of a group sees what the ones before it did, though nothing is written yet. At the end the whole
+//! set becomes one [`Delta`]. The working set keeps the books (index positions, counts, revisions, the log) and
+//! decides nothing: that is [`crate::machine`]'s part.
+
+use std::any::Any;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::backends::contract::{
+    Class, Content, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange, JobPhase, JobRow, Key, Loaded,
+    LogRun, Meta, Needs, PageNeed, Rank, ReadyNeed, Record, Row, RowChange, Subject, WriteTx,
+};
+use crate::engine::Host;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::machine::{self, Event, Moment, Rules, Step};
+use crate::model::{JobState, JobStatus, OwnerId};
+
+/// A row and how far it is from what storage holds.
+struct RowSlot {
+    /// As it is now; `None` where it does not exist (any more).
+    row: Option<Row>,
+    /// Where storage has it.
+    before: Option<crate::backends::contract::Place>,
+    content_dirty: bool,
+    record_dirty: bool,
+    unmet_dirty: bool,
+}
+
+struct JobSlot {
+    job: Option<JobRow>,
+    existed: bool,
+    /// More than the counts changed.
+    dirty: bool,
+    counts_dirty: bool,
+}
+
+#[derive(Default)]
+struct CursorSlot {
+    cursor: Option<Cursor>,
+    stored: bool,
+    dirty: bool,
+}
+
+/// The front of a job's ready rows, as far as it was loaded.
+struct Window {
+    ready: BTreeSet<(Rank, u64)>,
+    /// Everything up to here is known; `None`: everything is.
+    horizon: Option<(Rank, u64)>,
+}
+
+impl Window {
+    fn covers(&self, position: (Rank, u64)) -> bool {
+        self.horizon.is_none_or(|horizon| position <= horizon)
+    }
+}
+
+/// The working set.
+pub(super) struct Work<'t> {
+    tx: &'t mut dyn WriteTx,
+    pub(super) host: &'t Host,
+    pub(super) now_ms: u64,
+    /// What storage holds of the store itself, moved on by each change.
+    pub(super) meta: Meta,
+    jobs: HashMap<i64, JobSlot>,
+    rows: HashMap<Key, RowSlot>,
+    windows: HashMap<i64, Window>,
+    edges: BTreeMap<Edge, Option<bool>>,
+    cursors: Option<BTreeMap<Key, CursorSlot>>,
+    log: Vec<LogRun>,
+    /// The clock went back, and every deadline that was set after its present time has been dealt with.
+    pub(super) clock_reset: bool,
+    /// Locks of owners that were found dead: held until the commit is over.
+    pub(super) guards: Vec<Box<dyn Any + Send>>,
+    /// A failure of the storage itself: the whole group is off.
+    pub(super) failure: Option<Error>,
+}
+
+impl<'t> Work<'t> {
+    /// Opens the working set with what the group is known to need.
+    pub(super) fn open(
+        tx: &'t mut dyn WriteTx,
+        host: &'t Host,
+        now_ms: u64,
+        needs: &Needs,
+    ) -> Result<(Self, Loaded)> {
+        let mut loaded = tx.load(needs)?;
+        let mut work = Work {
+            tx,
+            host,
+            now_ms,
+            meta: loaded.meta.clone(),
+            jobs: HashMap::new(),
+            rows: HashMap::new(),
+            windows: HashMap::new(),
+            edges: BTreeMap::new(),
+            cursors: None,
+            log: Vec::new(),
+            clock_reset: false,
+            guards: Vec::new(),
+            failure: None,
+        };
+        work.absorb(&mut loaded);
+        for (need, rows) in needs.ready.iter().zip(std::mem::take(&mut loaded.ready)) {
+            work.widen(*need, rows);
+        }
+        Ok((work, loaded))
+    }
+
+    /// Asks storage. What fails here fails the whole group: nothing of it is written.
+    fn load(&mut self, needs: &Needs) -> Result<Loaded> {
+        self.tx.load(needs).inspect_err(|e| self.failure = Some(e.clone()))
+    }
+
+    /// Takes in jobs and rows, unless the working set has them already (and newer).
+    fn absorb(&mut self, loaded: &mut Loaded) {
+        for (id, job) in std::mem::take(&mut loaded.jobs) {
+            self.jobs.entry(id).or_insert_with(|| JobSlot {
+                existed: job.is_some(),
+                job,
+                dirty: false,
+                counts_dirty: false,
+            });
+        }
+        for (key, row) in std::mem::take(&mut loaded.rows) {
+            self.absorb_row(key, row);
+        }
+    }
+
+    fn absorb_row(&mut self, key: Key, row: Option<Row>) {
+        if let Entry::Vacant(entry) = self.rows.entry(key) {
+            entry.insert(RowSlot {
+                before: row.as_ref().map(machine::place),
+                row,
+                content_dirty: false,
+                record_dirty: false,
+                unmet_dirty: false,
+            });
+        }
+    }
+
+    /// Takes in rows that storage listed.
+    pub(super) fn take_in(&mut self, rows: Vec<Row>) -> Vec<Key> {
+        let keys = rows.iter().map(|row| row.key).collect();
+        rows.into_iter().for_each(|row| self.absorb_row(row.key, Some(row)));
+        keys
+    }
+
+    // Jobs
+
+    /// The job as storage and this group have it, in any phase.
+    pub(super) fn job_in_any_phase(&mut self, id: i64) -> Result<Option<&JobRow>> {
+        if !self.jobs.contains_key(&id) {
+            let mut loaded = self.load(&Needs { jobs: vec![id], ..Needs::default() })?;
+            self.absorb(&mut loaded);
+        }
+        Ok(self.jobs.get(&id).and_then(|slot| slot.job.as_ref()))
+    }
+
+    /// A job that is open for work.
+    pub(super) fn job(&mut self, id: i64) -> Result<&JobRow> {
+        match self.job_in_any_phase(id)? {
+            Some(job) if job.phase == JobPhase::Open => Ok(job),
+            _ => Err(Error::job_not_found(id)),
+        }
+    }
+
+    /// Creates or changes a job itself (its counts are kept by the working set).
+    pub(super) fn put_job(&mut self, job: JobRow) {
+        let revision = self.next_revision();
+        self.log_one(Subject::Job, revision, Key { job: job.id, chunk: 0 });
+        self.meta.last_job = self.meta.last_job.max(job.id);
+        let slot = self.jobs.entry(job.id).or_insert(JobSlot {
+            job: None,
+            existed: false,
+            dirty: true,
+            counts_dirty: true,
+        });
+        slot.dirty = true;
+        slot.job = Some(JobRow { revision, ..job });
+    }
+
+    /// Moves a job to another phase. Who follows the changes is not told.
+    pub(super) fn set_phase(&mut self, id: i64, phase: JobPhase) {
+        if let Some(slot) = self.jobs.get_mut(&id)
+            && let Some(job) = &mut slot.job
+        {
+            job.phase = phase;
+            slot.dirty = true;
+        }
+    }
+
+    /// Removes a job whose rows and dependencies are gone already.
+    pub(super) fn delete_job(&mut self, id: i64) {
+        if let Some(slot) = self.jobs.get_mut(&id) {
+            slot.job = None;
+            slot.dirty = true;
+        }
+    }
+
+    /// Notes in the log that a job is gone for everybody who follows the changes.
+    pub(super) fn log_job_gone(&mut self, id: i64) {
+        let revision = self.next_revision();
+        self.log_one(Subject::JobGone, revision, Key { job: id, chunk: 0 });
+    }
+
+    fn count_edge(&mut self, edge: Edge, by: i64) {
+        if let Some(slot) = self.jobs.get_mut(&edge.job)
+            && let Some(job) = &mut slot.job
+        {
+            slot.counts_dirty = true;
+            job.edges = job.edges.saturating_add_signed(by);
+            if edge.on > edge.chunk {
+                job.edges_upward = job.edges_upward.saturating_add_signed(by);
+            }
+        }
+    }
+
+    // Rows
+
+    /// Makes sure that these rows are known, with one question for all that are not.
+    pub(super) fn fetch(&mut self, keys: impl IntoIterator<Item = Key>) -> Result<()> {
+        let rows: Vec<Key> = keys.into_iter().filter(|key| !self.rows.contains_key(key)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut loaded = self.load(&Needs { rows, ..Needs::default() })?;
+        self.absorb(&mut loaded);
+        Ok(())
+    }
+
+    pub(super) fn row_if_any(&mut self, key: Key) -> Result<Option<&Row>> {
+        if !self.rows.contains_key(&key) {
+            self.fetch([key])?;
+        }
+        Ok(self.rows.get(&key).and_then(|slot| slot.row.as_ref()))
+    }
+
+    pub(super) fn row(&mut self, key: Key) -> Result<&Row> {
+        self.row_if_any(key)?.ok_or_else(|| Error::chunk_not_found(key.job, key.chunk))
+    }
+
+    /// The row as a caller sees it. Its job and the row itself are known.
+    pub(super) fn state(&mut self, key: Key) -> Result<JobState> {
+        self.row(key)?;
+        let spec = self.jobs.get(&key.job).and_then(|slot| slot.job.as_ref()).map(|job| &job.spec);
+        let row = self.rows.get(&key).and_then(|slot| slot.row.as_ref());
+        match (row, spec) {
+            (Some(row), Some(spec)) => Ok(machine::state(row, spec)),
+            _ => Err(Error::chunk_not_found(key.job, key.chunk)),
+        }
+    }
+
+    /// What the machine would make of an event; nothing changes.
+    fn decide(&mut self, key: Key, event: Event<'_>) -> Result<(JobStatus, Step)> {
+        self.job_in_any_phase(key.job)?;
+        self.row(key)?;
+        let moment = Moment { now_ms: self.now_ms, revision: self.meta.revision + 1 };
+        let spec = self.jobs.get(&key.job).and_then(|slot| slot.job.as_ref()).map(|job| &job.spec);
+        let row = self.rows.get(&key).and_then(|slot| slot.row.as_ref());
+        let (Some(row), Some(spec)) = (row, spec) else {
+            return Err(Error::chunk_not_found(key.job, key.chunk));
+        };
+        let subject = machine::Subject {
+            key,
+            expected: row.content.checksum.as_deref(),
+            record: &row.record,
+            unmet: row.unmet,
+            rules: Rules::of(spec, &row.content),
+        };
+        Ok((row.record.status, machine::step(subject, event, moment)?))
+    }
+
+    /// Whether the machine would take an event.
+    pub(super) fn check(&mut self, key: Key, event: Event<'_>) -> Result<()> {
+        self.decide(key, event).map(|_| ())
+    }
+
+    /// Tells the machine of an event and keeps what it decided.
+    pub(super) fn happen(&mut self, key: Key, event: Event<'_>) -> Result<Happened> {
+        let (before, step) = self.decide(key, event)?;
+        let record = match step {
+            Step::Unchanged => return Ok(Happened::Nothing),
+            Step::Changed(record) => {
+                let revision = self.next_revision();
+                self.log_one(Subject::Chunk, revision, key);
+                record
+            }
+            Step::Touched(record) => record,
+        };
+        let after = record.status;
+        self.edit(key, |slot| {
+            slot.record_dirty = true;
+            if let Some(row) = &mut slot.row {
+                row.record = record;
+            }
+        });
+        Ok(Happened::Changed { before, after })
+    }
+
+    /// Adds a row that does not exist yet.
+    pub(super) fn add_row(&mut self, key: Key, content: Content, unmet: u32) {
+        let revision = self.next_revision();
+        self.log_one(Subject::Chunk, revision, key);
+        self.rows.entry(key).or_insert(RowSlot {
+            row: None,
+            before: None,
+            content_dirty: false,
+            record_dirty: false,
+            unmet_dirty: false,
+        });
+        self.edit(key, |slot| {
+            let replaced = slot.before.is_some();
+            (slot.content_dirty, slot.record_dirty, slot.unmet_dirty) = (true, replaced, unmet > 0 || replaced);
+            slot.row =
+                Some(Row { key, content: Arc::new(Content { revision, ..content }), record: Record::fresh(), unmet });
+        });
+    }
+
+    /// Writes another content or scheduling into a row.
+    pub(super) fn revise(&mut self, key: Key, content: Content) {
+        let revision = self.next_revision();
+        self.log_one(Subject::Chunk, revision, key);
+        self.edit(key, |slot| {
+            slot.content_dirty = true;
+            if let Some(row) = &mut slot.row {
+                row.content = Arc::new(Content { revision, ..content });
+            }
+        });
+    }
+
+    /// Removes a row.
+    pub(super) fn delete_row(&mut self, key: Key, logged: bool) {
+        if logged {
+            let revision = self.next_revision();
+            self.log_one(Subject::ChunkGone, revision, key);
+        }
+        self.edit(key, |slot| slot.row = None);
+    }
+
+    /// Changes one row, and moves it in the counts and in the window of ready rows.
+    fn edit(&mut self, key: Key, change: impl FnOnce(&mut RowSlot)) {
+        let Some(slot) = self.rows.get_mut(&key) else { return };
+        let before = slot.row.as_ref().map(machine::place);
+        change(slot);
+        let after = slot.row.as_ref().map(machine::place);
+        let (class_before, class_after) = (before.map(|p| p.class), after.map(|p| p.class));
+        if class_before != class_after
+            && let Some(job) = self.jobs.get_mut(&key.job)
+        {
+            job.counts_dirty = true;
+            if let Some(job) = &mut job.job {
+                if let Some(class) = class_before {
+                    *job.counts.of_mut(class) -= 1;
+                }
+                if let Some(class) = class_after {
+                    *job.counts.of_mut(class) += 1;
+                }
+            }
+        }
+        if let Some(window) = self.windows.get_mut(&key.job) {
+            if let Some(place) = before
+                && place.class == Class::Ready
+            {
+                window.ready.remove(&(place.rank, key.chunk));
+            }
+            if let Some(place) = after
+                && place.class == Class::Ready
+                && window.covers((place.rank, key.chunk))
+            {
+                window.ready.insert((place.rank, key.chunk));
+            }
+        }
+    }
+
+    // Ready rows
+
+    /// Loads the front of a job's ready rows as far as needed and hands out the first in claim order.
+    pub(super) fn next_ready(&mut self, job: i64, wanted: usize) -> Result<Option<Key>> {
+        loop {
+            let window = self.windows.get(&job);
+            if let Some(first) = window.and_then(|w| w.ready.first()) {
+                return Ok(Some(Key { job, chunk: first.1 }));
+            }
+            let after = match window {
+                Some(Window { horizon: None, .. }) => return Ok(None),
+                Some(Window { horizon, .. }) => *horizon,
+                None => None,
+            };
+            let need = ReadyNeed { job, after, limit: wanted.max(1) };
+            let mut loaded = self.load(&Needs { ready: vec![need], ..Needs::default() })?;
+            self.widen(need, loaded.ready.pop().unwrap_or_default());
+        }
+    }
+
+    /// Widens a window by what storage answered, corrected by what this group has changed meanwhile.
+    fn widen(&mut self, need: ReadyNeed, rows: Vec<Row>) {
+        let full = rows.len() >= need.limit;
+        let horizon = rows
+            .last()
+            .filter(|_| full)
+            .map(|row| (machine::rank(row.content.priority), row.key.chunk));
+        let mut ready: BTreeSet<(Rank, u64)> =
+            rows.iter().map(|row| (machine::rank(row.content.priority), row.key.chunk)).collect();
+        self.take_in(rows);
+        let changed = self.rows.iter().filter(|(key, slot)| {
+            key.job == need.job && (slot.record_dirty || slot.unmet_dirty || slot.content_dirty || slot.row.is_none())
+        });
+        for (key, slot) in changed {
+            if let Some(before) = slot.before {
+                ready.remove(&(before.rank, key.chunk));
+            }
+            if let Some(now) = slot.row.as_ref().map(machine::place) {
+                let position = (now.rank, key.chunk);
+                let inside = need.after.is_none_or(|after| position > after)
+                    && horizon.is_none_or(|horizon| position <= horizon);
+                if now.class == Class::Ready && inside {
+                    ready.insert(position);
+                }
+            }
+        }
+        let window = self.windows.entry(need.job).or_insert(Window { ready: BTreeSet::new(), horizon: None });
+        window.ready.append(&mut ready);
+        window.horizon = horizon;
+    }
+
+    /// The lowest open job at or above an id with something ready, as storage has it.
+    pub(super) fn ready_job_from(&mut self, from: i64) -> Result<Option<i64>> {
+        Ok(self.load(&Needs { ready_job_from: Some(from), ..Needs::default() })?.ready_job)
+    }
+
+    // Dependencies
+
+    /// Whether a dependency exists, and if so whether it is met, as this group last set it.
+    fn edge_override(&self, edge: Edge) -> Option<Option<bool>> {
+        self.edges.get(&edge).copied()
+    }
+
+    /// Chunks that wait for this one, above an id, in ascending order.
+    pub(super) fn dependents(&mut self, on: Key, after: Option<u64>, limit: usize) -> Result<Vec<(Key, bool)>> {
+        let loaded =
+            self.load(&Needs { dependents: vec![(on, after, limit)], ..Needs::default() })?.dependents.pop();
+        let loaded = loaded.unwrap_or_default();
+        let last = loaded.last().filter(|_| loaded.len() >= limit).map(|d| d.row.key.chunk);
+        let mut found: BTreeMap<u64, bool> = BTreeMap::new();
+        for Dependent { row, met } in loaded {
+            found.insert(row.key.chunk, met);
+            self.absorb_row(row.key, Some(row));
+        }
+        for (edge, state) in &self.edges {
+            let inside = edge.job == on.job
+                && edge.on == on.chunk
+                && after.is_none_or(|after| edge.chunk > after)
+                && last.is_none_or(|last| edge.chunk <= last);
+            if inside {
+                match state {
+                    Some(met) => found.insert(edge.chunk, *met),
+                    None => found.remove(&edge.chunk),
+                };
+            }
+        }
+        Ok(found.into_iter().map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
+    }
+
+    /// The chunks that each of these depends on, in ascending order.
+    pub(super) fn dependencies(&mut self, keys: &[Key]) -> Result<Vec<Vec<u64>>> {
+        let mut lists =
+            self.load(&Needs { dependencies: keys.to_vec(), ..Needs::default() })?.dependencies;
+        for (key, list) in keys.iter().zip(&mut lists) {
+            let range = Edge { job: key.job, chunk: key.chunk, on: 0 }
+                ..=Edge { job: key.job, chunk: key.chunk, on: u64::MAX };
+            for (edge, state) in self.edges.range(range) {
+                match (list.binary_search(&edge.on), state) {
+                    (Err(at), Some(_)) => list.insert(at, edge.on),
+                    (Ok(at), None) => {
+                        list.remove(at);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(lists)
+    }
+
+    /// Every dependency of a job, as storage has it, one page after the other.
+    pub(super) fn edges_page(&mut self, job: i64, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<Edge>> {
+        Ok(self.load(&Needs { edges: Some((job, after, limit)), ..Needs::default() })?.edges)
+    }
+
+    /// Adds a dependency, met or not; the dependent's count follows.
+    pub(super) fn add_edge(&mut self, edge: Edge, met: bool) {
+        self.edges.insert(edge, Some(met));
+        self.count_edge(edge, 1);
+    }
+
+    /// Removes a dependency. The dependent's count is for the caller to set.
+    pub(super) fn remove_edge(&mut self, edge: Edge) {
+        if self.edge_override(edge) != Some(None) {
+            self.edges.insert(edge, None);
+            self.count_edge(edge, -1);
+        }
+    }
+
+    /// Sets whether a dependency is met; the dependent's count and place follow.
+    pub(super) fn set_met(&mut self, edge: Edge, met: bool) {
+        self.edges.insert(edge, Some(met));
+        let key = Key { job: edge.job, chunk: edge.chunk };
+        let unmet = self.rows.get(&key).and_then(|s| s.row.as_ref()).map_or(0, |row| row.unmet);
+        self.set_unmet(key, if met { unmet.saturating_sub(1) } else { unmet + 1 });
+    }
+
+    /// Sets how many dependencies of a row are not met.
+    pub(super) fn set_unmet(&mut self, key: Key, unmet: u32) {
+        self.edit(key, |slot| {
+            slot.unmet_dirty = true;
+            if let Some(row) = &mut slot.row {
+                row.unmet = unmet;
+            }
+        });
+    }
+
+    // Lists
+
+    /// A page of a job's rows as storage has it; rows that this group changed are answered as they are now.
+    pub(super) fn page(&mut self, need: PageNeed) -> Result<Vec<Key>> {
+        let rows = self.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
+        Ok(self.take_in(rows))
+    }
+
+    pub(super) fn due(&mut self, need: DueNeed) -> Result<Vec<Key>> {
+        let rows = self.load(&Needs { due: Some(need), ..Needs::default() })?.due;
+        Ok(self.take_in(rows))
+    }
+
+    pub(super) fn held(&mut self, owner: OwnerId, after: Option<Key>, limit: usize) -> Result<Vec<Key>> {
+        let rows = self.load(&Needs { held: Some((owner, after, limit)), ..Needs::default() })?.held;
+        Ok(self.take_in(rows))
+    }
+
+    pub(super) fn owners(&mut self) -> Result<Vec<OwnerId>> {
+        Ok(self.load(&Needs { owners: true, ..Needs::default() })?.owners)
+    }
+
+    pub(super) fn jobs_after(&mut self, after: Option<i64>, limit: usize) -> Result<Vec<JobRow>> {
+        Ok(self.load(&Needs { jobs_after: Some((after, limit)), ..Needs::default() })?.jobs_after)
+    }
+
+    // Cursors
+
+    /// The cursors that storage holds, and those of this group.
+    fn cursors(&mut self) -> Result<&mut BTreeMap<Key, CursorSlot>> {
+        if self.cursors.is_none() {
+            let stored = match self.meta.cursors {
+                0 => Vec::new(),
+                _ => self.load(&Needs { cursors: usize::MAX, ..Needs::default() })?.cursors,
+            };
+            let slots = stored.into_iter().map(|c| (c.key, CursorSlot { cursor: Some(c), stored: true, dirty: false }));
+            self.cursors = Some(slots.collect());
+        }
+        Ok(self.cursors.get_or_insert_default())
+    }
+
+    /// Leaves a list of dependents to a later commit.
+    pub(super) fn put_cursor(&mut self, cursor: Cursor) -> Result<()> {
+        let slot = self.cursors()?.entry(cursor.key).or_default();
+        (slot.cursor, slot.dirty) = (Some(cursor), true);
+        Ok(())
+    }
+
+    /// Nothing is left to be told to the dependents of a chunk.
+    pub(super) fn delete_cursor(&mut self, key: Key) -> Result<()> {
+        if let Some(slot) = self.cursors()?.get_mut(&key) {
+            (slot.cursor, slot.dirty) = (None, true);
+        }
+        Ok(())
+    }
+
+    /// The first cursor that is left to work on.
+    pub(super) fn first_cursor(&mut self) -> Result<Option<Cursor>> {
+        Ok(self.cursors()?.values().find_map(|slot| slot.cursor))
+    }
+
+    /// Whether dependents are left to a later commit.
+    pub(super) fn has_cursors(&self) -> bool {
+        match &self.cursors {
+            None => self.meta.cursors > 0,
+            Some(cursors) => cursors.values().any(|slot| slot.cursor.is_some()),
+        }
+    }
+
+    // The end
+
+    fn next_revision(&mut self) -> u64 {
+        self.meta.revision += 1;
+        self.meta.revision
+    }
+
+    fn log_one(&mut self, subject: Subject, revision: u64, key: Key) {
+        if let Some(run) = self.log.last_mut() {
+            let next = Key { job: run.key.job, chunk: run.key.chunk.wrapping_add(run.count) };
+            let joins = subject == Subject::Chunk && run.subject == subject;
+            if joins && next == key && run.revision + run.count == revision {
+                run.count += 1;
+                return;
+            }
+        }
+        self.log.push(LogRun { subject, revision, key, count: 1 });
+    }
+
+    /// Whether anything is to be written.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.log.is_empty()
+            || !self.edges.is_empty()
+            || self.clock_reset
+            || self.cursors.iter().flatten().any(|(_, slot)| slot.dirty)
+            || self.jobs.values().any(|slot| slot.dirty)
+            || self.rows.values().any(|slot| slot.record_dirty)
+    }
+
+    /// Everything that changed, as one step for storage.
+    pub(super) fn into_delta(self) -> Delta {
+        let mut meta = self.meta;
+        meta.clock_ms = if self.clock_reset { self.now_ms } else { meta.clock_ms.max(self.now_ms) };
+        meta.log_start = meta.log_start.max(meta.revision.saturating_sub(limits::FEED_REVISIONS_KEPT));
+        let mut rows: Vec<RowChange> = self
+            .rows
+            .into_iter()
+            .filter_map(|(key, slot)| {
+                let after = slot.row.as_ref().map(machine::place);
+                let gone = slot.before.is_some() && after.is_none();
+                let touched = slot.content_dirty || slot.record_dirty || slot.unmet_dirty;
+                if !gone && !(touched && after.is_some()) {
+                    return None;
+                }
+                let (content, record, unmet) = match slot.row {
+                    None => (None, None, None),
+                    Some(row) => (
+                        slot.content_dirty.then_some(row.content),
+                        slot.record_dirty.then_some(row.record),
+                        slot.unmet_dirty.then_some(row.unmet),
+                    ),
+                };
+                Some(RowChange { key, before: slot.before, after, content, record, unmet })
+            })
+            .collect();
+        rows.sort_unstable_by_key(|row| row.key);
+        let mut jobs: Vec<(i64, JobChange)> = self
+            .jobs
+            .into_iter()
+            .filter_map(|(id, slot)| match slot.job {
+                Some(job) if slot.dirty => Some((id, JobChange::Put(job))),
+                Some(job) if slot.counts_dirty => Some((id, JobChange::Counts(job))),
+                None if slot.existed && slot.dirty => Some((id, JobChange::Delete(id))),
+                _ => None,
+            })
+            .collect();
+        jobs.sort_unstable_by_key(|(id, _)| *id);
+        let edges = self.edges.into_iter().map(|(edge, state)| match state {
+            Some(met) => EdgeChange::Put { edge, met },
+            None => EdgeChange::Delete { edge },
+        });
+        let cursors = self.cursors.unwrap_or_default();
+        if !cursors.is_empty() {
+            meta.cursors = cursors.values().filter(|slot| slot.cursor.is_some()).count() as u64;
+        }
+        let changed = || cursors.iter().filter(|(_, slot)| slot.dirty);
+        Delta {
+            log_prune_to: meta.log_start,
+            meta,
+            rows,
+            jobs: jobs.into_iter().map(|(_, change)| change).collect(),
+            edges: edges.collect(),
+            cursors_put: changed().filter_map(|(_, slot)| slot.cursor).collect(),
+            cursors_deleted: changed()
+                .filter(|(_, slot)| slot.stored && slot.cursor.is_none())
+                .map(|(key, _)| *key)
+                .collect(),
+            log: self.log,
+        }
+    }
+}
+
+/// What an event came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Happened {
+    /// It held already.
+    Nothing,
+    /// The record changed, its status perhaps not.
+    Changed { before: JobStatus, after: JobStatus },
+}

@@ -1,0 +1,58 @@
+//! Who is alive: the host proves it, and where it cannot, the lease decides.
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod files;
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use crate::error::Result;
+use crate::model::OwnerId;
+
+/// What a host knows of an owner.
+pub enum Probe {
+    /// It lives: its claims are left alone until their leases are over.
+    Alive,
+    /// It is proven dead. What is inside keeps anybody else from taking it for dead at the same time; it is dropped
+    /// once its claims are put back.
+    Dead(Box<dyn Any + Send>),
+    /// The host cannot tell; the lease decides.
+    Unknown,
+}
+
+/// Tells the living owners from the dead ones.
+pub trait Liveness: Debug + Send + Sync {
+    /// Makes sure that this client's own life can be seen by others. Called before its first claim is written.
+    fn announce(&self, owner: OwnerId) -> Result<()>;
+
+    /// What is known of an owner.
+    fn probe(&self, owner: OwnerId) -> Probe;
+}
+
+/// For a store that only one client can have open: everybody else is dead.
+#[derive(Debug)]
+pub(crate) struct Alone;
+
+impl Liveness for Alone {
+    fn announce(&self, _owner: OwnerId) -> Result<()> {
+        Ok(())
+    }
+
+    fn probe(&self, _owner: OwnerId) -> Probe {
+        Probe::Dead(Box::new(()))
+    }
+}
+
+/// For a store on which nothing can be proven: leases alone.
+#[derive(Debug)]
+pub(crate) struct LeasesOnly;
+
+impl Liveness for LeasesOnly {
+    fn announce(&self, _owner: OwnerId) -> Result<()> {
+        Ok(())
+    }
+
+    fn probe(&self, _owner: OwnerId) -> Probe {
+        Probe::Unknown
+    }
+}
