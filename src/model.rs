@@ -639,6 +639,25 @@ pub enum Selection {
     Chunks(Vec<u64>),
 }
 
+/// How far [`crate::JobStore::reset`] goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResetReach {
+    /// Dependents are blocked again; done ones stay done.
+    #[default]
+    Direct,
+    /// Done dependents are reset too, and theirs.
+    Through,
+}
+
+/// The text of [`crate::JobStore::graph`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GraphFormat {
+    /// Graphviz DOT.
+    Dot,
+    /// A Mermaid flowchart.
+    Mermaid,
+}
+
 /// What an import does where a chunk's content changed while it is processing or done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnConflict {

@@ -1,19 +1,19 @@
 //! Operations on many chunks of a job. Large ones go in slices; other operations run between the slices.
 
-use super::settle::{self, Reach};
+use super::settle;
 use super::work::{Happened, Work};
 use super::{Applied, Op, Reply, Result};
 use crate::backends::contract::{Class, Edge, JobPhase, Key, PageNeed};
 use crate::limits;
 use crate::machine::{self, Event};
-use crate::model::{Outcome, Selection};
+use crate::model::{Outcome, ResetReach, Selection};
 use crate::owners::Probe;
 
 /// What is to be done to each chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Retry,
-    Reset(Reach),
+    Reset(ResetReach),
     Cancel,
     /// To the job itself, with all that is in it.
     Delete,
@@ -39,7 +39,7 @@ impl Bulk {
         Bulk::new(job, Kind::Delete, Selection::All)
     }
 
-    pub(super) fn apply(self, work: &mut Work<'_>) -> Result<Applied> {
+    pub(super) fn apply(&self, work: &mut Work<'_>) -> Result<Applied> {
         if self.kind == Kind::Delete {
             return self.delete_slice(work);
         }
@@ -73,13 +73,17 @@ impl Bulk {
                 Ok(if keys.len() < limits::SLICE_ROWS_MAX {
                     Applied::Reply(Reply::Count(changed))
                 } else {
-                    Applied::Again(Op::Bulk(Bulk { after: keys.last().map(|key| key.chunk), changed, ..self }))
+                    Applied::Again(Op::Bulk(Bulk {
+                        after: keys.last().map(|key| key.chunk),
+                        changed,
+                        ..Bulk::new(self.job, self.kind, Selection::All)
+                    }))
                 })
             }
         }
     }
 
-    fn delete_slice(self, work: &mut Work<'_>) -> Result<Applied> {
+    fn delete_slice(&self, work: &mut Work<'_>) -> Result<Applied> {
         let phase = work.job_in_any_phase(self.job)?.map(|job| job.phase);
         match phase {
             // An import that is under way is nobody else's to see; whoever runs it ends it.
@@ -93,7 +97,7 @@ impl Bulk {
         Ok(if purge(work, self.job)? {
             Applied::Reply(Reply::Outcome(Outcome::Changed))
         } else {
-            Applied::Again(Op::Bulk(self))
+            Applied::Same
         })
     }
 }
@@ -119,7 +123,7 @@ impl Kind {
     }
 
     fn to_each(self, work: &mut Work<'_>, keys: &[Key]) -> Result<u64> {
-        let reach = if let Kind::Reset(reach) = self { reach } else { Reach::Direct };
+        let reach = if let Kind::Reset(reach) = self { reach } else { ResetReach::Direct };
         let mut changed = 0;
         for &key in keys {
             if let Happened::Changed { before, after } = work.happen(key, self.event())? {
@@ -177,7 +181,7 @@ pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
                 work.job_in_any_phase(job.id)?;
                 work.set_phase(job.id, JobPhase::Deleting);
                 purge(work, job.id)?;
-                return Ok(Applied::Again(Op::Tidy));
+                return Ok(Applied::Same);
             }
         }
         if !more {

@@ -84,7 +84,7 @@ fn check_target(key: Key, on: u64) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn unknown(key: Key, on: u64) -> Error {
+pub(crate) fn unknown(key: Key, on: u64) -> Error {
     Error::new(
         ErrorKind::UnknownDependency,
         format!("it depends on chunk {on}, which the job does not have; import that chunk first or with it"),
@@ -92,7 +92,7 @@ pub(super) fn unknown(key: Key, on: u64) -> Error {
     .at(key.job, key.chunk)
 }
 
-pub(super) fn cycle(job: i64, chunks: &[u64]) -> Error {
+pub(crate) fn cycle(job: i64, chunks: &[u64]) -> Error {
     Error::new(
         ErrorKind::DependencyCycle,
         format!("the dependencies go round in a circle, so none of these could ever start: {}", graph::cycle_text(chunks)),

@@ -6,14 +6,14 @@ use super::{Reply, Result};
 use crate::backends::contract::Key;
 use crate::error::Error;
 use crate::machine::Event;
-use crate::model::{ChunkUpdate, Claim, Completion, JobStatus, Outcome};
+use crate::model::{ChunkUpdate, Claim, Completion, JobStatus, Outcome, ResetReach};
 
 /// Tells one chunk of one event, and its dependents of what that came to.
 pub(super) fn happen(work: &mut Work<'_>, key: Key, event: Event<'_>) -> Result<Outcome> {
     match work.happen(key, event)? {
         Happened::Nothing => Ok(Outcome::Unchanged),
         Happened::Changed { before, after } => {
-            settle::changed(work, key, before, after, settle::Reach::Direct)?;
+            settle::changed(work, key, before, after, ResetReach::Direct)?;
             Ok(Outcome::Changed)
         }
     }

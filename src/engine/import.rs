@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::ids::Ids;
 use super::settle;
 use super::work::Work;
-use super::{Applied, Op, Reply, Result, bulk, edges, finish};
+use super::{Applied, Reply, Result, bulk, edges, finish};
 use crate::backends::contract::{Class, Content, Counts, Edge, JobPhase, JobRow, Key, PageNeed};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
@@ -51,10 +51,10 @@ enum Plan {
 }
 
 impl Import {
-    pub(super) fn apply(self, work: &mut Work<'_>) -> Result<Applied> {
+    pub(super) fn apply(&self, work: &mut Work<'_>) -> Result<Applied> {
         if let Some(wait) = clear_the_way(work, self.job)? {
             return match wait {
-                Way::Purging => Ok(Applied::Again(Op::Import(self))),
+                Way::Purging => Ok(Applied::Same),
                 Way::Busy(error) => Err(error),
             };
         }
@@ -65,7 +65,7 @@ impl Import {
         self.check(work, existing.as_ref(), &plans, &missing)?;
 
         // Nothing below can be refused.
-        let spec = put_spec(work, self.job, existing, self.spec, JobPhase::Open, None);
+        let spec = put_spec(work, self.job, existing, self.spec.clone(), JobPhase::Open, None);
         let of_job = spec.on_dependency_failure;
         for (chunk, plan) in self.chunks.iter().zip(&plans) {
             if let Plan::Revise { content } = plan {
@@ -341,12 +341,12 @@ impl ImportSlice {
         }
     }
 
-    pub(super) fn apply(self, work: &mut Work<'_>) -> Result<Applied> {
+    pub(super) fn apply(&self, work: &mut Work<'_>) -> Result<Applied> {
         match self {
-            ImportSlice::Begin { job, spec } => {
+            &ImportSlice::Begin { job, ref spec } => {
                 if let Some(wait) = clear_the_way(work, job)? {
                     return match wait {
-                        Way::Purging => Ok(Applied::Again(Op::ImportSlice(ImportSlice::Begin { job, spec }))),
+                        Way::Purging => Ok(Applied::Same),
                         Way::Busy(error) => Err(error),
                     };
                 }
@@ -355,29 +355,29 @@ impl ImportSlice {
                     return Err(Error::new(ErrorKind::Busy, text).in_job(job));
                 }
                 let owner = work.host.owner;
-                put_spec(work, job, None, spec, JobPhase::Importing, Some(owner));
+                put_spec(work, job, None, spec.clone(), JobPhase::Importing, Some(owner));
                 Ok(Applied::Reply(Reply::Count(0)))
             }
-            ImportSlice::Rows { job, chunks } => {
+            &ImportSlice::Rows { job, ref chunks } => {
                 must_be_importing(work, job)?;
                 let added = chunks.len() as u64;
                 for chunk in chunks {
                     let key = Key { job, chunk: chunk.id };
                     let unmet = u32::try_from(chunk.depends_on.len()).unwrap_or(u32::MAX);
-                    work.add_row(key, content_of(&chunk, work.now_ms, work.now_ms), unmet);
-                    for on in chunk.depends_on {
+                    work.add_row(key, content_of(chunk, work.now_ms, work.now_ms), unmet);
+                    for &on in &chunk.depends_on {
                         work.add_edge(Edge { job, chunk: key.chunk, on }, false);
                     }
                 }
                 Ok(Applied::Reply(Reply::Count(added)))
             }
-            ImportSlice::Publish { job } => {
+            &ImportSlice::Publish { job } => {
                 let mut row = must_be_importing(work, job)?;
                 (row.phase, row.owner) = (JobPhase::Open, None);
                 work.put_job(row);
                 Ok(Applied::Reply(Reply::Count(0)))
             }
-            ImportSlice::Discard { job } => {
+            &ImportSlice::Discard { job } => {
                 if work.job_in_any_phase(job)?.is_none() {
                     return Ok(Applied::Reply(Reply::Count(0)));
                 }
@@ -385,7 +385,7 @@ impl ImportSlice {
                 Ok(if bulk::purge(work, job)? {
                     Applied::Reply(Reply::Count(0))
                 } else {
-                    Applied::Again(Op::ImportSlice(ImportSlice::Discard { job }))
+                    Applied::Same
                 })
             }
         }

@@ -20,16 +20,21 @@ use std::sync::Arc;
 
 use crate::backends::contract::{Backend, DueNeed, Key, Needs, ReadyNeed};
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
 use crate::model::{
     ChunkUpdate, Claim, ClaimRequest, Completion, ImportReport, JobSpec, JobState, JobStatus, Outcome, OwnerId, Selection,
 };
 use crate::owners::Liveness;
 
-pub(crate) use bulk::Bulk;
-pub(crate) use import::{Import, ImportSlice};
-pub(crate) use query::{Query, changes, chunk, dependencies, dependents, edges_page, job_info, jobs_page, page, ready, stats};
+pub(crate) use bulk::{Bulk, Kind};
+pub(crate) use edges::{cycle as dependency_cycle, unknown as unknown_dependency};
+pub(crate) use ids::Ids;
+pub(crate) use import::{Import, ImportSlice, too_many};
+pub(crate) use query::{
+    all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready, stats, topo_order,
+    without_unchanged,
+};
 use work::Work;
 
 /// What the engine needs from around it.
@@ -85,6 +90,8 @@ pub(crate) enum Applied {
     Reply(Reply),
     /// It goes on in another commit, as this operation.
     Again(Op),
+    /// It goes on in another commit as it is.
+    Same,
 }
 
 /// The engine of one store: lives wherever its commit queue is driven.
@@ -115,13 +122,48 @@ impl Engine {
         Engine { backend, host, probed_ms: None, announced: false, acknowledged: 0, poisoned: None }
     }
 
+    /// Deals with what a crash left: claims of the dead, jobs half deleted or half imported, dependents not told.
+    pub(crate) fn recover(&mut self) -> Result<()> {
+        for op in [Op::Reap { probe: true }, Op::Tidy, Op::Settle] {
+            let mut op = op;
+            loop {
+                let mut ran = self.run(&[&op]);
+                match ran.applied.pop().transpose()? {
+                    Some(Applied::Again(next)) => op = next,
+                    Some(Applied::Same) => {}
+                    Some(Applied::Reply(_)) | None => break,
+                }
+            }
+        }
+        let mut tx = self.backend.begin()?;
+        let holding = tx.load(&Needs { owners: true, ..Needs::default() })?.owners;
+        drop(tx);
+        self.host.liveness.forget_dead(&holding);
+        Ok(())
+    }
+
     /// Runs a group of operations as one commit.
-    pub(crate) fn run(&mut self, ops: &mut Vec<Op>) -> Ran {
+    pub(crate) fn run(&mut self, ops: &[&Op]) -> Ran {
         if let Some(poison) = &self.poisoned {
             return Ran::failed(ops.len(), poison);
         }
-        match self.try_run(ops) {
+        let run = std::panic::AssertUnwindSafe(|| self.try_run(ops));
+        let ran = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Poisoned, "the engine panicked; that is a defect of Magnetar, please report it"))
+        });
+        match ran {
             Ok(ran) => ran,
+            Err(error) if ops.len() > 1 && error.retry() == Retry::Never && error.kind() != ErrorKind::Closed => {
+                // Something that one of them came across, a damaged record perhaps: the others go on without it.
+                let mut all = Ran { applied: Vec::with_capacity(ops.len()), unsettled: false, revision: None };
+                for op in ops {
+                    let one = self.run(&[op]);
+                    all.applied.extend(one.applied);
+                    all.unsettled |= one.unsettled;
+                    all.revision = one.revision.or(all.revision);
+                }
+                all
+            }
             Err(error) => {
                 let error = if error.kind() == ErrorKind::Poisoned {
                     self.poisoned = Some(error.clone());
@@ -138,9 +180,9 @@ impl Engine {
         }
     }
 
-    fn try_run(&mut self, ops: &mut Vec<Op>) -> Result<Ran> {
+    fn try_run(&mut self, ops: &[&Op]) -> Result<Ran> {
         let now_ms = self.host.clock.now_ms();
-        if !self.announced && ops.iter().any(Op::claims) {
+        if !self.announced && ops.iter().any(|op| op.claims()) {
             self.host.liveness.announce(self.host.owner)?;
             self.announced = true;
         }
@@ -150,14 +192,14 @@ impl Engine {
         for op in ops.iter() {
             op.needs(&mut needs);
         }
-        if ops.iter().any(Op::claims) {
+        if ops.iter().any(|op| op.claims()) {
             needs.due = Some(DueNeed::By { at_ms: now_ms, limit: reap::DUE_ROWS_PER_COMMIT });
         }
         let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
         let due = std::mem::take(&mut loaded.due);
         reap::due(&mut work, due)?;
         let mut applied = Vec::with_capacity(ops.len());
-        for op in ops.drain(..) {
+        for op in ops {
             let result = op.apply(&mut work, &mut probe);
             if let Some(failure) = work.failure.take() {
                 return Err(failure);
@@ -181,10 +223,6 @@ impl Engine {
     /// Whether the outcome of a commit is unknown, so that nothing goes on before [`Engine::reopen`].
     pub(crate) fn poison(&self) -> Option<&Error> {
         self.poisoned.as_ref()
-    }
-
-    pub(crate) fn backend(&self) -> &dyn Backend {
-        &*self.backend
     }
 
     /// Opens the storage anew. Claims of this client that were committed but never acknowledged are given back
@@ -295,39 +333,39 @@ impl Op {
         }
     }
 
-    fn apply(self, work: &mut Work<'_>, probe: &mut Probing) -> Result<Applied> {
+    fn apply(&self, work: &mut Work<'_>, probe: &mut Probing) -> Result<Applied> {
         match self {
             Op::Claim { owner, seq, request } => {
-                Ok(Applied::Reply(Reply::Claims(claim::claim(work, probe, owner, seq, &request)?)))
+                Ok(Applied::Reply(Reply::Claims(claim::claim(work, probe, *owner, *seq, request)?)))
             }
             Op::Complete { claim, result } => {
-                Ok(Applied::Reply(Reply::Outcome(finish::complete(work, claim, &result)?)))
+                Ok(Applied::Reply(Reply::Outcome(finish::complete(work, *claim, result)?)))
             }
             Op::CompleteAndClaim { claim, result, owner, seq, request } => {
-                let outcome = finish::complete(work, claim, &result)?;
-                let claims = claim::claim(work, probe, owner, seq, &request)?;
+                let outcome = finish::complete(work, *claim, result)?;
+                let claims = claim::claim(work, probe, *owner, *seq, request)?;
                 Ok(Applied::Reply(Reply::CompletedAndClaims(outcome, claims)))
             }
-            Op::Fail { claim, error } => Ok(Applied::Reply(Reply::Outcome(finish::fail(work, claim, &error)?))),
-            Op::Release { claim } => Ok(Applied::Reply(Reply::Outcome(finish::release(work, claim)?))),
-            Op::Heartbeat { claim } => Ok(Applied::Reply(Reply::Outcome(finish::heartbeat(work, claim)?))),
+            Op::Fail { claim, error } => Ok(Applied::Reply(Reply::Outcome(finish::fail(work, *claim, error)?))),
+            Op::Release { claim } => Ok(Applied::Reply(Reply::Outcome(finish::release(work, *claim)?))),
+            Op::Heartbeat { claim } => Ok(Applied::Reply(Reply::Outcome(finish::heartbeat(work, *claim)?))),
             Op::Mark { job, chunk, status, detail } => {
-                work.job(job)?;
-                let outcome = finish::mark(work, Key { job, chunk }, status, detail.as_deref())?;
+                work.job(*job)?;
+                let outcome = finish::mark(work, Key { job: *job, chunk: *chunk }, *status, detail.as_deref())?;
                 Ok(Applied::Reply(Reply::Outcome(outcome)))
             }
-            Op::Updates { job, updates } => finish::updates(work, job, &updates).map(Applied::Reply),
+            Op::Updates { job, updates } => finish::updates(work, *job, updates).map(Applied::Reply),
             Op::NewJob { owner, seq, spec } => {
-                Ok(Applied::Reply(Reply::Job(import::new_job(work, owner, seq, spec)?)))
+                Ok(Applied::Reply(Reply::Job(import::new_job(work, *owner, *seq, spec.clone())?)))
             }
             Op::AddDependencies { job, chunk, on } => {
-                Ok(Applied::Reply(Reply::Outcome(edges::add(work, Key { job, chunk }, &on)?)))
+                Ok(Applied::Reply(Reply::Outcome(edges::add(work, Key { job: *job, chunk: *chunk }, on)?)))
             }
             Op::Import(import) => import.apply(work),
             Op::ImportSlice(slice) => slice.apply(work),
             Op::Bulk(bulk) => bulk.apply(work),
             Op::Reap { probe: ask } => reap::reap(work, ask.then_some(probe)),
-            Op::ReleaseAll { owner, released } => reap::release_all(work, owner, released),
+            Op::ReleaseAll { owner, released } => reap::release_all(work, *owner, *released),
             Op::Settle => settle::go_on(work),
             Op::Tidy => bulk::tidy(work),
         }

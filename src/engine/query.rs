@@ -1,9 +1,16 @@
 //! Reading: each question is answered from one snapshot.
 
 use crate::backends::contract::{Class, Edge, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject};
+use super::edges::cycle;
+use super::import::is_unchanged;
 use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{self as topo, Node};
+use crate::limits;
 use crate::machine;
-use crate::model::{Change, Changes, JobInfo, JobSpec, JobState, JobStats};
+use crate::model::{Change, Changes, GraphFormat, JobInfo, JobSpec, JobState, JobStats, JobStatus, NewChunk};
+
+/// Dependencies of a job that are read in one question.
+const EDGES_PER_PAGE: usize = 100_000;
 
 fn open(loaded: &mut Loaded, job: i64) -> Result<JobRow> {
     match loaded.jobs.remove(&job) {
@@ -29,12 +36,17 @@ pub(crate) fn page(load: &mut dyn Load, need: PageNeed) -> Result<Vec<JobState>>
     Ok(states(&loaded.pages.pop().unwrap_or_default(), &job.spec))
 }
 
-/// A page of a job's rows with their dependencies, in chunk order; the job may be in any phase.
-pub(crate) fn rows_with_dependencies(load: &mut dyn Load, keys: &[Key]) -> Result<Vec<(Option<Row>, Vec<u64>)>> {
-    let needs = Needs { rows: keys.to_vec(), dependencies: keys.to_vec(), ..Needs::default() };
+/// Of chunks in ascending order, those that storage does not have just as they are.
+pub(crate) fn without_unchanged(load: &mut dyn Load, job: i64, chunks: Vec<NewChunk>) -> Result<Vec<NewChunk>> {
+    let keys: Vec<Key> = chunks.iter().map(|chunk| Key { job, chunk: chunk.id }).collect();
+    let needs = Needs { rows: keys.clone(), dependencies: keys, ..Needs::default() };
     let mut loaded = load.load(&needs)?;
     let lists = std::mem::take(&mut loaded.dependencies);
-    Ok(keys.iter().zip(lists).map(|(key, list)| (loaded.rows.remove(key).flatten(), list)).collect())
+    let differs = |chunk: &NewChunk, list: &[u64]| {
+        let row = loaded.rows.get(&Key { job, chunk: chunk.id }).and_then(Option::as_ref);
+        !row.is_some_and(|row| is_unchanged(&row.content, list, chunk))
+    };
+    Ok(chunks.into_iter().zip(lists).filter(|(chunk, list)| differs(chunk, list)).map(|(chunk, _)| chunk).collect())
 }
 
 /// The ids of ready chunks, in claim order.
@@ -116,14 +128,58 @@ pub(crate) fn dependents(load: &mut dyn Load, key: Key, limit: usize) -> Result<
     Ok(loaded.dependents.pop().unwrap_or_default().iter().map(|d| d.row.key.chunk).collect())
 }
 
-/// A page of a job's dependencies.
-pub(crate) fn edges_page(
-    load: &mut dyn Load,
-    job: i64,
-    after: Option<(u64, u64)>,
-    limit: usize,
-) -> Result<Vec<Edge>> {
-    Ok(load.load(&Needs { edges: Some((job, after, limit)), ..Needs::default() })?.edges)
+/// Every dependency of a job, as (chunk, on), read a page at a time.
+pub(crate) fn all_edges(load: &mut dyn Load, job: i64) -> Result<Vec<(u64, u64)>> {
+    let mut edges = Vec::new();
+    let mut after = None;
+    loop {
+        let page = load.load(&Needs { edges: Some((job, after, EDGES_PER_PAGE)), ..Needs::default() })?.edges;
+        after = page.last().map(|edge| (edge.chunk, edge.on));
+        let more = page.len() == EDGES_PER_PAGE;
+        edges.extend(page.iter().map(|edge| (edge.chunk, edge.on)));
+        if !more {
+            return Ok(edges);
+        }
+    }
+}
+
+/// Every row of a job, read a page at a time.
+fn each_row(load: &mut dyn Load, job: i64, mut each: impl FnMut(&Row)) -> Result<()> {
+    let mut after = None;
+    loop {
+        let need = PageNeed { job, classes: &[], after, limit: limits::PAGE_ROWS_MAX };
+        let page = load.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
+        after = page.last().map(|row| row.key.chunk);
+        page.iter().for_each(&mut each);
+        if page.len() < limits::PAGE_ROWS_MAX {
+            return Ok(());
+        }
+    }
+}
+
+/// All chunks of a job, each behind what it depends on.
+pub(crate) fn topo_order(load: &mut dyn Load, job: i64) -> Result<Vec<u64>> {
+    job_info(load, job)?;
+    let mut ids = Vec::new();
+    each_row(load, job, |row| ids.push(row.key.chunk))?;
+    let edges = all_edges(load, job)?;
+    topo::order(ids, edges).map_err(|chunks| cycle(job, &chunks))
+}
+
+/// A job's dependency graph as text, each chunk with its status.
+pub(crate) fn graph(load: &mut dyn Load, job: i64, format: GraphFormat) -> Result<String> {
+    let named = job_info(load, job)?.spec.name.unwrap_or_else(|| format!("job {job}"));
+    let mut nodes = Vec::new();
+    each_row(load, job, |row| {
+        nodes.push(Node {
+            chunk: row.key.chunk,
+            status: row.record.status,
+            is_blocked: row.record.status == JobStatus::Pending && row.unmet > 0,
+            label: None,
+        });
+    })?;
+    let edges = all_edges(load, job)?;
+    Ok(topo::text(format, &named, nodes, edges))
 }
 
 /// What changed after a revision: the newest state of each thing, in revision order.

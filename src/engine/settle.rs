@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 
 use super::work::{Happened, Work};
-use super::{Applied, Op, Reply, Result};
+use super::{Applied, Reply, Result};
 use crate::backends::contract::{Cursor, Edge, Key};
 use crate::limits;
 use crate::machine::Event;
-use crate::model::{DependencyFailure, JobStatus};
+use crate::model::{DependencyFailure, JobStatus, ResetReach};
 
 /// What there is to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,22 +36,13 @@ impl News {
     }
 }
 
-/// How far a reset goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Dependents are blocked again; done ones stay done.
-    Direct,
-    /// Done dependents are reset too.
-    Through,
-}
-
 /// Tells the dependents of a chunk whose status changed.
 pub(super) fn changed(
     work: &mut Work<'_>,
     key: Key,
     before: JobStatus,
     after: JobStatus,
-    reach: Reach,
+    reach: ResetReach,
 ) -> Result<()> {
     match news(before, after, reach) {
         Some(news) => round(work, Cursor { key, after: None, news: news as u8 }),
@@ -59,14 +50,14 @@ pub(super) fn changed(
     }
 }
 
-fn news(before: JobStatus, after: JobStatus, reach: Reach) -> Option<News> {
+fn news(before: JobStatus, after: JobStatus, reach: ResetReach) -> Option<News> {
     use JobStatus::{Cancelled, Done, Failed, Pending, Processing};
     match (before, after) {
         (Done, Done) => None,
         (_, Done) => Some(News::Met),
         (Pending | Processing, Failed | Cancelled) => Some(News::Broken),
         (Failed | Cancelled, Pending) => Some(News::Revived),
-        (Done, _) if reach == Reach::Through => Some(News::UnmetThrough),
+        (Done, _) if reach == ResetReach::Through => Some(News::UnmetThrough),
         (Done, _) => Some(News::Unmet),
         _ => None,
     }
@@ -79,7 +70,7 @@ pub(super) fn go_on(work: &mut Work<'_>) -> Result<Applied> {
         Some(cursor) => {
             work.job_in_any_phase(cursor.key.job)?;
             round(work, cursor)?;
-            Ok(Applied::Again(Op::Settle))
+            Ok(Applied::Same)
         }
     }
 }
@@ -162,7 +153,7 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
             }
         }
     };
-    let reach = if news == News::UnmetThrough { Reach::Through } else { Reach::Direct };
+    let reach = if news == News::UnmetThrough { ResetReach::Through } else { ResetReach::Direct };
     Ok(match happened {
         Happened::Changed { before, after } => self::news(before, after, reach),
         Happened::Nothing => None,

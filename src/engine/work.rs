@@ -522,6 +522,14 @@ impl<'t> Work<'t> {
         });
     }
 
+    /// Notes a change of a row that its record does not show: of its dependencies.
+    pub(super) fn note_change(&mut self, key: Key) {
+        if let Some(row) = self.rows.get(&key).and_then(|slot| slot.row.as_ref()) {
+            let content = Content { updated_at_ms: self.now_ms, ..(*row.content).clone() };
+            self.revise(key, content);
+        }
+    }
+
     // Lists
 
     /// A page of a job's rows as storage has it; rows that this group changed are answered as they are now.

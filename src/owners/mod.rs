@@ -27,6 +27,16 @@ pub trait Liveness: Debug + Send + Sync {
 
     /// What is known of an owner.
     fn probe(&self, owner: OwnerId) -> Probe;
+
+    /// Whatever is kept of owners that are dead may go, but for those that still hold claims.
+    fn forget_dead(&self, still_holding: &[OwnerId]) {
+        let _ = still_holding;
+    }
+
+    /// Whether a death is proven at once, or found only when a lease is over.
+    fn is_instant(&self) -> bool {
+        true
+    }
 }
 
 /// For a store that only one client can have open: everybody else is dead.
@@ -54,5 +64,9 @@ impl Liveness for LeasesOnly {
 
     fn probe(&self, _owner: OwnerId) -> Probe {
         Probe::Unknown
+    }
+
+    fn is_instant(&self) -> bool {
+        false
     }
 }

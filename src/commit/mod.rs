@@ -1,0 +1,364 @@
+//! Group commit: callers that wait at the same time share one transaction and one sync.
+//!
+//! [`Core`] is a queue in front of an [`Engine`], with no thread and no I/O of its own: operations are submitted, and
+//! whoever *drives* takes everything that waits, runs it as one commit and answers. Who drives is a matter of the host:
+//! a thread per store natively ([`thread`]), a caller that may block anyway ([`Ticket`]), or the first future that is
+//! polled again in the same tick, where there are no threads.
+
+mod blocking;
+#[cfg(not(target_family = "wasm"))]
+mod offload;
+#[cfg(not(target_family = "wasm"))]
+mod readers;
+#[cfg(not(target_family = "wasm"))]
+mod thread;
+mod ticket;
+#[cfg(target_family = "wasm")]
+mod unthreaded;
+mod watch;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_channel::oneshot;
+
+use crate::engine::{Applied, Engine, Op, Reply};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::model::JobState;
+
+pub use blocking::block_on;
+pub(crate) use blocking::may_block;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use {offload::offload, readers::Readers, thread::{DRIVER, Driving}};
+#[cfg(target_family = "wasm")]
+pub(crate) use unthreaded::{DRIVER, Driving, Readers, offload};
+pub(crate) use ticket::Ticket;
+pub use watch::Watch;
+pub(crate) use watch::Latest;
+
+/// An operation on its way.
+struct Entry {
+    op: Op,
+    /// Where the answer goes; `None` for work of the store itself.
+    reply: Option<oneshot::Sender<Result<Reply>>>,
+}
+
+/// Something that concerns the store as a whole; done between commits.
+enum Control {
+    Reopen(oneshot::Sender<Result<()>>),
+    Verify(oneshot::Sender<Result<()>>),
+    Close(oneshot::Sender<Result<()>>),
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Entry>,
+    controls: VecDeque<Control>,
+    /// Why new operations are refused.
+    refusal: Option<Error>,
+    /// The outcome of a commit is unknown: what waits is kept until the store is reopened.
+    on_hold: bool,
+    /// Dependents are being settled already.
+    settling: bool,
+    /// Somebody drives, and will look here again before they leave.
+    driving: bool,
+    /// The store is shut; its thread ends.
+    shut: bool,
+}
+
+impl Queue {
+    fn has_work(&self) -> bool {
+        !self.controls.is_empty() || (!self.on_hold && !self.waiting.is_empty())
+    }
+}
+
+/// Who drives by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driver {
+    /// A thread of the store's own.
+    Thread,
+    /// The first future that is polled a second time.
+    Tick,
+}
+
+/// The queue and the engine behind it.
+pub(crate) struct Core {
+    queue: Mutex<Queue>,
+    /// `None` once the store is closed.
+    engine: Mutex<Option<Engine>>,
+    driver: Driver,
+    wake: std::sync::Condvar,
+    pub(crate) latest: Arc<Latest>,
+}
+
+impl Core {
+    pub(crate) fn new(engine: Engine, driver: Driver) -> Arc<Self> {
+        Arc::new(Core {
+            queue: Mutex::default(),
+            engine: Mutex::new(Some(engine)),
+            driver,
+            wake: std::sync::Condvar::new(),
+            latest: Arc::new(Latest::default()),
+        })
+    }
+
+    /// A panic elsewhere leaves the queue as it was between two steps, each of which is whole.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands in an operation. The ticket resolves once its outcome is durable.
+    pub(crate) fn submit(self: &Arc<Self>, op: Op) -> Ticket {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut queue = self.queue();
+            if let Some(refusal) = &queue.refusal {
+                // The receiver is right here, so it hears.
+                let _ = sender.send(Err(refusal.clone()));
+                return Ticket::new(self, receiver);
+            }
+            queue.waiting.push_back(Entry { op, reply: Some(sender) });
+        }
+        self.call_driver();
+        Ticket::new(self, receiver)
+    }
+
+    /// Hands in an operation whose answer nobody waits for.
+    pub(crate) fn submit_unheard(self: &Arc<Self>, op: Op) {
+        {
+            let mut queue = self.queue();
+            if queue.refusal.is_some() {
+                return;
+            }
+            queue.waiting.push_back(Entry { op, reply: None });
+        }
+        self.wake.notify_one();
+    }
+
+    fn control(self: &Arc<Self>, make: impl FnOnce(oneshot::Sender<Result<()>>) -> Control) -> oneshot::Receiver<Result<()>> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue().controls.push_back(make(sender));
+        self.call_driver();
+        receiver
+    }
+
+    fn call_driver(self: &Arc<Self>) {
+        if self.driver == Driver::Thread && !blocking::may_block() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Opens the storage anew after a write error; operations that were not started go on.
+    pub(crate) async fn reopen(self: &Arc<Self>) -> Result<()> {
+        self.wait_for(Control::Reopen).await
+    }
+
+    pub(crate) async fn verify(self: &Arc<Self>) -> Result<()> {
+        self.wait_for(Control::Verify).await
+    }
+
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<()> {
+        self.wait_for(Control::Close).await
+    }
+
+    async fn wait_for(self: &Arc<Self>, make: fn(oneshot::Sender<Result<()>>) -> Control) -> Result<()> {
+        let receiver = self.control(make);
+        if self.driver == Driver::Tick || blocking::may_block() {
+            self.drive();
+        }
+        receiver.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Drives until nothing waits. Returns at once where somebody else drives: they will see to it.
+    pub(crate) fn drive(self: &Arc<Self>) {
+        self.drive_until(|| false);
+    }
+
+    /// The same, but leaves off between two commits once `enough`, and has the store's own driver go on.
+    fn drive_until(self: &Arc<Self>, enough: impl Fn() -> bool) {
+        {
+            let mut queue = self.queue();
+            if queue.driving || !queue.has_work() {
+                return;
+            }
+            queue.driving = true;
+        }
+        let _leave = Leave(self);
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.step(&mut engine) && !enough() {}
+    }
+
+    /// One commit, or one thing that concerns the store as a whole; `false` where nothing waits.
+    fn step(self: &Arc<Self>, engine: &mut Option<Engine>) -> bool {
+        let (control, mut group) = {
+            let mut queue = self.queue();
+            let control = queue.controls.pop_front();
+            let mut group = Vec::new();
+            if control.is_none() && !queue.on_hold {
+                while group.len() < limits::GROUP_OPERATIONS_MAX
+                    && let Some(entry) = queue.waiting.pop_front()
+                {
+                    // Its caller is gone, and it was not started.
+                    if entry.reply.as_ref().is_none_or(|reply| !reply.is_canceled()) {
+                        group.push(entry);
+                    }
+                }
+            }
+            (control, group)
+        };
+        if let Some(control) = control {
+            self.do_control(control, engine);
+            return true;
+        }
+        if group.is_empty() {
+            return false;
+        }
+        let Some(engine) = engine.as_mut() else {
+            group.into_iter().for_each(|entry| self.answer(entry.reply, Err(closed())));
+            return true;
+        };
+        let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();
+        let ran = engine.run(&ops);
+        drop(ops);
+        if let Some(poison) = engine.poison() {
+            let mut queue = self.queue();
+            queue.on_hold = true;
+            queue.refusal = Some(Error::new(
+                ErrorKind::Poisoned,
+                format!("an earlier write failed and its outcome is unknown; call reopen: {poison}"),
+            ));
+        }
+        if let Some(revision) = ran.revision {
+            self.latest.advance(revision);
+        }
+        for (entry, applied) in group.drain(..).zip(ran.applied) {
+            match applied {
+                Ok(Applied::Reply(reply)) => {
+                    self.finished(&entry.op);
+                    self.answer(entry.reply, Ok(reply));
+                }
+                Ok(Applied::Again(op)) => self.queue().waiting.push_back(Entry { op, reply: entry.reply }),
+                Ok(Applied::Same) => self.queue().waiting.push_back(entry),
+                Err(error) => {
+                    self.finished(&entry.op);
+                    if entry.reply.is_none() {
+                        tracing::warn!(%error, op = ?entry.op, "work of the store itself failed; it is tried again later");
+                    }
+                    self.answer(entry.reply, Err(error));
+                }
+            }
+        }
+        if ran.unsettled {
+            let mut queue = self.queue();
+            if !queue.settling {
+                queue.settling = true;
+                queue.waiting.push_back(Entry { op: Op::Settle, reply: None });
+            }
+        }
+        true
+    }
+
+    fn finished(&self, op: &Op) {
+        if matches!(op, Op::Settle) {
+            self.queue().settling = false;
+        }
+    }
+
+    /// Answers a caller. Claims that it is not there to take are given back.
+    fn answer(self: &Arc<Self>, reply: Option<oneshot::Sender<Result<Reply>>>, answer: Result<Reply>) {
+        if let Some(reply) = reply
+            && let Err(Ok(unheard)) = reply.send(answer)
+        {
+            self.give_back(unheard);
+        }
+    }
+
+    fn give_back(self: &Arc<Self>, unheard: Reply) {
+        if let Reply::Claims(claims) | Reply::CompletedAndClaims(_, claims) = unheard {
+            for claim in claims.iter().map(JobState::claim) {
+                self.submit_unheard(Op::Release { claim });
+            }
+        }
+    }
+
+    fn do_control(self: &Arc<Self>, control: Control, slot: &mut Option<Engine>) {
+        match control {
+            Control::Reopen(reply) => {
+                let result = match slot.as_mut() {
+                    None => Err(closed()),
+                    Some(engine) => engine.reopen().and_then(|undelivered| engine.release_undelivered(&undelivered)),
+                };
+                if result.is_ok() {
+                    let mut queue = self.queue();
+                    queue.on_hold = false;
+                    queue.refusal = None;
+                }
+                // Whoever asked may have gone; the store is open again all the same.
+                let _ = reply.send(result);
+            }
+            Control::Verify(reply) => {
+                let result = slot.as_mut().map_or_else(|| Err(closed()), Engine::verify);
+                let _ = reply.send(result);
+            }
+            Control::Close(reply) => {
+                let result = self.shut(slot);
+                let _ = reply.send(result);
+            }
+        }
+    }
+
+    /// Releases the file. What still waits is told.
+    fn shut(&self, slot: &mut Option<Engine>) -> Result<()> {
+        let waiting = {
+            let mut queue = self.queue();
+            queue.refusal = Some(closed());
+            queue.on_hold = false;
+            queue.shut = true;
+            std::mem::take(&mut queue.waiting)
+        };
+        for entry in waiting {
+            if let Some(reply) = entry.reply {
+                let _ = reply.send(Err(closed()));
+            }
+        }
+        self.latest.close();
+        slot.take().map_or(Ok(()), |mut engine| engine.close())
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue().shut
+    }
+
+    /// The last handle is gone: releases the file, waiting for a commit under way.
+    pub(crate) fn shut_down(&self) {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.shut(&mut engine) {
+            tracing::warn!(%error, "closing the store failed");
+        }
+        self.wake.notify_all();
+    }
+}
+
+/// Stops driving, whatever happened; what still waits is for the store's own driver.
+struct Leave<'a>(&'a Core);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.driving = false;
+        if queue.has_work() {
+            self.0.wake.notify_one();
+        }
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("driver", &self.driver).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store was closed; open it again")
+}

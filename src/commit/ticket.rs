@@ -1,0 +1,85 @@
+//! A caller's place in the queue.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_channel::oneshot;
+
+use super::{Core, Driver, blocking, closed};
+use crate::engine::Reply;
+use crate::error::Result;
+
+/// Resolves once an operation's outcome is durable.
+///
+/// Dropped before that, it strands nothing: an operation that was not started is dropped too, and claims that were
+/// committed meanwhile are given back.
+pub(crate) struct Ticket {
+    core: Arc<Core>,
+    receiver: oneshot::Receiver<Result<Reply>>,
+    polled: bool,
+    done: bool,
+}
+
+impl Ticket {
+    pub(super) fn new(core: &Arc<Core>, receiver: oneshot::Receiver<Result<Reply>>) -> Self {
+        Ticket { core: Arc::clone(core), receiver, polled: false, done: false }
+    }
+
+    fn finish(&mut self, answer: Result<Reply, oneshot::Canceled>) -> Poll<Result<Reply>> {
+        self.done = true;
+        Poll::Ready(answer.unwrap_or_else(|_| Err(closed())))
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if blocking::may_block() {
+            let core = Arc::clone(&this.core);
+            let answered = std::cell::RefCell::new(None);
+            core.drive_until(|| {
+                // Own answer first: the others have the store's own driver.
+                let mut answered = answered.borrow_mut();
+                if answered.is_none() {
+                    *answered = match this.receiver.try_recv() {
+                        Ok(None) => None,
+                        Ok(Some(answer)) => Some(Ok(answer)),
+                        Err(gone) => Some(Err(gone)),
+                    };
+                }
+                answered.is_some()
+            });
+            if let Some(answer) = answered.into_inner() {
+                return this.finish(answer);
+            }
+        } else if this.core.driver == Driver::Tick {
+            if this.polled {
+                this.core.drive();
+            } else {
+                // Whatever else is submitted in this tick shares the commit.
+                this.polled = true;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        match Pin::new(&mut this.receiver).poll(context) {
+            Poll::Ready(answer) => this.finish(answer),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.done {
+            self.receiver.close();
+            if let Ok(Some(Ok(unheard))) = self.receiver.try_recv() {
+                self.core.give_back(unheard);
+            }
+        }
+    }
+}

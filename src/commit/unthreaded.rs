@@ -1,0 +1,48 @@
+//! Targets without threads: futures drive the commits themselves, reads run where they are asked for.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::{Core, Driver};
+use crate::error::Result;
+
+/// Who drives by default.
+pub(crate) const DRIVER: Driver = Driver::Tick;
+
+/// Nothing runs in the background here.
+#[derive(Debug)]
+pub(crate) struct Driving(Arc<Core>);
+
+impl Driving {
+    pub(crate) fn start(core: &Arc<Core>) -> Result<Self> {
+        Ok(Driving(Arc::clone(core)))
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}
+
+/// Reads run where they are asked for.
+#[derive(Debug)]
+pub(crate) struct Readers;
+
+impl Readers {
+    pub(crate) fn start() -> Result<Self> {
+        Ok(Readers)
+    }
+
+    pub(crate) fn run(&self, task: Box<dyn FnOnce() + Send>) -> Result<()> {
+        task();
+        Ok(())
+    }
+}
+
+/// Runs at once.
+pub(crate) fn offload<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send {
+    std::future::ready(work())
+}

@@ -1,0 +1,527 @@
+//! The store behind the trait: checks arguments, hands operations to the commit queue and reads to a snapshot.
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_channel::oneshot;
+use tracing::instrument;
+
+use super::importing::{self, unexpected};
+use super::{ChunkStream, JobStore, Persistence};
+use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
+use crate::commit::{Core, DRIVER, Driver, Driving, Readers, Watch, closed, may_block};
+use crate::engine::{self, Bulk, Engine, Host, Kind, Op, Reply};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::machine;
+use crate::manifest::Manifest;
+use crate::owners::Liveness;
+use crate::model::{
+    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo, JobSpec,
+    JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection, check_chunk_id, check_job_id, check_lease_ms, check_size,
+};
+
+/// Names a storage engine in a [`Store`]'s type.
+pub trait Backing: std::fmt::Debug + Send + Sync + 'static {}
+
+/// The redb engine: pure Rust, in memory, in a file, or on storage that the host brings.
+#[derive(Debug)]
+pub struct Redb;
+
+/// The SQLite engine: a file that any number of processes share.
+#[derive(Debug)]
+pub struct Sqlite;
+
+impl Backing for Redb {}
+impl Backing for Sqlite {}
+
+/// An open store. Cheap to clone: clones share it. The file is released when the last one is dropped.
+///
+/// See [`JobStore`] for what it does; [`crate::open`] opens one by its path's ending.
+#[derive(Debug)]
+pub struct Store<B: Backing> {
+    shared: Arc<Shared>,
+    backing: PhantomData<B>,
+}
+
+impl<B: Backing> Clone for Store<B> {
+    fn clone(&self) -> Self {
+        Store { shared: Arc::clone(&self.shared), backing: PhantomData }
+    }
+}
+
+/// What all clones of a store share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) core: Arc<Core>,
+    /// Ends the store's thread when the last handle is gone.
+    _driving: Driving,
+    reader: SharedReader,
+    readers: Readers,
+    owner: OwnerId,
+    liveness: Arc<dyn Liveness>,
+    persistence: Persistence,
+}
+
+#[derive(Clone)]
+struct SharedReader(Arc<dyn Reader>);
+
+impl std::fmt::Debug for SharedReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl Shared {
+    /// Answers a question from a snapshot, beside the commits.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn Load) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.core.is_closed() {
+            return Err(closed());
+        }
+        let reader = self.reader.clone();
+        let answer = move || question(&mut *reader.0.snapshot()?);
+        if self.reader.0.is_inline() || may_block() {
+            return answer();
+        }
+        let (sender, receiver) = oneshot::channel();
+        // A caller that has gone does not need the answer.
+        self.readers.run(Box::new(move || drop(sender.send(answer()))))?;
+        receiver.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn submit(&self, op: Op) -> Result<Reply> {
+        self.core.submit(op).await
+    }
+
+    async fn outcome(&self, op: Op) -> Result<Outcome> {
+        match self.submit(op).await? {
+            Reply::Outcome(outcome) => Ok(outcome),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn count(&self, op: Op) -> Result<u64> {
+        match self.submit(op).await? {
+            Reply::Count(count) => Ok(count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn claims(&self, request: &ClaimRequest) -> Result<Vec<JobState>> {
+        check_request(request)?;
+        match self.submit(Op::Claim { owner: self.owner, seq: 0, request: request.clone() }).await? {
+            Reply::Claims(claims) => Ok(claims),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn bulk(&self, job: i64, kind: Kind, chunks: Selection) -> Result<u64> {
+        check_job_id(job)?;
+        engine::check_selection(&chunks)?;
+        self.count(Op::Bulk(Bulk::new(job, kind, chunks))).await
+    }
+}
+
+impl<B: Backing> Store<B> {
+    /// Starts a store on an open backend. What a crash left half-done is dealt with before the first call.
+    pub(super) fn start(backend: Box<dyn Backend>, host: Host, persistence: Persistence) -> Result<Self> {
+        Store::start_driven(backend, host, persistence, DRIVER)
+    }
+
+    pub(super) fn start_driven(
+        backend: Box<dyn Backend>,
+        host: Host,
+        persistence: Persistence,
+        driver: Driver,
+    ) -> Result<Self> {
+        let reader = SharedReader(backend.reader());
+        let (owner, liveness) = (host.owner, Arc::clone(&host.liveness));
+        let mut engine = Engine::new(backend, host);
+        engine.recover()?;
+        let core = Core::new(engine, driver);
+        let driving = Driving::start(&core)?;
+        let shared = Shared { core, _driving: driving, reader, readers: Readers::start()?, owner, liveness, persistence };
+        Ok(Store { shared: Arc::new(shared), backing: PhantomData })
+    }
+}
+
+fn check_request(request: &ClaimRequest) -> Result<()> {
+    if let Some(job) = request.job_id {
+        check_job_id(job)?;
+    }
+    if let Some(lease_ms) = request.lease_ms {
+        check_lease_ms(lease_ms)?;
+    }
+    if (1..=limits::CLAIM_COUNT_MAX).contains(&request.count) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("cannot claim {} chunks at once: use 1 to {}", request.count, limits::CLAIM_COUNT_MAX)))
+}
+
+fn check_claim(claim: &Claim) -> Result<()> {
+    check_job_id(claim.job_id)?;
+    check_chunk_id(claim.chunk)?;
+    if (1..=limits::ID_MAX).contains(&claim.fence) {
+        return Ok(());
+    }
+    let text = format!("{} is not a fence: use the one that the claim came with", claim.fence);
+    Err(Error::invalid(text).at(claim.job_id, claim.chunk))
+}
+
+fn check_completion(claim: &Claim, result: &Completion) -> Result<()> {
+    check_claim(claim)?;
+    let checksum = result.checksum.as_ref().map_or(0, String::len);
+    let output = result.output.as_ref().map_or(0, |output| output.as_str().len());
+    check_size("checksum", checksum, limits::CHECKSUM_BYTES_MAX)
+        .and_then(|()| check_size("output", output, limits::OUTPUT_BYTES_MAX))
+        .map_err(|e| e.at(claim.job_id, claim.chunk))
+}
+
+/// An error text cut to what is kept of it.
+fn cut(error: &str) -> &str {
+    &error[..error.floor_char_boundary(limits::ERROR_BYTES_MAX)]
+}
+
+fn check_detail(job: i64, chunk: u64, status: JobStatus, detail: Option<String>) -> Result<Option<String>> {
+    check_job_id(job)?;
+    check_chunk_id(chunk)?;
+    match detail {
+        Some(checksum) if status == JobStatus::Done => {
+            check_size("checksum", checksum.len(), limits::CHECKSUM_BYTES_MAX).map_err(|e| e.at(job, chunk))?;
+            Ok(Some(checksum))
+        }
+        Some(error) => Ok(Some(cut(&error).to_owned())),
+        None => Ok(None),
+    }
+}
+
+fn check_update(job: i64, update: ChunkUpdate) -> Result<ChunkUpdate> {
+    let claim = match &update {
+        ChunkUpdate::Complete(claim, result) => {
+            check_completion(claim, result)?;
+            Some(claim)
+        }
+        ChunkUpdate::Fail(claim, _) | ChunkUpdate::Release(claim) | ChunkUpdate::Heartbeat(claim) => {
+            check_claim(claim)?;
+            Some(claim)
+        }
+        ChunkUpdate::Mark { .. } => None,
+    };
+    if let Some(claim) = claim
+        && claim.job_id != job
+    {
+        let text = format!("the claim is of job {}, the updates are of job {job}; send them apart", claim.job_id);
+        return Err(Error::invalid(text).at(claim.job_id, claim.chunk));
+    }
+    Ok(match update {
+        ChunkUpdate::Fail(claim, error) => ChunkUpdate::Fail(claim, cut(&error).to_owned()),
+        ChunkUpdate::Mark { chunk, status, detail } => {
+            ChunkUpdate::Mark { chunk, status, detail: check_detail(job, chunk, status, detail)? }
+        }
+        other => other,
+    })
+}
+
+/// A list that must be whole: one more than the limit is an error.
+fn whole<T>(list: Vec<T>, job: i64, twin: &str) -> Result<Vec<T>> {
+    if list.len() <= limits::LIST_ROWS_MAX {
+        return Ok(list);
+    }
+    let text = format!("the list has more than {} entries; use {twin}", limits::LIST_ROWS_MAX);
+    Err(Error::new(ErrorKind::TooLarge, text).in_job(job))
+}
+
+fn check_limit(limit: usize) -> Result<usize> {
+    if (1..=limits::PAGE_ROWS_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Error::invalid(format!("a page of {limit} entries is out of range: use 1 to {}", limits::PAGE_ROWS_MAX)))
+}
+
+#[async_trait]
+impl<B: Backing> JobStore for Store<B> {
+    #[instrument(level = "debug", skip(self, manifest), fields(chunks = manifest.chunks.len()))]
+    async fn init_from_manifest(&self, job_id: i64, manifest: &Manifest) -> Result<ImportReport> {
+        let chunks = manifest.chunks.iter().cloned().map(Ok);
+        importing::import(&self.shared, job_id, &manifest.job, super::chunks(chunks), ImportOptions::new()).await
+    }
+
+    #[instrument(level = "debug", skip(self, spec, chunks))]
+    async fn import(
+        &self,
+        job_id: i64,
+        spec: &JobSpec,
+        chunks: ChunkStream<'_>,
+        options: &ImportOptions,
+    ) -> Result<ImportReport> {
+        importing::import(&self.shared, job_id, spec, chunks, *options).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn new_job(&self, spec: &JobSpec) -> Result<i64> {
+        spec.check()?;
+        match self.shared.submit(Op::NewJob { owner: self.shared.owner, seq: 0, spec: spec.clone() }).await? {
+            Reply::Job(id) => Ok(id),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn delete_job(&self, job_id: i64) -> Result<Outcome> {
+        check_job_id(job_id)?;
+        self.shared.outcome(importing::delete(job_id)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn add_dependency(&self, job_id: i64, chunk: u64, depends_on: Vec<u64>) -> Result<Outcome> {
+        check_job_id(job_id)?;
+        check_chunk_id(chunk)?;
+        self.shared.outcome(Op::AddDependencies { job: job_id, chunk, on: depends_on }).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn claim_pending(&self, job_id: i64) -> Result<Option<JobState>> {
+        Ok(self.shared.claims(&ClaimRequest::new().job(job_id)).await?.pop())
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn claim_pending_batch(&self, job_id: i64, count: usize) -> Result<Vec<JobState>> {
+        self.shared.claims(&ClaimRequest::new().job(job_id).count(count)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<JobState>> {
+        self.shared.claims(request).await
+    }
+
+    #[instrument(level = "debug", skip(self, result))]
+    async fn complete(&self, claim: &Claim, result: Completion) -> Result<Outcome> {
+        check_completion(claim, &result)?;
+        self.shared.outcome(Op::Complete { claim: *claim, result }).await
+    }
+
+    #[instrument(level = "debug", skip(self, result))]
+    async fn complete_and_claim(
+        &self,
+        claim: &Claim,
+        result: Completion,
+        next: &ClaimRequest,
+    ) -> Result<Vec<JobState>> {
+        check_completion(claim, &result)?;
+        check_request(next)?;
+        let owner = self.shared.owner;
+        let op = Op::CompleteAndClaim { claim: *claim, result, owner, seq: 0, request: next.clone() };
+        match self.shared.submit(op).await? {
+            Reply::CompletedAndClaims(_, claims) => Ok(claims),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn fail(&self, claim: &Claim, error: &str) -> Result<Outcome> {
+        check_claim(claim)?;
+        self.shared.outcome(Op::Fail { claim: *claim, error: cut(error).to_owned() }).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn release(&self, claim: &Claim) -> Result<Outcome> {
+        check_claim(claim)?;
+        self.shared.outcome(Op::Release { claim: *claim }).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn heartbeat(&self, claim: &Claim) -> Result<Outcome> {
+        check_claim(claim)?;
+        self.shared.outcome(Op::Heartbeat { claim: *claim }).await
+    }
+
+    #[instrument(level = "debug", skip(self, updates), fields(updates = updates.len()))]
+    async fn apply_batch_updates(&self, job_id: i64, updates: Vec<ChunkUpdate>) -> Result<Vec<Result<Outcome>>> {
+        check_job_id(job_id)?;
+        if updates.len() > limits::BATCH_UPDATES_MAX {
+            let text =
+                format!("{} updates at once, the limit is {}; send the rest apart", updates.len(), limits::BATCH_UPDATES_MAX);
+            return Err(Error::new(ErrorKind::TooLarge, text).in_job(job_id));
+        }
+        let updates = updates.into_iter().map(|update| check_update(job_id, update)).collect::<Result<_>>()?;
+        match self.shared.submit(Op::Updates { job: job_id, updates }).await? {
+            Reply::Updates(answers) => Ok(answers),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn mark_status(
+        &self,
+        job_id: i64,
+        chunk: u64,
+        status: JobStatus,
+        detail: Option<String>,
+    ) -> Result<Outcome> {
+        let detail = check_detail(job_id, chunk, status, detail)?;
+        self.shared.outcome(Op::Mark { job: job_id, chunk, status, detail }).await
+    }
+
+    async fn mark_failed(&self, job_id: i64, chunk: u64, error: String) -> Result<Outcome> {
+        self.mark_status(job_id, chunk, JobStatus::Failed, Some(error)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn retry_failed(&self, job_id: i64, chunks: Selection) -> Result<u64> {
+        self.shared.bulk(job_id, Kind::Retry, chunks).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn reset(&self, job_id: i64, chunks: Selection, through: ResetReach) -> Result<u64> {
+        self.shared.bulk(job_id, Kind::Reset(through), chunks).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn cancel(&self, job_id: i64, chunks: Selection) -> Result<u64> {
+        self.shared.bulk(job_id, Kind::Cancel, chunks).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn resume_pending(&self, job_id: i64) -> Result<Vec<JobState>> {
+        check_job_id(job_id)?;
+        self.shared.count(Op::Reap { probe: true }).await?;
+        self.get_by_status(job_id, JobStatus::Pending).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn release_all(&self) -> Result<u64> {
+        self.shared.count(Op::ReleaseAll { owner: self.shared.owner, released: 0 }).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn reopen(&self) -> Result<()> {
+        self.shared.core.reopen().await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn verify(&self) -> Result<()> {
+        self.shared.core.verify().await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn close(&self) -> Result<()> {
+        match self.release_all().await {
+            // Poisoned: what is held cannot be given back now, and is found when the file is opened again.
+            Ok(_) => {}
+            Err(error) if error.retry() == crate::Retry::AfterReopen => {}
+            Err(error) => return Err(error),
+        }
+        self.shared.core.close().await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn get_chunk(&self, job_id: i64, chunk: u64) -> Result<Option<JobState>> {
+        let key = Key { job: check_job_id(job_id)?, chunk: check_chunk_id(chunk)? };
+        self.shared.read(move |load| engine::chunk(load, key)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn get_by_status(&self, job_id: i64, status: JobStatus) -> Result<Vec<JobState>> {
+        let job = check_job_id(job_id)?;
+        let classes = machine::listed_classes(status);
+        let need = PageNeed { job, classes, after: None, limit: limits::LIST_ROWS_MAX + 1 };
+        let list = self.shared.read(move |load| engine::page(load, need)).await?;
+        whole(list, job, "page_by_status, which lists a page at a time")
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn page_by_status(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<JobState>> {
+        let job = check_job_id(job_id)?;
+        let classes = status.map_or(&[][..], machine::listed_classes);
+        let need = PageNeed { job, classes, after, limit: check_limit(limit)? };
+        self.shared.read(move |load| engine::page(load, need)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn get_stats(&self, job_id: i64) -> Result<JobStats> {
+        let job = check_job_id(job_id)?;
+        self.shared.read(move |load| engine::stats(load, job)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn get_job(&self, job_id: i64) -> Result<JobInfo> {
+        let job = check_job_id(job_id)?;
+        self.shared.read(move |load| engine::job_info(load, job)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn list_jobs(&self, after: Option<i64>, limit: usize) -> Result<Vec<JobInfo>> {
+        let limit = check_limit(limit)?;
+        self.shared.read(move |load| engine::jobs_page(load, after, limit)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn get_dependencies(&self, job_id: i64, chunk: u64) -> Result<Vec<u64>> {
+        let key = Key { job: check_job_id(job_id)?, chunk: check_chunk_id(chunk)? };
+        self.shared.read(move |load| engine::dependencies(load, key)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn get_dependents(&self, job_id: i64, chunk: u64) -> Result<Vec<u64>> {
+        let key = Key { job: check_job_id(job_id)?, chunk: check_chunk_id(chunk)? };
+        let list = self.shared.read(move |load| engine::dependents(load, key, limits::LIST_ROWS_MAX + 1)).await?;
+        whole(list, key.job, "graph, which has all of them")
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn topo_sort_ready(&self, job_id: i64) -> Result<Vec<u64>> {
+        let job = check_job_id(job_id)?;
+        let list = self.shared.read(move |load| engine::ready(load, job, limits::LIST_ROWS_MAX + 1)).await?;
+        whole(list, job, "page_by_status with pending, and look at is_ready")
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn topo_order(&self, job_id: i64) -> Result<Vec<u64>> {
+        let job = check_job_id(job_id)?;
+        self.shared.read(move |load| engine::topo_order(load, job)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn graph(&self, job_id: i64, format: GraphFormat) -> Result<String> {
+        let job = check_job_id(job_id)?;
+        self.shared.read(move |load| engine::graph(load, job, format)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn changes(&self, since: u64, limit: usize) -> Result<Changes> {
+        let limit = check_limit(limit)?;
+        self.shared.read(move |load| engine::changes(load, since, limit)).await
+    }
+
+    fn watch(&self) -> Watch {
+        Watch::new(&self.shared.core.latest)
+    }
+
+    fn owner(&self) -> OwnerId {
+        self.shared.owner
+    }
+
+    fn persistence(&self) -> Persistence {
+        self.shared.persistence.clone()
+    }
+
+    fn recovers_at_once(&self) -> bool {
+        self.shared.liveness.is_instant()
+    }
+}
+
+/// Where a store on a file keeps its data.
+pub(super) fn file(path: impl Into<PathBuf>) -> Persistence {
+    Persistence::File(path.into())
+}

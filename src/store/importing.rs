@@ -1,0 +1,224 @@
+//! Driving an import: gathers chunks from a stream, checks each, and hands them to the engine a slice at a time.
+
+use std::future::poll_fn;
+use std::mem::take;
+
+use super::ChunkStream;
+use super::handle::Shared;
+use crate::backends::contract::{JobPhase, Key};
+use crate::engine::{self, Bulk, Ids, Import, ImportSlice, Op, Reply, too_many};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph;
+use crate::limits;
+use crate::manifest::check_chunk;
+use crate::model::{ImportOptions, ImportReport, JobSpec, NewChunk, OnMissing, check_job_id};
+
+pub(super) async fn import(
+    shared: &Shared,
+    job: i64,
+    spec: &JobSpec,
+    mut stream: ChunkStream<'_>,
+    options: ImportOptions,
+) -> Result<ImportReport> {
+    check_job_id(job)?;
+    spec.check()?;
+    let mut gather = Gather::default();
+    let first = gather.slice(&mut stream).await.map_err(|e| e.in_job(job))?;
+    if gather.ended {
+        return one_step(shared, job, spec, first, options, Ids::default()).await;
+    }
+    let exists = shared
+        .read(move |load| Ok(engine::job_row(load, job)?.is_some_and(|row| row.phase == JobPhase::Open)))
+        .await?;
+    if exists {
+        into_existing(shared, job, spec, first, gather, stream, options).await
+    } else {
+        into_new(shared, job, spec, first, gather, stream).await
+    }
+}
+
+/// One atomic step.
+async fn one_step(
+    shared: &Shared,
+    job: i64,
+    spec: &JobSpec,
+    chunks: Vec<NewChunk>,
+    options: ImportOptions,
+    also: Ids,
+) -> Result<ImportReport> {
+    let op = Op::Import(Import { job, spec: spec.clone(), chunks, options, also });
+    match shared.core.submit(op).await? {
+        Reply::Import(report) => Ok(report),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Collects chunks into slices, and knows every id so far.
+#[derive(Default)]
+struct Gather {
+    seen: Ids,
+    ended: bool,
+}
+
+impl Gather {
+    /// The next chunks, in ascending order of their ids.
+    async fn slice(&mut self, stream: &mut ChunkStream<'_>) -> Result<Vec<NewChunk>> {
+        let mut slice: Vec<NewChunk> = Vec::new();
+        let mut bytes = 0;
+        while slice.len() < limits::IMPORT_ROWS_PER_COMMIT_MAX && bytes < limits::IMPORT_BYTES_PER_COMMIT_MAX {
+            let Some(next) = poll_fn(|context| stream.as_mut().poll_next(context)).await else {
+                self.ended = true;
+                break;
+            };
+            let chunk = next?;
+            check_chunk(&chunk)?;
+            if !self.seen.insert(chunk.id) {
+                let text = "this chunk id comes twice; give each chunk an id of its own";
+                return Err(Error::new(ErrorKind::DuplicateChunk, text).in_chunk(chunk.id));
+            }
+            bytes += chunk.payload.as_ref().map_or(0, |payload| payload.as_str().len());
+            slice.push(chunk);
+        }
+        if !self.ended && slice.len() == limits::IMPORT_ROWS_PER_COMMIT_MAX {
+            self.ended = poll_fn(|context| peek_end(stream, context)).await;
+        }
+        if !slice.is_sorted_by_key(|chunk| chunk.id) {
+            slice.sort_unstable_by_key(|chunk| chunk.id);
+        }
+        Ok(slice)
+    }
+}
+
+/// Whether a stream that knows its length is at its end.
+fn peek_end(
+    stream: &mut ChunkStream<'_>,
+    _context: &mut std::task::Context<'_>,
+) -> std::task::Poll<bool> {
+    std::task::Poll::Ready(stream.size_hint() == (0, Some(0)))
+}
+
+/// A large import into a job that does not exist: invisible until its last, small commit.
+async fn into_new(
+    shared: &Shared,
+    job: i64,
+    spec: &JobSpec,
+    first: Vec<NewChunk>,
+    gather: Gather,
+    stream: ChunkStream<'_>,
+) -> Result<ImportReport> {
+    shared.core.submit(Op::ImportSlice(ImportSlice::Begin { job, spec: spec.clone() })).await?;
+    let imported = slices(shared, job, first, gather, stream).await;
+    if imported.is_err() {
+        // What failed is what the caller is told; what cannot be taken back now is taken back by the next import.
+        if let Err(error) = shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job })).await {
+            tracing::warn!(%error, job, "a failed import could not be taken back yet");
+        }
+    }
+    imported
+}
+
+async fn slices(
+    shared: &Shared,
+    job: i64,
+    first: Vec<NewChunk>,
+    mut gather: Gather,
+    mut stream: ChunkStream<'_>,
+) -> Result<ImportReport> {
+    let mut slice = first;
+    let mut report = ImportReport::default();
+    let mut ahead: Vec<(u64, u64)> = Vec::new();
+    let mut upward = false;
+    loop {
+        report.added += slice.len() as u64;
+        for chunk in &slice {
+            for &on in &chunk.depends_on {
+                upward |= on > chunk.id;
+                if !gather.seen.contains(on) {
+                    ahead.push((chunk.id, on));
+                }
+            }
+        }
+        let rows = ImportSlice::Rows { job, chunks: take(&mut slice) };
+        shared.core.submit(Op::ImportSlice(rows)).await?;
+        if gather.ended {
+            break;
+        }
+        slice = gather.slice(&mut stream).await.map_err(|e| e.in_job(job))?;
+        ahead.retain(|(_, on)| !gather.seen.contains(*on));
+    }
+    if let Some((chunk, on)) = ahead.first() {
+        return Err(engine::unknown_dependency(Key { job, chunk: *chunk }, *on));
+    }
+    if upward {
+        check_no_cycle(shared, job).await?;
+    }
+    shared.core.submit(Op::ImportSlice(ImportSlice::Publish { job })).await?;
+    Ok(report)
+}
+
+async fn check_no_cycle(shared: &Shared, job: i64) -> Result<()> {
+    let found = shared
+        .read(move |load| {
+            let edges = engine::all_edges(load, job)?;
+            Ok(graph::find_cycle(&edges))
+        })
+        .await?;
+    found.map_or(Ok(()), |chunks| Err(engine::dependency_cycle(job, &chunks)))
+}
+
+/// A large import into a job that exists: what is the same is left out; what differs goes in one step where it fits.
+async fn into_existing(
+    shared: &Shared,
+    job: i64,
+    spec: &JobSpec,
+    first: Vec<NewChunk>,
+    mut gather: Gather,
+    mut stream: ChunkStream<'_>,
+    options: ImportOptions,
+) -> Result<ImportReport> {
+    let mut slice = first;
+    let mut changed: Vec<NewChunk> = Vec::new();
+    let mut report = ImportReport::default();
+    loop {
+        let total = slice.len();
+        let differing = shared.read(move |load| engine::without_unchanged(load, job, slice)).await?;
+        report.unchanged += (total - differing.len()) as u64;
+        changed.extend(differing);
+        if changed.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX {
+            if !options.in_slices {
+                return Err(too_many("chunks").in_job(job));
+            }
+            let keep = ImportOptions { on_missing: OnMissing::Keep, ..options };
+            changed.sort_unstable_by_key(|chunk| chunk.id);
+            let rest = changed.split_off(limits::IMPORT_ROWS_PER_COMMIT_MAX);
+            add(&mut report, one_step(shared, job, spec, take(&mut changed), keep, Ids::default()).await?);
+            changed = rest;
+        }
+        if gather.ended {
+            break;
+        }
+        slice = gather.slice(&mut stream).await.map_err(|e| e.in_job(job))?;
+    }
+    changed.sort_unstable_by_key(|chunk| chunk.id);
+    add(&mut report, one_step(shared, job, spec, changed, options, take(&mut gather.seen)).await?);
+    Ok(report)
+}
+
+fn add(total: &mut ImportReport, part: ImportReport) {
+    total.added += part.added;
+    total.updated += part.updated;
+    total.unchanged += part.unchanged;
+    total.kept += part.kept;
+    total.reset += part.reset;
+    total.cancelled += part.cancelled;
+    total.deleted += part.deleted;
+}
+
+pub(super) fn unexpected(reply: &Reply) -> Error {
+    Error::new(ErrorKind::Internal, format!("the engine gave another kind of answer than was asked for: {reply:?}"))
+}
+
+/// Deletes a job.
+pub(super) fn delete(job: i64) -> Op {
+    Op::Bulk(Bulk::delete(job))
+}

@@ -1,0 +1,236 @@
+//! The public face: [`JobStore`], what implements it, and how to open one.
+
+mod handle;
+mod importing;
+mod open;
+mod stream;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+pub use handle::{Backing, Redb, Sqlite, Store};
+pub use open::{OpenOptions, open, open_with};
+pub use stream::{ChunkStream, chunks};
+
+use crate::commit::Watch;
+use crate::error::Result;
+use crate::manifest::Manifest;
+use crate::model::{
+    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo, JobSpec,
+    JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+};
+
+/// A durable store of jobs.
+///
+/// Every call that changes something resolves once its outcome is committed and synced. Calls take `&self` and may run
+/// at the same time from any number of tasks and threads: those that wait at the same moment share one commit.
+/// A future that is dropped strands nothing.
+///
+/// Ids are 0 to 2^53 - 1; others are refused with [`crate::ErrorKind::InvalidInput`]. A job or chunk that does not
+/// exist is an error, [`crate::ErrorKind::JobNotFound`] or [`crate::ErrorKind::ChunkNotFound`], not an empty answer.
+///
+/// ```
+/// # magnetar::block_on(async {
+/// use magnetar::{Completion, ErrorKind, JobStore, NewChunk};
+///
+/// let store = magnetar::open(":memory:").await?;
+/// let chunks = (0..3).map(|id| Ok(NewChunk::new(id).checksum("abc")));
+/// store.import(7, &Default::default(), magnetar::chunks(chunks), &Default::default()).await?;
+///
+/// let chunk = store.claim_pending(7).await?.expect("three are ready");
+/// let wrong = store.complete(&chunk.claim(), Completion::new().checksum("xyz")).await;
+/// assert_eq!(wrong.unwrap_err().kind(), ErrorKind::ChecksumMismatch);
+/// store.complete(&chunk.claim(), Completion::new().checksum("abc")).await?;
+/// assert_eq!(store.get_stats(7).await?.done, 1);
+/// # Ok::<(), magnetar::Error>(())
+/// # }).unwrap();
+/// ```
+#[async_trait]
+pub trait JobStore: Debug + Send + Sync {
+    // Importing
+
+    /// Upserts a manifest into a job, which is created where it does not exist. Running it again changes nothing.
+    ///
+    /// Refused as a whole, with nothing changed, where the content of chunks that are processing or done would change;
+    /// [`JobStore::import`] has other choices.
+    async fn init_from_manifest(&self, job_id: i64, manifest: &Manifest) -> Result<ImportReport>;
+
+    /// Upserts a stream of chunks into a job, in memory bounded by a slice. See [`ImportOptions`].
+    ///
+    /// Up to [`crate::limits::IMPORT_ROWS_PER_COMMIT_MAX`] changed rows are one transaction. More, into a new job, go in
+    /// slices and become visible in one step at the end. More, into an existing job, are refused unless
+    /// [`ImportOptions::in_slices`] is asked for; then a dependency must already exist or come in the same slice.
+    async fn import(
+        &self,
+        job_id: i64,
+        spec: &JobSpec,
+        chunks: ChunkStream<'_>,
+        options: &ImportOptions,
+    ) -> Result<ImportReport>;
+
+    /// Creates an empty job under an id that was never used before.
+    async fn new_job(&self, spec: &JobSpec) -> Result<i64>;
+
+    /// Deletes a job with everything in it. A job that does not exist is [`Outcome::Unchanged`].
+    async fn delete_job(&self, job_id: i64) -> Result<Outcome>;
+
+    /// Makes a chunk wait for others of its job. Refused, with nothing changed, where one does not exist, where it
+    /// would close a circle (the error names it), or where the chunk is processing or done already.
+    async fn add_dependency(&self, job_id: i64, chunk: u64, depends_on: Vec<u64>) -> Result<Outcome>;
+
+    // Working
+
+    /// Claims the next ready chunk of a job: the highest priority first, then the lowest id. `None` where none is ready.
+    async fn claim_pending(&self, job_id: i64) -> Result<Option<JobState>>;
+
+    /// Claims up to `count` ready chunks of a job in one commit, in claim order.
+    async fn claim_pending_batch(&self, job_id: i64, count: usize) -> Result<Vec<JobState>>;
+
+    /// Claims chunks of any job or of one, with a lease of your choice.
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<JobState>>;
+
+    /// Ends a claim with its result. The same completion twice is [`Outcome::Unchanged`].
+    ///
+    /// Refused with [`crate::ErrorKind::Superseded`] where the chunk was claimed by another meanwhile, and with
+    /// [`crate::ErrorKind::ChecksumMismatch`] where the observed checksum is not the expected one; the claim then stays.
+    async fn complete(&self, claim: &Claim, result: Completion) -> Result<Outcome>;
+
+    /// Completes a claim and claims what comes next, in one commit. Where the completion is refused nothing is claimed.
+    async fn complete_and_claim(
+        &self,
+        claim: &Claim,
+        result: Completion,
+        next: &ClaimRequest,
+    ) -> Result<Vec<JobState>>;
+
+    /// Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up.
+    async fn fail(&self, claim: &Claim, error: &str) -> Result<Outcome>;
+
+    /// Gives a claim back; it costs the chunk nothing.
+    async fn release(&self, claim: &Claim) -> Result<Outcome>;
+
+    /// Extends a claim's lease by its length. A claim that lapsed, and that nobody took, is taken up again.
+    async fn heartbeat(&self, claim: &Claim) -> Result<Outcome>;
+
+    /// Many updates of one job in one commit, each answered by itself, in order.
+    async fn apply_batch_updates(&self, job_id: i64, updates: Vec<ChunkUpdate>) -> Result<Vec<Result<Outcome>>>;
+
+    // Steering, for the owner of the whole job
+
+    /// Sets a chunk's status without a claim; whoever holds the chunk is superseded. `detail` is the observed checksum
+    /// with done and the error text with failed. Marking as processing is refused: claim the chunk.
+    async fn mark_status(
+        &self,
+        job_id: i64,
+        chunk: u64,
+        status: JobStatus,
+        detail: Option<String>,
+    ) -> Result<Outcome>;
+
+    /// Fails a chunk for good, until it is retried.
+    async fn mark_failed(&self, job_id: i64, chunk: u64, error: String) -> Result<Outcome>;
+
+    /// Brings failed chunks back to pending with their counts reset, and with them what their failure had cancelled.
+    /// Named chunks may also be cancelled ones. Gives how many came back.
+    async fn retry_failed(&self, job_id: i64, chunks: Selection) -> Result<u64>;
+
+    /// Takes the results of done chunks back: they are pending again, and what depends on them is blocked again.
+    /// `through` resets the done ones among those too. Gives how many of the selected chunks were reset.
+    async fn reset(&self, job_id: i64, chunks: Selection, through: ResetReach) -> Result<u64>;
+
+    /// Cancels chunks that are not done. Gives how many were cancelled.
+    async fn cancel(&self, job_id: i64, chunks: Selection) -> Result<u64>;
+
+    // Recovering
+
+    /// Puts back every claim whose lease is over or whose owner is proven dead, then lists what is pending by chunk id.
+    ///
+    /// More than [`crate::limits::LIST_ROWS_MAX`] rows are an error that names [`JobStore::page_by_status`].
+    async fn resume_pending(&self, job_id: i64) -> Result<Vec<JobState>>;
+
+    /// Gives back everything that this client holds.
+    async fn release_all(&self) -> Result<u64>;
+
+    /// Opens the file anew under this handle after [`crate::ErrorKind::Poisoned`]. Operations that were waiting go on.
+    async fn reopen(&self) -> Result<()>;
+
+    /// Checks everything that is stored. An error of kind [`crate::ErrorKind::Corrupt`] names the first thing found.
+    async fn verify(&self) -> Result<()>;
+
+    /// Gives back what this client holds and releases the file. Later calls are refused.
+    async fn close(&self) -> Result<()>;
+
+    // Looking
+
+    /// One chunk; `None` where the job has no such chunk.
+    async fn get_chunk(&self, job_id: i64, chunk: u64) -> Result<Option<JobState>>;
+
+    /// Every chunk of a status, by id.
+    ///
+    /// More than [`crate::limits::LIST_ROWS_MAX`] rows are an error that names [`JobStore::page_by_status`].
+    async fn get_by_status(&self, job_id: i64, status: JobStatus) -> Result<Vec<JobState>>;
+
+    /// Up to `limit` chunks above an id, by id; of one status, or of all.
+    async fn page_by_status(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<JobState>>;
+
+    /// How many chunks stand where. The cost does not depend on the job's size.
+    async fn get_stats(&self, job_id: i64) -> Result<JobStats>;
+
+    /// One job.
+    async fn get_job(&self, job_id: i64) -> Result<JobInfo>;
+
+    /// Up to `limit` jobs above an id, by id.
+    async fn list_jobs(&self, after: Option<i64>, limit: usize) -> Result<Vec<JobInfo>>;
+
+    /// The chunks that a chunk depends on, by id.
+    async fn get_dependencies(&self, job_id: i64, chunk: u64) -> Result<Vec<u64>>;
+
+    /// The chunks that depend on a chunk, by id.
+    async fn get_dependents(&self, job_id: i64, chunk: u64) -> Result<Vec<u64>>;
+
+    /// The ids of chunks that could be claimed now, in claim order.
+    async fn topo_sort_ready(&self, job_id: i64) -> Result<Vec<u64>>;
+
+    /// All chunk ids of a job, each after everything that it depends on; among equals the lower id first.
+    async fn topo_order(&self, job_id: i64) -> Result<Vec<u64>>;
+
+    /// The job's dependency graph with each chunk's status, as text for Graphviz or Mermaid.
+    async fn graph(&self, job_id: i64, format: GraphFormat) -> Result<String>;
+
+    /// The newest state of everything that changed after a revision, in revision order, at most about `limit` entries.
+    ///
+    /// Start at 0; hand [`Changes::next`] back. Asking for what was pruned is [`crate::ErrorKind::FeedTruncated`].
+    async fn changes(&self, since: u64, limit: usize) -> Result<Changes>;
+
+    /// Tells when this open store commits changes.
+    fn watch(&self) -> Watch;
+
+    /// Who claims through this open store.
+    fn owner(&self) -> OwnerId;
+
+    /// Where the store keeps its data.
+    fn persistence(&self) -> Persistence;
+
+    /// Whether claims of a process that dies come back at once, as on every store but a file on a file system without
+    /// locks; there they come back when their leases are over.
+    fn recovers_at_once(&self) -> bool;
+}
+
+/// Where a store keeps its data, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Persistence {
+    /// In a file.
+    File(std::path::PathBuf),
+    /// In memory: gone with the store.
+    Memory,
+    /// In storage that the host brought.
+    Host,
+}

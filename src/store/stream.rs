@@ -1,0 +1,42 @@
+//! Streams of chunks for [`crate::JobStore::import`].
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use crate::error::Result;
+use crate::model::NewChunk;
+
+/// Chunks on their way into a store. Any [`Stream`] of chunks will do, boxed and pinned; [`chunks`] makes one of an iterator.
+pub type ChunkStream<'a> = Pin<Box<dyn Stream<Item = Result<NewChunk>> + Send + 'a>>;
+
+/// A stream of what an iterator gives, for [`crate::JobStore::import`].
+///
+/// The iterator runs on the task that imports: a slow one blocks it.
+///
+/// ```
+/// let million = (0..1_000_000).map(|id| Ok(magnetar::NewChunk::new(id)));
+/// let stream = magnetar::chunks(million);
+/// # drop(stream);
+/// ```
+pub fn chunks<'a>(iterator: impl Iterator<Item = Result<NewChunk>> + Send + 'a) -> ChunkStream<'a> {
+    Box::pin(Iterated(iterator))
+}
+
+struct Iterated<I>(I);
+
+// The iterator is only ever moved out of, never pinned.
+impl<I> Unpin for Iterated<I> {}
+
+impl<I: Iterator> Stream for Iterated<I> {
+    type Item = I::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<I::Item>> {
+        Poll::Ready(self.0.next())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
