@@ -3,6 +3,7 @@
 
 mod backends;
 mod error;
+pub mod graph;
 pub mod limits;
 mod model;
 
