@@ -16,8 +16,7 @@ mod draw;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -64,6 +63,10 @@ impl Cycle {
     /// The chunks: each depends on the next, and the last on the first.
     pub fn chunks(&self) -> &[u64] {
         &self.0
+    }
+
+    pub(crate) fn of_one(chunk: u64) -> Self {
+        Cycle(vec![chunk])
     }
 
     /// A cycle from chunks of which each depends on the next; it is turned so that the lowest comes first.
@@ -152,7 +155,8 @@ impl Graph {
     ) -> Result<Self> {
         let ids = Ids::new(chunks.into_iter().collect())?;
         let mut starts = vec![0u32; ids.len() + 1];
-        let mut pairs: Vec<(u32, u32)> = Vec::new();
+        let edges = edges.into_iter();
+        let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(edges.size_hint().0.min(1 << 24));
         let mut is_descending = true;
         for edge in edges {
             let (Some(chunk), Some(on)) = (ids.index(edge.chunk), ids.index(edge.depends_on)) else {
@@ -203,16 +207,16 @@ impl Graph {
             return Ok(self.ids.sorted.clone());
         }
         let mut unmet = self.unmet_counts();
-        let mut ready: BinaryHeap<Reverse<u32>> =
-            nodes_where(&unmet, |unmet| unmet == 0).map(Reverse).collect();
+        let mut ready = LowestFirst::new(self.len());
+        nodes_where(&unmet, |unmet| unmet == 0).for_each(|node| ready.insert(node));
         let mut order = Vec::with_capacity(self.len());
-        while let Some(Reverse(node)) = ready.pop() {
+        while let Some(node) = ready.pop() {
             order.push(self.ids.sorted[node as usize]);
             for &dependent in self.dependents_of(node) {
                 let unmet = &mut unmet[dependent as usize];
                 *unmet -= 1;
                 if *unmet == 0 {
-                    ready.push(Reverse(dependent));
+                    ready.insert(dependent);
                 }
             }
         }
@@ -310,12 +314,13 @@ fn check_count(what: &str, count: usize) -> Result<()> {
     ))
 }
 
-/// Chunk ids in ascending order, and where to look for one: about one look for ids that are spread evenly, a binary
-/// search at worst.
+/// Chunk ids in ascending order, and where to look for one: none is needed for ids without gaps, about one for ids
+/// that are spread evenly, a binary search at worst.
 #[derive(Debug, Clone)]
 struct Ids {
     sorted: Vec<u64>,
-    /// Ids whose distance from the lowest, shifted, is `b` are `sorted[buckets[b]..buckets[b + 1]]`.
+    /// Ids whose distance from the lowest, shifted, is `b` are `sorted[buckets[b]..buckets[b + 1]]`. Empty where the
+    /// ids have no gaps.
     buckets: Vec<u32>,
     shift: u32,
 }
@@ -330,6 +335,9 @@ impl Ids {
         let (Some(&lowest), Some(&highest)) = (sorted.first(), sorted.last()) else {
             return Ok(Ids { sorted, buckets: Vec::new(), shift: 0 });
         };
+        if highest - lowest == sorted.len() as u64 - 1 {
+            return Ok(Ids { sorted, buckets: Vec::new(), shift: 0 });
+        }
         // As few bits are dropped as leave no more buckets than twice the ids.
         let span = highest - lowest;
         let mut shift = 0;
@@ -354,8 +362,57 @@ impl Ids {
 
     fn index(&self, id: u64) -> Option<u32> {
         let bucket = usize::try_from(id.checked_sub(*self.sorted.first()?)? >> self.shift).ok()?;
+        if self.buckets.is_empty() {
+            return if bucket < self.sorted.len() { u32::try_from(bucket).ok() } else { None };
+        }
         let (from, to) = (*self.buckets.get(bucket)?, *self.buckets.get(bucket + 1)?);
         let within = self.sorted[from as usize..to as usize].binary_search(&id).ok()?;
         Some(from + u32::try_from(within).ok()?)
+    }
+}
+
+/// A set of nodes that gives its lowest first: a tree of bits, 64 to a word.
+struct LowestFirst {
+    /// A bit of a level says that a word of the level before has a bit. The last level is one word.
+    levels: Vec<Vec<u64>>,
+}
+
+impl LowestFirst {
+    fn new(len: usize) -> Self {
+        let mut levels = vec![vec![0; len.div_ceil(64).max(1)]];
+        while let Some(level) = levels.last()
+            && level.len() > 1
+        {
+            levels.push(vec![0; level.len().div_ceil(64)]);
+        }
+        LowestFirst { levels }
+    }
+
+    fn insert(&mut self, node: u32) {
+        let mut at = node as usize;
+        for level in &mut self.levels {
+            level[at / 64] |= 1 << (at % 64);
+            at /= 64;
+        }
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let mut at = 0;
+        for level in self.levels.iter().rev() {
+            if level[at] == 0 {
+                return None;
+            }
+            at = at * 64 + level[at].trailing_zeros() as usize;
+        }
+        let node = u32::try_from(at).ok();
+        for level in &mut self.levels {
+            let word = &mut level[at / 64];
+            *word &= !(1 << (at % 64));
+            if *word != 0 {
+                break;
+            }
+            at /= 64;
+        }
+        node
     }
 }
