@@ -76,11 +76,11 @@ struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// Goes on to the next line that is not blank, if there is one.
     fn advance(&mut self) -> Result<bool> {
-        const LINE_END_BYTES: u64 = 2;
+        // A byte order mark and CRLF.
+        const AROUND_BYTES: u64 = 5;
         loop {
             self.buffer.clear();
-            let mut limited =
-                (&mut self.reader).take(limits::MANIFEST_LINE_BYTES_MAX as u64 + LINE_END_BYTES);
+            let mut limited = (&mut self.reader).take(limits::MANIFEST_LINE_BYTES_MAX as u64 + AROUND_BYTES);
             let read = limited.read_until(b'\n', &mut self.buffer);
             if read.map_err(|error| unreadable(error, self.number))? == 0 {
                 return Ok(false);
