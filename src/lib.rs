@@ -1,12 +1,24 @@
-//! Magnetar.
+//! Magnetar: an embeddable, idempotent state machine for crash-proof, persistent jobs.
 #![forbid(unsafe_code)]
 
 mod backends;
+mod clock;
+mod commit;
+mod engine;
 mod error;
+pub mod graph;
 pub mod limits;
 mod machine;
+pub mod manifest;
 mod model;
+mod owners;
 mod retry;
+mod store;
 
+pub use clock::Clock;
+pub use commit::{Watch, block_on};
 pub use error::{Error, ErrorKind, Result, Retry};
+pub use manifest::Manifest;
 pub use model::*;
+pub use owners::{Liveness, Probe};
+pub use store::{Backing, ChunkStream, JobStore, OpenOptions, Persistence, Redb, Sqlite, Store, chunks, open, open_with};

@@ -7,7 +7,7 @@ use super::work::Work;
 use super::{Result, finish};
 use crate::backends::contract::{Edge, Key};
 use crate::error::{Error, ErrorKind};
-use crate::graph;
+use crate::graph::{self, Cycle, Graph};
 use crate::limits;
 use crate::machine::Event;
 use crate::model::{JobStatus, Outcome};
@@ -79,7 +79,7 @@ pub(super) fn check_count(key: Key, count: usize) -> Result<()> {
 fn check_target(key: Key, on: u64) -> Result<()> {
     crate::model::check_chunk_id(on).map_err(|e| e.at(key.job, key.chunk))?;
     if on == key.chunk {
-        return Err(cycle(key.job, &[on]));
+        return Err(cycle(key.job, Cycle::of_one(on)));
     }
     Ok(())
 }
@@ -92,12 +92,16 @@ pub(crate) fn unknown(key: Key, on: u64) -> Error {
     .at(key.job, key.chunk)
 }
 
-pub(crate) fn cycle(job: i64, chunks: &[u64]) -> Error {
-    Error::new(
-        ErrorKind::DependencyCycle,
-        format!("the dependencies go round in a circle, so none of these could ever start: {}", graph::cycle_text(chunks)),
-    )
-    .in_job(job)
+/// A circle of dependencies in a job.
+pub(crate) fn cycle(job: i64, cycle: Cycle) -> Error {
+    Error::from(cycle).in_job(job)
+}
+
+/// One circle among dependencies, given as (chunk, on), where there is one.
+pub(crate) fn find_cycle(edges: &[(u64, u64)]) -> Result<Option<Cycle>> {
+    let ends = edges.iter().flat_map(|&(chunk, on)| [chunk, on]);
+    let edges = edges.iter().map(|&(chunk, depends_on)| graph::Edge { chunk, depends_on });
+    Ok(Graph::from_edges_within(ends, edges)?.check_acyclic().err())
 }
 
 /// Follows the new dependencies' own ones back, looking for the chunk itself.
@@ -125,7 +129,7 @@ fn check_cycle(work: &mut Work<'_>, key: Key, new: &BTreeSet<u64>) -> Result<()>
                     }
                     path.push(key.chunk);
                     path.reverse();
-                    return Err(cycle(key.job, &path));
+                    return Err(cycle(key.job, Cycle::new(path)));
                 }
                 if seen.insert(on) {
                     came_from.insert(on, from);
@@ -166,8 +170,5 @@ pub(super) fn check_graph(
             }
         }
     }
-    match graph::find_cycle(&edges) {
-        Some(chunks) => Err(cycle(job, &chunks)),
-        None => Ok(()),
-    }
+    find_cycle(&edges)?.map_or(Ok(()), |found| Err(cycle(job, found)))
 }

@@ -28,7 +28,7 @@ use crate::model::{
 use crate::owners::Liveness;
 
 pub(crate) use bulk::{Bulk, Kind};
-pub(crate) use edges::{cycle as dependency_cycle, unknown as unknown_dependency};
+pub(crate) use edges::{cycle as dependency_cycle, find_cycle, unknown as unknown_dependency};
 pub(crate) use ids::Ids;
 pub(crate) use import::{Import, ImportSlice, too_many};
 pub(crate) use query::{

@@ -1,10 +1,10 @@
 //! Reading: each question is answered from one snapshot.
 
-use crate::backends::contract::{Class, Edge, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject};
+use crate::backends::contract::{Class, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject};
 use super::edges::cycle;
 use super::import::is_unchanged;
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{self as topo, Node};
+use crate::graph::{Edge, Graph, Node, write_dot, write_mermaid};
 use crate::limits;
 use crate::machine;
 use crate::model::{Change, Changes, GraphFormat, JobInfo, JobSpec, JobState, JobStats, JobStatus, NewChunk};
@@ -163,12 +163,13 @@ pub(crate) fn topo_order(load: &mut dyn Load, job: i64) -> Result<Vec<u64>> {
     let mut ids = Vec::new();
     each_row(load, job, |row| ids.push(row.key.chunk))?;
     let edges = all_edges(load, job)?;
-    topo::order(ids, edges).map_err(|chunks| cycle(job, &chunks))
+    let edges = edges.into_iter().map(|(chunk, depends_on)| Edge { chunk, depends_on });
+    Graph::from_edges(ids, edges)?.topo_order().map_err(|found| cycle(job, found))
 }
 
 /// A job's dependency graph as text, each chunk with its status.
 pub(crate) fn graph(load: &mut dyn Load, job: i64, format: GraphFormat) -> Result<String> {
-    let named = job_info(load, job)?.spec.name.unwrap_or_else(|| format!("job {job}"));
+    job_info(load, job)?;
     let mut nodes = Vec::new();
     each_row(load, job, |row| {
         nodes.push(Node {
@@ -178,8 +179,14 @@ pub(crate) fn graph(load: &mut dyn Load, job: i64, format: GraphFormat) -> Resul
             label: None,
         });
     })?;
-    let edges = all_edges(load, job)?;
-    Ok(topo::text(format, &named, nodes, edges))
+    let edges = all_edges(load, job)?.into_iter().map(|(chunk, depends_on)| Edge { chunk, depends_on });
+    let mut text = String::new();
+    let written = match format {
+        GraphFormat::Dot => write_dot(&mut text, nodes, edges),
+        GraphFormat::Mermaid => write_mermaid(&mut text, nodes, edges),
+    };
+    written.map_err(|e| Error::new(ErrorKind::Internal, "text could not be written to memory").caused_by(e))?;
+    Ok(text)
 }
 
 /// What changed after a revision: the newest state of each thing, in revision order.

@@ -8,7 +8,6 @@ use super::handle::Shared;
 use crate::backends::contract::{JobPhase, Key};
 use crate::engine::{self, Bulk, Ids, Import, ImportSlice, Op, Reply, too_many};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph;
 use crate::limits;
 use crate::manifest::check_chunk;
 use crate::model::{ImportOptions, ImportReport, JobSpec, NewChunk, OnMissing, check_job_id};
@@ -158,12 +157,9 @@ async fn slices(
 
 async fn check_no_cycle(shared: &Shared, job: i64) -> Result<()> {
     let found = shared
-        .read(move |load| {
-            let edges = engine::all_edges(load, job)?;
-            Ok(graph::find_cycle(&edges))
-        })
+        .read(move |load| engine::find_cycle(&engine::all_edges(load, job)?))
         .await?;
-    found.map_or(Ok(()), |chunks| Err(engine::dependency_cycle(job, &chunks)))
+    found.map_or(Ok(()), |cycle| Err(engine::dependency_cycle(job, cycle)))
 }
 
 /// A large import into a job that exists: what is the same is left out; what differs goes in one step where it fits.

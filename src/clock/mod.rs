@@ -7,3 +7,8 @@ pub trait Clock: Debug + Send + Sync {
     /// Milliseconds since the Unix epoch. May jump either way; Magnetar copes.
     fn now_ms(&self) -> u64;
 }
+
+#[cfg(not(target_family = "wasm"))]
+mod system;
+#[cfg(not(target_family = "wasm"))]
+pub use system::SystemClock;

@@ -1,0 +1,261 @@
+use std::io::{self, BufReader, Read};
+
+use super::*;
+
+fn lines(text: impl AsRef<[u8]>) -> Result<(JobSpec, Vec<NewChunk>)> {
+    let (job, chunks) = json_lines(text.as_ref())?;
+    Ok((job, chunks.collect::<Result<_>>()?))
+}
+
+fn rows(text: impl AsRef<[u8]>) -> Result<Vec<NewChunk>> {
+    csv(text.as_ref())?.collect()
+}
+
+fn invalid_line(text: &str, chunk: Option<u64>, facts: &[&str]) {
+    assert_error(lines(text), ErrorKind::InvalidManifest, chunk, facts);
+}
+
+fn invalid_row(text: &str, chunk: Option<u64>, facts: &[&str]) {
+    assert_error(rows(text), ErrorKind::InvalidManifest, chunk, facts);
+}
+
+/// A source without end, which counts what was read of it.
+#[derive(Debug)]
+struct Endless<'a> {
+    head: &'a [u8],
+    read: usize,
+}
+
+impl Read for Endless<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let head = self.head.read(buffer)?;
+        buffer[head..].fill(b'x');
+        self.read += buffer.len();
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn json_lines_are_read_with_and_without_a_job() {
+    let chunks = "{\"id\":1}\n{\"id\":2,\"depends_on\":[1],\"path\":\"b\"}\n";
+    let (job, first) = lines(chunks).unwrap();
+    assert_eq!(job, JobSpec::new());
+    assert_eq!(first[1].depends_on, [1]);
+    assert_eq!(first[1].payload.as_ref().unwrap().as_str(), r#"{"path":"b"}"#);
+    let (job, second) =
+        lines(format!("{{\"job\": {{\"name\": \"n\", \"lease\": 5000}}}}\n{chunks}")).unwrap();
+    assert_eq!(job, JobSpec::new().name("n").lease_ms(5_000));
+    assert_eq!(first, second);
+}
+
+#[test]
+fn blank_lines_crlf_a_byte_order_mark_and_a_missing_last_line_end_are_fine() {
+    let (_, chunks) = lines("\u{feff}\r\n  \n{\"id\":1}\r\n\n\t\r\n{\"id\":2}").unwrap();
+    assert_eq!(chunks, [NewChunk::new(1), NewChunk::new(2)]);
+    let (_, chunks) = lines("\u{feff}{\"id\":1}\n").unwrap();
+    assert_eq!(chunks, [NewChunk::new(1)]);
+    assert_eq!(lines("").unwrap().1, []);
+    assert_eq!(lines("\n\n").unwrap().1, []);
+    assert_eq!(lines("{\"job\":{}}").unwrap().1, []);
+    // Never more than a few bytes at once.
+    let text = "{\"job\":{\"name\":\"é\"}}\r\n\r\n{\"id\":1}\r\n";
+    let (job, chunks) = json_lines(BufReader::with_capacity(1, text.as_bytes())).unwrap();
+    assert_eq!((job.name.as_deref(), chunks.count()), (Some("é"), 1));
+}
+
+#[test]
+fn a_chunk_may_have_a_key_named_job() {
+    let (job, chunks) = lines("{\"id\":1,\"job\":\"x\"}\n{\"job\":2,\"id\":2}\n").unwrap();
+    assert_eq!(job, JobSpec::new());
+    assert_eq!(chunks[1].payload.as_ref().unwrap().as_str(), r#"{"job":2}"#);
+}
+
+#[test]
+fn an_error_of_a_json_line_names_line_column_chunk_and_key() {
+    let after = |line: &str| format!("{{\"id\":1}}\n\n{line}\n{{\"id\":3}}\n");
+    invalid_line(
+        &after("{\"id\":2,\"priority\":\"x\"}"),
+        Some(2),
+        &["line 3, column 20: priority: ", "\"x\" is not"],
+    );
+    invalid_line(&after("{\"priority\":1.5,\"id\":2}"), Some(2), &["line 3, column 13: priority: "]);
+    invalid_line(&after("{\"id\":-2}"), None, &["line 3, column 7: id: -2"]);
+    invalid_line(&after("{\"id\":1e400}"), None, &["line 3, ", "id: ", "out of range"]);
+    invalid_line(&after("{\"checksum\":\"x\"}"), None, &["line 3", "id: missing"]);
+    invalid_line(&after("{\"id\":2} {\"id\":4}"), None, &["line 3, column 10", "one chunk"]);
+    invalid_line(&after("{\"id\":2,"), None, &["line 3, ", "one chunk"]);
+    invalid_line(&after("[1]"), None, &["line 3, ", "one chunk"]);
+    invalid_line(&after("{\"job\":{}}"), None, &["line 3", "first line"]);
+    invalid_line(
+        &after("{\"id\":2,\"depends_on\":[2]}").replace("[2]", "[5,5]"),
+        Some(2),
+        &["line 3, column 22: depends_on: 5"],
+    );
+    assert_error(
+        lines(after("{\"id\":2,\"depends_on\":[2]}")),
+        ErrorKind::DependencyCycle,
+        Some(2),
+        &["line 3, column 22: depends_on: ", "2 -> 2"],
+    );
+    invalid_line("{\"job\":{\"nam\":1}}\n", None, &["line 1", "job: nam: unknown key", "name"]);
+    invalid_line("{\"job\":{},\"nam\":1}\n", None, &["line 1", "nam: unknown key"]);
+    invalid_line("\n{\"job\":{\"lease\":1}}\n", None, &["line 2", "job: lease: ", "1000"]);
+    invalid_line("[{\"id\":1}]\n", None, &["line 1", "one chunk"]);
+    invalid_line("{\"chunks\":[{\"id\":1}]}\n", None, &["line 1", "id: missing"]);
+}
+
+#[test]
+fn a_stream_ends_after_its_first_error() {
+    let (_, mut chunks) = json_lines(&b"{\"id\":1}\nx\n{\"id\":3}\n"[..]).unwrap();
+    assert!(chunks.next().unwrap().is_ok());
+    assert!(chunks.next().unwrap().is_err());
+    assert!(chunks.next().is_none());
+    let mut chunks = csv(&b"id\n1\nx\n3\n"[..]).unwrap();
+    assert!(chunks.next().unwrap().is_ok());
+    assert!(chunks.next().unwrap().is_err());
+    assert!(chunks.next().is_none());
+}
+
+#[test]
+fn text_that_is_not_utf8_is_refused_with_its_line() {
+    let text = b"{\"id\":1}\n{\"id\":2,\"a\":\"\xFF\"}\n";
+    assert_error(lines(text), ErrorKind::InvalidManifest, None, &["line 2, column 14", "UTF-8"]);
+    assert_error(lines(b"\xFF\xFE{\0"), ErrorKind::InvalidManifest, None, &["line 1, column 1", "UTF-8"]);
+    let text = b"id,checksum\n1,a\n2,\xFF\n";
+    assert_error(rows(text), ErrorKind::InvalidManifest, None, &["line 3", "checksum: ", "UTF-8"]);
+}
+
+/// A chunk of exactly so many bytes.
+fn line_of(bytes: usize) -> String {
+    let (head, tail) = ("{\"id\":1", "}");
+    format!("{head}{}{tail}", " ".repeat(bytes - head.len() - tail.len()))
+}
+
+#[test]
+fn a_line_is_taken_at_its_limit_and_refused_one_past_it() {
+    let max = limits::MANIFEST_LINE_BYTES_MAX;
+    for end in ["", "\n", "\r\n", "\n{\"id\":2}\n"] {
+        for start in ["", "\u{feff}", "{\"id\":0}\n"] {
+            let count = 1 + usize::from(start.len() > 3) + usize::from(end.len() > 2);
+            assert_eq!(lines(format!("{start}{}{end}", line_of(max))).unwrap().1.len(), count);
+            let number = if start.len() > 3 { "line 2: " } else { "line 1: " };
+            let past = lines(format!("{start}{}{end}", line_of(max + 1)));
+            assert_error(past, ErrorKind::TooLarge, None, &[number, "4194304"]);
+        }
+    }
+}
+
+#[test]
+fn a_line_without_end_is_refused_before_it_fills_the_memory() {
+    let mut source = Endless { head: b"{\"id\":1}\n{\"id\":2,\"a\":\"", read: 0 };
+    let (_, chunks) = json_lines(BufReader::new(&mut source)).unwrap();
+    assert_error(chunks.collect::<Result<Vec<_>>>(), ErrorKind::TooLarge, None, &["line 2: "]);
+    assert!(source.read < limits::MANIFEST_LINE_BYTES_MAX + (1 << 17), "{}", source.read);
+
+    for head in [&b"id\n1\n\"2"[..], b"id\n1\n2", b"id,a\n1,2\n3,\""] {
+        let mut source = Endless { head, read: 0 };
+        let read = csv(&mut source).unwrap().collect::<Result<Vec<_>>>();
+        assert_error(read, ErrorKind::TooLarge, None, &["line 3: ", "4194304"]);
+        assert!(source.read < limits::MANIFEST_LINE_BYTES_MAX + (1 << 18), "{}", source.read);
+    }
+    let mut source = Endless { head: b"", read: 0 };
+    assert_error(csv(&mut source), ErrorKind::TooLarge, None, &["line 1: "]);
+}
+
+#[test]
+fn a_record_is_taken_at_its_limit_and_refused_one_past_it() {
+    let record = |bytes: usize| format!("id,a,b,c,d,e\n\n1,{}\n2,,,,,\n", cells(bytes - "1,\n".len()));
+    let max = limits::MANIFEST_LINE_BYTES_MAX;
+    // A record of the limit's length is read; its payload then is larger than a payload may be.
+    assert_error(rows(record(max)), ErrorKind::TooLarge, Some(1), &["line 3: ", "payload: "]);
+    assert_error(rows(record(max + 1)), ErrorKind::TooLarge, None, &["line 3: ", "4194304"]);
+}
+
+fn cells(bytes: usize) -> String {
+    format!("{},,,,", "x".repeat(bytes - 4))
+}
+
+#[test]
+fn a_reader_that_fails_is_an_io_error_with_the_line() {
+    struct Failing;
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("the cable is out"))
+        }
+    }
+    let text = &b"id\n1\n"[..];
+    let read = csv(text.chain(Failing)).unwrap().collect::<Result<Vec<_>>>();
+    assert_error(read, ErrorKind::Io, None, &["the cable is out", "after line"]);
+    let text = &b"{\"id\":1}\n"[..];
+    let (_, chunks) = json_lines(BufReader::new(text.chain(Failing))).unwrap();
+    assert_error(
+        chunks.collect::<Result<Vec<_>>>(),
+        ErrorKind::Io,
+        None,
+        &["the cable is out", "after line 1"],
+    );
+}
+
+#[test]
+fn every_column_of_csv_is_read() {
+    let text = "path, id ,checksum,depends_on,priority,max_attempts,max_losses,on_dependency_failure,payload,count\n\
+        a.bin,1,abc,,,,,,,\n\
+        \"b, \"\"x\"\"\n.bin\", 2 ,,1 ; 7;8 9,-3,4,0,ignore,\"{\"\"o\"\": [1, 2]}\",007\n";
+    let chunks = rows(text).unwrap();
+    assert_eq!(
+        chunks[0],
+        NewChunk::new(1).checksum("abc").payload(Json::from_text(r#"{"path":"a.bin"}"#).unwrap())
+    );
+    let payload = r#"{"o":[1,2],"path":"b, \"x\"\n.bin","count":"007"}"#;
+    let expected = NewChunk::new(2)
+        .depends_on([1, 7, 8, 9])
+        .priority(-3)
+        .attempts_max(4)
+        .losses_max(0)
+        .on_dependency_failure(DependencyFailure::Ignore)
+        .payload(Json::from_text(payload).unwrap());
+    assert_eq!(chunks[1], expected);
+}
+
+#[test]
+fn csv_takes_crlf_blank_lines_and_a_byte_order_mark() {
+    let chunks = rows("\u{feff}id,checksum\r\n\r\n1,a\r\n\r\n\r\n2,\"b\"\r\n3,").unwrap();
+    assert_eq!(chunks, [NewChunk::new(1).checksum("a"), NewChunk::new(2).checksum("b"), NewChunk::new(3)]);
+    assert_eq!(rows("id\n").unwrap(), []);
+}
+
+#[test]
+fn an_error_of_csv_names_line_and_column() {
+    invalid_row("", None, &["line 1: ", "names the columns"]);
+    invalid_row("checksum\nx\n", None, &["line 1: id: missing"]);
+    invalid_row("id,checksum,id\n", None, &["line 1: id: stands twice", "1 and 3"]);
+    invalid_row("id,a, a \n", None, &["line 1: a: stands twice"]);
+    invalid_row("id,,a\n", None, &["line 1: column 2: ", "no name"]);
+    invalid_row("id,checksum,path\n1,a,b\n2,c\n", None, &["line 3: path: missing", "2 cells for 3 columns"]);
+    invalid_row("id,path\n1,a\n2,b,c\n", None, &["line 3: column 3: ", "3 cells for 2 columns", "comma"]);
+    for (cell, fact) in [
+        ("-1", "\"-1\" is not a whole number from 0 to 9007199254740991"),
+        ("9007199254740992", "9007199254740992"),
+        ("+1", "+1"),
+        ("1.0", "1.0"),
+        ("1e3", "1e3"),
+        ("nan", "nan"),
+        ("99999999999999999999999999", "9999999"),
+    ] {
+        invalid_row(&format!("checksum,id\na,0\nb,{cell}\n"), None, &["line 3: id: ", fact]);
+    }
+    invalid_row("id,checksum\n,b\n", None, &["line 2: id: empty"]);
+    invalid_row("id,priority\n5,high\n", Some(5), &["line 2: priority: \"high\""]);
+    invalid_row("id,max_attempts\n5,4294967296\n", Some(5), &["line 2: max_attempts: ", "4294967295"]);
+    invalid_row("id,max_losses\n5,-1\n", Some(5), &["line 2: max_losses: "]);
+    invalid_row("id,on_dependency_failure\n5,stop\n", Some(5), &["line 2: ", "wait, cancel, ignore"]);
+    invalid_row("id,depends_on\n5,1 x\n", Some(5), &["line 2: depends_on: \"x\""]);
+    invalid_row("id,depends_on\n5,1 1\n", Some(5), &["line 2: depends_on: 1 stands twice"]);
+    invalid_row("id,payload\n5,{a}\n", Some(5), &["line 2: payload: ", "JSON", "quotes"]);
+    invalid_row("id,payload,x\n5,[],1\n", Some(5), &["line 2: payload: ", "x"]);
+    invalid_row("id,payload,x\n5,\"{\"\"x\"\":1}\",1\n", Some(5), &["line 2: x: ", "twice"]);
+    invalid_row("id,checksum\n1,\"a\n2,b\n", None, &["a quote is never closed"]);
+    // Lines are those of the file, blank ones and those within quotes included.
+    invalid_row("id,a\n\n\n1,\"x\ny\nz\"\n\n\nq,\"1\n2\"\n", None, &["line 9: id: "]);
+    invalid_row("id,a\r\n\r\n1,\"x\r\ny\"\r\n\r\nq,1", None, &["line 6: id: "]);
+}

@@ -1,0 +1,28 @@
+//! What a store needs from around it, where there is no operating system: the host brings it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::OpenOptions;
+use crate::engine::Host;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::OwnerId;
+use crate::owners::Liveness;
+
+fn missing(what: &str) -> Error {
+    let text = format!("on this target a store has no {what} of its own: set OpenOptions::{what}");
+    Error::new(ErrorKind::Unsupported, text)
+}
+
+pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liveness>) -> Result<Host> {
+    Ok(Host {
+        clock: options.clock.clone().ok_or_else(|| missing("clock"))?,
+        liveness: options.liveness.clone().unwrap_or_else(liveness),
+        owner: options.owner.ok_or_else(|| missing("owner"))?,
+    })
+}
+
+/// The id of a store that is new: whoever creates it is as random as an id has to be.
+pub(super) fn store_id(options: &OpenOptions) -> Result<[u8; 16]> {
+    options.owner.as_ref().map(OwnerId::as_bytes).copied().ok_or_else(|| missing("owner"))
+}

@@ -1,0 +1,27 @@
+//! What a store needs from around it, natively: the operating system has it all.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::OpenOptions;
+use crate::clock::SystemClock;
+use crate::engine::Host;
+use crate::error::Result;
+use crate::owners::Liveness;
+use crate::owners::files::random_owner;
+
+pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liveness>) -> Result<Host> {
+    Ok(Host {
+        clock: options.clock.clone().unwrap_or_else(|| Arc::new(SystemClock)),
+        liveness: options.liveness.clone().unwrap_or_else(liveness),
+        owner: match options.owner {
+            Some(owner) => owner,
+            None => random_owner()?,
+        },
+    })
+}
+
+/// The id of a store that is new.
+pub(super) fn store_id(_options: &OpenOptions) -> Result<[u8; 16]> {
+    Ok(*random_owner()?.as_bytes())
+}

@@ -1,0 +1,144 @@
+//! Opening stores. This module is the gate: each engine has a file of its own here, and a stand-in that says which
+//! feature is missing where it is not compiled in.
+
+#[cfg(any(feature = "redb", target_family = "wasm"))]
+mod redb;
+#[cfg(not(any(feature = "redb", target_family = "wasm")))]
+#[path = "redb_missing.rs"]
+mod redb;
+#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
+mod sqlite;
+#[cfg(not(all(feature = "sqlite", not(target_family = "wasm"))))]
+#[path = "sqlite_missing.rs"]
+mod sqlite;
+
+#[cfg(not(target_family = "wasm"))]
+#[path = "host_native.rs"]
+mod host;
+#[cfg(target_family = "wasm")]
+#[path = "host_given.rs"]
+mod host;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::JobStore;
+use crate::clock::Clock;
+use crate::commit::offload;
+use crate::error::Result;
+use crate::model::OwnerId;
+use crate::owners::Liveness;
+
+#[cfg(any(feature = "redb", target_family = "wasm"))]
+pub use redb::{RedbStore, Storage};
+#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
+pub use sqlite::SqliteStore;
+
+/// How to open a store. Everything has a default that is durable and safe.
+///
+/// ```
+/// # magnetar::block_on(async {
+/// use magnetar::{JobStore, OpenOptions};
+///
+/// let options = OpenOptions::new().cache_bytes(16 << 20);
+/// let store = magnetar::open_with(":memory:", &options).await?;
+/// # store.close().await
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    clock: Option<Arc<dyn Clock>>,
+    owner: Option<OwnerId>,
+    liveness: Option<Arc<dyn Liveness>>,
+    cache_bytes: Option<usize>,
+    check_always: bool,
+    shared_readers: bool,
+}
+
+impl OpenOptions {
+    /// Every default.
+    pub fn new() -> Self {
+        OpenOptions::default()
+    }
+
+    /// The same with another clock. Default: the operating system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The same under a given owner id. Default: random. Two clients must never have the same at the same time.
+    #[must_use]
+    pub fn owner(mut self, owner: OwnerId) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// The same with another way to tell the living from the dead. Default: OS locks beside a SQLite file; on what only
+    /// one client can open, everybody else is dead.
+    #[must_use]
+    pub fn liveness(mut self, liveness: Arc<dyn Liveness>) -> Self {
+        self.liveness = Some(liveness);
+        self
+    }
+
+    /// The same with so much memory for the storage engine's pages, in bytes.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// The same with a whole check of files above [`crate::limits::CHECK_ON_OPEN_BYTES_MAX`] too.
+    #[must_use]
+    pub fn check_always(mut self) -> Self {
+        self.check_always = true;
+        self
+    }
+
+    /// The same, letting other processes read a redb file beside its one writer, with `RedbStore::open_read_only`.
+    /// Each commit then costs two syncs instead of one. SQLite files can always be shared.
+    #[must_use]
+    pub fn shared_readers(mut self) -> Self {
+        self.shared_readers = true;
+        self
+    }
+}
+
+/// Opens a store, creating it where it does not exist. See [`open_with`].
+pub async fn open(path: impl AsRef<Path>) -> Result<Arc<dyn JobStore>> {
+    open_with(path, &OpenOptions::new()).await
+}
+
+/// Opens a store by the ending of its path, creating it where it does not exist.
+///
+/// `.redb` and `.magnetar` are redb; `.db`, `.sqlite`, `.sqlite3`, anything else and no ending are SQLite. `":memory:"`
+/// is a store in memory. Where the engine is not compiled in, the error ([`crate::ErrorKind::BackendMissing`]) names
+/// its feature.
+///
+/// ```
+/// # magnetar::block_on(async {
+/// use magnetar::JobStore;
+///
+/// let store = magnetar::open(":memory:").await?;
+/// let job = store.new_job(&magnetar::JobSpec::new().name("nightly")).await?;
+/// assert_eq!(store.get_job(job).await?.spec.name.as_deref(), Some("nightly"));
+/// # store.close().await
+/// # }).unwrap();
+/// ```
+pub async fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+    let path = path.as_ref().to_owned();
+    let options = options.clone();
+    offload(move || {
+        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        match ending.as_deref() {
+            _ if path.as_os_str() == ":memory:" && redb::IS_COMPILED_IN => redb::memory(&options),
+            _ if path.as_os_str() == ":memory:" => sqlite::memory(&options),
+            Some("redb" | "magnetar") => redb::file(&path, &options),
+            _ => sqlite::file(&path, &options),
+        }
+    })
+    .await
+}

@@ -1,0 +1,107 @@
+//! Opening redb stores.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{OpenOptions, host};
+use crate::backends::redb::{Options, RedbBackend, stored_on};
+use crate::error::Result;
+use crate::owners::Alone;
+use crate::store::handle::{Redb, Store, file as in_file};
+use crate::store::{JobStore, Persistence};
+
+pub(super) const IS_COMPILED_IN: bool = true;
+
+/// A store on redb: pure Rust; in a file that one process writes, in memory, or on storage of your own.
+pub type RedbStore = Store<Redb>;
+
+/// Storage that a host brings: a growable row of bytes. For [`RedbStore::on_storage`].
+///
+/// One store has it to itself. What [`Storage::sync`] has returned for must survive a power cut; between two syncs
+/// writes may reach the medium in any order.
+pub trait Storage: Debug + Send + Sync + 'static {
+    /// How many bytes there are.
+    fn len(&self) -> std::io::Result<u64>;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> std::io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `bytes` from an offset. Reading past the end is an error.
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> std::io::Result<()>;
+
+    /// Makes it longer, with zeros, or shorter.
+    fn set_len(&self, len: u64) -> std::io::Result<()>;
+
+    /// Writes all of `bytes` at an offset.
+    fn write(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()>;
+
+    /// Returns once everything that was written is durable.
+    fn sync(&self) -> std::io::Result<()>;
+
+    /// Releases whatever is held. Called once, last.
+    fn close(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl RedbStore {
+    /// Opens a file, creating it where it does not exist; an empty file is taken for a new one.
+    ///
+    /// One process at a time: another gets [`crate::ErrorKind::Locked`], and who holds the file. Claims that a process
+    /// held when it died are pending again at once. Blocks for as long as the file takes to check, up to some tenths of
+    /// a second.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        RedbStore::open_with(path, &OpenOptions::new())
+    }
+
+    /// The same with options.
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let backend = host::redb_file(path, backend_options(options)?)?;
+        RedbStore::started(backend, options, in_file(path))
+    }
+
+    /// A store in memory. It ends with its last handle.
+    pub fn in_memory() -> Result<Self> {
+        RedbStore::in_memory_with(&OpenOptions::new())
+    }
+
+    /// The same with options.
+    pub fn in_memory_with(options: &OpenOptions) -> Result<Self> {
+        let backend = RedbBackend::in_memory(backend_options(options)?)?;
+        RedbStore::started(backend, options, Persistence::Memory)
+    }
+
+    /// A store on storage of your own. `make` opens it, and opens it again at each [`JobStore::reopen`].
+    pub fn on_storage<S: Storage>(
+        make: impl Fn() -> std::io::Result<S> + Send + Sync + 'static,
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        let backend = stored_on(make, backend_options(options)?)?;
+        RedbStore::started(backend, options, Persistence::Host)
+    }
+
+    fn started(backend: RedbBackend, options: &OpenOptions, persistence: Persistence) -> Result<Self> {
+        let host = host::host(options, || Arc::new(Alone))?;
+        Store::start(Box::new(backend), host, persistence)
+    }
+}
+
+fn backend_options(options: &OpenOptions) -> Result<Options> {
+    let mut given = Options::new(host::store_id(options)?);
+    given.cache_bytes = options.cache_bytes.unwrap_or(given.cache_bytes);
+    given.check_always = options.check_always;
+    given.shared_readers = options.shared_readers;
+    Ok(given)
+}
+
+pub(super) fn file(path: &Path, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+    Ok(Arc::new(RedbStore::open_with(path, options)?))
+}
+
+pub(super) fn memory(options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+    Ok(Arc::new(RedbStore::in_memory_with(options)?))
+}

@@ -1,0 +1,69 @@
+//! Opening SQLite stores.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{OpenOptions, host};
+use crate::backends::sqlite::{Options, SqliteBackend};
+use crate::commit::offload;
+use crate::error::Result;
+use crate::owners::Alone;
+use crate::owners::files::OwnerFiles;
+use crate::store::handle::{Sqlite, Store, file as in_file};
+use crate::store::{JobStore, Persistence};
+
+/// A store on SQLite: one file that any number of processes share.
+pub type SqliteStore = Store<Sqlite>;
+
+impl SqliteStore {
+    /// Opens a file, creating it where it does not exist; an empty file is taken for a new one.
+    ///
+    /// Any number of processes may have it open. Claims of one that dies come back to the others at once, by OS locks
+    /// in the folder `<file>.owners` (see [`JobStore::recovers_at_once`]).
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        SqliteStore::open_with(path, &OpenOptions::new()).await
+    }
+
+    /// The same with options.
+    pub async fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let (path, options) = (path.as_ref().to_owned(), options.clone());
+        offload(move || SqliteStore::open_blocking(&path, &options)).await
+    }
+
+    /// A store in memory. It ends with its last handle.
+    pub async fn in_memory() -> Result<Self> {
+        SqliteStore::in_memory_with(&OpenOptions::new()).await
+    }
+
+    /// The same with options.
+    pub async fn in_memory_with(options: &OpenOptions) -> Result<Self> {
+        let options = options.clone();
+        offload(move || SqliteStore::memory_blocking(&options)).await
+    }
+
+    fn open_blocking(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let backend = SqliteBackend::open_file(path, backend_options(options)?)?;
+        let host = host::host(options, || Arc::new(OwnerFiles::beside(path)))?;
+        Store::start(Box::new(backend), host, in_file(path))
+    }
+
+    fn memory_blocking(options: &OpenOptions) -> Result<Self> {
+        let backend = SqliteBackend::in_memory(backend_options(options)?)?;
+        Store::start(Box::new(backend), host::host(options, || Arc::new(Alone))?, Persistence::Memory)
+    }
+}
+
+fn backend_options(options: &OpenOptions) -> Result<Options> {
+    let mut given = Options::new(host::store_id(options)?);
+    given.cache_bytes = options.cache_bytes.unwrap_or(given.cache_bytes);
+    given.check_always = options.check_always;
+    Ok(given)
+}
+
+pub(super) fn file(path: &Path, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+    Ok(Arc::new(SqliteStore::open_blocking(path, options)?))
+}
+
+pub(super) fn memory(options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+    Ok(Arc::new(SqliteStore::memory_blocking(options)?))
+}
