@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod backends;
+#[cfg(any(feature = "redb", target_family = "wasm"))]
+mod codec;
 mod error;
 pub mod limits;
 mod model;
