@@ -12,7 +12,6 @@
 //! Fields are `wincode` with variable-length integers. Options are flag bits in front and cost nothing where absent.
 //! A number is small, is written often and is read in long ranges: it has no version byte, its layout is its table's.
 
-
 use wincode::config::{Configuration, serialize_into};
 use wincode::io::Reader as _;
 use wincode::len::BincodeLen;

@@ -120,9 +120,8 @@ fn any_log(rng: &mut fastrand::Rng) -> Vec<LogRun> {
     let mut revision = 1 + any_u64(rng) / 4;
     (0..1 + rng.usize(..20))
         .map(|_| {
-            let subject = *rng
-                .choice(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone])
-                .unwrap();
+            let subject =
+                *rng.choice(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone]).unwrap();
             let count = if rng.bool() { 1 } else { 1 + u64::from(any_u32(rng)) };
             revision += if rng.bool() { 0 } else { u64::from(any_u32(rng)) };
             let key = Key { job: rng.i64(0..3), ..any_key(rng) };
@@ -206,7 +205,8 @@ fn the_bytes_of_format_1_never_change() {
         created_at_ms: 1_700_000_000_000,
         revision: 12,
     };
-    let store = Meta { store_id: [9; 16], revision: 77, last_job: 42, clock_ms: 1_700_000_000_000, log_start: 1 };
+    let store =
+        Meta { store_id: [9; 16], revision: 77, last_job: 42, clock_ms: 1_700_000_000_000, log_start: 1 };
     let runs = [
         LogRun { subject: Subject::Chunk, revision: 70, key: KEY, count: 5 },
         LogRun { subject: Subject::Chunk, revision: 75, key: Key { job: 42, chunk: 3 }, count: 1 },
