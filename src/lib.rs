@@ -3,6 +3,7 @@
 
 mod backends;
 mod clock;
+mod codec;
 mod commit;
 mod engine;
 mod error;
@@ -22,3 +23,9 @@ pub use manifest::Manifest;
 pub use model::*;
 pub use owners::{Liveness, Probe};
 pub use store::{Backing, ChunkStream, JobStore, OpenOptions, Persistence, Redb, Sqlite, Store, chunks, open, open_with};
+#[cfg(not(target_family = "wasm"))]
+pub use clock::SystemClock;
+#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
+pub use store::SqliteStore;
+#[cfg(any(feature = "redb", target_family = "wasm"))]
+pub use store::{RedbStore, Storage};

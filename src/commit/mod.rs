@@ -144,7 +144,7 @@ impl Core {
     }
 
     fn call_driver(self: &Arc<Self>) {
-        if self.driver == Driver::Thread && !blocking::may_block() {
+        if self.driver == Driver::Thread && !may_block() {
             self.wake.notify_one();
         }
     }
@@ -164,7 +164,7 @@ impl Core {
 
     async fn wait_for(self: &Arc<Self>, make: fn(oneshot::Sender<Result<()>>) -> Control) -> Result<()> {
         let receiver = self.control(make);
-        if self.driver == Driver::Tick || blocking::may_block() {
+        if self.driver == Driver::Tick || may_block() {
             self.drive();
         }
         receiver.await.unwrap_or_else(|_| Err(closed()))
@@ -176,7 +176,7 @@ impl Core {
     }
 
     /// The same, but leaves off between two commits once `enough`, and has the store's own driver go on.
-    fn drive_until(self: &Arc<Self>, enough: impl Fn() -> bool) {
+    fn drive_until(self: &Arc<Self>, mut enough: impl FnMut() -> bool) {
         {
             let mut queue = self.queue();
             if queue.driving || !queue.has_work() {

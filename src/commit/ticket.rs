@@ -27,7 +27,7 @@ impl Ticket {
         Ticket { core: Arc::clone(core), receiver, polled: false, done: false }
     }
 
-    fn finish(&mut self, answer: Result<Reply, oneshot::Canceled>) -> Poll<Result<Reply>> {
+    fn finish(&mut self, answer: std::result::Result<Result<Reply>, oneshot::Canceled>) -> Poll<Result<Reply>> {
         self.done = true;
         Poll::Ready(answer.unwrap_or_else(|_| Err(closed())))
     }
@@ -40,20 +40,13 @@ impl Future for Ticket {
         let this = &mut *self;
         if blocking::may_block() {
             let core = Arc::clone(&this.core);
-            let answered = std::cell::RefCell::new(None);
+            let mut answered = None;
             core.drive_until(|| {
                 // Own answer first: the others have the store's own driver.
-                let mut answered = answered.borrow_mut();
-                if answered.is_none() {
-                    *answered = match this.receiver.try_recv() {
-                        Ok(None) => None,
-                        Ok(Some(answer)) => Some(Ok(answer)),
-                        Err(gone) => Some(Err(gone)),
-                    };
-                }
+                answered = this.receiver.try_recv().transpose();
                 answered.is_some()
             });
-            if let Some(answer) = answered.into_inner() {
+            if let Some(answer) = answered {
                 return this.finish(answer);
             }
         } else if this.core.driver == Driver::Tick {

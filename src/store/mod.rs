@@ -11,6 +11,10 @@ use async_trait::async_trait;
 
 pub use handle::{Backing, Redb, Sqlite, Store};
 pub use open::{OpenOptions, open, open_with};
+#[cfg(any(feature = "redb", target_family = "wasm"))]
+pub use open::{RedbStore, Storage};
+#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
+pub use open::SqliteStore;
 pub use stream::{ChunkStream, chunks};
 
 use crate::commit::Watch;

@@ -1,6 +1,5 @@
 //! What a store needs from around it, where there is no operating system: the host brings it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::OpenOptions;

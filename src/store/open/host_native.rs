@@ -1,6 +1,5 @@
 //! What a store needs from around it, natively: the operating system has it all.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::OpenOptions;

@@ -1,11 +1,11 @@
 //! Opening redb stores.
 
-use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{OpenOptions, host};
-use crate::backends::redb::{Options, RedbBackend, stored_on};
+use crate::backends::redb::{Options, RedbBackend};
+pub use crate::backends::redb::Storage;
 use crate::error::Result;
 use crate::owners::Alone;
 use crate::store::handle::{Redb, Store, file as in_file};
@@ -15,37 +15,6 @@ pub(super) const IS_COMPILED_IN: bool = true;
 
 /// A store on redb: pure Rust; in a file that one process writes, in memory, or on storage of your own.
 pub type RedbStore = Store<Redb>;
-
-/// Storage that a host brings: a growable row of bytes. For [`RedbStore::on_storage`].
-///
-/// One store has it to itself. What [`Storage::sync`] has returned for must survive a power cut; between two syncs
-/// writes may reach the medium in any order.
-pub trait Storage: Debug + Send + Sync + 'static {
-    /// How many bytes there are.
-    fn len(&self) -> std::io::Result<u64>;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> std::io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
-    /// Fills `bytes` from an offset. Reading past the end is an error.
-    fn read(&self, offset: u64, bytes: &mut [u8]) -> std::io::Result<()>;
-
-    /// Makes it longer, with zeros, or shorter.
-    fn set_len(&self, len: u64) -> std::io::Result<()>;
-
-    /// Writes all of `bytes` at an offset.
-    fn write(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()>;
-
-    /// Returns once everything that was written is durable.
-    fn sync(&self) -> std::io::Result<()>;
-
-    /// Releases whatever is held. Called once, last.
-    fn close(&self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 impl RedbStore {
     /// Opens a file, creating it where it does not exist; an empty file is taken for a new one.
@@ -60,7 +29,7 @@ impl RedbStore {
     /// The same with options.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let path = path.as_ref();
-        let backend = host::redb_file(path, backend_options(options)?)?;
+        let backend = RedbBackend::open_file(path, backend_options(options)?)?;
         RedbStore::started(backend, options, in_file(path))
     }
 
@@ -80,7 +49,7 @@ impl RedbStore {
         make: impl Fn() -> std::io::Result<S> + Send + Sync + 'static,
         options: &OpenOptions,
     ) -> Result<Self> {
-        let backend = stored_on(make, backend_options(options)?)?;
+        let backend = RedbBackend::on_storage(make, backend_options(options)?)?;
         RedbStore::started(backend, options, Persistence::Host)
     }
 

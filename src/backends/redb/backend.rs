@@ -1,0 +1,356 @@
+//! The store as a whole: opening, transactions, reopening.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use redb::{
+    Builder, ConcurrencyMode, Database, DatabaseError, MultimapTableHandle as _, ReadOnlyDatabase,
+    ReadTransaction, ReadableDatabase as _, StorageBackend, StorageError, TableHandle as _,
+};
+
+use super::medium::{self, Boxed, Made, Medium};
+use super::snapshot::Snapshot;
+use super::{CACHE_BYTES_DEFAULT, errors, tables, verify, write};
+use crate::backends::contract::{Backend, Delta, Load, Loaded, Meta, Needs, Reader, WriteTx};
+use crate::codec::{Encoder, newer_format};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// 16 random bytes: the store's own id where it is new.
+    pub(crate) store_id: [u8; 16],
+    pub(crate) cache_bytes: usize,
+    /// Check every page also of a file above [`limits::CHECK_ON_OPEN_BYTES_MAX`]. redb may panic over a damaged file
+    /// that was not checked.
+    pub(crate) check_always: bool,
+    /// Let other processes read beside us. Costs a second sync per commit, and the file then needs byte-range locks:
+    /// Linux, Apple, Windows.
+    pub(crate) shared_readers: bool,
+}
+
+impl Options {
+    pub(crate) fn new(store_id: [u8; 16]) -> Self {
+        Options { store_id, cache_bytes: CACHE_BYTES_DEFAULT, check_always: false, shared_readers: false }
+    }
+}
+
+/// The redb backend.
+pub(crate) struct RedbBackend {
+    medium: Box<dyn Medium>,
+    options: Options,
+    access: Access,
+    shared: Arc<Shared>,
+    encoder: Encoder,
+    /// A write error left the outcome unknown.
+    is_poisoned: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    Read,
+}
+
+/// What readers and the writer have in common. It is empty while the store is closed, also between the closing and the
+/// opening of `reopen`.
+struct Shared {
+    handle: RwLock<Option<Handle>>,
+}
+
+enum Handle {
+    Write(Database),
+    Read(ReadOnlyDatabase),
+}
+
+impl Handle {
+    fn close(self) -> Result<(), DatabaseError> {
+        match self {
+            Handle::Write(database) => database.close(),
+            Handle::Read(database) => database.close(),
+        }
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction> {
+        match self {
+            Handle::Write(database) => database.begin_read(),
+            Handle::Read(database) => database.begin_read(),
+        }
+        .map_err(errors::beginning)
+    }
+}
+
+impl Shared {
+    /// A panic under the lock leaves the handle as it was, so that a poisoned lock says nothing.
+    fn read(&self) -> RwLockReadGuard<'_, Option<Handle>> {
+        self.handle.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, handle: Option<Handle>) -> Option<Handle> {
+        std::mem::replace(&mut *self.handle.write().unwrap_or_else(PoisonError::into_inner), handle)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        let transaction = self.read().as_ref().ok_or_else(errors::closed)?.begin_read()?;
+        Snapshot::new(transaction)
+    }
+}
+
+impl RedbBackend {
+    /// A store in memory. It lives as long as this value.
+    pub(crate) fn in_memory(options: Options) -> Result<Self> {
+        RedbBackend::open(Box::new(medium::memory()), options, Access::Write)
+    }
+
+    /// A store on whatever `make` opens; it is called again at each reopen, after the backend before was closed.
+    pub(crate) fn with_backend<B: StorageBackend>(
+        make: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
+        options: Options,
+    ) -> Result<Self> {
+        RedbBackend::open(Box::new(Made(make)), options, Access::Write)
+    }
+
+    pub(super) fn open_for_writing(medium: Box<dyn Medium>, options: Options) -> Result<Self> {
+        RedbBackend::open(medium, options, Access::Write)
+    }
+
+    pub(super) fn open_for_reading(medium: Box<dyn Medium>, options: Options) -> Result<Self> {
+        RedbBackend::open(medium, options, Access::Read)
+    }
+
+    fn open(medium: Box<dyn Medium>, options: Options, access: Access) -> Result<Self> {
+        let shared = Arc::new(Shared { handle: RwLock::new(None) });
+        let encoder = Encoder::default();
+        let mut backend = RedbBackend { medium, options, access, shared, encoder, is_poisoned: false };
+        backend.open_handle(true)?;
+        Ok(backend)
+    }
+
+    fn open_handle(&mut self, is_first: bool) -> Result<()> {
+        let handle = match self.access {
+            Access::Read => {
+                let bytes = Boxed(self.medium.open(is_first)?);
+                let mut builder = self.builder();
+                // The mode of a writer that lets others read.
+                builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+                let opened = builder.open_read_only_with_backend(bytes);
+                Handle::Read(opened.map_err(|e| errors::opening(e, || self.medium.holder()))?)
+            }
+            Access::Write => Handle::Write(self.open_database(is_first)?),
+        };
+        let is_new = match tables_of(&handle.begin_read()?) {
+            Ok(Tables::Ours) => false,
+            Ok(Tables::None) if self.access == Access::Write && is_first => true,
+            Ok(Tables::None) => return Err(errors::not_ours("it has no tables")),
+            Err(error) => return Err(error),
+        };
+        if let Handle::Write(database) = &handle
+            && is_new
+        {
+            self.create(database)?;
+        }
+        // Every table is there, and the store record is whole and of our version.
+        Snapshot::new(handle.begin_read()?)?.meta()?;
+        if self.access == Access::Write {
+            self.medium.opened()?;
+        }
+        self.shared.replace(Some(handle));
+        self.is_poisoned = false;
+        Ok(())
+    }
+
+    fn builder(&self) -> Builder {
+        let mut builder = Builder::new();
+        builder.set_cache_size(self.options.cache_bytes);
+        builder
+    }
+
+    fn open_database(&self, is_first: bool) -> Result<Database> {
+        match self.try_open_database(is_first) {
+            Err(DatabaseOrOurs::Database(error)) if is_not_a_database(&error) => {
+                let bytes = self.medium.open(is_first)?;
+                let is_emptied = medium::empty_if_half_created(&*bytes);
+                let closed = bytes.close();
+                if is_emptied.and_then(|is_emptied| closed.map(|()| is_emptied)).unwrap_or(false) {
+                    return self.try_open_database(is_first).map_err(|e| e.into_ours(&*self.medium));
+                }
+                Err(DatabaseOrOurs::Database(error))
+            }
+            result => result,
+        }
+        .map_err(|e| e.into_ours(&*self.medium))
+    }
+
+    fn try_open_database(&self, is_first: bool) -> Result<Database, DatabaseOrOurs> {
+        let bytes = self.medium.open(is_first).map_err(DatabaseOrOurs::Ours)?;
+        let length =
+            bytes.len().map_err(|e| DatabaseOrOurs::Ours(errors::io("the file has no length", e)))?;
+        let mut builder = self.builder();
+        builder.set_check_integrity_on_open(
+            length > 0 && (self.options.check_always || length <= limits::CHECK_ON_OPEN_BYTES_MAX),
+        );
+        if self.options.shared_readers {
+            builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+        }
+        builder.create_with_backend(Boxed(bytes)).map_err(DatabaseOrOurs::Database)
+    }
+
+    /// Two commits: redb keeps two headers and falls back from a damaged one to the other. After the second commit
+    /// neither is one of a file without tables, so that a damaged store can never be taken for a new one.
+    fn create(&mut self, database: &Database) -> Result<()> {
+        let meta =
+            Meta { store_id: self.options.store_id, revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
+        for _ in 0..2 {
+            let transaction = database.begin_write().map_err(errors::writing)?;
+            write::create(transaction, &mut self.encoder, &meta)?;
+        }
+        Ok(())
+    }
+
+    fn close_handle(&mut self) -> Result<(), DatabaseError> {
+        if self.access == Access::Write {
+            self.medium.closing();
+        }
+        self.shared.replace(None).map_or(Ok(()), Handle::close)
+    }
+}
+
+/// An error of redb's that may be looked at, or one of ours that may not.
+enum DatabaseOrOurs {
+    Database(DatabaseError),
+    Ours(Error),
+}
+
+impl DatabaseOrOurs {
+    fn into_ours(self, medium: &dyn Medium) -> Error {
+        match self {
+            DatabaseOrOurs::Database(error) => errors::opening(error, || medium.holder()),
+            DatabaseOrOurs::Ours(error) => error,
+        }
+    }
+}
+
+fn is_not_a_database(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Storage(StorageError::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData)
+}
+
+enum Tables {
+    None,
+    Ours,
+}
+
+/// Whose file it is, by the names of its tables.
+fn tables_of(transaction: &ReadTransaction) -> Result<Tables> {
+    let tables = transaction.list_tables().map_err(errors::reading)?;
+    let multimaps = transaction.list_multimap_tables().map_err(errors::reading)?;
+    let names: Vec<String> = tables
+        .map(|table| table.name().to_owned())
+        .chain(multimaps.map(|table| table.name().to_owned()))
+        .collect();
+    if names.is_empty() {
+        return Ok(Tables::None);
+    }
+    if names.iter().any(|name| name == redb::TableHandle::name(&tables::INDEX)) {
+        return Ok(Tables::Ours);
+    }
+    // `magnetar/<version>/<table>`
+    match names.iter().find_map(|name| name.strip_prefix(tables::NAMESPACE)?.split('/').next()) {
+        Some(version) => Err(newer_format(version)),
+        None => Err(errors::not_ours("its tables are a stranger's")),
+    }
+}
+
+impl Backend for RedbBackend {
+    fn begin(&mut self) -> Result<Box<dyn WriteTx + '_>> {
+        if self.access == Access::Read {
+            return Err(Error::new(ErrorKind::Unsupported, "the store was opened for reading only"));
+        }
+        if self.is_poisoned {
+            return Err(Error::new(
+                ErrorKind::Poisoned,
+                "an earlier write failed and left its outcome unknown; call reopen",
+            ));
+        }
+        let snapshot = self.shared.snapshot()?;
+        Ok(Box::new(Transaction { backend: self, snapshot }))
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::clone(&self.shared) as Arc<dyn Reader>
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.access == Access::Write
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        // An error of this closing belongs to the handle that is given up: recovery is the opening's.
+        let _ = self.close_handle();
+        self.open_handle(false)
+    }
+
+    fn verify(&mut self) -> Result<()> {
+        {
+            let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(Handle::Write(database)) = &mut *handle {
+                let is_clean = database.check_integrity().map_err(|e| errors::opening(e, || None))?;
+                if !is_clean {
+                    return Err(Error::new(
+                        ErrorKind::Corrupt,
+                        "pages of the file were damaged and the file was set right from what is whole; \
+                         run verify() again, and compare with a copy",
+                    ));
+                }
+            }
+        }
+        verify::all(&self.shared.snapshot()?)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.close_handle().map_err(|e| errors::opening(e, || None))
+    }
+}
+
+impl Reader for Shared {
+    /// Pages are in memory or a read away.
+    fn is_inline(&self) -> bool {
+        true
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Load + '_>> {
+        Ok(Box::new(Shared::snapshot(self)?))
+    }
+}
+
+/// Reads are of the newest snapshot: there is one writer and it writes at the very end, so it sees the same as a write
+/// transaction would, and one that changes nothing never takes a write transaction at all.
+struct Transaction<'a> {
+    backend: &'a mut RedbBackend,
+    snapshot: Snapshot,
+}
+
+impl Load for Transaction<'_> {
+    fn load(&mut self, needs: &Needs) -> Result<Loaded> {
+        self.snapshot.load(needs)
+    }
+}
+
+impl WriteTx for Transaction<'_> {
+    fn commit(self: Box<Self>, delta: Delta) -> Result<()> {
+        let Transaction { backend, snapshot } = *self;
+        // Pages that a snapshot can see are not used again: let go of it first.
+        drop(snapshot);
+        let result = {
+            let handle = backend.shared.read();
+            match &*handle {
+                Some(Handle::Write(database)) => database
+                    .begin_write()
+                    .map_err(errors::writing)
+                    .and_then(|transaction| write::commit(transaction, &mut backend.encoder, &delta)),
+                _ => Err(errors::closed()),
+            }
+        };
+        backend.is_poisoned = matches!(&result, Err(error) if error.kind() == ErrorKind::Poisoned);
+        result
+    }
+}

@@ -1,0 +1,127 @@
+//! redb's errors in our words.
+
+use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionError};
+
+use crate::codec::newer_format;
+use crate::error::{Error, ErrorKind};
+
+/// An error while reading: nothing was changed.
+#[cold]
+pub(super) fn reading(error: StorageError) -> Error {
+    let (kind, text) = match &error {
+        StorageError::Corrupted(why) => (
+            ErrorKind::Corrupt,
+            format!("a page of the file is damaged ({why}); restore the file from a copy, and run verify()"),
+        ),
+        StorageError::PreviousIo | StorageError::LockPoisoned(_) => {
+            (ErrorKind::Poisoned, format!("an earlier error left the file in doubt ({error}); call reopen"))
+        }
+        // The snapshot outlived the file that it was taken of, which was closed to be opened anew.
+        StorageError::DatabaseClosed => {
+            (ErrorKind::Busy, "the store was reopened while it was read; read again".to_owned())
+        }
+        _ => (ErrorKind::Io, format!("the file cannot be read: {error}")),
+    };
+    Error::new(kind, text).caused_by(error)
+}
+
+#[cold]
+pub(super) fn beginning(error: TransactionError) -> Error {
+    match error {
+        TransactionError::Storage(error) => reading(error),
+        other => Error::new(ErrorKind::Busy, format!("no snapshot can be taken: {other}")),
+    }
+}
+
+#[cold]
+pub(super) fn opening_table(error: TableError) -> Error {
+    match error {
+        TableError::Storage(error) => reading(error),
+        other => Error::new(
+            ErrorKind::Corrupt,
+            format!("the file lacks a table of ours ({other}); restore the file from a copy"),
+        )
+        .caused_by(other),
+    }
+}
+
+/// An error while writing: the transaction's outcome is unknown to us, and redb refuses to go on with the handle.
+#[cold]
+pub(super) fn writing(error: impl Into<redb::Error>) -> Error {
+    let error = error.into();
+    Error::new(
+        ErrorKind::Poisoned,
+        format!(
+            "the write failed and its outcome is unknown ({error}); call reopen, which recovers the file"
+        ),
+    )
+    .caused_by(error)
+}
+
+#[cold]
+pub(super) fn committing(error: CommitError) -> Error {
+    writing(error)
+}
+
+/// An error while opening. `holder` tells who has the file, where that is known.
+#[cold]
+pub(super) fn opening(error: DatabaseError, holder: impl FnOnce() -> Option<String>) -> Error {
+    let (kind, text) = match &error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            let holder = holder().unwrap_or_else(|| "somebody unknown".to_owned());
+            let text = format!(
+                "the file is held by {holder}; a redb file has one process at a time: close it there, or use SQLite"
+            );
+            (ErrorKind::Locked, text)
+        }
+        DatabaseError::UpgradeRequired(version) => {
+            return newer_format(format_args!("redb {version}")).caused_by(error);
+        }
+        DatabaseError::RepairAborted => (
+            ErrorKind::Unsupported,
+            "the file was not closed in order and needs recovery; open it for writing once".to_owned(),
+        ),
+        DatabaseError::TransactionInProgress => {
+            (ErrorKind::Busy, "somebody is reading; try again when they have finished".to_owned())
+        }
+        DatabaseError::Storage(StorageError::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData => (
+            ErrorKind::Corrupt,
+            format!(
+                "this is not a Magnetar store ({io}); it was left as it is; check the path, or restore a copy"
+            ),
+        ),
+        DatabaseError::Storage(StorageError::Corrupted(why)) => {
+            (ErrorKind::Corrupt, format!("the file is damaged ({why}); restore it from a copy"))
+        }
+        _ => (ErrorKind::Io, format!("the file cannot be opened: {error}")),
+    };
+    Error::new(kind, text).caused_by(error)
+}
+
+#[cold]
+pub(super) fn io(what: &str, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("{what}: {error}")).caused_by(error)
+}
+
+#[cold]
+pub(super) fn not_ours(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!(
+            "this is not a Magnetar store ({why}); its content was left as it is; check the path, or restore a copy"
+        ),
+    )
+}
+
+#[cold]
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store is closed; open it anew")
+}
+
+#[cold]
+pub(super) fn damaged_index(why: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("an index of the file is damaged ({why}); restore the file from a copy, and run verify()"),
+    )
+}

@@ -1,0 +1,79 @@
+use std::fs;
+
+use super::super::{Options, RedbBackend};
+use crate::backends::contract::*;
+use crate::error::{ErrorKind, Retry};
+
+fn options() -> Options {
+    Options::new([5; 16])
+}
+
+fn meta(store: &mut RedbBackend) -> Meta {
+    store.begin().unwrap().load(&Needs::default()).unwrap().meta
+}
+
+#[test]
+fn a_file_keeps_its_id_and_says_who_holds_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jobs.redb");
+    let mut store = RedbBackend::open_file(&path, options()).unwrap();
+    let error = RedbBackend::open_file(&path, options()).err().unwrap();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Locked, Retry::Later));
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    store.reopen().unwrap();
+    assert_eq!(meta(&mut store).store_id, [5; 16]);
+    store.close().unwrap();
+    let mut store = RedbBackend::open_file(&path, Options::new([6; 16])).unwrap();
+    assert_eq!(meta(&mut store).store_id, [5; 16]);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(store.reopen().unwrap_err().kind(), ErrorKind::Io);
+    assert!(!path.exists(), "a file that has vanished was replaced");
+}
+
+#[test]
+fn an_empty_file_is_a_new_store() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut store = RedbBackend::open_file(file.path(), options()).unwrap();
+    assert_eq!(meta(&mut store).revision, 0);
+    store.verify().unwrap();
+}
+
+#[test]
+fn a_strangers_file_is_left_as_it_was() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "dear diary").unwrap();
+    assert_eq!(RedbBackend::open_file(file.path(), options()).err().unwrap().kind(), ErrorKind::Corrupt);
+    assert_eq!(fs::read_to_string(file.path()).unwrap(), "dear diary");
+    let nowhere = file.path().join("below");
+    assert_eq!(RedbBackend::open_file(&nowhere, options()).err().unwrap().kind(), ErrorKind::Io);
+}
+
+#[test]
+fn readers_share_a_file_whose_writer_lets_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jobs.redb");
+    let mut alone = RedbBackend::open_file(&path, options()).unwrap();
+    assert_eq!(RedbBackend::open_read_only(&path, options()).err().unwrap().kind(), ErrorKind::Locked);
+    alone.close().unwrap();
+    let shared = Options { shared_readers: true, ..options() };
+    let mut writer = RedbBackend::open_file(&path, shared.clone()).unwrap();
+    let mut reader = RedbBackend::open_read_only(&path, shared).unwrap();
+    assert_eq!(reader.begin().err().unwrap().kind(), ErrorKind::Unsupported);
+    assert!(writer.is_exclusive() && !reader.is_exclusive());
+    let mut moved = meta(&mut writer);
+    moved.revision = 1;
+    let delta = Delta {
+        meta: moved.clone(),
+        rows: Vec::new(),
+        jobs: Vec::new(),
+        edges: Vec::new(),
+        cursors_put: Vec::new(),
+        cursors_deleted: Vec::new(),
+        log: Vec::new(),
+        log_prune_to: 0,
+    };
+    writer.begin().unwrap().commit(delta).unwrap();
+    let seen = reader.reader().snapshot().unwrap().load(&Needs::default()).unwrap().meta;
+    assert_eq!(seen, moved);
+    reader.verify().unwrap();
+}

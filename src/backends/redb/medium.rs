@@ -1,0 +1,162 @@
+//! Where the bytes are: opens them, and opens them again.
+
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use redb::backends::InMemoryBackend;
+use redb::{BackendError, StorageBackend};
+
+use super::errors;
+use crate::error::Result;
+
+/// Where a store's bytes are.
+pub(crate) trait Medium: Send + Sync {
+    /// Opens them. Only the first time may there be nothing yet: what has vanished since is not replaced by a new store.
+    fn open(&self, is_first: bool) -> Result<Box<dyn StorageBackend>>;
+
+    /// Called once the store is open: what is to be made durable besides the bytes, or told to others.
+    fn opened(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called before the store is closed.
+    fn closing(&self) {}
+
+    /// Who has the bytes locked, where that is known.
+    fn holder(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Anything that opens a redb storage backend: the browser's files, a test's disk that crashes.
+pub(super) struct Made<F>(pub(super) F);
+
+impl<B: StorageBackend, F: Fn() -> std::io::Result<B> + Send + Sync> Medium for Made<F> {
+    fn open(&self, _is_first: bool) -> Result<Box<dyn StorageBackend>> {
+        match (self.0)() {
+            Ok(backend) => Ok(Box::new(backend)),
+            Err(error) => Err(errors::io("the storage cannot be opened", error)),
+        }
+    }
+}
+
+/// Memory that outlives the database in it, so that reopening finds what was written.
+pub(super) fn memory() -> impl Medium {
+    let bytes = Arc::new(InMemoryBackend::new());
+    Made(move || Ok(Shared(Arc::clone(&bytes))))
+}
+
+#[derive(Debug)]
+struct Shared(Arc<InMemoryBackend>);
+
+impl StorageBackend for Shared {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+/// A boxed backend as a backend. Locks are handed on too, or nobody would be kept out.
+pub(super) struct Boxed(pub(super) Box<dyn StorageBackend>);
+
+impl fmt::Debug for Boxed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StorageBackend for Boxed {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> std::io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.query_lock_range(start, end)
+    }
+}
+
+/// redb lengthens a new file, writes its header and puts the magic number in front last. A crash before that leaves
+/// a file that redb takes for a stranger's, though nothing was ever kept in it. Empties such a file; says whether it did.
+pub(super) fn empty_if_half_created(backend: &dyn StorageBackend) -> std::io::Result<bool> {
+    /// Before the magic number is written there is nothing but these zeros, the header and more zeros.
+    const MAGIC_BYTES: usize = 9;
+    const HEADER_BYTES: usize = 4096;
+    /// A new file of redb 4.6 has 72 KiB; one of 4.0 had 1 MiB and some.
+    const NEW_FILE_BYTES_MAX: u64 = 2 << 20;
+
+    match backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(true) | Err(BackendError::Unsupported) => {}
+        // Somebody is creating it at this moment.
+        Ok(false) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    let length = backend.len()?;
+    if length < HEADER_BYTES as u64 || length > NEW_FILE_BYTES_MAX {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    backend.read(0, &mut bytes)?;
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+    if !is_zero(&bytes[..MAGIC_BYTES]) || !is_zero(&bytes[HEADER_BYTES..]) {
+        return Ok(false);
+    }
+    backend.set_len(0)?;
+    backend.sync_data()?;
+    Ok(true)
+}

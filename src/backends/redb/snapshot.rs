@@ -1,0 +1,689 @@
+//! Answers questions from one snapshot.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+use redb::{
+    Range, ReadOnlyTable, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, StorageError,
+};
+
+use super::spans::{self, Span};
+use super::tables::{self, Line, edge_tag, index_tag, u64_at};
+use super::{errors, tables as t};
+use crate::backends::contract::{
+    Class, Cursor, Dependent, DueNeed, Edge, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Rank,
+    ReadyNeed, Record, Row,
+};
+use crate::codec::{self, Seat, Table};
+use crate::error::Result;
+use crate::model::OwnerId;
+
+/// From here on a scan of neighbours is quicker than asking for each.
+const SCAN_MIN: u64 = 4;
+
+type TagRange = Range<'static, &'static [u8], &'static [u8]>;
+type RowRange = Range<'static, &'static [u8; 16], &'static [u8]>;
+
+/// The trees as they were at one moment.
+pub(super) struct Snapshot {
+    transaction: ReadTransaction,
+    contents: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
+    records: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
+    index: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    /// `None` where no chunk of the store depends on another.
+    edges: Option<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+}
+
+impl Snapshot {
+    pub(super) fn new(transaction: ReadTransaction) -> Result<Self> {
+        let edges = transaction.open_table(t::EDGES).map_err(errors::opening_table)?;
+        Ok(Snapshot {
+            contents: transaction.open_table(t::CONTENTS).map_err(errors::opening_table)?,
+            records: transaction.open_table(t::RECORDS).map_err(errors::opening_table)?,
+            index: transaction.open_table(t::INDEX).map_err(errors::opening_table)?,
+            edges: if edges.is_empty().map_err(errors::reading)? { None } else { Some(edges) },
+            transaction,
+        })
+    }
+
+    pub(super) fn meta(&self) -> Result<Meta> {
+        match self.index.get(&t::META[..]).map_err(errors::reading)? {
+            Some(bytes) => codec::meta(bytes.value()),
+            None => Err(Seat::of_job(Table::Meta, 0).corrupt("it is missing")),
+        }
+    }
+
+    pub(super) fn job(&self, id: i64) -> Result<Option<JobRow>> {
+        match self.index.get(&t::of_job(index_tag::JOB, id)[..]).map_err(errors::reading)? {
+            Some(bytes) => self.with_counts(id, bytes.value()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn with_counts(&self, id: i64, job: &[u8]) -> Result<JobRow> {
+        match self.index.get(&t::of_job(index_tag::COUNTS, id)[..]).map_err(errors::reading)? {
+            Some(counts) => codec::job(id, job, counts.value()),
+            None => Err(Seat::of_job(Table::Counts, id).corrupt("they are missing")),
+        }
+    }
+
+    fn jobs_after(&self, after: Option<i64>, limit: usize) -> Result<Vec<JobRow>> {
+        let from = t::of_job(index_tag::JOB, after.map_or(0, |id| id + 1));
+        self.index_range(&from, &[index_tag::JOB + 1])?
+            .take(limit)
+            .map(|entry| {
+                let (key, value) = entry.map_err(errors::reading)?;
+                self.with_counts(job_at(key.value())?, value.value())
+            })
+            .collect()
+    }
+
+    fn record(&self, key: Key) -> Result<Record> {
+        match self.records.get(&t::row(key)).map_err(errors::reading)? {
+            Some(bytes) => codec::record(key, bytes.value()),
+            None => Ok(Record::fresh()),
+        }
+    }
+
+    fn unmet(&self, key: Key) -> Result<u32> {
+        let Some(edges) = &self.edges else { return Ok(0) };
+        match edges.get(&t::of_chunk(edge_tag::UNMET, key)[..]).map_err(errors::reading)? {
+            Some(bytes) => read_unmet(key, bytes.value()),
+            None => Ok(0),
+        }
+    }
+
+    fn row(&self, key: Key) -> Result<Option<Row>> {
+        let Some(bytes) = self.contents.get(&t::row(key)).map_err(errors::reading)? else { return Ok(None) };
+        let content = Arc::new(codec::content(key, bytes.value())?);
+        Ok(Some(Row { key, content, record: self.record(key)?, unmet: self.unmet(key)? }))
+    }
+
+    /// The row of a chunk that an index has.
+    pub(super) fn indexed_row(&self, key: Key) -> Result<Row> {
+        self.row(key)?.ok_or_else(|| Seat::of(Table::Contents, key).corrupt("it is missing, an index has it"))
+    }
+
+    /// The rows of a job in chunk order, all three trees walked side by side.
+    pub(super) fn walk(&self, job: i64, span: Span) -> Result<Walk> {
+        let key = |chunk| Key { job, chunk };
+        let (first, last) = (t::row(key(span.first)), t::row(key(span.last)));
+        let unmet = match &self.edges {
+            None => None,
+            Some(edges) => {
+                let first = t::of_chunk(edge_tag::UNMET, key(span.first));
+                let last = t::of_chunk(edge_tag::UNMET, key(span.last));
+                Some(edges.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?)
+            }
+        };
+        Ok(Walk {
+            contents: self.contents.range::<&[u8; 16]>(&first..=&last).map_err(errors::reading)?,
+            records: Ahead::new(self.records.range::<&[u8; 16]>(&first..=&last).map_err(errors::reading)?)?,
+            unmet: unmet.map(Unmet::new).transpose()?,
+        })
+    }
+
+    /// Appends the rows of a run: of each of its chunks, that is.
+    fn rows_of(&self, job: i64, span: Span, rows: &mut Vec<Row>) -> Result<()> {
+        if span.len() < SCAN_MIN {
+            for chunk in span.first..=span.last {
+                rows.push(self.indexed_row(Key { job, chunk })?);
+            }
+            return Ok(());
+        }
+        let mut expected = span.first;
+        for row in self.walk(job, span)? {
+            let row = row?;
+            if row.key.chunk != expected {
+                break;
+            }
+            expected += 1;
+            rows.push(row);
+        }
+        if expected <= span.last {
+            let key = Key { job, chunk: expected };
+            return Err(Seat::of(Table::Contents, key).corrupt("it is missing, an index has it"));
+        }
+        Ok(())
+    }
+
+    fn rows(&self, keys: &[Key], loaded: &mut Loaded) -> Result<()> {
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        for neighbours in keys.chunk_by(|a, b| a.job == b.job && a.chunk.checked_add(1) == Some(b.chunk)) {
+            if (neighbours.len() as u64) < SCAN_MIN {
+                for &key in neighbours {
+                    loaded.rows.insert(key, self.row(key)?);
+                }
+                continue;
+            }
+            let span = Span { first: neighbours[0].chunk, last: neighbours[neighbours.len() - 1].chunk };
+            loaded.rows.extend(neighbours.iter().map(|&key| (key, None)));
+            for row in self.walk(neighbours[0].job, span)? {
+                let row = row?;
+                loaded.rows.insert(row.key, Some(row));
+            }
+        }
+        Ok(())
+    }
+
+    fn index_range(&self, from: &[u8], to: &[u8]) -> Result<TagRange> {
+        self.index.range::<&[u8]>(from..to).map_err(errors::reading)
+    }
+
+    /// The runs of a line, clipped to what is above a chunk.
+    fn runs_of(&self, line: Line, after: Option<u64>) -> Result<LineRuns> {
+        let from = after.map_or(0, |after| after.saturating_add(1));
+        let start = t::run(line, from);
+        // The run that `after` lies in, or the last one before it.
+        let before = match self.index_range(&t::run(line, 0), &start)?.next_back() {
+            None => None,
+            Some(entry) => {
+                let (key, value) = entry.map_err(errors::reading)?;
+                read_run(key.value(), value.value())?.1.above(after)
+            }
+        };
+        let end = t::run(line, u64::MAX);
+        let rest = self.index.range::<&[u8]>(&start[..]..=&end[..]).map_err(errors::reading)?;
+        Ok(LineRuns { before, rest })
+    }
+
+    /// Every run of a class from a job on, in key order.
+    fn class_runs(&self, class: Class, from_job: i64) -> Result<impl Iterator<Item = Result<(Line, Span)>>> {
+        let from = t::run(Line { class, job: from_job, rank: Rank(0) }, 0);
+        let to = [index_tag::RUN, class as u8 + 1];
+        Ok(self.index_range(&from, &to)?.map(|entry| {
+            let (key, value) = entry.map_err(errors::reading)?;
+            read_run(key.value(), value.value())
+        }))
+    }
+
+    fn ready(&self, need: &ReadyNeed) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        let mut rank = Rank(0);
+        let job = need.job;
+        if let Some((after_rank, after)) = need.after {
+            for span in self.runs_of(Line { class: Class::Ready, job, rank: after_rank }, Some(after))? {
+                if !self.take_rows(job, span?, need.limit, &mut rows)? {
+                    return Ok(rows);
+                }
+            }
+            let Some(behind) = after_rank.0.checked_add(1) else { return Ok(rows) };
+            rank = Rank(behind);
+        }
+        let from = t::run(Line { class: Class::Ready, job, rank }, 0);
+        let to = t::run(Line { class: Class::Ready, job: job + 1, rank: Rank(0) }, 0);
+        for entry in self.index_range(&from, &to)? {
+            let (key, value) = entry.map_err(errors::reading)?;
+            let (_, span) = read_run(key.value(), value.value())?;
+            if !self.take_rows(job, span, need.limit, &mut rows)? {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Appends rows of a run while there is room. Says whether there still is.
+    fn take_rows(&self, job: i64, span: Span, limit: usize, rows: &mut Vec<Row>) -> Result<bool> {
+        let room = limit.saturating_sub(rows.len());
+        if room > 0 {
+            self.rows_of(job, span.capped(room), rows)?;
+        }
+        Ok(rows.len() < limit)
+    }
+
+    fn ready_job_from(&self, from: i64) -> Result<Option<i64>> {
+        Ok(self.class_runs(Class::Ready, from)?.next().transpose()?.map(|(line, _)| line.job))
+    }
+
+    fn due(&self, need: &DueNeed) -> Result<Vec<Row>> {
+        let from = [index_tag::DUE];
+        match *need {
+            DueNeed::By { at_ms, limit } => {
+                let to = match at_ms.checked_add(1) {
+                    Some(end) => t::due(end, Key { job: 0, chunk: 0 }).to_vec(),
+                    None => vec![index_tag::DUE + 1],
+                };
+                self.index_range(&from, &to)?.take(limit).map(|entry| self.due_row(entry)).collect()
+            }
+            DueNeed::SetAfter { at_ms, limit } => {
+                let mut rows = Vec::new();
+                for entry in self.index_range(&from, &[index_tag::DUE + 1])? {
+                    let (key, value) = entry.map_err(errors::reading)?;
+                    let (due_at_ms, key) = due_at(key.value())?;
+                    if codec::read_number(t::due_seat(due_at_ms, key), value.value())? > at_ms {
+                        rows.push(self.indexed_row(key)?);
+                        if rows.len() == limit {
+                            break;
+                        }
+                    }
+                }
+                Ok(rows)
+            }
+        }
+    }
+
+    fn due_row(&self, entry: Result<(TagGuard, TagGuard), StorageError>) -> Result<Row> {
+        let (key, value) = entry.map_err(errors::reading)?;
+        let (at_ms, key) = due_at(key.value())?;
+        codec::read_number(t::due_seat(at_ms, key), value.value())?;
+        self.indexed_row(key)
+    }
+
+    fn dependents(&self, on: Key, after: Option<u64>, limit: usize) -> Result<Vec<Dependent>> {
+        let Some(edges) = &self.edges else { return Ok(Vec::new()) };
+        let Some(from) = after.map_or(Some(0), |after| after.checked_add(1)) else { return Ok(Vec::new()) };
+        let first = t::of_pair(edge_tag::DEPENDENT, on, from);
+        let last = t::of_pair(edge_tag::DEPENDENT, on, u64::MAX);
+        let range = edges.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?;
+        range
+            .take(limit)
+            .map(|entry| {
+                let (key, value) = entry.map_err(errors::reading)?;
+                let (_, chunk) = pair_at(key.value())?;
+                let key = Key { job: on.job, chunk };
+                let met = codec::read_number(t::dependent_seat(key, on.chunk), value.value())? != 0;
+                Ok(Dependent { row: self.indexed_row(key)?, met })
+            })
+            .collect()
+    }
+
+    fn dependencies(&self, key: Key) -> Result<Vec<u64>> {
+        let Some(edges) = &self.edges else { return Ok(Vec::new()) };
+        let first = t::of_pair(edge_tag::DEPENDENCY, key, 0);
+        let last = t::of_pair(edge_tag::DEPENDENCY, key, u64::MAX);
+        let range = edges.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?;
+        range.map(|entry| Ok(pair_at(entry.map_err(errors::reading)?.0.value())?.1)).collect()
+    }
+
+    fn edges(&self, job: i64, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<Edge>> {
+        let Some(edges) = &self.edges else { return Ok(Vec::new()) };
+        let (chunk, on) = after.unwrap_or((0, 0));
+        let first = t::of_pair(edge_tag::DEPENDENCY, Key { job, chunk }, on);
+        let last = t::of_pair(edge_tag::DEPENDENCY, Key { job, chunk: u64::MAX }, u64::MAX);
+        let range = edges.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?;
+        range
+            .map(|entry| {
+                let (Key { job, chunk }, on) = pair_at(entry.map_err(errors::reading)?.0.value())?;
+                Ok(Edge { job, chunk, on })
+            })
+            .filter(|edge| edge.as_ref().map_or(true, |edge| Some((edge.chunk, edge.on)) != after))
+            .take(limit)
+            .collect()
+    }
+
+    /// Whoever holds a chunk has claimed it, so that its record names them.
+    fn held(&self, owner: OwnerId, after: Option<Key>, limit: usize) -> Result<Vec<Row>> {
+        let mut held = Vec::new();
+        for run in self.class_runs(Class::Processing, after.map_or(0, |key| key.job))? {
+            let (line, span) = run?;
+            let after = after.filter(|key| key.job == line.job).map(|key| key.chunk);
+            let Some(span) = span.above(after) else { continue };
+            // First the records alone: most rows may be somebody else's.
+            for (key, record) in self.records_of(line.job, span)? {
+                if held.len() >= limit {
+                    return Ok(held);
+                }
+                if record.owner == Some(owner) {
+                    held.push(self.indexed_row(key)?);
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    fn owners(&self) -> Result<Vec<OwnerId>> {
+        let mut owners = BTreeSet::new();
+        for run in self.class_runs(Class::Processing, 0)? {
+            let (line, span) = run?;
+            owners
+                .extend(self.records_of(line.job, span)?.into_iter().filter_map(|(_, record)| record.owner));
+        }
+        Ok(owners.into_iter().collect())
+    }
+
+    fn records_of(&self, job: i64, span: Span) -> Result<Vec<(Key, Record)>> {
+        let (first, last) = (t::row(Key { job, chunk: span.first }), t::row(Key { job, chunk: span.last }));
+        let range = self.records.range::<&[u8; 16]>(&first..=&last).map_err(errors::reading)?;
+        range
+            .map(|entry| {
+                let (key, value) = entry.map_err(errors::reading)?;
+                let key = t::read_row(*key.value());
+                Ok((key, codec::record(key, value.value())?))
+            })
+            .collect()
+    }
+
+    fn page(&self, need: &PageNeed) -> Result<Vec<Row>> {
+        let Some(first) = need.after.map_or(Some(0), |after| after.checked_add(1)) else {
+            return Ok(Vec::new());
+        };
+        if need.classes.is_empty() {
+            return self.walk(need.job, Span { first, last: u64::MAX })?.take(need.limit).collect();
+        }
+        // Each line is sorted by chunk and no two overlap: the lowest first chunk of all lines comes next, its run whole.
+        let mut lines = Vec::new();
+        for &class in need.classes {
+            for line in self.lines_of(class, need.job)? {
+                lines.push(self.runs_of(line, need.after)?);
+            }
+        }
+        let mut heads = BinaryHeap::new();
+        for (at, line) in lines.iter_mut().enumerate() {
+            if let Some(span) = line.next().transpose()? {
+                heads.push(Reverse((span, at)));
+            }
+        }
+        // Neighbours of different classes are read in one walk.
+        let mut spans = Vec::new();
+        let mut room = need.limit;
+        while room > 0
+            && let Some(Reverse((span, at))) = heads.pop()
+        {
+            let span = span.capped(room);
+            room -= usize::try_from(span.len()).unwrap_or(room);
+            spans::push(&mut spans, span);
+            if let Some(span) = lines[at].next().transpose()? {
+                heads.push(Reverse((span, at)));
+            }
+        }
+        let mut rows = Vec::new();
+        spans.into_iter().try_for_each(|span| self.rows_of(need.job, span, &mut rows))?;
+        Ok(rows)
+    }
+
+    /// The lines of a class and job, found by leaping from rank to rank.
+    fn lines_of(&self, class: Class, job: i64) -> Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        let to = t::run(Line { class, job: job + 1, rank: Rank(0) }, 0);
+        let mut rank = Some(0);
+        while let Some(from) = rank {
+            let from = t::run(Line { class, job, rank: Rank(from) }, 0);
+            let Some(entry) = self.index_range(&from, &to)?.next() else { break };
+            let (key, value) = entry.map_err(errors::reading)?;
+            let (line, _) = read_run(key.value(), value.value())?;
+            rank = line.rank.0.checked_add(1);
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
+    fn cursors(&self, limit: usize) -> Result<Vec<Cursor>> {
+        self.index_range(&[index_tag::CURSOR], &[index_tag::CURSOR + 1])?
+            .take(limit)
+            .map(|entry| {
+                let (key, value) = entry.map_err(errors::reading)?;
+                codec::cursor(chunk_at(key.value())?, value.value())
+            })
+            .collect()
+    }
+
+    fn log(&self, after: u64, limit: usize) -> Result<Vec<LogRun>> {
+        let log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
+        let Some(next) = after.checked_add(1) else { return Ok(Vec::new()) };
+        // The entry that the next revision lies in began at it or before it.
+        let from = match log.range::<&[u8; 8]>(..=&next.to_be_bytes()).map_err(errors::reading)?.next_back() {
+            None => [0; 8],
+            Some(entry) => *entry.map_err(errors::reading)?.0.value(),
+        };
+        let mut runs = Vec::new();
+        let mut changes = 0_u64;
+        for entry in log.range::<&[u8; 8]>(&from..).map_err(errors::reading)? {
+            let (key, value) = entry.map_err(errors::reading)?;
+            for run in codec::log(u64::from_be_bytes(*key.value()), value.value())? {
+                if run.revision + run.count > next {
+                    changes += run.count.min(run.revision + run.count - next);
+                    runs.push(run);
+                }
+            }
+            if changes >= limit as u64 {
+                break;
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Every entry of a tree, for [`super::verify`].
+    pub(super) fn all_index(&self) -> Result<TagRange> {
+        self.index.range::<&[u8]>(..).map_err(errors::reading)
+    }
+
+    pub(super) fn all_edges(&self) -> Result<Option<TagRange>> {
+        self.edges.as_ref().map(|edges| edges.range::<&[u8]>(..).map_err(errors::reading)).transpose()
+    }
+
+    pub(super) fn has_edge(&self, key: &[u8]) -> Result<bool> {
+        let Some(edges) = &self.edges else { return Ok(false) };
+        Ok(edges.get(key).map_err(errors::reading)?.is_some())
+    }
+
+    pub(super) fn has_row(&self, key: Key) -> Result<bool> {
+        Ok(self.contents.get(&t::row(key)).map_err(errors::reading)?.is_some())
+    }
+
+    pub(super) fn all_contents(&self) -> Result<RowRange> {
+        self.contents.range::<&[u8; 16]>(..).map_err(errors::reading)
+    }
+
+    pub(super) fn all_records(&self) -> Result<RowRange> {
+        self.records.range::<&[u8; 16]>(..).map_err(errors::reading)
+    }
+
+    pub(super) fn all_log(&self) -> Result<Range<'static, &'static [u8; 8], &'static [u8]>> {
+        let log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
+        log.range::<&[u8; 8]>(..).map_err(errors::reading)
+    }
+}
+
+impl Load for Snapshot {
+    fn load(&mut self, needs: &Needs) -> Result<Loaded> {
+        let mut loaded = Loaded::new(self.meta()?);
+        for &id in &needs.jobs {
+            loaded.jobs.insert(id, self.job(id)?);
+        }
+        self.rows(&needs.rows, &mut loaded)?;
+        for need in &needs.ready {
+            loaded.ready.push(self.ready(need)?);
+        }
+        if let Some(from) = needs.ready_job_from {
+            loaded.ready_job = self.ready_job_from(from)?;
+        }
+        if let Some(need) = &needs.due {
+            loaded.due = self.due(need)?;
+        }
+        for &(on, after, limit) in &needs.dependents {
+            loaded.dependents.push(self.dependents(on, after, limit)?);
+        }
+        for &key in &needs.dependencies {
+            loaded.dependencies.push(self.dependencies(key)?);
+        }
+        if let Some((owner, after, limit)) = needs.held {
+            loaded.held = self.held(owner, after, limit)?;
+        }
+        if needs.owners {
+            loaded.owners = self.owners()?;
+        }
+        for need in &needs.pages {
+            loaded.pages.push(self.page(need)?);
+        }
+        if let Some((after, limit)) = needs.jobs_after {
+            loaded.jobs_after = self.jobs_after(after, limit)?;
+        }
+        if let Some((job, after, limit)) = needs.edges {
+            loaded.edges = self.edges(job, after, limit)?;
+        }
+        if needs.cursors > 0 {
+            loaded.cursors = self.cursors(needs.cursors)?;
+        }
+        if let Some((after, limit)) = needs.log {
+            loaded.log = self.log(after, limit)?;
+        }
+        Ok(loaded)
+    }
+}
+
+type TagGuard = redb::AccessGuard<'static, &'static [u8]>;
+type RowEntry = (redb::AccessGuard<'static, &'static [u8; 16]>, redb::AccessGuard<'static, &'static [u8]>);
+
+/// Rows in key order: every content with the record and the count that stand under its key.
+pub(super) struct Walk {
+    contents: RowRange,
+    records: Ahead,
+    unmet: Option<Unmet>,
+}
+
+impl Iterator for Walk {
+    type Item = Result<Row>;
+
+    fn next(&mut self) -> Option<Result<Row>> {
+        let entry = self.contents.next()?;
+        Some(entry.map_err(errors::reading).and_then(|(key, value)| {
+            let key = t::read_row(*key.value());
+            let content = Arc::new(codec::content(key, value.value())?);
+            let record = self.records.at(key)?;
+            let unmet = match &mut self.unmet {
+                Some(unmet) => unmet.at(key)?,
+                None => 0,
+            };
+            Ok(Row { key, content, record, unmet })
+        }))
+    }
+}
+
+/// Records in key order, of which one is looked at ahead.
+struct Ahead {
+    range: RowRange,
+    next: Option<RowEntry>,
+}
+
+impl Ahead {
+    fn new(mut range: RowRange) -> Result<Self> {
+        let next = range.next().transpose().map_err(errors::reading)?;
+        Ok(Ahead { range, next })
+    }
+
+    fn at(&mut self, key: Key) -> Result<Record> {
+        let Some((next, value)) = &self.next else { return Ok(Record::fresh()) };
+        let next = t::read_row(*next.value());
+        if next < key {
+            return Err(Seat::of(Table::Records, next).corrupt("its content is missing"));
+        }
+        if next > key {
+            return Ok(Record::fresh());
+        }
+        let record = codec::record(key, value.value())?;
+        self.next = self.range.next().transpose().map_err(errors::reading)?;
+        Ok(record)
+    }
+}
+
+/// Counts of unmet dependencies in key order, of which one is looked at ahead.
+struct Unmet {
+    range: TagRange,
+    next: Option<(Key, u32)>,
+}
+
+impl Unmet {
+    fn new(range: TagRange) -> Result<Self> {
+        let mut unmet = Unmet { range, next: None };
+        unmet.advance()?;
+        Ok(unmet)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.next = match self.range.next() {
+            None => None,
+            Some(entry) => {
+                let (key, value) = entry.map_err(errors::reading)?;
+                let key = chunk_at(key.value())?;
+                Some((key, read_unmet(key, value.value())?))
+            }
+        };
+        Ok(())
+    }
+
+    fn at(&mut self, key: Key) -> Result<u32> {
+        match self.next {
+            Some((next, _)) if next < key => Err(t::unmet_seat(next).corrupt("its chunk is missing")),
+            Some((next, count)) if next == key => {
+                self.advance()?;
+                Ok(count)
+            }
+            _ => Ok(0),
+        }
+    }
+}
+
+/// The runs of a line above a chunk, in chunk order.
+struct LineRuns {
+    before: Option<Span>,
+    rest: TagRange,
+}
+
+impl Iterator for LineRuns {
+    type Item = Result<Span>;
+
+    fn next(&mut self) -> Option<Result<Span>> {
+        if let Some(span) = self.before.take() {
+            return Some(Ok(span));
+        }
+        let entry = self.rest.next()?;
+        Some(
+            entry
+                .map_err(errors::reading)
+                .and_then(|(key, value)| Ok(read_run(key.value(), value.value())?.1)),
+        )
+    }
+}
+
+/// A run from its key and value.
+pub(super) fn read_run(key: &[u8], value: &[u8]) -> Result<(Line, Span)> {
+    let Some((line, first)) = tables::read_run(key) else {
+        return Err(Seat::of_job(Table::Runs, 0).corrupt("its key is none"));
+    };
+    let seat = t::run_seat(line, first);
+    let last = codec::read_number(seat, value)?;
+    if last < first {
+        return Err(seat.corrupt("it ends before it begins"));
+    }
+    Ok((line, Span { first, last }))
+}
+
+pub(super) fn read_unmet(key: Key, value: &[u8]) -> Result<u32> {
+    let seat = t::unmet_seat(key);
+    u32::try_from(codec::read_number(seat, value)?).map_err(|e| seat.corrupt(e))
+}
+
+/// The job of a key `[tag][job]`.
+pub(super) fn job_at(key: &[u8]) -> Result<i64> {
+    sized(key, 9)?;
+    Ok(u64_at(key, 1).cast_signed())
+}
+
+/// The chunk of a key `[tag][job][chunk]`.
+pub(super) fn chunk_at(key: &[u8]) -> Result<Key> {
+    sized(key, 17)?;
+    Ok(Key { job: u64_at(key, 1).cast_signed(), chunk: u64_at(key, 9) })
+}
+
+/// The chunk and the other one of a key `[tag][job][chunk][other chunk]`.
+pub(super) fn pair_at(key: &[u8]) -> Result<(Key, u64)> {
+    sized(key, 25)?;
+    Ok((Key { job: u64_at(key, 1).cast_signed(), chunk: u64_at(key, 9) }, u64_at(key, 17)))
+}
+
+/// The time and the chunk of a key `[tag][due at][job][chunk]`.
+pub(super) fn due_at(key: &[u8]) -> Result<(u64, Key)> {
+    sized(key, 25)?;
+    Ok((u64_at(key, 1), Key { job: u64_at(key, 9).cast_signed(), chunk: u64_at(key, 17) }))
+}
+
+fn sized(key: &[u8], length: usize) -> Result<()> {
+    if key.len() == length {
+        Ok(())
+    } else {
+        Err(errors::damaged_index(format_args!("a key has {} bytes instead of {length}", key.len())))
+    }
+}

@@ -1,0 +1,157 @@
+//! The layout of the file: five trees, keyed by big-endian bytes, so that byte order is the order of the numbers.
+//!
+//! ```text
+//! magnetar/1/contents       [job 8][chunk 8]                             -> content record
+//! magnetar/1/records        [job 8][chunk 8]                             -> record; none while it is fresh
+//! magnetar/1/edges      [1] [job 8][chunk 8]                             -> number: unmet dependencies; none while 0
+//!                       [2] [job 8][on 8][chunk 8]                       -> number: 1 where met, else 0
+//!                       [3] [job 8][chunk 8][on 8]                       -> nothing: the same dependency, other way round
+//! magnetar/1/index      [1] [job 8]                                      -> job record, without its counts
+//!                       [2] [job 8][chunk 8]                             -> cursor record
+//!                       [3] [job 8]                                      -> counters record
+//!                       [4]                                              -> store record
+//!                       [5] [due at, ms 8][job 8][chunk 8]               -> number: when that deadline was set, ms
+//!                       [6] [class 1][job 8][rank 4][first chunk 8]      -> number: last chunk
+//! magnetar/1/log            [first revision 8]                           -> log record: the runs of one commit
+//! ```
+//!
+//! How the values look is in [`crate::codec`].
+//!
+//! Each tree that a commit touches costs it a page at least, and a commit of one claim is little more than its pages:
+//! what nearly every commit touches is therefore together in `index`, and stands there side by side. A claim takes a
+//! deadline in at the end of `[5]` and takes a chunk off the front of `[6]`, and the counters and the store record
+//! are before them. Every chunk is in exactly one run of `[6]`; as neighbours of one class and rank make up one run,
+//! importing a million chunks writes one, and so does claiming 256 of them.
+
+use redb::TableDefinition;
+
+use crate::backends::contract::{Class, Key, Rank};
+use crate::codec::{Seat, Table};
+
+/// Every table's name begins with it.
+pub(super) const NAMESPACE: &str = "magnetar/";
+
+pub(super) type Rows = TableDefinition<'static, &'static [u8; 16], &'static [u8]>;
+pub(super) type Tags = TableDefinition<'static, &'static [u8], &'static [u8]>;
+pub(super) type Revisions = TableDefinition<'static, &'static [u8; 8], &'static [u8]>;
+
+pub(super) const CONTENTS: Rows = TableDefinition::new("magnetar/1/contents");
+pub(super) const RECORDS: Rows = TableDefinition::new("magnetar/1/records");
+pub(super) const EDGES: Tags = TableDefinition::new("magnetar/1/edges");
+pub(super) const INDEX: Tags = TableDefinition::new("magnetar/1/index");
+pub(super) const LOG: Revisions = TableDefinition::new("magnetar/1/log");
+
+/// The first byte of a key in `edges`.
+pub(super) mod edge_tag {
+    pub(in super::super) const UNMET: u8 = 1;
+    pub(in super::super) const DEPENDENT: u8 = 2;
+    pub(in super::super) const DEPENDENCY: u8 = 3;
+}
+
+/// The first byte of a key in `index`.
+pub(super) mod index_tag {
+    pub(in super::super) const JOB: u8 = 1;
+    pub(in super::super) const CURSOR: u8 = 2;
+    pub(in super::super) const COUNTS: u8 = 3;
+    pub(in super::super) const META: u8 = 4;
+    pub(in super::super) const DUE: u8 = 5;
+    pub(in super::super) const RUN: u8 = 6;
+}
+
+pub(super) const META: [u8; 1] = [index_tag::META];
+
+/// `[job][chunk]`, of `contents` and `records`.
+pub(super) fn row(key: Key) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&job_bytes(key.job));
+    bytes[8..].copy_from_slice(&key.chunk.to_be_bytes());
+    bytes
+}
+
+pub(super) fn read_row(bytes: [u8; 16]) -> Key {
+    Key { job: u64_at(&bytes, 0).cast_signed(), chunk: u64_at(&bytes, 8) }
+}
+
+/// `[tag][job]`
+pub(super) fn of_job(tag: u8, job: i64) -> [u8; 9] {
+    let mut bytes = [tag; 9];
+    bytes[1..].copy_from_slice(&job_bytes(job));
+    bytes
+}
+
+/// `[tag][job][chunk]`
+pub(super) fn of_chunk(tag: u8, key: Key) -> [u8; 17] {
+    let mut bytes = [tag; 17];
+    bytes[1..].copy_from_slice(&row(key));
+    bytes
+}
+
+/// `[tag][job][chunk][other chunk]`
+pub(super) fn of_pair(tag: u8, key: Key, other: u64) -> [u8; 25] {
+    let mut bytes = [tag; 25];
+    bytes[1..17].copy_from_slice(&row(key));
+    bytes[17..].copy_from_slice(&other.to_be_bytes());
+    bytes
+}
+
+/// `[due at][job][chunk]`, tagged.
+pub(super) fn due(at_ms: u64, key: Key) -> [u8; 25] {
+    let mut bytes = [index_tag::DUE; 25];
+    bytes[1..9].copy_from_slice(&at_ms.to_be_bytes());
+    bytes[9..].copy_from_slice(&row(key));
+    bytes
+}
+
+/// Chunks of one job that are listed together, in chunk order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Line {
+    pub(super) class: Class,
+    pub(super) job: i64,
+    pub(super) rank: Rank,
+}
+
+/// `[class][job][rank][first chunk]`, tagged.
+pub(super) fn run(line: Line, first: u64) -> [u8; 22] {
+    let mut bytes = [index_tag::RUN; 22];
+    bytes[1] = line.class as u8;
+    bytes[2..10].copy_from_slice(&job_bytes(line.job));
+    bytes[10..14].copy_from_slice(&line.rank.0.to_be_bytes());
+    bytes[14..].copy_from_slice(&first.to_be_bytes());
+    bytes
+}
+
+/// The line and the first chunk of a run's key; `None` where it is none.
+pub(super) fn read_run(bytes: &[u8]) -> Option<(Line, u64)> {
+    let bytes: &[u8; 22] = bytes.try_into().ok()?;
+    let class = *Class::ALL.iter().find(|&&class| class as u8 == bytes[1])?;
+    let rank = Rank(u32::from_be_bytes([bytes[10], bytes[11], bytes[12], bytes[13]]));
+    Some((Line { class, job: u64_at(bytes, 2).cast_signed(), rank }, u64_at(bytes, 14)))
+}
+
+/// The big-endian number at an offset of a key whose length is known.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+/// Job ids are not negative, so their bytes are in the order of the ids.
+fn job_bytes(job: i64) -> [u8; 8] {
+    job.cast_unsigned().to_be_bytes()
+}
+
+pub(super) fn run_seat(line: Line, first: u64) -> Seat {
+    let more = u64::from(line.rank.0) | (line.class as u64) << 32;
+    Seat::of(Table::Runs, Key { job: line.job, chunk: first }).with(more)
+}
+
+pub(super) fn due_seat(at_ms: u64, key: Key) -> Seat {
+    Seat::of(Table::Due, key).with(at_ms)
+}
+
+pub(super) fn unmet_seat(key: Key) -> Seat {
+    Seat::of(Table::Unmet, key)
+}
+
+/// `key` waits for `on`.
+pub(super) fn dependent_seat(key: Key, on: u64) -> Seat {
+    Seat::of(Table::Dependents, key).with(on)
+}

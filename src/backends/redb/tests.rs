@@ -1,0 +1,474 @@
+//! Random changes, and every question asked of the store and of a model of plain maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Options, RedbBackend};
+use crate::backends::contract::*;
+use crate::error::ErrorKind;
+use crate::model::{Deadline, JobSpec, JobStatus, Json, OwnerId};
+
+mod crash;
+
+const CLASSES: [&[Class]; 5] = [
+    &[],
+    &Class::ALL,
+    &[Class::Ready, Class::Blocked, Class::Delayed],
+    &[Class::Done],
+    &[Class::Processing, Class::Ready],
+];
+
+#[derive(Clone, PartialEq, Debug)]
+struct Stored {
+    row: Row,
+    place: Place,
+}
+
+/// What the store should hold.
+#[derive(Clone)]
+struct Model {
+    meta: Meta,
+    rows: BTreeMap<Key, Stored>,
+    jobs: BTreeMap<i64, JobRow>,
+    edges: BTreeMap<Edge, bool>,
+    cursors: BTreeMap<Key, Cursor>,
+    log: BTreeMap<u64, (Subject, Key)>,
+    pruned_to: u64,
+}
+
+fn options() -> Options {
+    Options::new([7; 16])
+}
+
+impl Model {
+    fn new() -> Self {
+        let meta = Meta { store_id: [7; 16], revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
+        Model {
+            meta,
+            rows: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            edges: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            log: BTreeMap::new(),
+            pruned_to: 0,
+        }
+    }
+
+    fn some_key(&self, rng: &mut fastrand::Rng) -> Option<Key> {
+        if self.rows.is_empty() { None } else { self.rows.keys().nth(rng.usize(..self.rows.len())).copied() }
+    }
+
+    /// A random set of changes, made to the model at once.
+    fn change(&mut self, rng: &mut fastrand::Rng) -> Delta {
+        let mut rows = BTreeMap::new();
+        let mut jobs = BTreeSet::new();
+        let mut new_jobs = BTreeSet::new();
+        let mut edges = Vec::new();
+        let mut log = Vec::new();
+        for _ in 0..1 + rng.usize(..3) {
+            let job = rng.i64(1..4);
+            let first = rng.u64(..400);
+            let keys: Vec<Key> = match rng.u8(..3) {
+                0 => (first..first + 1 + rng.u64(..70)).map(|chunk| Key { job, chunk }).collect(),
+                1 => (0..rng.u64(..20)).map(|_| Key { job, chunk: rng.u64(..400) }).collect(),
+                _ => vec![Key { job, chunk: first }],
+            };
+            if !self.jobs.contains_key(&job) {
+                new_jobs.insert(job);
+                self.jobs.insert(
+                    job,
+                    JobRow {
+                        id: job,
+                        spec: JobSpec { name: Some(format!("job {job}")), ..JobSpec::default() },
+                        phase: JobPhase::Open,
+                        owner: None,
+                        seq: 0,
+                        edges: 0,
+                        edges_upward: 0,
+                        counts: Counts::default(),
+                        created_at_ms: 5,
+                        revision: self.meta.revision,
+                    },
+                );
+            }
+            jobs.insert(job);
+            let class = *rng.choice(&Class::ALL).unwrap();
+            let is_deletion = rng.u8(..8) == 0;
+            for key in keys {
+                if rows.contains_key(&key) {
+                    continue;
+                }
+                let has_edges =
+                    self.edges.keys().any(|e| e.job == job && (e.chunk == key.chunk || e.on == key.chunk));
+                if is_deletion && (has_edges || !self.rows.contains_key(&key)) {
+                    continue;
+                }
+                self.meta.revision += 1;
+                let change = if is_deletion {
+                    log.push((Subject::ChunkGone, key));
+                    self.delete(key)
+                } else {
+                    log.push((Subject::Chunk, key));
+                    self.put(key, class, rng)
+                };
+                rows.insert(key, change);
+            }
+        }
+        // Dependencies between chunks that there are.
+        for _ in 0..rng.usize(..4) {
+            if let (Some(key), Some(on)) = (self.some_key(rng), self.some_key(rng))
+                && key.job == on.job
+                && key != on
+            {
+                let edge = Edge { job: key.job, chunk: key.chunk, on: on.chunk };
+                jobs.insert(key.job);
+                if rng.u8(..4) == 0 && self.edges.remove(&edge).is_some() {
+                    edges.push(EdgeChange::Delete { edge });
+                } else {
+                    let met = rng.bool();
+                    self.edges.insert(edge, met);
+                    edges.retain(|change| *change != EdgeChange::Delete { edge });
+                    edges.push(EdgeChange::Put { edge, met });
+                }
+            }
+        }
+        let mut cursors_put = Vec::new();
+        let mut cursors_deleted = Vec::new();
+        if let Some(key) = self.some_key(rng) {
+            if self.cursors.remove(&key).is_some() {
+                cursors_deleted.push(key);
+            } else if rng.bool() {
+                let cursor = Cursor { key, after: Some(rng.u64(..9)), news: rng.u8(..) };
+                self.cursors.insert(key, cursor);
+                cursors_put.push(cursor);
+            }
+        }
+        let jobs = jobs.into_iter().map(|id| self.count(id, new_jobs.contains(&id))).collect();
+        self.meta.clock_ms += 1;
+        if rng.u8(..10) == 0 {
+            self.pruned_to = self.pruned_to.max(self.meta.revision.saturating_sub(rng.u64(..3_000)));
+        }
+        let first = self.meta.revision + 1 - log.len() as u64;
+        let mut runs: Vec<LogRun> = Vec::new();
+        for (revision, (subject, key)) in (first..).zip(log) {
+            self.log.insert(revision, (subject, key));
+            match runs.last_mut() {
+                Some(run)
+                    if run.subject == subject
+                        && run.key.job == key.job
+                        && run.key.chunk + run.count == key.chunk =>
+                {
+                    run.count += 1;
+                }
+                _ => runs.push(LogRun { subject, revision, key, count: 1 }),
+            }
+        }
+        Delta {
+            meta: self.meta.clone(),
+            rows: rows.into_values().collect(),
+            jobs,
+            edges,
+            cursors_put,
+            cursors_deleted,
+            log: runs,
+            log_prune_to: self.pruned_to,
+        }
+    }
+
+    fn delete(&mut self, key: Key) -> RowChange {
+        let before = self.rows.remove(&key).map(|stored| stored.place);
+        RowChange { key, before, after: None, content: None, record: None, unmet: None }
+    }
+
+    fn put(&mut self, key: Key, class: Class, rng: &mut fastrand::Rng) -> RowChange {
+        let old = self.rows.get(&key).cloned();
+        let revision = self.meta.revision;
+        let mut record = Record {
+            updated_at_ms: rng.u64(..1_000),
+            fence: rng.u64(..revision + 1),
+            observed: rng.bool().then(|| "abc".to_owned()),
+            revision,
+            ..Record::fresh()
+        };
+        let deadline = Deadline { set_at_ms: rng.u64(..1_000), duration_ms: rng.u64(..1_000) };
+        let owner = OwnerId::from_bytes([rng.u8(..3); 16]);
+        let mut rank = Rank(u32::MAX / 2);
+        let (mut due, mut holder, mut unmet) = (None, None, 0);
+        match class {
+            Class::Ready => {
+                rank = Rank(*rng.choice(&[0, 5, u32::MAX]).unwrap());
+                if rng.bool() {
+                    record = Record::fresh();
+                }
+            }
+            Class::Blocked => unmet = 1 + rng.u32(..3),
+            Class::Delayed => {
+                record.not_before = Some(deadline);
+                due = Some(deadline);
+            }
+            Class::Processing => {
+                record.status = JobStatus::Processing;
+                record.lease = Some(deadline);
+                record.owner = Some(owner);
+                due = Some(deadline);
+                holder = Some(owner);
+            }
+            Class::Done => record.status = JobStatus::Done,
+            Class::Failed => record.status = JobStatus::Failed,
+            Class::Cancelled => record.status = JobStatus::Cancelled,
+        }
+        let place = Place { class, rank, due, holder };
+        let content = match &old {
+            Some(old) if rng.u8(..4) > 0 => Arc::clone(&old.row.content),
+            _ => Arc::new(Content {
+                checksum: rng.bool().then(|| "sum".to_owned()),
+                payload: rng.bool().then(|| Json::trusted("[1,2]")),
+                priority: rng.i32(-2..3),
+                attempts_max: None,
+                losses_max: None,
+                on_dependency_failure: None,
+                created_at_ms: 3,
+                updated_at_ms: 4,
+                revision,
+            }),
+        };
+        let row = Row { key, content: Arc::clone(&content), record: record.clone(), unmet };
+        self.rows.insert(key, Stored { row, place });
+        RowChange {
+            key,
+            before: old.as_ref().map(|old| old.place),
+            after: Some(place),
+            content: old.as_ref().is_none_or(|old| old.row.content != content).then_some(content),
+            record: old.as_ref().is_none_or(|old| old.row.record != record).then_some(record),
+            unmet: old.as_ref().is_none_or(|old| old.row.unmet != unmet).then_some(unmet),
+        }
+    }
+
+    fn count(&mut self, id: i64, is_new: bool) -> JobChange {
+        let job = self.jobs.get_mut(&id).unwrap();
+        job.counts = Counts::default();
+        for stored in self.rows.values().filter(|stored| stored.row.key.job == id) {
+            *job.counts.of_mut(stored.place.class) += 1;
+        }
+        job.edges = self.edges.keys().filter(|edge| edge.job == id).count() as u64;
+        if is_new { JobChange::Put(job.clone()) } else { JobChange::Counts(job.clone()) }
+    }
+
+    fn list(&self, keep: impl Fn(&Stored) -> bool) -> Vec<Stored> {
+        self.rows.values().filter(|stored| keep(stored)).cloned().collect()
+    }
+
+    /// Asks everything and compares the answers.
+    fn compare(&self, load: &mut dyn Load, rng: &mut fastrand::Rng) {
+        let job = rng.i64(0..5);
+        let chunk = rng.u64(..450);
+        let after = rng.bool().then_some(chunk);
+        let limit = 1 + rng.usize(..150);
+        let owner = OwnerId::from_bytes([rng.u8(..4); 16]);
+        let key = self.some_key(rng).unwrap_or(Key { job, chunk });
+        let held_after = rng.bool().then_some(key);
+        let position = rng.bool().then(|| (Rank(*rng.choice(&[0, 3, 5, u32::MAX]).unwrap()), chunk));
+        let now_ms = rng.u64(..2_000);
+        let log_after = self.pruned_to + rng.u64(..self.meta.revision - self.pruned_to + 2);
+        let edge_after = self.edges.keys().filter(|edge| edge.job == job).nth(rng.usize(..9));
+        let edge_after = edge_after.map(|edge| (edge.chunk, edge.on));
+        let mut keys = vec![key, Key { job, chunk }, key];
+        keys.extend((chunk..chunk + 12).map(|chunk| Key { job, chunk }));
+        let needs = Needs {
+            jobs: vec![1, job, 9],
+            rows: keys.clone(),
+            ready: vec![
+                ReadyNeed { job, after: position, limit },
+                ReadyNeed { job: 1, after: None, limit: 5 },
+            ],
+            ready_job_from: Some(job),
+            due: Some(DueNeed::By { at_ms: now_ms, limit }),
+            dependents: vec![(key, after, limit)],
+            dependencies: vec![key],
+            held: Some((owner, held_after, limit)),
+            owners: true,
+            pages: CLASSES.map(|classes| PageNeed { job, classes, after, limit }).to_vec(),
+            jobs_after: Some((rng.bool().then_some(job), 2)),
+            edges: Some((job, edge_after, limit)),
+            cursors: 3,
+            log: Some((log_after, limit)),
+        };
+        let loaded = load.load(&needs).unwrap();
+        assert_eq!(loaded.meta, self.meta);
+        for id in [1, job, 9] {
+            assert_eq!(loaded.jobs[&id].as_ref(), self.jobs.get(&id));
+        }
+        for key in keys {
+            assert_eq!(loaded.rows[&key].as_ref(), self.rows.get(&key).map(|stored| &stored.row), "{key:?}");
+        }
+        let rows = |list: Vec<Stored>, limit: usize| -> Vec<Row> {
+            list.into_iter().take(limit).map(|stored| stored.row).collect()
+        };
+        for (need, answer) in needs.ready.iter().zip(&loaded.ready) {
+            let mut ready = self.list(|s| {
+                let position = (s.place.rank, s.row.key.chunk);
+                s.row.key.job == need.job
+                    && s.place.class == Class::Ready
+                    && need.after.is_none_or(|after| position > after)
+            });
+            ready.sort_by_key(|s| (s.place.rank, s.row.key));
+            assert_eq!(*answer, rows(ready, need.limit), "{need:?}");
+        }
+        let ready_job = self.list(|s| s.place.class == Class::Ready && s.row.key.job >= job);
+        assert_eq!(loaded.ready_job, ready_job.iter().map(|s| s.row.key.job).min());
+        let at_ms = |s: &Stored| (s.place.due.map(Deadline::at_ms), s.row.key);
+        let mut due = self.list(|s| s.place.due.is_some_and(|due| due.at_ms() <= now_ms));
+        due.sort_by_key(at_ms);
+        assert_eq!(loaded.due, rows(due, limit));
+        let dependents: Vec<Dependent> = self
+            .edges
+            .iter()
+            .filter(|(e, _)| {
+                e.job == key.job && e.on == key.chunk && after.is_none_or(|after| e.chunk > after)
+            })
+            .map(|(e, &met)| Dependent {
+                row: self.rows[&Key { job: e.job, chunk: e.chunk }].row.clone(),
+                met,
+            })
+            .take(limit)
+            .collect();
+        assert_eq!(loaded.dependents, [dependents]);
+        let dependencies: Vec<u64> =
+            self.edges.keys().filter(|e| e.job == key.job && e.chunk == key.chunk).map(|e| e.on).collect();
+        assert_eq!(loaded.dependencies, [dependencies]);
+        let held =
+            self.list(|s| s.place.holder == Some(owner) && held_after.is_none_or(|after| s.row.key > after));
+        assert_eq!(loaded.held, rows(held, limit));
+        let owners: BTreeSet<OwnerId> = self.rows.values().filter_map(|s| s.place.holder).collect();
+        assert_eq!(loaded.owners, owners.into_iter().collect::<Vec<_>>());
+        for (need, answer) in needs.pages.iter().zip(&loaded.pages) {
+            let page = self.list(|s| {
+                s.row.key.job == job
+                    && (need.classes.is_empty() || need.classes.contains(&s.place.class))
+                    && after.is_none_or(|after| s.row.key.chunk > after)
+            });
+            assert_eq!(*answer, rows(page, limit), "{need:?}");
+        }
+        let (jobs_after, count) = needs.jobs_after.unwrap();
+        let jobs: Vec<JobRow> = self
+            .jobs
+            .values()
+            .filter(|j| jobs_after.is_none_or(|after| j.id > after))
+            .take(count)
+            .cloned()
+            .collect();
+        assert_eq!(loaded.jobs_after, jobs);
+        let edges: Vec<Edge> = self
+            .edges
+            .keys()
+            .filter(|e| e.job == job && edge_after.is_none_or(|after| (e.chunk, e.on) > after))
+            .take(limit)
+            .copied()
+            .collect();
+        assert_eq!(loaded.edges, edges);
+        assert_eq!(loaded.cursors, self.cursors.values().take(3).copied().collect::<Vec<_>>());
+        let log: Vec<(u64, (Subject, Key))> = loaded
+            .log
+            .iter()
+            .flat_map(|run| {
+                (0..run.count).map(|i| {
+                    let key = Key { chunk: run.key.chunk + i, ..run.key };
+                    (run.revision + i, (run.subject, key))
+                })
+            })
+            .filter(|(revision, _)| *revision > log_after)
+            .collect();
+        let expected: Vec<_> = self.log.range(log_after + 1..).map(|(&r, &change)| (r, change)).collect();
+        assert!(log.len() >= limit.min(expected.len()), "{} changes of {}", log.len(), expected.len());
+        assert_eq!(log, expected[..log.len()]);
+        let needs = Needs { due: Some(DueNeed::SetAfter { at_ms: now_ms, limit }), ..Needs::default() };
+        let mut all = self.list(|s| s.place.due.is_some_and(|due| due.set_at_ms > now_ms));
+        all.sort_by_key(at_ms);
+        assert_eq!(load.load(&needs).unwrap().due, rows(all, limit));
+    }
+}
+
+#[test]
+fn the_store_answers_as_a_model_of_plain_maps_does() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut store = RedbBackend::in_memory(options()).unwrap();
+    let mut model = Model::new();
+    for step in 0..400 {
+        let before = model.clone();
+        let delta = model.change(&mut rng);
+        let mut transaction = store.begin().unwrap();
+        before.compare(&mut *transaction, &mut rng);
+        if rng.u8(..10) == 0 {
+            drop(transaction);
+            model = before;
+        } else {
+            transaction.commit(delta).unwrap();
+        }
+        model.compare(&mut *store.reader().snapshot().unwrap(), &mut rng);
+        if step % 40 == 0 {
+            store.verify().unwrap();
+            store.reopen().unwrap();
+        }
+    }
+    store.verify().unwrap();
+    let needs = Needs { log: Some((0, usize::MAX)), ..Needs::default() };
+    let log = store.begin().unwrap().load(&needs).unwrap().log;
+    assert!(log[0].revision > 1, "nothing of the log was pruned up to {}", model.pruned_to);
+}
+
+fn ready_rows(count: u64) -> (Model, Delta) {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut model = Model::new();
+    let delta = loop {
+        let delta = model.change(&mut rng);
+        if delta.rows.len() as u64 >= count {
+            break delta;
+        }
+        model = Model::new();
+    };
+    (model, delta)
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was_while_the_writer_goes_on() {
+    let mut store = RedbBackend::in_memory(options()).unwrap();
+    let reader = store.reader();
+    let mut old = reader.snapshot().unwrap();
+    let (model, delta) = ready_rows(1);
+    store.begin().unwrap().commit(delta).unwrap();
+    let mut rng = fastrand::Rng::with_seed(2);
+    Model::new().compare(&mut *old, &mut rng);
+    model.compare(&mut *reader.snapshot().unwrap(), &mut rng);
+    assert_eq!(store.verify().unwrap_err().kind(), ErrorKind::Busy);
+    drop(old);
+    store.verify().unwrap();
+}
+
+#[test]
+fn a_reader_goes_on_after_reopen_and_says_so_after_close() {
+    let mut store = RedbBackend::in_memory(options()).unwrap();
+    let reader = store.reader();
+    let (model, delta) = ready_rows(1);
+    store.begin().unwrap().commit(delta).unwrap();
+    store.reopen().unwrap();
+    model.compare(&mut *reader.snapshot().unwrap(), &mut fastrand::Rng::with_seed(2));
+    store.close().unwrap();
+    assert_eq!(reader.snapshot().err().unwrap().kind(), ErrorKind::Closed);
+    assert_eq!(store.begin().err().unwrap().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn a_change_that_disagrees_with_the_index_is_refused_whole() {
+    let mut store = RedbBackend::in_memory(options()).unwrap();
+    let (model, delta) = ready_rows(1);
+    store.begin().unwrap().commit(delta).unwrap();
+    let mut wrong = model.clone();
+    let mut delta = wrong.change(&mut fastrand::Rng::with_seed(3));
+    let place = Place { class: Class::Failed, rank: Rank(9), due: None, holder: None };
+    delta.rows[0].before = Some(place);
+    assert_eq!(store.begin().unwrap().commit(delta).unwrap_err().kind(), ErrorKind::Corrupt);
+    model.compare(&mut *store.begin().unwrap(), &mut fastrand::Rng::with_seed(2));
+    store.verify().unwrap();
+}

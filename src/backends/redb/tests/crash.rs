@@ -1,0 +1,215 @@
+//! A disk that fails, and files that are not what they should be.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use redb::{Database, StorageBackend, TableDefinition};
+
+use super::{Model, options, ready_rows};
+use crate::backends::contract::*;
+use crate::backends::redb::RedbBackend;
+use crate::codec::FORMAT;
+use crate::error::{ErrorKind, Retry};
+
+/// Memory whose writes and syncs fail once the countdown is over, and whose bytes outlive every handle.
+#[derive(Debug, Clone)]
+struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    until_failure: Arc<AtomicI64>,
+}
+
+impl Disk {
+    fn new() -> Self {
+        Disk { bytes: Arc::default(), until_failure: Arc::new(AtomicI64::new(i64::MAX)) }
+    }
+
+    fn holding(bytes: Vec<u8>) -> Self {
+        Disk { bytes: Arc::new(Mutex::new(bytes)), ..Disk::new() }
+    }
+
+    fn step(&self) -> std::io::Result<()> {
+        if self.until_failure.fetch_sub(1, Ordering::Relaxed) > 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::other("the disk is gone"))
+        }
+    }
+
+    fn open(&self) -> crate::Result<RedbBackend> {
+        let disk = self.clone();
+        RedbBackend::with_backend(move || Ok(disk.clone()), options())
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let bytes = self.bytes.lock().unwrap();
+        let offset = usize::try_from(offset).unwrap();
+        let part = bytes.get(offset..offset + out.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(part);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.step()?;
+        self.bytes.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.step()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.step()?;
+        let offset = usize::try_from(offset).unwrap();
+        self.bytes.lock().unwrap()[offset..offset + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_failed_write_poisons_until_reopen_and_leaves_all_or_nothing() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    for countdown in 0..14 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let disk = Disk::new();
+        let mut store = disk.open().unwrap();
+        let (mut model, delta) = ready_rows(1);
+        store.begin().unwrap().commit(delta).unwrap();
+        let before = model.clone();
+        let delta = model.change(&mut rng);
+        disk.until_failure.store(countdown, Ordering::Relaxed);
+        let result = store.begin().unwrap().commit(delta);
+        if let Err(error) = &result {
+            assert_eq!(
+                (error.kind(), error.retry()),
+                (ErrorKind::Poisoned, Retry::AfterReopen),
+                "{countdown}"
+            );
+            assert_eq!(store.begin().err().unwrap().kind(), ErrorKind::Poisoned);
+        }
+        disk.until_failure.store(i64::MAX, Ordering::Relaxed);
+        store.reopen().unwrap();
+        store.verify().unwrap();
+        let meta = store.begin().unwrap().load(&Needs::default()).unwrap().meta;
+        let expected = if meta == model.meta { &model } else { &before };
+        assert!(result.is_err() || meta == model.meta, "an acknowledged change is gone");
+        expected.compare(&mut *store.begin().unwrap(), &mut rng);
+    }
+}
+
+#[test]
+fn a_creation_that_was_cut_short_anywhere_is_made_good() {
+    for countdown in 0..60 {
+        let disk = Disk::new();
+        disk.until_failure.store(countdown, Ordering::Relaxed);
+        let result = disk.open();
+        drop(result);
+        disk.until_failure.store(i64::MAX, Ordering::Relaxed);
+        let mut store = disk.open().unwrap_or_else(|e| panic!("cut at {countdown}: {e:?}"));
+        store.verify().unwrap();
+    }
+}
+
+#[test]
+fn a_strangers_file_is_refused_and_left_as_it_was() {
+    for bytes in [b"hello".to_vec(), vec![b'x'; 10_000], b"SQLite format 3\0".to_vec(), vec![0; 100]] {
+        let disk = Disk::holding(bytes.clone());
+        assert_eq!(disk.open().err().unwrap().kind(), ErrorKind::Corrupt);
+        assert_eq!(*disk.bytes.lock().unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_strangers_redb_file_and_one_without_its_record_are_refused() {
+    let stranger: TableDefinition<u64, u64> = TableDefinition::new("theirs");
+    let make = |name: TableDefinition<'_, u64, u64>| {
+        let disk = Disk::new();
+        let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(name).unwrap().insert(1, 2).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        disk
+    };
+    assert_eq!(make(stranger).open().err().unwrap().kind(), ErrorKind::Corrupt);
+    let newer = format!("magnetar/{}/index", FORMAT + 1);
+    assert_eq!(make(TableDefinition::new(&newer)).open().err().unwrap().kind(), ErrorKind::NewerFormat);
+
+    let disk = Disk::new();
+    drop(disk.open().unwrap());
+    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction
+        .open_table(super::super::tables::INDEX)
+        .unwrap()
+        .remove(&super::super::tables::META[..])
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert_eq!(disk.open().err().unwrap().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn no_flip_of_a_stored_byte_passes_for_something_else() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let disk = Disk::new();
+    let mut store = disk.open().unwrap();
+    let (model, delta) = ready_rows(20);
+    store.begin().unwrap().commit(delta).unwrap();
+    store.close().unwrap();
+    let whole = disk.bytes.lock().unwrap().clone();
+    let mut found = 0;
+    for _ in 0..1_500 {
+        let mut bytes = whole.clone();
+        let at = rng.usize(..bytes.len());
+        bytes[at] ^= 1 << rng.u8(..8);
+        match Disk::holding(bytes).open() {
+            Err(error) => {
+                assert!(
+                    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NewerFormat),
+                    "byte {at}: {error:?}"
+                );
+                found += 1;
+            }
+            // A byte that nothing uses, or an older header that is as whole.
+            Ok(mut store) => {
+                let meta = store.begin().unwrap().load(&Needs::default()).unwrap().meta;
+                let expected = if meta == model.meta { &model } else { &Model::new() };
+                expected.compare(&mut *store.begin().unwrap(), &mut rng);
+            }
+        }
+    }
+    println!("{found} of 1500 found");
+}
+
+#[test]
+fn verify_names_what_does_not_fit() {
+    let disk = Disk::new();
+    let mut store = disk.open().unwrap();
+    let (_, delta) = ready_rows(20);
+    let key = delta.rows[3].key;
+    store.begin().unwrap().commit(delta).unwrap();
+    store.close().unwrap();
+    let whole = disk.bytes.lock().unwrap().clone();
+    let tables = super::super::tables::CONTENTS;
+    let disk = Disk::holding(whole);
+    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(tables).unwrap().remove(&super::super::tables::row(key)).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = disk.open().unwrap().verify().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.job(), error.chunk()),
+        (ErrorKind::Corrupt, Some(key.job), Some(key.chunk))
+    );
+}

@@ -1,0 +1,241 @@
+//! Walks everything that is stored and names the first thing that does not fit.
+
+use std::collections::BTreeMap;
+
+use super::errors;
+use super::snapshot::{Snapshot, chunk_at, due_at, job_at, pair_at, read_run, read_unmet};
+use super::spans::Span;
+use super::tables::{self as t, edge_tag, index_tag};
+use crate::backends::contract::{Class, Counts, JobRow, Key, Rank, Row};
+use crate::codec::{self, Seat, Table};
+use crate::error::Result;
+use crate::model::{Deadline, JobStatus};
+
+/// redb has checked the pages by now; this checks what they say.
+pub(super) fn all(snapshot: &Snapshot) -> Result<()> {
+    let meta = snapshot.meta()?;
+    let mut jobs = index(snapshot)?;
+    for Expected { runs, job } in jobs.values_mut() {
+        runs.sort_unstable_by_key(|&(span, _)| span);
+        rows(snapshot, job, runs, meta.revision)?;
+    }
+    strays(snapshot, &jobs)?;
+    edges(snapshot, &jobs)?;
+    log(snapshot, meta.revision)
+}
+
+/// What the index says of a job.
+struct Expected {
+    job: JobRow,
+    runs: Vec<(Span, Class)>,
+}
+
+type Jobs = BTreeMap<i64, Expected>;
+
+fn index(snapshot: &Snapshot) -> Result<Jobs> {
+    let mut jobs = Jobs::new();
+    let mut last_run: Option<(t::Line, Span)> = None;
+    for entry in snapshot.all_index()? {
+        let (key, value) = entry.map_err(errors::reading)?;
+        let (key, value) = (key.value(), value.value());
+        match key.first() {
+            Some(&index_tag::JOB) => {
+                let id = job_at(key)?;
+                let seat = Seat::of_job(Table::Jobs, id);
+                let job = snapshot.job(id)?.ok_or_else(|| seat.corrupt("it is missing"))?;
+                jobs.insert(id, Expected { job, runs: Vec::new() });
+            }
+            Some(&index_tag::COUNTS) => {
+                let id = job_at(key)?;
+                if !jobs.contains_key(&id) {
+                    return Err(Seat::of_job(Table::Counts, id).corrupt("their job is missing"));
+                }
+            }
+            Some(&index_tag::CURSOR) => {
+                let key = chunk_at(key)?;
+                codec::cursor(key, value)?;
+                if !jobs.contains_key(&key.job) {
+                    return Err(Seat::of(Table::Cursors, key).corrupt("its job is missing"));
+                }
+            }
+            Some(&index_tag::META) => {}
+            Some(&index_tag::DUE) => {
+                let (at_ms, key) = due_at(key)?;
+                due(snapshot, at_ms, key, value)?;
+            }
+            Some(&index_tag::RUN) => {
+                let (line, span) = read_run(key, value)?;
+                let seat = t::run_seat(line, span.first);
+                if let Some((last_line, last)) = last_run
+                    && last_line == line
+                    && last.last.saturating_add(1) >= span.first
+                {
+                    return Err(seat.corrupt("it touches the run before it"));
+                }
+                last_run = Some((line, span));
+                let job = jobs.get_mut(&line.job).ok_or_else(|| seat.corrupt("its job is missing"))?;
+                job.runs.push((span, line.class));
+            }
+            tag => return Err(errors::damaged_index(format_args!("a key begins with {tag:?}"))),
+        }
+    }
+    for (&id, Expected { job, runs }) in &jobs {
+        let mut counts = Counts::default();
+        runs.iter().for_each(|&(span, class)| *counts.of_mut(class) += span.len());
+        if counts != job.counts {
+            return Err(Seat::of_job(Table::Counts, id).corrupt(format_args!(
+                "they are {:?} and should be {:?}",
+                job.counts.by_class, counts.by_class
+            )));
+        }
+    }
+    Ok(jobs)
+}
+
+/// Whether a deadline of the index is the one that its chunk's record has.
+fn due(snapshot: &Snapshot, at_ms: u64, key: Key, value: &[u8]) -> Result<()> {
+    let seat = t::due_seat(at_ms, key);
+    let set_at_ms = codec::read_number(seat, value)?;
+    let record = snapshot.indexed_row(key)?.record;
+    let is_this = |deadline: Deadline| deadline.at_ms() == at_ms && deadline.set_at_ms == set_at_ms;
+    if [record.lease, record.not_before].into_iter().flatten().any(is_this) {
+        Ok(())
+    } else {
+        Err(seat.corrupt("the chunk's record has another one"))
+    }
+}
+
+/// Whether each chunk of a job is in one run, and in one that fits it.
+fn rows(snapshot: &Snapshot, job: &JobRow, runs: &[(Span, Class)], newest: u64) -> Result<()> {
+    let mut expected =
+        runs.iter().flat_map(|&(span, class)| (span.first..=span.last).map(move |id| (id, class)));
+    let mut last = None;
+    for row in snapshot.walk(job.id, Span { first: 0, last: u64::MAX })? {
+        let row = row?;
+        let chunk = row.key.chunk;
+        match expected.next() {
+            Some((id, class)) if id == chunk => fits(&row, class)?,
+            Some((id, _)) if id < chunk && last == Some(id) => {
+                return Err(run_error(job.id, id, "it is in two runs"));
+            }
+            Some((id, _)) if id < chunk => return Err(run_error(job.id, id, "its chunk is missing")),
+            _ => return Err(run_error(job.id, chunk, "its chunk is in none")),
+        }
+        if row.record.revision.max(row.content.revision) > newest {
+            return Err(Seat::of(Table::Records, row.key).corrupt("its revision is above the store's"));
+        }
+        last = Some(chunk);
+    }
+    match expected.next() {
+        Some((id, _)) if last == Some(id) => Err(run_error(job.id, id, "it is in two runs")),
+        Some((id, _)) => Err(run_error(job.id, id, "its chunk is missing")),
+        None => Ok(()),
+    }
+}
+
+fn run_error(job: i64, chunk: u64, why: &str) -> crate::Error {
+    t::run_seat(t::Line { class: Class::Ready, job, rank: Rank(0) }, chunk).corrupt(why)
+}
+
+/// Whether a class is one that the row can be in, by its own fields.
+fn fits(row: &Row, class: Class) -> Result<()> {
+    let fits = match class {
+        Class::Ready => row.record.status == JobStatus::Pending && row.unmet == 0,
+        Class::Blocked => row.record.status == JobStatus::Pending && row.unmet > 0,
+        Class::Delayed => row.record.status == JobStatus::Pending && row.record.not_before.is_some(),
+        Class::Processing => row.record.status == JobStatus::Processing,
+        Class::Done => row.record.status == JobStatus::Done,
+        Class::Failed => row.record.status == JobStatus::Failed,
+        Class::Cancelled => row.record.status == JobStatus::Cancelled,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(run_error(
+            row.key.job,
+            row.key.chunk,
+            &format!("class {class:?} does not fit status {} with {} unmet", row.record.status, row.unmet),
+        ))
+    }
+}
+
+/// Rows of jobs that there are not, and records whose content there is not behind a job's last chunk.
+fn strays(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
+    for (table, entries) in
+        [(Table::Contents, snapshot.all_contents()?), (Table::Records, snapshot.all_records()?)]
+    {
+        for entry in entries {
+            let key = t::read_row(*entry.map_err(errors::reading)?.0.value());
+            if !jobs.contains_key(&key.job) {
+                return Err(Seat::of(table, key).corrupt("its job is missing"));
+            }
+            if table == Table::Records && !snapshot.has_row(key)? {
+                return Err(Seat::of(table, key).corrupt("its content is missing"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether each dependency stands both ways round, between chunks that there are, and is counted.
+fn edges(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
+    let mut found: BTreeMap<i64, u64> = BTreeMap::new();
+    for entry in snapshot.all_edges()?.into_iter().flatten() {
+        let (key, value) = entry.map_err(errors::reading)?;
+        let (key, value) = (key.value(), value.value());
+        match key.first() {
+            Some(&edge_tag::UNMET) => {
+                let key = chunk_at(key)?;
+                read_unmet(key, value)?;
+                if !snapshot.has_row(key)? {
+                    return Err(t::unmet_seat(key).corrupt("its chunk is missing"));
+                }
+            }
+            Some(&edge_tag::DEPENDENT) => {
+                let (on, chunk) = pair_at(key)?;
+                let key = Key { chunk, ..on };
+                let seat = t::dependent_seat(key, on.chunk);
+                codec::read_number(seat, value)?;
+                let other_way = t::of_pair(edge_tag::DEPENDENCY, key, on.chunk);
+                if !(snapshot.has_edge(&other_way)? && snapshot.has_row(key)? && snapshot.has_row(on)?) {
+                    return Err(seat.corrupt(format_args!("that on chunk {} is half there", on.chunk)));
+                }
+                *found.entry(key.job).or_default() += 1;
+            }
+            Some(&edge_tag::DEPENDENCY) => {
+                let (key, on) = pair_at(key)?;
+                let other_way = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
+                if !snapshot.has_edge(&other_way)? {
+                    return Err(
+                        t::dependent_seat(key, on).corrupt(format_args!("that on chunk {on} is half there"))
+                    );
+                }
+            }
+            tag => return Err(errors::damaged_index(format_args!("a key begins with {tag:?}"))),
+        }
+    }
+    for (&id, Expected { job, .. }) in jobs {
+        let found = found.remove(&id).unwrap_or(0);
+        if found != job.edges {
+            return Err(Seat::of_job(Table::Counts, id)
+                .corrupt(format_args!("{found} dependencies are there, {} are counted", job.edges)));
+        }
+    }
+    Ok(())
+}
+
+fn log(snapshot: &Snapshot, newest: u64) -> Result<()> {
+    let mut next = 0;
+    for entry in snapshot.all_log()? {
+        let (key, value) = entry.map_err(errors::reading)?;
+        let first = u64::from_be_bytes(*key.value());
+        for run in codec::log(first, value.value())? {
+            if run.revision < next || run.revision.saturating_add(run.count) > newest + 1 {
+                let seat = Seat::of_job(Table::Log, 0).with(first);
+                return Err(seat.corrupt(format_args!("revision {} is out of order", run.revision)));
+            }
+            next = run.revision + run.count;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+use super::*;
+
+const KEY: Key = Key { job: 42, chunk: 7 };
+
+fn claimed() -> Record {
+    Record {
+        status: JobStatus::Processing,
+        attempts: 1,
+        fence: 1_000,
+        open_fence: 1_000,
+        owner: Some(OwnerId::from_bytes([0xAB; 16])),
+        claim_seq: 3,
+        lease: Some(Deadline { set_at_ms: 1_700_000_000_000, duration_ms: 60_000 }),
+        updated_at_ms: 1_700_000_000_000,
+        revision: 1_000,
+        ..Record::fresh()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn random_text(rng: &mut fastrand::Rng) -> String {
+    let length = if rng.u8(..10) == 0 { 70_000 } else { rng.usize(..40) };
+    (0..length).map(|_| rng.char(..)).collect()
+}
+
+fn some<T>(rng: &mut fastrand::Rng, value: impl FnOnce(&mut fastrand::Rng) -> T) -> Option<T> {
+    if rng.bool() { Some(value(rng)) } else { None }
+}
+
+/// Small and large values alike: each length of a variable-length integer comes up.
+fn any_u64(rng: &mut fastrand::Rng) -> u64 {
+    rng.u64(..) >> rng.u32(..64)
+}
+
+fn any_u32(rng: &mut fastrand::Rng) -> u32 {
+    rng.u32(..) >> rng.u32(..32)
+}
+
+fn any_deadline(rng: &mut fastrand::Rng) -> Deadline {
+    Deadline { set_at_ms: any_u64(rng), duration_ms: any_u64(rng) }
+}
+
+fn any_owner(rng: &mut fastrand::Rng) -> OwnerId {
+    OwnerId::from_bytes(rng.u128(..).to_le_bytes())
+}
+
+fn any_policy(rng: &mut fastrand::Rng) -> DependencyFailure {
+    *rng.choice(&[DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore]).unwrap()
+}
+
+fn any_key(rng: &mut fastrand::Rng) -> Key {
+    Key { job: (any_u64(rng) >> 11).cast_signed(), chunk: any_u64(rng) >> 11 }
+}
+
+fn any_record(rng: &mut fastrand::Rng) -> Record {
+    Record {
+        status: *rng.choice(&JobStatus::ALL).unwrap(),
+        observed: some(rng, random_text),
+        error: some(rng, random_text),
+        output: some(rng, |rng| Json::trusted(&random_text(rng))),
+        attempts: any_u32(rng),
+        losses: any_u32(rng),
+        fence: any_u64(rng),
+        open_fence: any_u64(rng),
+        owner: some(rng, any_owner),
+        claim_seq: any_u64(rng),
+        lease: some(rng, any_deadline),
+        not_before: some(rng, any_deadline),
+        cause: some(rng, any_u64),
+        updated_at_ms: any_u64(rng),
+        revision: any_u64(rng),
+    }
+}
+
+fn any_content(rng: &mut fastrand::Rng) -> Content {
+    Content {
+        checksum: some(rng, random_text),
+        payload: some(rng, |rng| Json::trusted(&random_text(rng))),
+        priority: rng.i32(..) >> rng.u32(..32),
+        attempts_max: some(rng, any_u32),
+        losses_max: some(rng, any_u32),
+        on_dependency_failure: some(rng, any_policy),
+        created_at_ms: any_u64(rng),
+        updated_at_ms: any_u64(rng),
+        revision: any_u64(rng),
+    }
+}
+
+fn any_job(rng: &mut fastrand::Rng) -> JobRow {
+    let mut counts = Counts::default();
+    counts.by_class.iter_mut().for_each(|count| *count = any_u64(rng));
+    JobRow {
+        id: any_key(rng).job,
+        spec: JobSpec {
+            name: some(rng, random_text),
+            attempts_max: some(rng, any_u32),
+            losses_max: some(rng, any_u32),
+            lease_ms: some(rng, any_u64),
+            backoff: some(rng, |rng| Backoff { initial_ms: any_u64(rng), max_ms: any_u64(rng) }),
+            on_dependency_failure: some(rng, any_policy),
+        },
+        phase: *rng.choice(&[JobPhase::Open, JobPhase::Importing, JobPhase::Deleting]).unwrap(),
+        owner: some(rng, any_owner),
+        seq: any_u64(rng),
+        edges: any_u64(rng),
+        edges_upward: any_u64(rng),
+        counts,
+        created_at_ms: any_u64(rng),
+        revision: any_u64(rng),
+    }
+}
+
+fn any_log(rng: &mut fastrand::Rng) -> Vec<LogRun> {
+    let mut revision = 1 + any_u64(rng) / 4;
+    (0..1 + rng.usize(..20))
+        .map(|_| {
+            let subject =
+                *rng.choice(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone]).unwrap();
+            let count = if rng.bool() { 1 } else { 1 + u64::from(any_u32(rng)) };
+            revision += if rng.bool() { 0 } else { u64::from(any_u32(rng)) };
+            let key = Key { job: rng.i64(0..3), ..any_key(rng) };
+            let run = LogRun { subject, revision, key, count };
+            revision += count;
+            run
+        })
+        .collect()
+}
+
+#[test]
+fn every_row_comes_back_as_it_was_written() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut encoder = Encoder::default();
+    for _ in 0..500 {
+        let key = any_key(&mut rng);
+        let row = any_record(&mut rng);
+        assert_eq!(record(key, encoder.record(key, &row)).unwrap(), row);
+        let row = any_content(&mut rng);
+        assert_eq!(content(key, encoder.content(key, &row)).unwrap(), row);
+        let row = any_job(&mut rng);
+        let first = encoder.job(&row).to_vec();
+        assert_eq!(job(row.id, &first, encoder.counts(&row)).unwrap(), row);
+        let row = Cursor { key, after: some(&mut rng, any_u64), news: rng.u8(..) };
+        assert_eq!(cursor(key, encoder.cursor(&row)).unwrap(), row);
+        let row = Meta {
+            store_id: rng.u128(..).to_le_bytes(),
+            revision: any_u64(&mut rng),
+            last_job: any_key(&mut rng).job,
+            clock_ms: any_u64(&mut rng),
+            cursors: any_u64(&mut rng),
+            log_start: any_u64(&mut rng),
+        };
+        assert_eq!(meta(encoder.meta(&row)).unwrap(), row);
+        let runs = any_log(&mut rng);
+        assert_eq!(log(runs[0].revision, encoder.log(&runs)).unwrap(), runs);
+        let value = any_u64(&mut rng);
+        let seat = Seat::of(Table::Due, key).with(any_u64(&mut rng));
+        assert_eq!(read_number(seat, &number(seat, value)).unwrap(), value);
+    }
+}
+
+#[test]
+fn the_bytes_of_format_1_never_change() {
+    let mut encoder = Encoder::default();
+    let full = Record {
+        observed: Some("crc".into()),
+        error: Some("no".into()),
+        output: Some(Json::trusted("{}")),
+        not_before: Some(Deadline { set_at_ms: 1_699_999_999_999, duration_ms: 5 }),
+        cause: Some(300),
+        ..claimed()
+    };
+    let text = Content {
+        checksum: Some("abc123".into()),
+        payload: Some(Json::trusted("[1]")),
+        priority: -3,
+        attempts_max: Some(5),
+        losses_max: Some(0),
+        on_dependency_failure: Some(DependencyFailure::Ignore),
+        created_at_ms: 1_700_000_000_000,
+        updated_at_ms: 1_700_000_000_250,
+        revision: 9,
+    };
+    let row = JobRow {
+        id: 42,
+        spec: JobSpec {
+            name: Some("nightly".into()),
+            attempts_max: Some(1),
+            losses_max: Some(2),
+            lease_ms: Some(30_000),
+            backoff: Some(Backoff { initial_ms: 10, max_ms: 1_000 }),
+            on_dependency_failure: Some(DependencyFailure::Cancel),
+        },
+        phase: JobPhase::Importing,
+        owner: Some(OwnerId::from_bytes([1; 16])),
+        seq: 4,
+        edges: 70_000,
+        edges_upward: 3,
+        counts: Counts { by_class: [1, 2, 3, 4, 5, 6, 1_000_000] },
+        created_at_ms: 1_700_000_000_000,
+        revision: 12,
+    };
+    let store =
+        Meta { store_id: [9; 16], revision: 77, last_job: 42, clock_ms: 1_700_000_000_000, cursors: 2, log_start: 1 };
+    let runs = [
+        LogRun { subject: Subject::Chunk, revision: 70, key: KEY, count: 5 },
+        LogRun { subject: Subject::Chunk, revision: 75, key: Key { job: 42, chunk: 3 }, count: 1 },
+        LogRun { subject: Subject::JobGone, revision: 80, key: Key { job: 1, chunk: 0 }, count: 1 },
+    ];
+    let at = Seat::of(Table::Runs, KEY).with(9);
+    let golden = [
+        ("claimed", hex(encoder.record(KEY, &claimed()))),
+        ("record", hex(encoder.record(KEY, &full))),
+        ("content", hex(encoder.content(KEY, &text))),
+        ("job", hex(encoder.job(&row))),
+        ("counts", hex(encoder.counts(&row))),
+        ("meta", hex(encoder.meta(&store))),
+        ("cursor", hex(encoder.cursor(&Cursor { key: KEY, after: Some(1_000), news: 2 }))),
+        ("log", hex(encoder.log(&runs))),
+        ("number", hex(&number(at, 0x0102_0304))),
+    ];
+    let written: String = golden.iter().map(|(name, bytes)| format!("{name} {bytes}\n")).collect();
+    assert_eq!(written, include_str!("golden.txt"), "got:\n{written}");
+}
+
+#[test]
+fn a_flip_of_any_bit_is_found() {
+    let mut encoder = Encoder::default();
+    let bytes = encoder.record(KEY, &claimed()).to_vec();
+    let small = number(Seat::of(Table::Due, KEY), 17);
+    for bit in 0..bytes.len() * 8 {
+        let mut bytes = bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(record(KEY, &bytes).unwrap_err().kind(), ErrorKind::Corrupt, "bit {bit}");
+    }
+    for bit in 0..small.len() * 8 {
+        let mut small = small;
+        small[bit / 8] ^= 1 << (bit % 8);
+        let error = read_number(Seat::of(Table::Due, KEY), &small).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}");
+    }
+}
+
+#[test]
+fn every_other_value_of_every_byte_is_found() {
+    let bytes = Encoder::default().record(KEY, &claimed()).to_vec();
+    for at in 0..bytes.len() {
+        for change in 1..=255_u8 {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= change;
+            assert!(record(KEY, &bytes).is_err(), "byte {at} by {change}");
+        }
+    }
+}
+
+#[test]
+fn a_row_that_was_cut_or_stands_under_another_key_is_found() {
+    let mut encoder = Encoder::default();
+    let bytes = encoder.record(KEY, &claimed()).to_vec();
+    for length in 0..bytes.len() {
+        assert!(record(KEY, &bytes[..length]).is_err(), "cut to {length}");
+    }
+    let error = record(Key { job: 42, chunk: 8 }, &bytes).unwrap_err();
+    assert_eq!((error.kind(), error.job(), error.chunk()), (ErrorKind::Corrupt, Some(42), Some(8)));
+    assert!(error.to_string().contains("verify()"), "{error}");
+    assert!(record(Key { job: 7, chunk: 42 }, &bytes).is_err());
+    assert!(content(KEY, &bytes).is_err());
+    let seat = Seat::of(Table::Runs, KEY);
+    assert!(read_number(seat.with(1), &number(seat.with(2), 5)).is_err());
+}
+
+#[test]
+fn a_higher_version_is_named_as_such() {
+    let mut encoder = Encoder::default();
+    encoder.bytes.extend([FORMAT + 1, 0xFF, 0xFF]);
+    let bytes = encoder.finish(Seat::of(Table::Records, KEY));
+    assert_eq!(record(KEY, bytes).unwrap_err().kind(), ErrorKind::NewerFormat);
+}
+
+#[test]
+fn a_claimed_record_is_small() {
+    let bytes = Encoder::default().record(KEY, &claimed()).len();
+    assert!(bytes <= 60, "{bytes} bytes");
+}
