@@ -1,0 +1,38 @@
+//! What `test` and `prove` run, as tables: one entry per step, cheap ones first.
+//!
+//! A new check is a new line here. A step never looks whether its subject exists: what is missing fails.
+
+use crate::setup::Tool::{CCompiler, Components, Deny, Wasm};
+use crate::step::Step;
+use crate::{deny, wasm};
+
+/// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
+/// features and not once per step.
+pub(crate) const TEST: &[Step] = &[
+    Step::lines("fmt", &["cargo fmt --all --check"]).needs(&[Components]),
+    Step::lines("clippy", &["cargo clippy --workspace --all-targets --all-features -- -D warnings"])
+        .needs(&[Components, CCompiler]),
+    // Each set of features must build, and without a warning: code that only another set uses shows up here.
+    Step::lines("only-default", &["cargo clippy -- -D warnings"]).needs(&[Components, CCompiler]),
+    Step::lines("only-redb", &["cargo clippy --no-default-features --features redb -- -D warnings"])
+        .needs(&[Components, CCompiler]),
+    Step::lines("only-sqlite", &["cargo clippy --no-default-features --features sqlite -- -D warnings"])
+        .needs(&[Components, CCompiler]),
+    Step::lines("all-features", &["cargo clippy --all-features -- -D warnings"])
+        .needs(&[Components, CCompiler]),
+    Step::lines("test-all", &["cargo test --workspace --all-features"]).needs(&[CCompiler]),
+    Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
+    Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
+        .needs(&[CCompiler]),
+    Step::lines("doc", &["cargo doc --no-deps --all-features"])
+        .with(&[("RUSTDOCFLAGS", "-Dwarnings")])
+        .needs(&[CCompiler]),
+    Step::lines("deny", &["cargo deny check bans licenses sources"]).needs(&[Deny]),
+    Step::call("advisories", deny::advisories).needs(&[Deny]),
+    Step::call("wasm", wasm::check).needs(&[Wasm]),
+];
+
+/// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.
+pub(crate) const PROVE: &[Step] = &[Step::lines("suite", &["cargo test --release --all-features"])
+    .with(&[("MAGNETAR_PROOF", "full")])
+    .needs(&[CCompiler])];

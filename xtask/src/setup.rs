@@ -1,0 +1,75 @@
+//! The tools that steps need. Each is looked for first, so that providing it twice changes nothing.
+
+use crate::process::{ask, command, run};
+use crate::{apt, deny, wasm};
+
+/// Something that has to be on the machine before a step can run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Tool {
+    /// rustfmt and clippy.
+    Components,
+    /// The bundled SQLite is C. Whatever linked this program may not be what CC names.
+    CCompiler,
+    /// Lets the tests count the syncs of a commit. They say so where it is absent.
+    Strace,
+    /// cargo-deny.
+    Deny,
+    /// A standard library for wasm32-unknown-unknown.
+    Wasm,
+}
+
+impl Tool {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Components => "rust-components",
+            Self::CCompiler => "c-compiler",
+            Self::Strace => "strace",
+            Self::Deny => "cargo-deny",
+            Self::Wasm => "wasm32-target",
+        }
+    }
+
+    /// Finds the tool or installs it, and prints which of the two it was.
+    pub(crate) fn provide(self) -> Result<(), String> {
+        let provided = match self {
+            Self::Components => components(),
+            Self::CCompiler => c_compiler(),
+            Self::Strace => Ok(strace()),
+            Self::Deny => deny::provide(),
+            Self::Wasm => wasm::provide(),
+        };
+        match &provided {
+            Ok(what) => println!("setup {}: {what}", self.name()),
+            Err(why) => println!("setup {}: MISSING: {why}", self.name()),
+        }
+        provided.map(|_| ())
+    }
+}
+
+fn components() -> Result<String, String> {
+    let found = || Some(format!("{}, {}", ask("cargo fmt --version")?, ask("cargo clippy --version")?));
+    if let Some(found) = found() {
+        return Ok(format!("found {found}"));
+    }
+    run(&mut command("rustup component add rustfmt clippy"))?;
+    found().map(|found| format!("installed {found}")).ok_or_else(|| "rustfmt or clippy does not start".into())
+}
+
+fn c_compiler() -> Result<String, String> {
+    // The build scripts that compile C obey CC, so the question is about the same program.
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let found =
+        || ask(&format!("{compiler} --version")).and_then(|text| text.lines().next().map(String::from));
+    if let Some(found) = found() {
+        return Ok(format!("found {found}"));
+    }
+    apt::install(&["build-essential"])?;
+    found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{compiler} does not start"))
+}
+
+fn strace() -> String {
+    match ask("strace --version").as_deref().and_then(|text| text.lines().next()) {
+        Some(found) => format!("found {found}"),
+        None => "absent, which is allowed: tests that count syncs will say that they did not run".into(),
+    }
+}
