@@ -185,7 +185,7 @@ fn job_of_line(line: &[u8], number: u64) -> Result<Option<JobSpec>> {
 
 fn located(mut problem: Problem, line: &str, number: u64, cause: Option<serde_json::Error>) -> Error {
     if let (Part::Chunk { id, .. }, Some(members)) = (&mut problem.part, Members::of(line)) {
-        *id = id.or_else(|| members.get("id")?.parse().ok());
+        *id = id.or_else(|| members.get("id")?.parse().ok().filter(|id| *id <= limits::ID_MAX));
     }
     let at = cause.as_ref().map(|error| error.column() as u64).filter(|_| problem.part != Part::Job);
     let column = locate::column_in_line(line, &problem).or(at);

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use serde_json::value::RawValue;
+
 use super::Manifest;
 use super::problem::{At, Part, Shown, Sink, push};
 use super::text::{self, Members, Name};
@@ -201,7 +203,8 @@ pub(super) fn merged(
         return Ok(payload.map(|payload| Json::trusted(&payload)));
     }
     let payload = payload.as_deref().unwrap_or("{}");
-    let Some(Members(members)) = Members::of(payload) else {
+    let members = if payload == "{}" { Some(Members(Vec::new())) } else { Members::of(payload) };
+    let Some(Members(members)) = members else {
         let keys = listed(further.iter().map(|(key, _)| &**key));
         return Err((
             "payload".into(),
@@ -210,33 +213,44 @@ pub(super) fn merged(
             ),
         ));
     };
-    let mut keys: Vec<&str> = members.iter().map(|(key, _)| &**key).collect();
-    keys.extend(further.iter().map(|(key, _)| &**key));
-    keys.sort_unstable();
-    let mut twice: Vec<&str> =
-        keys.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-    twice.dedup();
-    // Twice within the payload is the payload's own affair.
-    twice.retain(|key| further.iter().any(|(further, _)| further == key));
-    if let [first, ..] = twice[..] {
-        return Err((
-            first.to_owned(),
-            format!(
-                "stands twice (keys beside the payload are kept in it): {}; leave one out",
-                listed(twice.iter().copied())
-            ),
-        ));
+    if members.len() + further.len() > 1 {
+        let twice = keys_twice(&members, &further);
+        if let [first, ..] = twice[..] {
+            let keys = listed(twice.iter().copied());
+            let text =
+                format!("stands twice (keys beside the payload are kept in it): {keys}; leave one out");
+            return Err((first.to_owned(), text));
+        }
     }
     let size = further.iter().map(|(key, value)| key.len() + value.len() + 6).sum::<usize>();
     let mut out = String::with_capacity(payload.len() + size);
     out.push_str(&payload[..payload.len() - 1]);
-    let mut is_first = members.is_empty();
     for (key, value) in &further {
-        push(&mut out, format_args!("{}{}:{value}", if is_first { "" } else { "," }, text::quoted(key)));
-        is_first = false;
+        if out.len() > 1 {
+            out.push(',');
+        }
+        text::push_quoted(&mut out, key);
+        out.push(':');
+        out.push_str(value);
     }
     out.push('}');
     Ok(Some(Json::trusted(&out)))
+}
+
+/// The further keys that stand twice, or in the payload as well. What the payload itself has twice is its own affair.
+fn keys_twice<'a>(
+    members: &'a [(Cow<'_, str>, &RawValue)],
+    further: &'a [(Cow<'_, str>, Cow<'_, str>)],
+) -> Vec<&'a str> {
+    let of_payload = members.iter().map(|(key, _)| (&**key, false));
+    let mut keys: Vec<(&str, bool)> =
+        of_payload.chain(further.iter().map(|(key, _)| (&**key, true))).collect();
+    keys.sort_unstable();
+    // Of equal keys, a further one stands last.
+    let mut twice: Vec<&str> =
+        keys.windows(2).filter(|pair| pair[0].0 == pair[1].0 && pair[1].1).map(|pair| pair[1].0).collect();
+    twice.dedup();
+    twice
 }
 
 /// Keys as an error lists them, the first ten.
@@ -721,7 +735,10 @@ impl<'de> Visitor<'de> for Raw<'_, '_> {
                 return Ok(value);
             }
             let comma = if out.len() > 1 { "," } else { "" };
-            push(&mut out, format_args!("{comma}{}:{value}", text::quoted(&key)));
+            out.push_str(comma);
+            text::push_quoted(&mut out, &key);
+            out.push(':');
+            out.push_str(&value);
         }
         out.push('}');
         Ok(Cow::Owned(out))

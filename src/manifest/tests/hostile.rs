@@ -144,8 +144,8 @@ fn hostile_inputs_are_refused_with_a_reason() {
     for line in accepted {
         let chunk = chunk_of_line(line.as_bytes(), 1).unwrap();
         if let Some(payload) = &chunk.payload {
-            payload_value(&chunk);
-            assert!(!payload.as_str().contains("id"));
+            let text: &serde_json::value::RawValue = serde_json::from_str(payload.as_str()).unwrap();
+            assert!(line.contains(&text.get()[1..text.get().len() - 1]), "{text}");
         }
         feed(line.as_bytes());
     }
@@ -167,7 +167,7 @@ fn hostile_inputs_are_refused_with_a_reason() {
     for key in ["\"$serde_json::private::RawValue\"", "\"$__toml_private_datetime\""] {
         let toml = format!("[[chunks]]\nid = 1\npayload = {{ {key} = \"]\" }}");
         let manifest = Manifest::from_toml(&toml).unwrap();
-        payload_value(&manifest.chunks[0]);
+        Json::from_text(payload(&manifest, 0)).unwrap();
     }
     // As many keys as a line can have do not take their square in time.
     let keys: String = (0..200_000).map(|i| format!(",\"k{i}\":1")).collect();
