@@ -146,8 +146,8 @@ fn chunk(names: &[Column], record: &Record) -> Result<NewChunk> {
                     fail(format!("\"{}\" is not a whole number from {min} to {max}", Shown(trimmed)))
                 })?;
             }
-            "max_attempts" => chunk.attempts_max = Some(whole(trimmed, u32::MAX).map_err(fail)?),
-            "max_losses" => chunk.losses_max = Some(whole(trimmed, u32::MAX).map_err(fail)?),
+            "max_attempts" => chunk.attempts_max = count(trimmed).map_err(fail)?,
+            "max_losses" => chunk.losses_max = count(trimmed).map_err(fail)?,
             "on_dependency_failure" => {
                 chunk.on_dependency_failure = Some(policy(trimmed).map_err(fail)?);
             }
@@ -166,18 +166,19 @@ fn chunk(names: &[Column], record: &Record) -> Result<NewChunk> {
     }
     let part = Part::Chunk { index: None, id: Some(chunk.id) };
     chunk.payload =
-        merged(payload, further).map_err(|(key, text)| failed(Problem::new(part, text).key(key), line))?;
+        merged(payload, &further).map_err(|(key, text)| failed(Problem::new(part, text).key(key), line))?;
     check::chunk(&chunk, None).map_or(Ok(chunk), |problem| Err(failed(problem, line)))
 }
 
-fn whole<T: std::str::FromStr + std::fmt::Display>(cell: &str, max: T) -> Result<T, String>
-where
-    T: PartialOrd,
-{
+fn whole(cell: &str, max: u64) -> Result<u64, String> {
     let number = if cell.bytes().all(|b| b.is_ascii_digit()) { cell.parse().ok() } else { None };
     number
         .filter(|number| *number <= max)
         .ok_or_else(|| format!("\"{}\" is not a whole number from 0 to {max}", Shown(cell)))
+}
+
+fn count(cell: &str) -> Result<Option<u32>, String> {
+    whole(cell, u32::MAX.into()).map(|number| u32::try_from(number).ok())
 }
 
 fn failed(problem: Problem, line: u64) -> Error {

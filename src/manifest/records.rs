@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 
 use super::json_lines::{too_long, unreadable};
-use super::problem::{Part, Position, Problem};
+use super::problem::{Part, Position, Problem, newlines};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -94,7 +94,9 @@ impl<R: Read> Records<R> {
                         return Err(too_long(record.line));
                     }
                     record.bytes.extend_from_slice(&input[at..at + run]);
-                    *line += newlines(&input[at..at + run], state);
+                    if state == State::Quoted {
+                        *line += newlines(&input[at..at + run]);
+                    }
                     (at, length) = (at + run, length + run);
                     if state == State::CellStart {
                         state = State::Plain;
@@ -139,10 +141,6 @@ fn plain_run(input: &[u8], state: State) -> usize {
         State::Quote | State::Return => Some(0),
     };
     end.unwrap_or(input.len())
-}
-
-fn newlines(run: &[u8], state: State) -> u64 {
-    if state == State::Quoted { run.iter().filter(|b| **b == b'\n').count() as u64 } else { 0 }
 }
 
 fn step(record: &mut Record, state: State, byte: u8, line: u64) -> Result<Step> {

@@ -274,7 +274,7 @@ fn a_chunk_id_is_a_whole_number_in_range() {
             &format!("{{\"chunks\":[{{\"checksum\":\"a\",\"id\":{id}}}]}}"),
             None,
             &["chunks[0]: id: ", range],
-        )
+        );
     }
     for id in [
         "-1",
