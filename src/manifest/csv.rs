@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::problem::{Part, Position, Problem, Shown};
 use super::read::{CHUNK_KEYS, merged, policy};
-use super::records::{Record, Records};
+use super::records::{BYTE_ORDER_MARK, Record, Records};
 use super::{check, text};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -52,7 +52,7 @@ pub fn csv<R: Read>(reader: R) -> Result<CsvRows<R>> {
     let mut columns: Vec<Column> = Vec::new();
     for (at, cell) in records.record().cells().enumerate() {
         let place = format!("column {}", at + 1);
-        let cell = if at == 0 { cell.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(cell) } else { cell };
+        let cell = if at == 0 { cell.strip_prefix(BYTE_ORDER_MARK).unwrap_or(cell) } else { cell };
         let name = utf8(cell, line, &place)?.trim();
         if name.is_empty() {
             return Err(wrong(line, &place, "it has no name; give it one"));
@@ -65,11 +65,11 @@ pub fn csv<R: Read>(reader: R) -> Result<CsvRows<R>> {
         columns.push(Column { name: name.to_owned(), known });
     }
     if !columns.iter().any(|column| column.name == "id") {
-        return Err(wrong(
-            line,
-            "id",
-            "missing; the first line names the columns, and id must be one of them",
-        ));
+        let text = match &columns[..] {
+            [only] if only.name.contains([';', '\t']) => "missing; put commas between the columns",
+            _ => "missing; the first line names the columns, and id must be one of them",
+        };
+        return Err(wrong(line, "id", text));
     }
     Ok(CsvRows { records, columns, has_ended: false })
 }

@@ -6,6 +6,7 @@ use serde::de::DeserializeSeed;
 
 use super::problem::{At, Part, Position, Problem, Sink};
 use super::read::{ChunkSeed, JobSeed};
+use super::records::BYTE_ORDER_MARK;
 use super::text::Members;
 use super::{check, json_message, locate};
 use crate::error::{Error, ErrorKind, Result};
@@ -86,8 +87,8 @@ impl<R: BufRead> Lines<R> {
                 return Ok(false);
             }
             self.number += 1;
-            if self.number == 1 && self.buffer.starts_with(b"\xEF\xBB\xBF") {
-                self.buffer.drain(..3);
+            if self.number == 1 && self.buffer.starts_with(BYTE_ORDER_MARK) {
+                self.buffer.drain(..BYTE_ORDER_MARK.len());
             }
             if self.line().len() > limits::MANIFEST_LINE_BYTES_MAX {
                 return Err(too_long(self.number));

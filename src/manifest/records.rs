@@ -11,6 +11,9 @@ use super::problem::{Part, Position, Problem, newlines};
 use crate::error::{Error, Result};
 use crate::limits;
 
+/// What some programs begin a file with.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 #[derive(Debug)]
 pub(super) struct Records<R> {
     reader: BufReader<R>,
@@ -153,6 +156,10 @@ fn step(record: &mut Record, state: State, byte: u8, line: u64) -> Result<Step> 
         (State::CellStart | State::Plain | State::Quote | State::Return, b'\n') => Ok(Step::RecordEnd),
         (State::CellStart | State::Plain | State::Quote, b'\r') => Ok(Step::On(State::Return)),
         (State::CellStart, b'"') => Ok(Step::On(State::Quoted)),
+        (State::Plain, b'"') if line == 1 && record.ends.is_empty() && record.bytes == BYTE_ORDER_MARK => {
+            record.bytes.clear();
+            Ok(Step::On(State::Quoted))
+        }
         (State::Quoted, b'"') => Ok(Step::On(State::Quote)),
         (State::Quote, b'"') => {
             record.bytes.push(byte);

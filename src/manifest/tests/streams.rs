@@ -232,6 +232,7 @@ fn csv_takes_crlf_blank_lines_and_a_byte_order_mark() {
     let chunks = rows("\u{feff}id,checksum\r\n\r\n1,a\r\n\r\n\r\n2,\"b\"\r\n3,").unwrap();
     assert_eq!(chunks, [NewChunk::new(1).checksum("a"), NewChunk::new(2).checksum("b"), NewChunk::new(3)]);
     assert_eq!(rows("id\n").unwrap(), []);
+    assert_eq!(rows("\u{feff}\"id\",\"checksum\"\n\"1\",\"a\"\n").unwrap(), [NewChunk::new(1).checksum("a")]);
     assert_eq!(rows("id\n1\r").unwrap(), [NewChunk::new(1)]);
     assert_eq!(rows("id,a\n1,\"\"").unwrap(), [NewChunk::new(1)]);
     let text = "id,checksum\r\n1,\"a\r\n\"\"é\"\r\n2,b";
@@ -243,6 +244,7 @@ fn csv_takes_crlf_blank_lines_and_a_byte_order_mark() {
 fn an_error_of_csv_names_line_and_column() {
     invalid_row("", None, &["line 1: ", "names the columns"]);
     invalid_row("checksum\nx\n", None, &["line 1: id: missing"]);
+    invalid_row("id;checksum\n1;x\n", None, &["line 1: id: missing", "commas"]);
     invalid_row("id,checksum,id\n", None, &["line 1: id: stands twice", "1 and 3"]);
     invalid_row("id,a, a \n", None, &["line 1: a: stands twice"]);
     invalid_row("id,,a\n", None, &["line 1: column 2: ", "no name"]);
