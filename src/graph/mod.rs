@@ -108,7 +108,7 @@ impl From<Cycle> for Error {
 
 /// A dependency graph over chunk ids.
 ///
-/// Compact: 12 bytes per chunk and 4 bytes per edge, 12 per edge while it is built.
+/// Compact: 12 bytes per chunk, up to 20 where ids have gaps, and 4 bytes per edge, 12 while it is built.
 #[derive(Debug, Clone)]
 pub struct Graph {
     ids: Ids,

@@ -78,8 +78,8 @@ fn depends_on(chunk: &NewChunk) -> Option<(ErrorKind, String)> {
     if !ids.is_sorted_by(|a, b| a < b) {
         let mut sorted = ids.clone();
         sorted.sort_unstable();
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Some((ErrorKind::InvalidManifest, format!("{} stands twice; leave one out", pair[0])));
+        if let Some([id, ..]) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Some((ErrorKind::InvalidManifest, format!("{id} stands twice; leave one out")));
         }
     }
     None

@@ -1,13 +1,11 @@
 //! CSV: one chunk per record, in bounded memory.
 
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io::Read;
 
-use ::csv::{ByteRecord, Reader, ReaderBuilder};
-
-use super::json_lines::{too_long, unreadable};
 use super::problem::{Part, Position, Problem, Shown};
 use super::read::{CHUNK_KEYS, merged, policy};
+use super::records::{BYTE_ORDER_MARK, Record, Records};
 use super::{check, text};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -18,9 +16,8 @@ use crate::model::{Json, NewChunk};
 /// It ends after its first error.
 #[derive(Debug)]
 pub struct CsvRows<R> {
-    reader: Reader<Metered<R>>,
+    records: Records<R>,
     columns: Vec<Column>,
-    record: ByteRecord,
     has_ended: bool,
 }
 
@@ -47,18 +44,15 @@ struct Column {
 /// # Ok::<(), magnetar::Error>(())
 /// ```
 pub fn csv<R: Read>(reader: R) -> Result<CsvRows<R>> {
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .buffer_capacity(1 << 16)
-        .from_reader(Metered { reader, bytes: 0, quotes: 0 });
-    let mut record = ByteRecord::new();
-    let Some(line) = read(&mut reader, &mut record)? else {
+    let mut records = Records::new(reader);
+    if !records.advance()? {
         return Err(wrong(1, "", "the manifest is empty; its first line names the columns: id,checksum"));
-    };
+    }
+    let line = records.record().line;
     let mut columns: Vec<Column> = Vec::new();
-    for (at, cell) in record.iter().enumerate() {
+    for (at, cell) in records.record().cells().enumerate() {
         let place = format!("column {}", at + 1);
+        let cell = if at == 0 { cell.strip_prefix(BYTE_ORDER_MARK).unwrap_or(cell) } else { cell };
         let name = utf8(cell, line, &place)?.trim();
         if name.is_empty() {
             return Err(wrong(line, &place, "it has no name; give it one"));
@@ -71,13 +65,13 @@ pub fn csv<R: Read>(reader: R) -> Result<CsvRows<R>> {
         columns.push(Column { name: name.to_owned(), known });
     }
     if !columns.iter().any(|column| column.name == "id") {
-        return Err(wrong(
-            line,
-            "id",
-            "missing; the first line names the columns, and id must be one of them",
-        ));
+        let text = match &columns[..] {
+            [only] if only.name.contains([';', '\t']) => "missing; put commas between the columns",
+            _ => "missing; the first line names the columns, and id must be one of them",
+        };
+        return Err(wrong(line, "id", text));
     }
-    Ok(CsvRows { reader, columns, record, has_ended: false })
+    Ok(CsvRows { records, columns, has_ended: false })
 }
 
 impl<R: Read> Iterator for CsvRows<R> {
@@ -87,9 +81,9 @@ impl<R: Read> Iterator for CsvRows<R> {
         if self.has_ended {
             return None;
         }
-        let chunk = match read(&mut self.reader, &mut self.record) {
-            Ok(Some(line)) => Some(self.chunk(line)),
-            Ok(None) => None,
+        let chunk = match self.records.advance() {
+            Ok(true) => Some(chunk(&self.columns, self.records.record())),
+            Ok(false) => None,
             Err(error) => Some(Err(error)),
         };
         self.has_ended = !matches!(chunk, Some(Ok(_)));
@@ -97,96 +91,94 @@ impl<R: Read> Iterator for CsvRows<R> {
     }
 }
 
-impl<R> CsvRows<R> {
-    fn chunk(&self, line: u64) -> Result<NewChunk> {
-        let (cells, columns) = (self.record.len(), self.columns.len());
-        if cells < columns {
-            let missing = &self.columns[cells].name;
-            let text = format!("missing; the row has {cells} cells for {columns} columns; fill in the rest");
-            return Err(wrong(line, missing, text));
-        }
-        if cells > columns {
-            let place = format!("column {}", columns + 1);
-            let text = format!(
-                "it has no name; the row has {cells} cells for {columns} columns; quote a cell that holds a comma"
-            );
-            return Err(wrong(line, &place, text));
-        }
-        let mut chunk = NewChunk::default();
-        let mut has_id = false;
-        let mut payload = None;
-        let mut further: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
-        for (column, cell) in self.columns.iter().zip(&self.record) {
-            let name = column.name.as_str();
-            let cell = utf8(cell, line, name)?;
-            let fail = |text: String| {
-                let id = has_id.then_some(chunk.id);
-                failed(Problem::new(Part::Chunk { index: None, id }, text).key(name.to_owned()), line)
-            };
-            let Some(known) = column.known else {
-                if !cell.is_empty() {
-                    further.push((name.into(), text::quoted(cell).into()));
-                }
-                continue;
-            };
-            let trimmed = cell.trim_ascii();
-            if trimmed.is_empty() {
-                continue;
-            }
-            match CHUNK_KEYS[known] {
-                "id" => {
-                    chunk.id = whole(trimmed, limits::ID_MAX).map_err(fail)?;
-                    has_id = true;
-                }
-                "checksum" => chunk.checksum = Some(trimmed.to_owned()),
-                "depends_on" => {
-                    chunk.depends_on = trimmed
-                        .split(|c: char| c == ';' || c.is_ascii_whitespace())
-                        .filter(|id| !id.is_empty())
-                        .map(|id| whole(id, limits::ID_MAX))
-                        .collect::<Result<_, String>>()
-                        .map_err(fail)?;
-                }
-                "priority" => {
-                    chunk.priority = trimmed.parse().map_err(|_| {
-                        let (min, max) = (i32::MIN, i32::MAX);
-                        fail(format!("\"{}\" is not a whole number from {min} to {max}", Shown(trimmed)))
-                    })?;
-                }
-                "max_attempts" => chunk.attempts_max = Some(whole(trimmed, u32::MAX).map_err(fail)?),
-                "max_losses" => chunk.losses_max = Some(whole(trimmed, u32::MAX).map_err(fail)?),
-                "on_dependency_failure" => {
-                    chunk.on_dependency_failure = Some(policy(trimmed).map_err(fail)?);
-                }
-                _ => {
-                    Json::from_text(trimmed).map_err(|error| {
-                        fail(format!("{error}; text goes in quotes, doubled within a cell"))
-                    })?;
-                    if let Some(fault) = text::fault(trimmed) {
-                        return Err(fail(fault));
-                    }
-                    payload = Some(text::compact(trimmed)).filter(|payload| payload != "null");
-                }
-            }
-        }
-        if !has_id {
-            return Err(wrong(line, "id", "empty; give each chunk a number of its own"));
-        }
-        let part = Part::Chunk { index: None, id: Some(chunk.id) };
-        chunk.payload = merged(payload, further)
-            .map_err(|(key, text)| failed(Problem::new(part, text).key(key), line))?;
-        check::chunk(&chunk, None).map_or(Ok(chunk), |problem| Err(failed(problem, line)))
+fn chunk(names: &[Column], record: &Record) -> Result<NewChunk> {
+    let (line, cells, columns) = (record.line, record.len(), names.len());
+    if cells < columns {
+        let missing = &names[cells].name;
+        let text = format!("missing; the row has {cells} cells for {columns} columns; fill in the rest");
+        return Err(wrong(line, missing, text));
     }
+    if cells > columns {
+        let place = format!("column {}", columns + 1);
+        let text = format!(
+            "it has no name; the row has {cells} cells for {columns} columns; quote a cell that holds a comma"
+        );
+        return Err(wrong(line, &place, text));
+    }
+    let mut chunk = NewChunk::default();
+    let mut has_id = false;
+    let mut payload = None;
+    let mut further: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+    for (column, cell) in names.iter().zip(record.cells()) {
+        let name = column.name.as_str();
+        let cell = utf8(cell, line, name)?;
+        let fail = |text: String| {
+            let id = has_id.then_some(chunk.id);
+            failed(Problem::new(Part::Chunk { index: None, id }, text).key(name.to_owned()), line)
+        };
+        let Some(known) = column.known else {
+            if !cell.is_empty() {
+                further.push((name.into(), text::quoted(cell).into()));
+            }
+            continue;
+        };
+        let trimmed = cell.trim_ascii();
+        if trimmed.is_empty() {
+            continue;
+        }
+        match CHUNK_KEYS[known] {
+            "id" => {
+                chunk.id = whole(trimmed, limits::ID_MAX).map_err(fail)?;
+                has_id = true;
+            }
+            "checksum" => chunk.checksum = Some(trimmed.to_owned()),
+            "depends_on" => {
+                chunk.depends_on = trimmed
+                    .split(|c: char| c == ';' || c.is_ascii_whitespace())
+                    .filter(|id| !id.is_empty())
+                    .map(|id| whole(id, limits::ID_MAX))
+                    .collect::<Result<_, String>>()
+                    .map_err(fail)?;
+            }
+            "priority" => {
+                chunk.priority = trimmed.parse().map_err(|_| {
+                    let (min, max) = (i32::MIN, i32::MAX);
+                    fail(format!("\"{}\" is not a whole number from {min} to {max}", Shown(trimmed)))
+                })?;
+            }
+            "max_attempts" => chunk.attempts_max = count(trimmed).map_err(fail)?,
+            "max_losses" => chunk.losses_max = count(trimmed).map_err(fail)?,
+            "on_dependency_failure" => {
+                chunk.on_dependency_failure = Some(policy(trimmed).map_err(fail)?);
+            }
+            _ => {
+                Json::from_text(trimmed)
+                    .map_err(|error| fail(format!("{error}; text goes in quotes, doubled within a cell")))?;
+                if let Some(fault) = text::fault(trimmed) {
+                    return Err(fail(fault));
+                }
+                payload = Some(text::compact(trimmed)).filter(|payload| payload != "null");
+            }
+        }
+    }
+    if !has_id {
+        return Err(wrong(line, "id", "empty; give each chunk a number of its own"));
+    }
+    let part = Part::Chunk { index: None, id: Some(chunk.id) };
+    chunk.payload =
+        merged(payload, &further).map_err(|(key, text)| failed(Problem::new(part, text).key(key), line))?;
+    check::chunk(&chunk, None).map_or(Ok(chunk), |problem| Err(failed(problem, line)))
 }
 
-fn whole<T: std::str::FromStr + std::fmt::Display>(cell: &str, max: T) -> Result<T, String>
-where
-    T: PartialOrd,
-{
+fn whole(cell: &str, max: u64) -> Result<u64, String> {
     let number = if cell.bytes().all(|b| b.is_ascii_digit()) { cell.parse().ok() } else { None };
     number
         .filter(|number| *number <= max)
         .ok_or_else(|| format!("\"{}\" is not a whole number from 0 to {max}", Shown(cell)))
+}
+
+fn count(cell: &str) -> Result<Option<u32>, String> {
+    whole(cell, u32::MAX.into()).map(|number| u32::try_from(number).ok())
 }
 
 fn failed(problem: Problem, line: u64) -> Error {
@@ -201,58 +193,4 @@ fn wrong(line: u64, key: &str, text: impl Into<String>) -> Error {
 fn utf8<'a>(cell: &'a [u8], line: u64, column: &str) -> Result<&'a str> {
     std::str::from_utf8(cell)
         .map_err(|error| wrong(line, column, "not UTF-8; save the manifest as UTF-8").caused_by(error))
-}
-
-/// Reads a record; gives the line it starts in.
-fn read<R: Read>(reader: &mut Reader<Metered<R>>, record: &mut ByteRecord) -> Result<Option<u64>> {
-    reader.get_mut().bytes = 0;
-    let start = reader.position().clone();
-    let has_record = match reader.read_byte_record(record) {
-        Ok(has_record) => has_record,
-        Err(_) if reader.get_ref().bytes > limits::MANIFEST_LINE_BYTES_MAX => {
-            return Err(too_long(start.line()));
-        }
-        Err(error) => {
-            let line = start.line();
-            return Err(match error.into_kind() {
-                ::csv::ErrorKind::Io(error) => unreadable(error, line),
-                other => wrong(line, "", format!("not CSV: {other:?}; correct it there")),
-            });
-        }
-    };
-    if !has_record {
-        // In CSV as it should be, quotes come in pairs.
-        if reader.get_ref().quotes % 2 == 1 {
-            let text = "a quote is never closed; close it, or double a quote that is part of a quoted cell";
-            return Err(wrong(start.line(), "", text));
-        }
-        return Ok(None);
-    }
-    let line = record.position().map_or(start.line(), ::csv::Position::line);
-    if reader.position().byte() - start.byte() > limits::MANIFEST_LINE_BYTES_MAX as u64 {
-        return Err(too_long(line));
-    }
-    Ok(Some(line))
-}
-
-/// Counts what is read, and refuses to read on where one record has used up what a record may have.
-#[derive(Debug)]
-struct Metered<R> {
-    reader: R,
-    /// Bytes since the record began. The reader asks for more only once it has used up all it was given, so that
-    /// all of them but the first buffer belong to the record.
-    bytes: usize,
-    quotes: u64,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bytes > limits::MANIFEST_LINE_BYTES_MAX {
-            return Err(io::Error::other("the record is too long"));
-        }
-        let read = self.reader.read(buffer)?;
-        self.bytes += read;
-        self.quotes += buffer[..read].iter().filter(|b| **b == b'"').count() as u64;
-        Ok(read)
-    }
 }

@@ -6,6 +6,7 @@ use serde::de::DeserializeSeed;
 
 use super::problem::{At, Part, Position, Problem, Sink};
 use super::read::{ChunkSeed, JobSeed};
+use super::records::BYTE_ORDER_MARK;
 use super::text::Members;
 use super::{check, json_message, locate};
 use crate::error::{Error, ErrorKind, Result};
@@ -86,8 +87,8 @@ impl<R: BufRead> Lines<R> {
                 return Ok(false);
             }
             self.number += 1;
-            if self.number == 1 && self.buffer.starts_with(b"\xEF\xBB\xBF") {
-                self.buffer.drain(..3);
+            if self.number == 1 && self.buffer.starts_with(BYTE_ORDER_MARK) {
+                self.buffer.drain(..BYTE_ORDER_MARK.len());
             }
             if self.line().len() > limits::MANIFEST_LINE_BYTES_MAX {
                 return Err(too_long(self.number));
@@ -185,7 +186,7 @@ fn job_of_line(line: &[u8], number: u64) -> Result<Option<JobSpec>> {
 
 fn located(mut problem: Problem, line: &str, number: u64, cause: Option<serde_json::Error>) -> Error {
     if let (Part::Chunk { id, .. }, Some(members)) = (&mut problem.part, Members::of(line)) {
-        *id = id.or_else(|| members.get("id")?.parse().ok());
+        *id = id.or_else(|| members.get("id")?.parse().ok().filter(|id| *id <= limits::ID_MAX));
     }
     let at = cause.as_ref().map(|error| error.column() as u64).filter(|_| problem.part != Part::Job);
     let column = locate::column_in_line(line, &problem).or(at);

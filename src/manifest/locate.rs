@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Part, Position, Problem};
 use super::text::Members;
+use crate::limits::ID_MAX;
 
 /// Gives the problem its chunk's id where it lacks one, and finds it and the chunk that it refers to.
 pub(super) fn in_json(text: &str, problem: &mut Problem) -> (Option<Position>, Option<Position>) {
@@ -20,7 +21,7 @@ pub(super) fn in_json(text: &str, problem: &mut Problem) -> (Option<Position>, O
         Part::Chunk { index, id } => {
             let Some(chunk) = index.and_then(|index| chunks.get(index)) else { return (None, first) };
             let members = Members::of(chunk.get());
-            *id = id.or_else(|| members.as_ref()?.get("id")?.parse().ok());
+            *id = id.or_else(|| members.as_ref()?.get("id")?.parse().ok()).filter(|id| *id <= ID_MAX);
             (chunk.get(), members)
         }
     };
@@ -101,7 +102,7 @@ pub(super) fn in_toml(text: &str, problem: &mut Problem) -> (Option<Position>, O
             let table = chunk.get_ref().as_table();
             *id = id.or_else(|| {
                 let number = table?.get("id")?.get_ref().as_integer()?;
-                u64::from_str_radix(number.as_str(), number.radix()).ok()
+                u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|id| *id <= ID_MAX)
             });
             (Some(chunk.span()), table)
         }
@@ -116,4 +117,26 @@ pub(super) fn in_toml(text: &str, problem: &mut Problem) -> (Option<Position>, O
         Some(within.map_or(outer.span(), |(key, _)| key.span()))
     });
     (key_span.or(span).and_then(position), first)
+}
+
+/// The part of a manifest that a byte of its text is in, for problems that the parser of TOML found in a value.
+pub(super) fn part_of_toml(text: &str, offset: usize) -> (Part, Option<String>) {
+    let Ok(top) = DeTable::parse(text) else { return (Part::Whole, None) };
+    let key_of = |table: &DeTable<'_>| {
+        let found = table.iter().find(|(_, value)| value.span().contains(&offset));
+        found.map(|(key, _)| key.get_ref().to_string())
+    };
+    if let Some(DeValue::Table(job)) = top.get_ref().get("job").map(toml::Spanned::get_ref)
+        && let Some(key) = key_of(job)
+    {
+        return (Part::Job, Some(key));
+    }
+    if let Some(DeValue::Array(chunks)) = top.get_ref().get("chunks").map(toml::Spanned::get_ref) {
+        for (index, chunk) in chunks.iter().enumerate() {
+            if let Some(key) = chunk.get_ref().as_table().and_then(key_of) {
+                return (Part::Chunk { index: Some(index), id: None }, Some(key));
+            }
+        }
+    }
+    (Part::Whole, None)
 }

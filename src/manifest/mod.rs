@@ -36,6 +36,7 @@ mod json_lines;
 mod locate;
 mod problem;
 mod read;
+mod records;
 mod text;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::{JobSpec, NewChunk};
 use problem::{At, Part, Position, Problem, Sink};
+use read::ManifestSeed;
 
 pub use self::csv::{CsvRows, csv};
 pub use json_lines::{JsonLines, json_lines};
@@ -129,12 +131,19 @@ impl Manifest {
                 Some(problem) => (problem, None, None),
             },
             Err(error) => {
-                let at = error.span().map(|span| Position::of(text, span.start));
+                let span = error.span();
                 let other = || {
+                    let (part, key) = span
+                        .as_ref()
+                        .map_or((Part::Whole, None), |span| locate::part_of_toml(text, span.start));
                     let message = error.message().replace('\n', " ");
-                    Problem::new(Part::Whole, format!("not a manifest in TOML: {message}; correct it there"))
+                    let problem =
+                        Problem::new(part, format!("not a manifest in TOML: {message}; correct it there"));
+                    Problem { key: key.map(Into::into), ..problem }
                 };
-                (sink.take().map_or_else(other, |problem| *problem), at, Some(error))
+                let problem = sink.take().map_or_else(other, |problem| *problem);
+                let at = span.map(|span| Position::of(text, span.start));
+                (problem, at, Some(error))
             }
         };
         let (found, first) = locate::in_toml(text, &mut problem);
@@ -233,8 +242,6 @@ fn json_message(error: &serde_json::Error) -> String {
     let position = format!(" at line {} column {}", error.line(), error.column());
     text.strip_suffix(&position).map(ToOwned::to_owned).unwrap_or(text)
 }
-
-use read::ManifestSeed;
 
 impl Serialize for Manifest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -39,9 +39,14 @@ impl Position {
         let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         // Bytes that continue a character are not counted.
         let column = before[line_start..].iter().filter(|b| **b & 0xC0 != 0x80).count();
-        let line = before.iter().filter(|b| **b == b'\n').count();
-        Position { line: line as u64 + 1, column: Some(column as u64 + 1) }
+        let line = newlines(before);
+        Position { line: line + 1, column: Some(column as u64 + 1) }
     }
+}
+
+/// How many lines end in these bytes.
+pub(super) fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|b| u64::from(*b == b'\n')).sum()
 }
 
 impl fmt::Display for Position {

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use serde_json::value::RawValue;
+
 use super::Manifest;
 use super::problem::{At, Part, Shown, Sink, push};
 use super::text::{self, Members, Name};
@@ -136,7 +138,7 @@ impl<'de> Visitor<'de> for ChunkSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NewChunk, A::Error> {
         let mut at = self.0;
         let mut chunk = NewChunk::default();
-        let mut seen = 0u8;
+        let mut keys_read = 0u8;
         let mut payload = None;
         let mut further = Vec::new();
         while let Some(Name(key)) = map.next_key()? {
@@ -145,10 +147,10 @@ impl<'de> Visitor<'de> for ChunkSeed<'_> {
                 further.push((key, value));
                 continue;
             };
-            if seen & 1 << known != 0 {
+            if keys_read & 1 << known != 0 {
                 return Err(at.fail(&key, "stands twice; leave one out"));
             }
-            seen |= 1 << known;
+            keys_read |= 1 << known;
             match CHUNK_KEYS[known] {
                 "id" => {
                     let seed = Whole { at, key: "id", min: 0, max: limits::ID_MAX };
@@ -184,10 +186,10 @@ impl<'de> Visitor<'de> for ChunkSeed<'_> {
                 }
             }
         }
-        if seen & 1 == 0 {
+        if keys_read & 1 == 0 {
             return Err(at.fail("id", "missing; give each chunk a number of its own"));
         }
-        chunk.payload = merged(payload, further).map_err(|(key, text)| at.fail(&key, text))?;
+        chunk.payload = merged(payload, &further).map_err(|(key, text)| at.fail(&key, text))?;
         Ok(chunk)
     }
 }
@@ -195,13 +197,14 @@ impl<'de> Visitor<'de> for ChunkSeed<'_> {
 /// The payload with the chunk's further keys in it; the texts are valid JSON. The error is a key and what is wrong.
 pub(super) fn merged(
     payload: Option<Cow<'_, str>>,
-    further: Vec<(Cow<'_, str>, Cow<'_, str>)>,
+    further: &[(Cow<'_, str>, Cow<'_, str>)],
 ) -> Result<Option<Json>, (String, String)> {
     if further.is_empty() {
         return Ok(payload.map(|payload| Json::trusted(&payload)));
     }
     let payload = payload.as_deref().unwrap_or("{}");
-    let Some(Members(members)) = Members::of(payload) else {
+    let members = if payload == "{}" { Some(Members(Vec::new())) } else { Members::of(payload) };
+    let Some(Members(members)) = members else {
         let keys = listed(further.iter().map(|(key, _)| &**key));
         return Err((
             "payload".into(),
@@ -210,33 +213,44 @@ pub(super) fn merged(
             ),
         ));
     };
-    let mut keys: Vec<&str> = members.iter().map(|(key, _)| &**key).collect();
-    keys.extend(further.iter().map(|(key, _)| &**key));
-    keys.sort_unstable();
-    let mut twice: Vec<&str> =
-        keys.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-    twice.dedup();
-    // Twice within the payload is the payload's own affair.
-    twice.retain(|key| further.iter().any(|(further, _)| further == key));
-    if let [first, ..] = twice[..] {
-        return Err((
-            first.to_owned(),
-            format!(
-                "stands twice (keys beside the payload are kept in it): {}; leave one out",
-                listed(twice.iter().copied())
-            ),
-        ));
+    if members.len() + further.len() > 1 {
+        let twice = keys_twice(&members, further);
+        if let [first, ..] = twice[..] {
+            let keys = listed(twice.iter().copied());
+            let text =
+                format!("stands twice (keys beside the payload are kept in it): {keys}; leave one out");
+            return Err((first.to_owned(), text));
+        }
     }
     let size = further.iter().map(|(key, value)| key.len() + value.len() + 6).sum::<usize>();
     let mut out = String::with_capacity(payload.len() + size);
     out.push_str(&payload[..payload.len() - 1]);
-    let mut is_first = members.is_empty();
-    for (key, value) in &further {
-        push(&mut out, format_args!("{}{}:{value}", if is_first { "" } else { "," }, text::quoted(key)));
-        is_first = false;
+    for (key, value) in further {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        text::push_quoted(&mut out, key);
+        out.push(':');
+        out.push_str(value);
     }
     out.push('}');
     Ok(Some(Json::trusted(&out)))
+}
+
+/// The further keys that stand twice, or in the payload as well. What the payload itself has twice is its own affair.
+fn keys_twice<'a>(
+    members: &'a [(Cow<'_, str>, &RawValue)],
+    further: &'a [(Cow<'_, str>, Cow<'_, str>)],
+) -> Vec<&'a str> {
+    let of_payload = members.iter().map(|(key, _)| (&**key, false));
+    let mut keys: Vec<(&str, bool)> =
+        of_payload.chain(further.iter().map(|(key, _)| (&**key, true))).collect();
+    keys.sort_unstable();
+    // Of equal keys, a further one stands last.
+    let mut twice: Vec<&str> =
+        keys.windows(2).filter(|pair| pair[0].0 == pair[1].0 && pair[1].1).map(|pair| pair[1].0).collect();
+    twice.dedup();
+    twice
 }
 
 /// Keys as an error lists them, the first ten.
@@ -273,15 +287,15 @@ impl<'de> Visitor<'de> for JobSeed<'_> {
             ["name", "max_attempts", "max_losses", "lease", "backoff", "on_dependency_failure"];
         let at = self.0;
         let mut job = JobSpec::new();
-        let mut seen = 0u8;
+        let mut keys_read = 0u8;
         while let Some(Name(key)) = map.next_key()? {
             let Some(known) = KEYS.iter().position(|known| *known == key) else {
                 return Err(at.fail(&key, format!("unknown key; use one of {}", KEYS.join(", "))));
             };
-            if seen & 1 << known != 0 {
+            if keys_read & 1 << known != 0 {
                 return Err(at.fail(&key, "stands twice; leave one out"));
             }
-            seen |= 1 << known;
+            keys_read |= 1 << known;
             match KEYS[known] {
                 "name" => job.name = map.next_value_seed(Text { at, key: "name" })?.map(Cow::into_owned),
                 "max_attempts" => job.attempts_max = small(map.next_value_seed(count(at, "max_attempts"))?),
@@ -593,8 +607,8 @@ impl<'de> DeserializeSeed<'de> for RawSeed<'_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let RawSeed { at, key } = self;
-        let text =
-            deserializer.deserialize_newtype_struct(RAW_JSON, Raw { at, key, depth: 0, may_be_raw: true })?;
+        let text = deserializer
+            .deserialize_newtype_struct(RAW_JSON, Raw { at, key, depth: 0, accepts_text: true })?;
         match text::fault(&text) {
             None => Ok(text),
             Some(fault) => Err(at.fail(key, fault)),
@@ -606,8 +620,8 @@ struct Raw<'s, 'k> {
     at: At<'s>,
     key: &'k str,
     depth: usize,
-    /// The format may hand its own text over.
-    may_be_raw: bool,
+    /// Whether the format may hand its own text over.
+    accepts_text: bool,
 }
 
 impl Raw<'_, '_> {
@@ -619,7 +633,7 @@ impl Raw<'_, '_> {
                 format!("it is nested more than {} levels deep; make it flatter", limits::PAYLOAD_DEPTH_MAX);
             return Err(self.at.fail(self.key, text));
         }
-        Ok(Raw { depth, may_be_raw: false, ..*self })
+        Ok(Raw { depth, accepts_text: false, ..*self })
     }
 
     fn has_no_form<E: de::Error>(&self, found: &str) -> E {
@@ -641,7 +655,7 @@ impl<'de> Visitor<'de> for Raw<'_, '_> {
     expecting!("a value");
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(Raw { may_be_raw: false, ..self })
+        deserializer.deserialize_any(Raw { accepts_text: false, ..self })
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -707,7 +721,7 @@ impl<'de> Visitor<'de> for Raw<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut out = String::from("{");
         while let Some(Name(key)) = map.next_key()? {
-            if self.may_be_raw && key == RAW_JSON {
+            if self.accepts_text && key == RAW_JSON {
                 let Name(text) = map.next_value()?;
                 // Not every format that gets here need be JSON's own.
                 Json::from_text(&text).map_err(|error| self.at.fail(self.key, error.to_string()))?;
@@ -721,7 +735,10 @@ impl<'de> Visitor<'de> for Raw<'_, '_> {
                 return Ok(value);
             }
             let comma = if out.len() > 1 { "," } else { "" };
-            push(&mut out, format_args!("{comma}{}:{value}", text::quoted(&key)));
+            out.push_str(comma);
+            text::push_quoted(&mut out, &key);
+            out.push(':');
+            out.push_str(&value);
         }
         out.push('}');
         Ok(Cow::Owned(out))

@@ -7,6 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 
+use super::problem::push;
 use crate::limits;
 
 /// Valid JSON without the space between its tokens, so that a manifest that was only formatted anew is the same.
@@ -95,7 +96,20 @@ fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// A string as JSON text.
 pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut out = String::with_capacity(text.len() + 2);
+    push_quoted(&mut out, text);
+    out
+}
+
+/// Appends a string as JSON text.
+pub(super) fn push_quoted(out: &mut String, text: &str) {
+    if text.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
+        push(out, format_args!("{}", serde_json::Value::from(text)));
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    }
 }
 
 /// The members of a JSON object in their order, values unparsed.

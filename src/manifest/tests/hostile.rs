@@ -8,7 +8,23 @@ fn feed(input: &[u8]) {
         for read in [Manifest::from_toml(text), Manifest::from_json(text)] {
             match read {
                 Ok(manifest) => manifest.check().expect("it was checked"),
-                Err(error) => assert!(!error.to_string().is_empty()),
+                Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+            }
+        }
+        let text = without_bom(text);
+        if let Ok(manifest) = Manifest::from_toml(text) {
+            assert_eq!(toml::from_str::<Manifest>(text).expect("it was read"), manifest);
+        }
+        if let Ok(manifest) = Manifest::from_json(text) {
+            assert_eq!(serde_json::from_str::<Manifest>(text).expect("it was read"), manifest);
+            if let Ok(text) = serde_json::to_string(&manifest) {
+                let mut back = Manifest::from_json(&text).expect("what was written is read");
+                // A number may be written otherwise.
+                for (chunk, was) in back.chunks.iter_mut().zip(&manifest.chunks) {
+                    assert_eq!(chunk.payload.is_some(), was.payload.is_some());
+                    chunk.payload.clone_from(&was.payload);
+                }
+                assert_eq!(back, manifest);
             }
         }
         if let Ok(manifest) = toml::from_str::<Manifest>(text) {
@@ -68,7 +84,7 @@ fn mutated_manifests_never_panic() {
         b"\xEF\xBB\xBF",
         b"payload",
     ];
-    for _ in 0..4_000 {
+    for _ in 0..2_000 {
         let mut input = SAMPLES[random(SAMPLES.len())].as_bytes().to_vec();
         for _ in 0..=random(4) {
             let at = random(input.len() + 1);
@@ -95,7 +111,7 @@ fn mutated_manifests_never_panic() {
 
 #[test]
 fn hostile_inputs_are_refused_with_a_reason() {
-    let deep = 200_000;
+    let deep = 20_000;
     let values = [
         "9007199254740992",
         "-1",
@@ -144,8 +160,8 @@ fn hostile_inputs_are_refused_with_a_reason() {
     for line in accepted {
         let chunk = chunk_of_line(line.as_bytes(), 1).unwrap();
         if let Some(payload) = &chunk.payload {
-            payload_value(&chunk);
-            assert!(!payload.as_str().contains("id"));
+            let text: &serde_json::value::RawValue = serde_json::from_str(payload.as_str()).unwrap();
+            assert!(line.contains(&text.get()[1..text.get().len() - 1]), "{text}");
         }
         feed(line.as_bytes());
     }
@@ -167,16 +183,19 @@ fn hostile_inputs_are_refused_with_a_reason() {
     for key in ["\"$serde_json::private::RawValue\"", "\"$__toml_private_datetime\""] {
         let toml = format!("[[chunks]]\nid = 1\npayload = {{ {key} = \"]\" }}");
         let manifest = Manifest::from_toml(&toml).unwrap();
-        payload_value(&manifest.chunks[0]);
+        Json::from_text(payload(&manifest, 0)).unwrap();
     }
     // As many keys as a line can have do not take their square in time.
-    let keys: String = (0..200_000).map(|i| format!(",\"k{i}\":1")).collect();
-    let chunk = chunk_of_line(format!("{{\"id\":1{keys}}}").as_bytes(), 1).unwrap_err();
+    let keys = |count: u32| {
+        (0..count).fold(String::new(), |mut keys, i| {
+            problem::push(&mut keys, format_args!(",\"k{i}\":1"));
+            keys
+        })
+    };
+    let chunk = chunk_of_line(format!("{{\"id\":1{}}}", keys(200_000)).as_bytes(), 1).unwrap_err();
     assert_eq!(chunk.kind(), ErrorKind::TooLarge);
-    let twice = chunk_of_line(
-        format!("{{\"id\":1,\"payload\":{{\"k7\":1}}{}}}", &keys[..keys.len() / 2]).as_bytes(),
-        1,
-    );
+    let twice = format!("{{\"id\":1,\"payload\":{{\"k7\":1}}{}}}", keys(100_000));
+    let twice = chunk_of_line(twice.as_bytes(), 1);
     assert_error(twice, ErrorKind::InvalidManifest, Some(1), &["k7"]);
 }
 

@@ -251,7 +251,7 @@ fn an_error_of_form_names_line_column_chunk_and_key() {
     invalid_json(&json("\"priority\": 1e400"), Some(7), &["line 3", "chunks[1]: priority: ", "out of range"]);
     invalid_json(&json("\"checksum\": \"\\ud800\""), Some(7), &["line 3", "chunks[1]: checksum: "]);
     invalid_json("{\"chunks\": [\n3]}", None, &["line 2", "chunks[0]", "object with an id"]);
-    invalid_json("{\"chunks\": [\n{\"id\": 1},,]}", None, &["line 2, column 10"]);
+    invalid_json("{\"chunks\": [\n{\"id\": 1},,]}", None, &["line 2, column 11"]);
     invalid_toml("[[chunks]]\nid = = 3", None, &["line 2, column 6"]);
     invalid_toml("[[chunks]]\nid = 3\nchecksum = \"x", None, &["line 3"]);
 }
@@ -274,7 +274,7 @@ fn a_chunk_id_is_a_whole_number_in_range() {
             &format!("{{\"chunks\":[{{\"checksum\":\"a\",\"id\":{id}}}]}}"),
             None,
             &["chunks[0]: id: ", range],
-        )
+        );
     }
     for id in [
         "-1",
@@ -288,7 +288,7 @@ fn a_chunk_id_is_a_whole_number_in_range() {
         "2026-01-01",
         "[1]",
     ] {
-        invalid_toml(&format!("[[chunks]]\nid = {id}"), None, &["line 2", "id"]);
+        invalid_toml(&format!("[[chunks]]\nid = {id}"), None, &["line 2", "chunks[0]: id: "]);
     }
     for id in [0, limits::ID_MAX] {
         assert_eq!(

@@ -35,6 +35,16 @@ impl Read for Endless<'_> {
     }
 }
 
+/// Gives one byte at a time.
+struct OneByOne<'a>(&'a [u8]);
+
+impl Read for OneByOne<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(1);
+        self.0.read(&mut buffer[..length])
+    }
+}
+
 #[test]
 fn json_lines_are_read_with_and_without_a_job() {
     let chunks = "{\"id\":1}\n{\"id\":2,\"depends_on\":[1],\"path\":\"b\"}\n";
@@ -164,7 +174,7 @@ fn a_line_without_end_is_refused_before_it_fills_the_memory() {
 
 #[test]
 fn a_record_is_taken_at_its_limit_and_refused_one_past_it() {
-    let record = |bytes: usize| format!("id,a,b,c,d,e\n\n1,{}\n2,,,,,\n", cells(bytes - "1,\n".len()));
+    let record = |bytes: usize| format!("id,a,b,c,d,e\n\n1,{}\n2,,,,,\n", cells(bytes - "1,".len()));
     let max = limits::MANIFEST_LINE_BYTES_MAX;
     // A record of the limit's length is read; its payload then is larger than a payload may be.
     assert_error(rows(record(max)), ErrorKind::TooLarge, Some(1), &["line 3: ", "payload: "]);
@@ -222,12 +232,19 @@ fn csv_takes_crlf_blank_lines_and_a_byte_order_mark() {
     let chunks = rows("\u{feff}id,checksum\r\n\r\n1,a\r\n\r\n\r\n2,\"b\"\r\n3,").unwrap();
     assert_eq!(chunks, [NewChunk::new(1).checksum("a"), NewChunk::new(2).checksum("b"), NewChunk::new(3)]);
     assert_eq!(rows("id\n").unwrap(), []);
+    assert_eq!(rows("\u{feff}\"id\",\"checksum\"\n\"1\",\"a\"\n").unwrap(), [NewChunk::new(1).checksum("a")]);
+    assert_eq!(rows("id\n1\r").unwrap(), [NewChunk::new(1)]);
+    assert_eq!(rows("id,a\n1,\"\"").unwrap(), [NewChunk::new(1)]);
+    let text = "id,checksum\r\n1,\"a\r\n\"\"é\"\r\n2,b";
+    let bytewise = csv(OneByOne(text.as_bytes())).unwrap().collect::<Result<Vec<_>>>().unwrap();
+    assert_eq!(bytewise, [NewChunk::new(1).checksum("a\r\n\"é"), NewChunk::new(2).checksum("b")]);
 }
 
 #[test]
 fn an_error_of_csv_names_line_and_column() {
     invalid_row("", None, &["line 1: ", "names the columns"]);
     invalid_row("checksum\nx\n", None, &["line 1: id: missing"]);
+    invalid_row("id;checksum\n1;x\n", None, &["line 1: id: missing", "commas"]);
     invalid_row("id,checksum,id\n", None, &["line 1: id: stands twice", "1 and 3"]);
     invalid_row("id,a, a \n", None, &["line 1: a: stands twice"]);
     invalid_row("id,,a\n", None, &["line 1: column 2: ", "no name"]);
@@ -254,7 +271,11 @@ fn an_error_of_csv_names_line_and_column() {
     invalid_row("id,payload\n5,{a}\n", Some(5), &["line 2: payload: ", "JSON", "quotes"]);
     invalid_row("id,payload,x\n5,[],1\n", Some(5), &["line 2: payload: ", "x"]);
     invalid_row("id,payload,x\n5,\"{\"\"x\"\":1}\",1\n", Some(5), &["line 2: x: ", "twice"]);
-    invalid_row("id,checksum\n1,\"a\n2,b\n", None, &["a quote is never closed"]);
+    invalid_row("id,checksum\n1,\"a\n2,b\n", None, &["line 2: column 2: ", "never closed"]);
+    invalid_row("id,checksum\n1,5\" pipe\n", None, &["line 2: column 2: a quote within a cell", "double"]);
+    invalid_row("id,checksum\n1,\"a\"b\n", None, &["line 2: column 2: a quoted cell goes on", "double"]);
+    invalid_row("id,checksum\n1,\"a\nb\"c\n", None, &["line 3: column 2: a quoted cell goes on"]);
+    invalid_row("id,checksum\n1,a\rb\n", None, &["line 2: column 2: a carriage return", "quotes"]);
     // Lines are those of the file, blank ones and those within quotes included.
     invalid_row("id,a\n\n\n1,\"x\ny\nz\"\n\n\nq,\"1\n2\"\n", None, &["line 9: id: "]);
     invalid_row("id,a\r\n\r\n1,\"x\r\ny\"\r\n\r\nq,1", None, &["line 6: id: "]);
