@@ -379,13 +379,8 @@ pub(crate) enum JobChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EdgeChange {
     /// It exists, latched or not.
-    Put {
-        edge: Edge,
-        latched: bool,
-    },
-    Delete {
-        edge: Edge,
-    },
+    Put { edge: Edge, latched: bool },
+    Delete { edge: Edge },
 }
 
 /// A set of changes: one durable step.
