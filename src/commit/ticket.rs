@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_channel::oneshot;
 
-use super::{Core, Driver, blocking, closed};
+use super::{Core, Driver, closed, may_block};
 use crate::engine::Reply;
 use crate::error::Result;
 
@@ -38,7 +38,14 @@ impl Future for Ticket {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if blocking::may_block() {
+        let may_drive = may_block() || this.core.driver == Driver::Tick;
+        if may_drive && !this.polled {
+            // Whatever else is submitted before this task is polled again shares the commit.
+            this.polled = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if may_drive {
             let core = Arc::clone(&this.core);
             let mut answered = None;
             core.drive_until(|| {
@@ -48,15 +55,6 @@ impl Future for Ticket {
             });
             if let Some(answer) = answered {
                 return this.finish(answer);
-            }
-        } else if this.core.driver == Driver::Tick {
-            if this.polled {
-                this.core.drive();
-            } else {
-                // Whatever else is submitted in this tick shares the commit.
-                this.polled = true;
-                context.waker().wake_by_ref();
-                return Poll::Pending;
             }
         }
         match Pin::new(&mut this.receiver).poll(context) {

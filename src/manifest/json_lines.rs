@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::{JobSpec, NewChunk};
 
-/// The chunks of a JSON Lines manifest, each checked by itself; see [`json_lines`].
+/// The chunks of a JSON Lines manifest, each checked by itself; see [`json_lines()`].
 ///
 /// It ends after its first error.
 #[derive(Debug)]
