@@ -47,12 +47,15 @@ impl Future for Ticket {
         }
         if may_drive {
             let core = Arc::clone(&this.core);
-            let mut answered = None;
-            core.drive_until(|| {
-                // Own answer first: the others have the store's own driver.
-                answered = this.receiver.try_recv().transpose();
-                answered.is_some()
-            });
+            let mut answered = this.receiver.try_recv().transpose();
+            // Answered already: whoever was answered with it may be about to ask again, and joins the next commit.
+            if answered.is_none() {
+                core.drive_until(|| {
+                    // Own answer first, where the others have the store's own driver.
+                    answered = this.receiver.try_recv().transpose();
+                    answered.is_some() && this.core.driver == Driver::Thread
+                });
+            }
             if let Some(answer) = answered {
                 return this.finish(answer);
             }
