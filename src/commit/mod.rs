@@ -52,6 +52,7 @@ enum Control {
 }
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own; no two make a state")]
 struct Queue {
     waiting: VecDeque<Entry>,
     controls: VecDeque<Control>,
@@ -215,7 +216,9 @@ impl Core {
             return false;
         }
         let Some(engine) = engine.as_mut() else {
-            group.into_iter().for_each(|entry| self.answer(entry.reply, Err(closed())));
+            for entry in group {
+                self.answer(entry.reply, Err(closed()));
+            }
             return true;
         };
         let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();

@@ -142,7 +142,9 @@ pub(super) fn purge(work: &mut Work<'_>, job: i64) -> Result<bool> {
     if work.job_in_any_phase(job)?.is_some_and(|job| job.edges > 0) {
         let lists = work.dependencies(&keys)?;
         for (key, list) in keys.iter().zip(lists) {
-            list.into_iter().for_each(|on| work.remove_edge(Edge { job, chunk: key.chunk, on }));
+            for on in list {
+                work.remove_edge(Edge { job, chunk: key.chunk, on });
+            }
         }
     }
     for &key in &keys {
@@ -166,7 +168,6 @@ pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
         for job in jobs {
             let abandoned = match (job.phase, job.owner) {
                 (JobPhase::Open, _) => false,
-                (JobPhase::Deleting, _) => true,
                 (JobPhase::Importing, Some(owner)) if owner == work.host.owner => false,
                 (JobPhase::Importing, Some(owner)) => match work.host.liveness.probe(owner) {
                     Probe::Dead(guard) => {
@@ -175,7 +176,7 @@ pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
                     }
                     Probe::Alive | Probe::Unknown => false,
                 },
-                (JobPhase::Importing, None) => true,
+                (JobPhase::Deleting, _) | (JobPhase::Importing, None) => true,
             };
             if abandoned {
                 work.job_in_any_phase(job.id)?;

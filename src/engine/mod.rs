@@ -189,7 +189,7 @@ impl Engine {
         let mut probe = Probing { now_ms, last_ms: self.probed_ms };
         let mut tx = self.backend.begin()?;
         let mut needs = Needs::default();
-        for op in ops.iter() {
+        for op in ops {
             op.needs(&mut needs);
         }
         if ops.iter().any(|op| op.claims()) {

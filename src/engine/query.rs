@@ -1,6 +1,6 @@
 //! Reading: each question is answered from one snapshot.
 
-use crate::backends::contract::{Class, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject};
+use crate::backends::contract::{Class, EdgesNeed, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject};
 use super::edges::cycle;
 use super::import::is_unchanged;
 use crate::error::{Error, ErrorKind, Result};
@@ -133,7 +133,7 @@ pub(crate) fn all_edges(load: &mut dyn Load, job: i64) -> Result<Vec<(u64, u64)>
     let mut edges = Vec::new();
     let mut after = None;
     loop {
-        let page = load.load(&Needs { edges: Some((job, after, EDGES_PER_PAGE)), ..Needs::default() })?.edges;
+        let page = load.load(&Needs { edges: Some(EdgesNeed { job, after, limit: EDGES_PER_PAGE }), ..Needs::default() })?.edges;
         after = page.last().map(|edge| (edge.chunk, edge.on));
         let more = page.len() == EDGES_PER_PAGE;
         edges.extend(page.iter().map(|edge| (edge.chunk, edge.on)));

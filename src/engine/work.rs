@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::backends::contract::{
-    Class, Content, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange, JobPhase, JobRow, Key, Loaded,
+    Class, Content, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange, JobPhase, JobRow, Key, Loaded,
     LogRun, Meta, Needs, PageNeed, Rank, ReadyNeed, Record, Row, RowChange, Subject, WriteTx,
 };
 use crate::engine::Host;
@@ -145,7 +145,9 @@ impl<'t> Work<'t> {
     /// Takes in rows that storage listed.
     pub(super) fn take_in(&mut self, rows: Vec<Row>) -> Vec<Key> {
         let keys = rows.iter().map(|row| row.key).collect();
-        rows.into_iter().for_each(|row| self.absorb_row(row.key, Some(row)));
+        for row in rows {
+            self.absorb_row(row.key, Some(row));
+        }
         keys
     }
 
@@ -434,11 +436,6 @@ impl<'t> Work<'t> {
 
     // Dependencies
 
-    /// Whether a dependency exists, and if so whether it is met, as this group last set it.
-    fn edge_override(&self, edge: Edge) -> Option<Option<bool>> {
-        self.edges.get(&edge).copied()
-    }
-
     /// Chunks that wait for this one, above an id, in ascending order.
     pub(super) fn dependents(&mut self, on: Key, after: Option<u64>, limit: usize) -> Result<Vec<(Key, bool)>> {
         let loaded =
@@ -487,7 +484,8 @@ impl<'t> Work<'t> {
 
     /// Every dependency of a job, as storage has it, one page after the other.
     pub(super) fn edges_page(&mut self, job: i64, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<Edge>> {
-        Ok(self.load(&Needs { edges: Some((job, after, limit)), ..Needs::default() })?.edges)
+        let need = EdgesNeed { job, after, limit };
+        Ok(self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges)
     }
 
     /// Adds a dependency, met or not; the dependent's count follows.
@@ -498,7 +496,7 @@ impl<'t> Work<'t> {
 
     /// Removes a dependency. The dependent's count is for the caller to set.
     pub(super) fn remove_edge(&mut self, edge: Edge) {
-        if self.edge_override(edge) != Some(None) {
+        if self.edges.get(&edge) != Some(&None) {
             self.edges.insert(edge, None);
             self.count_edge(edge, -1);
         }
@@ -640,7 +638,7 @@ impl<'t> Work<'t> {
                 let after = slot.row.as_ref().map(machine::place);
                 let gone = slot.before.is_some() && after.is_none();
                 let touched = slot.content_dirty || slot.record_dirty || slot.unmet_dirty;
-                if !gone && !(touched && after.is_some()) {
+                if !gone && (!touched || after.is_none()) {
                     return None;
                 }
                 let (content, record, unmet) = match slot.row {

@@ -115,6 +115,7 @@ pub(crate) enum Step {
 }
 
 /// Decides what an event makes of a chunk, or refuses it.
+#[allow(clippy::too_many_lines, reason = "one table, one arm per event: it is read as a whole")]
 pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Result<Step, Error> {
     let Subject { record, unmet, rules, .. } = subject;
     let changed = |next: Record| {

@@ -59,7 +59,8 @@ pub(super) struct Shared {
     /// Ends the store's thread when the last handle is gone.
     _driving: Driving,
     reader: SharedReader,
-    readers: Readers,
+    /// For snapshots that take too long for the caller's own thread.
+    readers: Option<Readers>,
     owner: OwnerId,
     liveness: Arc<dyn Liveness>,
     persistence: Persistence,
@@ -85,12 +86,10 @@ impl Shared {
         }
         let reader = self.reader.clone();
         let answer = move || question(&mut *reader.0.snapshot()?);
-        if self.reader.0.is_inline() || may_block() {
-            return answer();
-        }
+        let Some(readers) = self.readers.as_ref().filter(|_| !may_block()) else { return answer() };
         let (sender, receiver) = oneshot::channel();
         // A caller that has gone does not need the answer.
-        self.readers.run(Box::new(move || drop(sender.send(answer()))))?;
+        readers.run(Box::new(move || drop(sender.send(answer()))))?;
         receiver.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -145,7 +144,8 @@ impl<B: Backing> Store<B> {
         engine.recover()?;
         let core = Core::new(engine, driver);
         let driving = Driving::start(&core)?;
-        let shared = Shared { core, _driving: driving, reader, readers: Readers::start()?, owner, liveness, persistence };
+        let readers = if reader.0.is_inline() { None } else { Some(Readers::start()?) };
+        let shared = Shared { core, _driving: driving, reader, readers, owner, liveness, persistence };
         Ok(Store { shared: Arc::new(shared), backing: PhantomData })
     }
 }

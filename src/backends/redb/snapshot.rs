@@ -5,14 +5,14 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use redb::{
-    Range, ReadOnlyTable, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, StorageError,
+    Range, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _, StorageError,
 };
 
 use super::spans::{self, Span};
 use super::tables::{self, Line, edge_tag, index_tag, u64_at};
 use super::{errors, tables as t};
 use crate::backends::contract::{
-    Class, Cursor, Dependent, DueNeed, Edge, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Rank,
+    Class, Cursor, Dependent, DueNeed, Edge, EdgesNeed, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Rank,
     ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
@@ -511,7 +511,7 @@ impl Load for Snapshot {
         if let Some((after, limit)) = needs.jobs_after {
             loaded.jobs_after = self.jobs_after(after, limit)?;
         }
-        if let Some((job, after, limit)) = needs.edges {
+        if let Some(EdgesNeed { job, after, limit }) = needs.edges {
             loaded.edges = self.edges(job, after, limit)?;
         }
         if needs.cursors > 0 {

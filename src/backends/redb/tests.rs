@@ -289,7 +289,7 @@ impl Model {
             owners: true,
             pages: CLASSES.map(|classes| PageNeed { job, classes, after, limit }).to_vec(),
             jobs_after: Some((rng.bool().then_some(job), 2)),
-            edges: Some((job, edge_after, limit)),
+            edges: Some(EdgesNeed { job, after: edge_after, limit }),
             cursors: 3,
             log: Some((log_after, limit)),
         };
