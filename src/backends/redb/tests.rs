@@ -42,7 +42,8 @@ fn options() -> Options {
 
 impl Model {
     fn new() -> Self {
-        let meta = Meta { store_id: [7; 16], revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
+        let meta =
+            Meta { store_id: [7; 16], revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
         Model {
             meta,
             rows: BTreeMap::new(),
@@ -65,7 +66,7 @@ impl Model {
         let mut new_jobs = BTreeSet::new();
         let mut edges = Vec::new();
         let mut log = Vec::new();
-        for _ in 0..1 + rng.usize(..3) {
+        for _ in 0..=rng.usize(..3) {
             let job = rng.i64(1..4);
             let first = rng.u64(..400);
             let keys: Vec<Key> = match rng.u8(..3) {
@@ -185,7 +186,7 @@ impl Model {
         let revision = self.meta.revision;
         let mut record = Record {
             updated_at_ms: rng.u64(..1_000),
-            fence: rng.u64(..revision + 1),
+            fence: rng.u64(..=revision),
             observed: rng.bool().then(|| "abc".to_owned()),
             revision,
             ..Record::fresh()
@@ -268,7 +269,7 @@ impl Model {
         let key = self.some_key(rng).unwrap_or(Key { job, chunk });
         let held_after = rng.bool().then_some(key);
         let position = rng.bool().then(|| (Rank(*rng.choice(&[0, 3, 5, u32::MAX]).unwrap()), chunk));
-        let now_ms = rng.u64(..2_000);
+        let now_ms = if rng.u8(..8) == 0 { u64::MAX } else { rng.u64(..2_000) };
         let log_after = self.pruned_to + rng.u64(..self.meta.revision - self.pruned_to + 2);
         let edge_after = self.edges.keys().filter(|edge| edge.job == job).nth(rng.usize(..9));
         let edge_after = edge_after.map(|edge| (edge.chunk, edge.on));
@@ -316,7 +317,10 @@ impl Model {
         }
         let ready_job = self.list(|s| s.place.class == Class::Ready && s.row.key.job >= job);
         assert_eq!(loaded.ready_job, ready_job.iter().map(|s| s.row.key.job).min());
-        let at_ms = |s: &Stored| (s.place.due.map(Deadline::at_ms), s.row.key);
+        let at_ms = |s: &Stored| {
+            let due = s.place.due.unwrap();
+            (due.at_ms(), s.row.key.job, due.set_at_ms, s.row.key.chunk)
+        };
         let mut due = self.list(|s| s.place.due.is_some_and(|due| due.at_ms() <= now_ms));
         due.sort_by_key(at_ms);
         assert_eq!(loaded.due, rows(due, limit));

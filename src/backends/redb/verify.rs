@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::errors;
-use super::snapshot::{Snapshot, chunk_at, due_at, job_at, pair_at, read_run, read_unmet};
+use super::snapshot::{Snapshot, chunk_at, job_at, pair_at, read_dues, read_line, read_unmet};
 use super::spans::Span;
-use super::tables::{self as t, edge_tag, index_tag};
+use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
 use crate::backends::contract::{Class, Counts, JobRow, Key, Rank, Row};
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
@@ -34,7 +34,7 @@ type Jobs = BTreeMap<i64, Expected>;
 
 fn index(snapshot: &Snapshot) -> Result<Jobs> {
     let mut jobs = Jobs::new();
-    let mut last_run: Option<(t::Line, Span)> = None;
+    let (mut last_run, mut last_dues) = (None, None);
     for entry in snapshot.all_index()? {
         let (key, value) = entry.map_err(errors::reading)?;
         let (key, value) = (key.value(), value.value());
@@ -60,19 +60,14 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
             }
             Some(&index_tag::META) => {}
             Some(&index_tag::DUE) => {
-                let (at_ms, key) = due_at(key)?;
-                due(snapshot, at_ms, key, value)?;
+                let (lane, span) = read_dues(key, value)?;
+                apart(&mut last_dues, lane, span)?;
+                dues(snapshot, lane, span)?;
             }
             Some(&index_tag::RUN) => {
-                let (line, span) = read_run(key, value)?;
-                let seat = t::run_seat(line, span.first);
-                if let Some((last_line, last)) = last_run
-                    && last_line == line
-                    && last.last.saturating_add(1) >= span.first
-                {
-                    return Err(seat.corrupt("it touches the run before it"));
-                }
-                last_run = Some((line, span));
+                let (line, span) = read_line(key, value)?;
+                apart(&mut last_run, line, span)?;
+                let seat = line.seat(span.first);
                 let job = jobs.get_mut(&line.job).ok_or_else(|| seat.corrupt("its job is missing"))?;
                 job.runs.push((span, line.class));
             }
@@ -81,7 +76,9 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
     }
     for (&id, Expected { job, runs }) in &jobs {
         let mut counts = Counts::default();
-        runs.iter().for_each(|&(span, class)| *counts.of_mut(class) += span.len());
+        for &(span, class) in runs {
+            *counts.of_mut(class) += span.len();
+        }
         if counts != job.counts {
             return Err(Seat::of_job(Table::Counts, id).corrupt(format_args!(
                 "they are {:?} and should be {:?}",
@@ -92,17 +89,34 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
     Ok(jobs)
 }
 
-/// Whether a deadline of the index is the one that its chunk's record has.
-fn due(snapshot: &Snapshot, at_ms: u64, key: Key, value: &[u8]) -> Result<()> {
-    let seat = t::due_seat(at_ms, key);
-    let set_at_ms = codec::read_number(seat, value)?;
-    let record = snapshot.indexed_row(key)?.record;
-    let is_this = |deadline: Deadline| deadline.at_ms() == at_ms && deadline.set_at_ms == set_at_ms;
-    if [record.lease, record.not_before].into_iter().flatten().any(is_this) {
-        Ok(())
-    } else {
-        Err(seat.corrupt("the chunk's record has another one"))
+/// Whether a run stands clear of the one before it in its lane.
+fn apart<L: Lane>(before: &mut Option<(L, Span)>, lane: L, span: Span) -> Result<()> {
+    if let Some((last_lane, last)) = before.replace((lane, span))
+        && last_lane == lane
+        && last.last.saturating_add(1) >= span.first
+    {
+        return Err(lane.seat(span.first).corrupt("it touches the run before it"));
     }
+    Ok(())
+}
+
+/// Whether a deadline of the index is the one that its chunks' records have.
+fn dues(snapshot: &Snapshot, lane: Dues, span: Span) -> Result<()> {
+    let mut expected = span.first;
+    for row in snapshot.walk(lane.job, span)? {
+        let row = row?;
+        let is_this = |due: Deadline| due.at_ms() == lane.at_ms && due.set_at_ms == lane.set_at_ms;
+        if row.key.chunk != expected
+            || ![row.record.lease, row.record.not_before].into_iter().flatten().any(is_this)
+        {
+            break;
+        }
+        expected += 1;
+    }
+    if expected <= span.last {
+        return Err(lane.seat(expected).corrupt("the chunk's record has another one, or there is none"));
+    }
+    Ok(())
 }
 
 /// Whether each chunk of a job is in one run, and in one that fits it.
@@ -134,7 +148,7 @@ fn rows(snapshot: &Snapshot, job: &JobRow, runs: &[(Span, Class)], newest: u64) 
 }
 
 fn run_error(job: i64, chunk: u64, why: &str) -> crate::Error {
-    t::run_seat(t::Line { class: Class::Ready, job, rank: Rank(0) }, chunk).corrupt(why)
+    Line { class: Class::Ready, job, rank: Rank(0) }.seat(chunk).corrupt(why)
 }
 
 /// Whether a class is one that the row can be in, by its own fields.
