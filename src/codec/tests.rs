@@ -1,3 +1,5 @@
+//! Every record there and back, its bytes pinned, and every way of damaging it.
+
 use super::*;
 
 const KEY: Key = Key { job: 42, chunk: 7 };

@@ -28,5 +28,4 @@ const CACHE_BYTES_DEFAULT: usize = 64 << 20;
 const CACHE_BYTES_DEFAULT: usize = 8 << 20;
 
 #[cfg(test)]
-#[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Options, RedbBackend};
 use crate::backends::contract::*;
 use crate::error::ErrorKind;
+use crate::machine;
 use crate::model::{Deadline, JobSpec, JobStatus, Json, OwnerId};
 
 mod crash;
@@ -17,6 +18,12 @@ const CLASSES: [&[Class]; 5] = [
     &[Class::Done],
     &[Class::Processing, Class::Ready],
 ];
+
+const PRIORITIES: [i32; 4] = [i32::MIN, 0, 3, i32::MAX];
+
+fn status_of(class: Class) -> JobStatus {
+    JobStatus::ALL.into_iter().find(|&status| machine::listed_classes(status).contains(&class)).unwrap()
+}
 
 #[derive(Clone, PartialEq, Debug)]
 struct Stored {
@@ -193,38 +200,21 @@ impl Model {
         };
         let deadline = Deadline { set_at_ms: rng.u64(..1_000), duration_ms: rng.u64(..1_000) };
         let owner = OwnerId::from_bytes([rng.u8(..3); 16]);
-        let mut rank = Rank(u32::MAX / 2);
-        let (mut due, mut holder, mut unmet) = (None, None, 0);
+        record.status = status_of(class);
+        let mut unmet = 0;
         match class {
-            Class::Ready => {
-                rank = Rank(*rng.choice(&[0, 5, u32::MAX]).unwrap());
-                if rng.bool() {
-                    record = Record::fresh();
-                }
-            }
+            Class::Ready if rng.bool() => record = Record::fresh(),
             Class::Blocked => unmet = 1 + rng.u32(..3),
-            Class::Delayed => {
-                record.not_before = Some(deadline);
-                due = Some(deadline);
-            }
-            Class::Processing => {
-                record.status = JobStatus::Processing;
-                record.lease = Some(deadline);
-                record.owner = Some(owner);
-                due = Some(deadline);
-                holder = Some(owner);
-            }
-            Class::Done => record.status = JobStatus::Done,
-            Class::Failed => record.status = JobStatus::Failed,
-            Class::Cancelled => record.status = JobStatus::Cancelled,
+            Class::Delayed => record.not_before = Some(deadline),
+            Class::Processing => (record.lease, record.owner) = (Some(deadline), Some(owner)),
+            _ => {}
         }
-        let place = Place { class, rank, due, holder };
         let content = match &old {
             Some(old) if rng.u8(..4) > 0 => Arc::clone(&old.row.content),
             _ => Arc::new(Content {
                 checksum: rng.bool().then(|| "sum".to_owned()),
                 payload: rng.bool().then(|| Json::trusted("[1,2]")),
-                priority: rng.i32(-2..3),
+                priority: *rng.choice(&PRIORITIES).unwrap(),
                 attempts_max: None,
                 losses_max: None,
                 on_dependency_failure: None,
@@ -234,6 +224,7 @@ impl Model {
             }),
         };
         let row = Row { key, content: Arc::clone(&content), record: record.clone(), unmet };
+        let place = machine::place(&row);
         self.rows.insert(key, Stored { row, place });
         RowChange {
             key,
@@ -268,7 +259,7 @@ impl Model {
         let owner = OwnerId::from_bytes([rng.u8(..4); 16]);
         let key = self.some_key(rng).unwrap_or(Key { job, chunk });
         let held_after = rng.bool().then_some(key);
-        let position = rng.bool().then(|| (Rank(*rng.choice(&[0, 3, 5, u32::MAX]).unwrap()), chunk));
+        let position = rng.bool().then(|| (machine::rank(*rng.choice(&PRIORITIES).unwrap()), chunk));
         let now_ms = if rng.u8(..8) == 0 { u64::MAX } else { rng.u64(..2_000) };
         let log_after = self.pruned_to + rng.u64(..self.meta.revision - self.pruned_to + 2);
         let edge_after = self.edges.keys().filter(|edge| edge.job == job).nth(rng.usize(..9));
