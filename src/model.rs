@@ -100,8 +100,9 @@ impl Json {
 
     /// The value as a type of yours.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.0)
-            .map_err(|e| Error::invalid(format!("the JSON does not fit the type asked for: {e}")).caused_by(e))
+        serde_json::from_str(&self.0).map_err(|e| {
+            Error::invalid(format!("the JSON does not fit the type asked for: {e}")).caused_by(e)
+        })
     }
 
     /// One member of a JSON object as a type of yours; `None` where there is no such member.
@@ -111,7 +112,8 @@ impl Json {
             .remove(key)
             .map(|value| {
                 serde_json::from_value(value).map_err(|e| {
-                    Error::invalid(format!("member {key:?} does not fit the type asked for: {e}")).caused_by(e)
+                    Error::invalid(format!("member {key:?} does not fit the type asked for: {e}"))
+                        .caused_by(e)
                 })
             })
             .transpose()
@@ -913,7 +915,9 @@ pub(crate) fn check_size(what: &str, bytes: usize, limit: usize) -> Result<()> {
     } else {
         Err(Error::new(
             crate::ErrorKind::TooLarge,
-            format!("the {what} has {bytes} bytes, the limit is {limit}; keep it outside and store where it is"),
+            format!(
+                "the {what} has {bytes} bytes, the limit is {limit}; keep it outside and store where it is"
+            ),
         ))
     }
 }

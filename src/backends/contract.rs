@@ -391,8 +391,13 @@ pub(crate) enum JobChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EdgeChange {
     /// It exists, met or not.
-    Put { edge: Edge, met: bool },
-    Delete { edge: Edge },
+    Put {
+        edge: Edge,
+        met: bool,
+    },
+    Delete {
+        edge: Edge,
+    },
 }
 
 /// A set of changes: one durable step.

@@ -1,3 +1,5 @@
+//! Every record there and back, its bytes pinned, and every way of damaging it.
+
 use super::*;
 
 const KEY: Key = Key { job: 42, chunk: 7 };
@@ -208,8 +210,14 @@ fn the_bytes_of_format_1_never_change() {
         created_at_ms: 1_700_000_000_000,
         revision: 12,
     };
-    let store =
-        Meta { store_id: [9; 16], revision: 77, last_job: 42, clock_ms: 1_700_000_000_000, cursors: 2, log_start: 1 };
+    let store = Meta {
+        store_id: [9; 16],
+        revision: 77,
+        last_job: 42,
+        clock_ms: 1_700_000_000_000,
+        cursors: 2,
+        log_start: 1,
+    };
     let runs = [
         LogRun { subject: Subject::Chunk, revision: 70, key: KEY, count: 5 },
         LogRun { subject: Subject::Chunk, revision: 75, key: Key { job: 42, chunk: 3 }, count: 1 },

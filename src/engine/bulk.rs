@@ -87,7 +87,9 @@ impl Bulk {
         let phase = work.job_in_any_phase(self.job)?.map(|job| job.phase);
         match phase {
             // An import that is under way is nobody else's to see; whoever runs it ends it.
-            None | Some(JobPhase::Importing) => return Ok(Applied::Reply(Reply::Outcome(Outcome::Unchanged))),
+            None | Some(JobPhase::Importing) => {
+                return Ok(Applied::Reply(Reply::Outcome(Outcome::Unchanged)));
+            }
             Some(JobPhase::Open) => {
                 work.set_phase(self.job, JobPhase::Deleting);
                 work.log_job_gone(self.job);

@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::machine::Event;
 use crate::model::{
-    DependencyFailure, ImportOptions, ImportReport, JobSpec, JobStatus, NewChunk, OnConflict, OnMissing, OwnerId,
+    DependencyFailure, ImportOptions, ImportReport, JobSpec, JobStatus, NewChunk, OnConflict, OnMissing,
+    OwnerId,
 };
 use crate::owners::Probe;
 
@@ -47,7 +48,9 @@ enum Plan {
     Keep,
     Unchanged,
     /// New content or scheduling over the old; with new content the chunk starts over.
-    Revise { content: bool },
+    Revise {
+        content: bool,
+    },
 }
 
 impl Import {
@@ -193,7 +196,9 @@ impl Import {
         let mut missing = Vec::new();
         let classes: &[Class] = match self.options.on_missing {
             OnMissing::Keep => return Ok(missing),
-            OnMissing::Cancel => &[Class::Ready, Class::Blocked, Class::Delayed, Class::Processing, Class::Failed],
+            OnMissing::Cancel => {
+                &[Class::Ready, Class::Blocked, Class::Delayed, Class::Processing, Class::Failed]
+            }
             OnMissing::Delete => &[],
         };
         if existing.is_none() {
@@ -385,11 +390,7 @@ impl ImportSlice {
                     return Ok(Applied::Reply(Reply::Count(0)));
                 }
                 work.set_phase(job, JobPhase::Deleting);
-                Ok(if bulk::purge(work, job)? {
-                    Applied::Reply(Reply::Count(0))
-                } else {
-                    Applied::Same
-                })
+                Ok(if bulk::purge(work, job)? { Applied::Reply(Reply::Count(0)) } else { Applied::Same })
             }
         }
     }
@@ -399,7 +400,8 @@ fn must_be_importing(work: &mut Work<'_>, job: i64) -> Result<JobRow> {
     let owner = work.host.owner;
     match work.job_in_any_phase(job)? {
         Some(row) if row.phase == JobPhase::Importing && row.owner == Some(owner) => Ok(row.clone()),
-        _ => Err(Error::new(ErrorKind::Busy, "the import was taken back by another client; import again").in_job(job)),
+        _ => Err(Error::new(ErrorKind::Busy, "the import was taken back by another client; import again")
+            .in_job(job)),
     }
 }
 

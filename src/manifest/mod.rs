@@ -54,7 +54,6 @@ use read::ManifestSeed;
 pub use self::csv::{CsvRows, csv};
 pub use json_lines::{JsonLines, json_lines};
 
-
 /// A job's settings and all its chunks.
 ///
 /// Any serde format that describes itself can be read; TOML and JSON with better errors through

@@ -54,4 +54,3 @@ impl Liveness for Alone {
         Probe::Dead(Box::new(()))
     }
 }
-

@@ -39,7 +39,6 @@ pub trait Storage: Debug + Send + Sync + 'static {
     }
 }
 
-
 /// A host's storage under redb's own trait.
 #[derive(Debug)]
 struct Hosted<S>(S);

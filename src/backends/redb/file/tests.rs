@@ -1,3 +1,5 @@
+//! Stores in files: who holds them, who may read beside, what is refused.
+
 use std::fs;
 
 use super::super::{Options, RedbBackend};
