@@ -121,7 +121,7 @@ fn any_job(rng: &mut fastrand::Rng) -> JobRow {
 
 fn any_log(rng: &mut fastrand::Rng) -> Vec<LogRun> {
     let mut revision = 1 + any_u64(rng) / 4;
-    (0..1 + rng.usize(..20))
+    (0..=rng.usize(..20))
         .map(|_| {
             let subject =
                 *rng.choice(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone]).unwrap();
@@ -235,7 +235,8 @@ fn the_bytes_of_format_1_never_change() {
         ("log", hex(encoder.log(&runs))),
         ("number", hex(&number(at, 0x0102_0304))),
     ];
-    let written: String = golden.iter().map(|(name, bytes)| format!("{name} {bytes}\n")).collect();
+    let lines: Vec<String> = golden.iter().map(|(name, bytes)| format!("{name} {bytes}")).collect();
+    let written = lines.join("\n") + "\n";
     assert_eq!(written, include_str!("golden.txt"), "got:\n{written}");
 }
 

@@ -1,5 +1,7 @@
 //! Random changes, and every question asked of the store and of a model of plain maps.
 
+#![allow(clippy::too_many_lines, reason = "one list of changes and one of questions, each read as a whole")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
