@@ -288,8 +288,10 @@ impl Engine {
         reap::release_above(&mut work, undelivered)?;
         if work.is_dirty() {
             let delta = work.into_delta();
-            self.acknowledged = delta.meta.revision;
+            let revision = delta.meta.revision;
             tx.commit(delta)?;
+            // Not before: where this fails too, the next reopening must find the same claims.
+            self.acknowledged = revision;
         }
         Ok(())
     }
