@@ -6,6 +6,8 @@
 #[cfg(feature = "redb")]
 mod disk;
 #[cfg(feature = "redb")]
+mod io_errors;
+#[cfg(feature = "redb")]
 mod power_loss;
 #[cfg(feature = "redb")]
 mod script;

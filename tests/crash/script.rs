@@ -85,6 +85,9 @@ pub(crate) fn run(seed: u64, steps: usize) -> Script {
         if until > from {
             let state = block_on(State::of(&store)).expect("the state of a whole store");
             script.steps.push(Acked { what, from, until, at_ms: clock.now_ms(), state });
+        } else if let Some(last) = script.steps.last_mut() {
+            // Time may have passed with nothing falling due: the state is of this time too.
+            last.at_ms = clock.now_ms();
         }
         if script.steps.len() == steps {
             break;
