@@ -177,8 +177,11 @@ impl Engine {
             }
         }
         let mut tx = self.backend.begin()?;
-        let holding = tx.load(&Needs { owners: true, ..Needs::default() })?.owners;
+        let loaded = tx.load(&Needs { owners: true, ..Needs::default() })?;
         drop(tx);
+        let holding = loaded.owners;
+        // What this client holds from an earlier opening, it was told of then.
+        self.acknowledged = loaded.meta.revision;
         self.host.liveness.forget_dead(&holding);
         Ok(())
     }
