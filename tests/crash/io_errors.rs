@@ -360,6 +360,24 @@ fn a_reopening_that_fails_in_its_turn_can_be_done_again() {
 }
 
 #[test]
+fn claims_of_an_earlier_opening_by_the_same_client_survive_a_reopening() {
+    let faulty = Faulty::default();
+    let mut worker = Worker::default();
+    let store = faulty.open().expect("a healthy disk");
+    block_on(worker.step(&store, 0)).expect("a healthy disk");
+    block_on(worker.step(&store, 1)).expect("a healthy disk");
+    drop(store);
+    let store = faulty.open().expect("a healthy disk");
+    let failure = Failure::Nothing;
+    faulty.plan(Some(Plan { countdown: 0, is_forever: true, failure, only_syncs: true, gate: None, has_failed: false }));
+    block_on(store.claim_pending(JOB)).expect_err("the disk fails");
+    faulty.plan(None);
+    block_on(store.reopen()).expect("a healed disk");
+    worker.compare(&block_on(State::of(&store)).expect("a whole store"), &[], "claims of an earlier opening");
+    assert_eq!(worker.held.len(), 3);
+}
+
+#[test]
 fn what_waits_while_the_store_is_poisoned_is_done_after_the_reopening() {
     for only_syncs in [false, true] {
         let faulty = Faulty::default();
