@@ -49,8 +49,6 @@ pub(crate) struct RedbBackend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Write,
-    /// Only natively.
-    #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "there are no other processes there"))]
     Read,
 }
 
