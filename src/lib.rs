@@ -15,6 +15,8 @@ mod model;
 mod owners;
 mod retry;
 mod store;
+#[cfg(not(target_family = "wasm"))]
+pub mod worker;
 
 pub use clock::Clock;
 pub use commit::{Watch, block_on};
