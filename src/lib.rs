@@ -19,15 +19,17 @@ mod store;
 pub mod worker;
 
 pub use clock::Clock;
+#[cfg(not(target_family = "wasm"))]
+pub use clock::SystemClock;
 pub use commit::{Watch, block_on};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use manifest::Manifest;
 pub use model::*;
 pub use owners::{Liveness, Probe};
-pub use store::{Backing, ChunkStream, JobStore, OpenOptions, Persistence, Redb, Sqlite, Store, chunks, open, open_with};
-#[cfg(not(target_family = "wasm"))]
-pub use clock::SystemClock;
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
 pub use store::SqliteStore;
+pub use store::{
+    Backing, ChunkStream, JobStore, OpenOptions, Persistence, Redb, Sqlite, Store, chunks, open, open_with,
+};
 #[cfg(any(feature = "redb", target_family = "wasm"))]
 pub use store::{RedbStore, Storage};

@@ -29,13 +29,17 @@ use crate::model::JobState;
 
 pub use blocking::block_on;
 pub(crate) use blocking::may_block;
-#[cfg(not(target_family = "wasm"))]
-pub(crate) use {offload::offload, readers::Readers, thread::{DRIVER, Driving}};
+pub(crate) use ticket::Ticket;
 #[cfg(target_family = "wasm")]
 pub(crate) use unthreaded::{DRIVER, Driving, Readers, offload};
-pub(crate) use ticket::Ticket;
-pub use watch::Watch;
 pub(crate) use watch::Latest;
+pub use watch::Watch;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use {
+    offload::offload,
+    readers::Readers,
+    thread::{DRIVER, Driving},
+};
 
 /// An operation on its way.
 struct Entry {
@@ -52,6 +56,7 @@ enum Control {
 }
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own; no two make a state")]
 struct Queue {
     waiting: VecDeque<Entry>,
     controls: VecDeque<Control>,
@@ -136,7 +141,10 @@ impl Core {
         self.wake.notify_one();
     }
 
-    fn control(self: &Arc<Self>, make: impl FnOnce(oneshot::Sender<Result<()>>) -> Control) -> oneshot::Receiver<Result<()>> {
+    fn control(
+        self: &Arc<Self>,
+        make: impl FnOnce(oneshot::Sender<Result<()>>) -> Control,
+    ) -> oneshot::Receiver<Result<()>> {
         let (sender, receiver) = oneshot::channel();
         self.queue().controls.push_back(make(sender));
         self.call_driver();
@@ -215,7 +223,9 @@ impl Core {
             return false;
         }
         let Some(engine) = engine.as_mut() else {
-            group.into_iter().for_each(|entry| self.answer(entry.reply, Err(closed())));
+            for entry in group {
+                self.answer(entry.reply, Err(closed()));
+            }
             return true;
         };
         let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();
@@ -275,7 +285,7 @@ impl Core {
     }
 
     fn give_back(self: &Arc<Self>, unheard: Reply) {
-        if let Reply::Claims(claims) | Reply::CompletedAndClaims(_, claims) = unheard {
+        if let Reply::Claims(claims) = unheard {
             for claim in claims.iter().map(JobState::claim) {
                 self.submit_unheard(Op::Release { claim });
             }
@@ -287,7 +297,9 @@ impl Core {
             Control::Reopen(reply) => {
                 let result = match slot.as_mut() {
                     None => Err(closed()),
-                    Some(engine) => engine.reopen().and_then(|undelivered| engine.release_undelivered(&undelivered)),
+                    Some(engine) => {
+                        engine.reopen().and_then(|undelivered| engine.release_undelivered(&undelivered))
+                    }
                 };
                 if result.is_ok() {
                     let mut queue = self.queue();

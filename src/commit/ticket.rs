@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_channel::oneshot;
 
-use super::{Core, Driver, blocking, closed};
+use super::{Core, Driver, closed, may_block};
 use crate::engine::Reply;
 use crate::error::Result;
 
@@ -27,7 +27,10 @@ impl Ticket {
         Ticket { core: Arc::clone(core), receiver, polled: false, done: false }
     }
 
-    fn finish(&mut self, answer: std::result::Result<Result<Reply>, oneshot::Canceled>) -> Poll<Result<Reply>> {
+    fn finish(
+        &mut self,
+        answer: std::result::Result<Result<Reply>, oneshot::Canceled>,
+    ) -> Poll<Result<Reply>> {
         self.done = true;
         Poll::Ready(answer.unwrap_or_else(|_| Err(closed())))
     }
@@ -38,25 +41,26 @@ impl Future for Ticket {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if blocking::may_block() {
+        let may_drive = may_block() || this.core.driver == Driver::Tick;
+        if may_drive && !this.polled {
+            // Whatever else is submitted before this task is polled again shares the commit.
+            this.polled = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if may_drive {
             let core = Arc::clone(&this.core);
-            let mut answered = None;
-            core.drive_until(|| {
-                // Own answer first: the others have the store's own driver.
-                answered = this.receiver.try_recv().transpose();
-                answered.is_some()
-            });
+            let mut answered = this.receiver.try_recv().transpose();
+            // Answered already: whoever was answered with it may be about to ask again, and joins the next commit.
+            if answered.is_none() {
+                core.drive_until(|| {
+                    // Own answer first, where the others have the store's own driver.
+                    answered = this.receiver.try_recv().transpose();
+                    answered.is_some() && this.core.driver == Driver::Thread
+                });
+            }
             if let Some(answer) = answered {
                 return this.finish(answer);
-            }
-        } else if this.core.driver == Driver::Tick {
-            if this.polled {
-                this.core.drive();
-            } else {
-                // Whatever else is submitted in this tick shares the commit.
-                this.polled = true;
-                context.waker().wake_by_ref();
-                return Poll::Pending;
             }
         }
         match Pin::new(&mut this.receiver).poll(context) {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{Json, NewChunk};
 
-/// The chunks of a CSV manifest, each checked by itself; see [`csv`].
+/// The chunks of a CSV manifest, each checked by itself; see [`csv()`].
 ///
 /// It ends after its first error.
 #[derive(Debug)]

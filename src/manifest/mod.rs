@@ -25,7 +25,7 @@
 //! ```
 //!
 //! The same as JSON: `{"job": {...}, "chunks": [{"id": 1, "checksum": "abc123"}, ...]}`, where `null` is as good as
-//! absent. As JSON Lines: see [`json_lines`]. As CSV: see [`csv`].
+//! absent. As JSON Lines: see [`json_lines()`]. As CSV: see [`csv()`].
 //!
 //! A payload is kept as it is written, but for the space between tokens; TOML's dates and times become text.
 //! A key of `[job]` or of the top that is none of these is an error that names it.
@@ -53,8 +53,6 @@ use read::ManifestSeed;
 
 pub use self::csv::{CsvRows, csv};
 pub use json_lines::{JsonLines, json_lines};
-
-pub(crate) use json_lines::chunk_of_line;
 
 /// A job's settings and all its chunks.
 ///

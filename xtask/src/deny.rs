@@ -23,5 +23,5 @@ pub(crate) fn advisories() -> Outcome {
     if run(&mut command("cargo deny fetch db")).is_err() {
         return Outcome::NotRun("advisory database unreachable".into());
     }
-    run(&mut command("cargo deny check --disable-fetch advisories")).into()
+    run(&mut command("cargo deny --offline check advisories")).into()
 }
