@@ -32,7 +32,8 @@ impl Crew {
             let shared = Arc::clone(&shared);
             let run = move || work(&shared.0, &shared.1);
             std::thread::Builder::new().name("magnetar-handler".into()).spawn(run).map_err(|e| {
-                Error::new(ErrorKind::Io, format!("a thread for handlers could not be started: {e}")).caused_by(e)
+                Error::new(ErrorKind::Io, format!("a thread for handlers could not be started: {e}"))
+                    .caused_by(e)
             })?;
         }
         Ok(Crew(tasks))

@@ -73,7 +73,10 @@ pub(super) async fn exchange(
             // Nothing was claimed, so whatever else there is comes with the next exchange.
             Err(error) => (Err(error), Ok(Vec::new())),
         };
-        return Exchanged { settled: finished.into_iter().map(|one| (one, became.clone())).collect(), claimed };
+        return Exchanged {
+            settled: finished.into_iter().map(|one| (one, became.clone())).collect(),
+            claimed,
+        };
     }
     finished.sort_by_key(|one| one.hold.claim().job_id);
     let same_job = |a: &Finished, b: &Finished| a.hold.claim().job_id == b.hold.claim().job_id;

@@ -30,6 +30,8 @@ mod pulse;
 mod session;
 mod shutdown;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -122,7 +124,7 @@ impl Worker {
     /// use magnetar::worker::{Context, Ending, Shutdown, Worker};
     /// use magnetar::{Completion, JobStore, NewChunk};
     /// # let store = magnetar::open(":memory:").await?;
-    /// # store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(0))]), &Default::default()).await?;
+    /// # store.import(1, &Default::default(), magnetar::chunks(std::iter::once(Ok(NewChunk::new(0)))), &Default::default()).await?;
     ///
     /// let stop = Shutdown::new();
     /// let handler = async |context: Context| {
@@ -164,7 +166,7 @@ impl Worker {
     /// use magnetar::worker::{Context, Worker};
     /// use magnetar::{Completion, JobStore, NewChunk};
     /// # let store = magnetar::open(":memory:").await?;
-    /// # store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(0))]), &Default::default()).await?;
+    /// # store.import(1, &Default::default(), magnetar::chunks(std::iter::once(Ok(NewChunk::new(0)))), &Default::default()).await?;
     ///
     /// let worker = Worker::new(store).job(1);
     /// let mut progress = worker.progress();
@@ -250,7 +252,11 @@ impl Worker {
         if (1..=limits::CLAIM_COUNT_MAX).contains(&self.plan.concurrency) {
             return Ok(());
         }
-        let text = format!("a concurrency of {} is out of range: use 1 to {}", self.plan.concurrency, limits::CLAIM_COUNT_MAX);
+        let text = format!(
+            "a concurrency of {} is out of range: use 1 to {}",
+            self.plan.concurrency,
+            limits::CLAIM_COUNT_MAX
+        );
         Err(Error::invalid(text))
     }
 

@@ -38,7 +38,9 @@ impl fmt::Display for Report {
         }
         write!(f, ", {:.1} per second", self.chunks_per_second)?;
         match self.remaining_ms {
-            Some(left) if left > 0 => write!(f, ", {:.1} s left", std::time::Duration::from_millis(left).as_secs_f64()),
+            Some(left) if left > 0 => {
+                write!(f, ", {:.1} s left", std::time::Duration::from_millis(left).as_secs_f64())
+            }
             _ => Ok(()),
         }
     }

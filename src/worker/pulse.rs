@@ -96,8 +96,15 @@ impl Pulse {
     ) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let (end, ended) = oneshot::channel();
-        let beating =
-            Beating { store, job, shared: Arc::clone(&shared), shutdown, publisher, report_every, report_at: None };
+        let beating = Beating {
+            store,
+            job,
+            shared: Arc::clone(&shared),
+            shutdown,
+            publisher,
+            report_every,
+            report_at: None,
+        };
         let thread = std::thread::Builder::new().name("magnetar-worker".into()).spawn(move || {
             beating.run();
             // Nobody waits for it where the run was dropped.

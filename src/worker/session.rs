@@ -17,8 +17,8 @@ use super::context::{Cancellation, Context};
 use super::exchange::{Became, End, Exchanged, Finished, exchange, is_wrong_result};
 use super::progress::standing;
 use super::pulse::{Hold, Pulse, is_about_claim};
-use super::summary::{Ending, Summary};
 use super::shutdown::Shutdown;
+use super::summary::{Ending, Summary};
 use crate::clock::monotonic;
 use crate::commit::Watch;
 use crate::error::{Error, Result, Retry};
@@ -32,7 +32,7 @@ const LOOK_AFTER_MAX: Duration = Duration::from_secs(1);
 /// The wait after the store said "later" for the first time; it doubles up to the second, and so often it is tried.
 const LATER_AFTER: Duration = Duration::from_millis(50);
 const LATER_AFTER_MAX: Duration = Duration::from_secs(5);
-const LATER_TIMES: u32 = 12;
+pub(super) const LATER_TIMES: u32 = 12;
 
 type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -67,7 +67,7 @@ pub(super) struct Session<S, F: Future> {
     // Handlers end first; what they held is given back then.
     running: FuturesUnordered<F>,
     start: S,
-    finished: Vec<Finished>,
+    pub(super) finished: Vec<Finished>,
     exchange: Option<(Pending<Exchanged>, usize)>,
     look: Option<Pending<Result<JobStats>>>,
     /// A look since the run went dry found nothing that ends it.
@@ -206,7 +206,12 @@ where
             self.exchange = Some((Box::pin(exchange(Arc::clone(&self.store), finished, request)), wanted));
             return true;
         }
-        if self.rest == Rest::Dry && self.is_idle() && !self.looked && !self.plan.keep_running && !self.is_stopping() {
+        if self.rest == Rest::Dry
+            && self.is_idle()
+            && !self.looked
+            && !self.plan.keep_running
+            && !self.is_stopping()
+        {
             let (store, job) = (Arc::clone(&self.store), self.plan.request.job_id);
             self.look = Some(Box::pin(async move { standing(&*store, job).await }));
             return true;
@@ -231,7 +236,7 @@ where
     }
 
     /// The store has answered.
-    fn take_in(&mut self, answers: Exchanged, wanted: usize) -> Result<()> {
+    pub(super) fn take_in(&mut self, answers: Exchanged, wanted: usize) -> Result<()> {
         let mut later = None;
         let mut fatal = None;
         for (one, answer) in answers.settled {

@@ -62,7 +62,11 @@ fn at_a_shutdown_results_count_and_what_is_unfinished_is_given_back_at_no_cost()
             }))
         };
         let summary = summary.unwrap();
-        assert_eq!((summary.ending, summary.completed, summary.released), (Ending::Stopped, 1, 2), "{summary}");
+        assert_eq!(
+            (summary.ending, summary.completed, summary.released),
+            (Ending::Stopped, 1, 2),
+            "{summary}"
+        );
         let stats = block_on(store.get_stats(JOB)).unwrap();
         assert_eq!((stats.done, stats.ready(), stats.processing), (1, 8, 0));
         assert_eq!(block_on(store.get_chunk(JOB, 1)).unwrap().unwrap().attempts, 0);
@@ -79,7 +83,8 @@ fn a_shutdown_that_waits_for_nobody_drops_handlers_that_never_end() {
         }
         pending::<Result<Completion, String>>().await
     };
-    let worker = Worker::new(Arc::clone(&store)).job(JOB).concurrency(4).shutdown(&stop).release_immediately();
+    let worker =
+        Worker::new(Arc::clone(&store)).job(JOB).concurrency(4).shutdown(&stop).release_immediately();
     let summary = block_on(worker.run(handler)).unwrap();
     assert_eq!((summary.ending, summary.released), (Ending::Stopped, 4), "{summary}");
     assert_eq!(block_on(store.get_stats(JOB)).unwrap().ready(), 4);
@@ -168,7 +173,8 @@ fn a_run_that_is_dropped_at_any_moment_strands_nothing() {
 #[test]
 fn a_tokio_task_that_is_aborted_strands_nothing() {
     let store = store_of(40, &JobSpec::new());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let (begun, begins) = channel();
     let worker = Worker::new(Arc::clone(&store)).job(JOB).concurrency(4);
     let task = runtime.spawn(worker.run(move |_: Context| {
@@ -195,7 +201,7 @@ fn a_blocking_run_that_is_dropped_gives_each_chunk_back_when_its_thread_is_throu
         };
         let mut run = Box::pin(Worker::new(Arc::clone(&store)).job(JOB).concurrency(2).run_blocking(handler));
         block_on(async {
-            while let Poll::Pending = run.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
+            while run.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending() {
                 if store.get_stats(JOB).await.unwrap().processing == 2 && begins.iter().take(2).count() == 2 {
                     break;
                 }

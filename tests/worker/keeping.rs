@@ -67,13 +67,17 @@ fn a_handler_whose_chunk_is_ended_from_outside_is_told_and_its_result_counts_no_
             }))
         };
         let summary = summary.unwrap();
-        assert_eq!((summary.ending, summary.completed, summary.superseded), (Ending::Finished, 0, 2), "{summary}");
+        assert_eq!(
+            (summary.ending, summary.completed, summary.superseded),
+            (Ending::Finished, 0, 2),
+            "{summary}"
+        );
         assert_eq!(block_on(store.get_stats(JOB)).unwrap().cancelled, 2);
     }
 }
 
 #[test]
-fn a_result_that_comes_after_the_chunk_was_deleted_is_counted_and_is_no_error() {
+fn a_result_that_comes_after_somebody_else_ended_the_chunk_is_counted_and_is_no_error() {
     let store = store_of(1, &JobSpec::new());
     let handler = async |_: Context| {
         // Marked done by the owner of the whole job, before the first heartbeat could tell.
@@ -81,8 +85,28 @@ fn a_result_that_comes_after_the_chunk_was_deleted_is_counted_and_is_no_error() 
         Ok::<_, String>(Completion::new().output(magnetar::Json::new("late").unwrap()))
     };
     let summary = block_on(Worker::new(Arc::clone(&store)).job(JOB).run(handler)).unwrap();
-    assert_eq!((summary.ending, summary.completed, summary.superseded), (Ending::Finished, 0, 1), "{summary}");
+    assert_eq!(
+        (summary.ending, summary.completed, summary.superseded),
+        (Ending::Finished, 0, 1),
+        "{summary}"
+    );
     assert_eq!(block_on(store.get_chunk(JOB, 0)).unwrap().unwrap().output, None);
+}
+
+#[test]
+fn a_result_for_a_job_that_was_deleted_meanwhile_is_counted_and_is_no_error() {
+    let store = store_of(2, &JobSpec::new());
+    let handler = async |_: Context| {
+        store.delete_job(JOB).await.unwrap();
+        Ok::<_, String>(Completion::new())
+    };
+    let worker = Worker::new(Arc::clone(&store)).concurrency(2);
+    let summary = block_on(worker.run(handler)).unwrap();
+    assert_eq!(
+        (summary.ending, summary.completed, summary.superseded),
+        (Ending::Finished, 0, 2),
+        "{summary}"
+    );
 }
 
 #[test]

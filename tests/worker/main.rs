@@ -15,7 +15,10 @@ fn store_of(chunks: u64, spec: &JobSpec) -> Arc<dyn JobStore> {
     store_with((0..chunks).map(NewChunk::new), spec)
 }
 
-fn store_with(chunks: impl IntoIterator<Item = NewChunk, IntoIter: Send>, spec: &JobSpec) -> Arc<dyn JobStore> {
+fn store_with(
+    chunks: impl IntoIterator<Item = NewChunk, IntoIter: Send>,
+    spec: &JobSpec,
+) -> Arc<dyn JobStore> {
     block_on(async {
         let store = magnetar::open(":memory:").await.unwrap();
         add(&*store, chunks, spec).await;
@@ -23,7 +26,11 @@ fn store_with(chunks: impl IntoIterator<Item = NewChunk, IntoIter: Send>, spec: 
     })
 }
 
-async fn add(store: &dyn JobStore, chunks: impl IntoIterator<Item = NewChunk, IntoIter: Send>, spec: &JobSpec) {
+async fn add(
+    store: &dyn JobStore,
+    chunks: impl IntoIterator<Item = NewChunk, IntoIter: Send>,
+    spec: &JobSpec,
+) {
     let chunks = magnetar::chunks(chunks.into_iter().map(Ok));
     store.import(JOB, spec, chunks, &magnetar::ImportOptions::new()).await.unwrap();
 }
