@@ -7,7 +7,7 @@ use std::task::{Context as Task, Poll, Waker};
 
 use futures_util::future::join;
 use magnetar::worker::{Cancellation, Context, Ending, Shutdown, Worker};
-use magnetar::{Completion, ErrorKind, JobSpec, JobStore, NewChunk, block_on};
+use magnetar::{Clock, Completion, ErrorKind, JobSpec, JobStore, NewChunk, SystemClock, block_on};
 
 use crate::{JOB, add, give_way, store_of, store_with};
 
@@ -136,6 +136,32 @@ fn a_worker_that_keeps_running_takes_new_work_until_it_is_stopped_from_another_t
     let summary = block_on(worker.run(handler)).unwrap();
     assert_eq!((summary.ending, summary.completed), (Ending::Stopped, 5), "{summary}");
     assert_eq!(outside.join().unwrap(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_worker_that_waits_hears_of_new_work_at_once_instead_of_at_its_next_look() {
+    const ROUNDS: u64 = 30;
+    let store = store_of(1, &JobSpec::new());
+    let stop = Shutdown::new();
+    let (done, dones) = channel();
+    let (own, stopping) = (Arc::clone(&store), stop.clone());
+    let outside = std::thread::spawn(move || {
+        let since_ms = SystemClock.now_ms();
+        for id in 0..ROUNDS {
+            block_on(add(&*own, (0..=id).map(NewChunk::new), &JobSpec::new()));
+            assert_eq!(dones.recv().unwrap(), id);
+        }
+        stopping.request();
+        SystemClock.now_ms() - since_ms
+    });
+    let handler = async |context: Context| {
+        done.send(context.chunk()).unwrap();
+        Ok::<_, String>(Completion::new())
+    };
+    let worker = Worker::new(store).job(JOB).keep_running().shutdown(&stop);
+    assert_eq!(block_on(worker.run(handler)).unwrap().completed, ROUNDS);
+    // It looks by itself a fifth of a second after it ran dry, at the earliest.
+    assert!(outside.join().unwrap() < ROUNDS * 100);
 }
 
 #[test]
