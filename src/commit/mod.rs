@@ -193,56 +193,67 @@ impl Core {
             queue.driving = true;
         }
         let _leave = Leave(self);
-        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.step(&mut engine) && !enough() {}
+        loop {
+            let (control, group) = self.take_group();
+            if let Some(control) = control {
+                self.do_control(control);
+            } else if group.is_empty() {
+                return;
+            } else {
+                self.run_group(group);
+            }
+            if enough() {
+                return;
+            }
+        }
     }
 
-    /// One commit, or one thing that concerns the store as a whole; `false` where nothing waits.
-    fn step(self: &Arc<Self>, engine: &mut Option<Engine>) -> bool {
-        let (control, mut group) = {
-            let mut queue = self.queue();
-            let control = queue.controls.pop_front();
-            let mut group = Vec::new();
-            if control.is_none() && !queue.on_hold {
-                while group.len() < limits::GROUP_OPERATIONS_MAX
-                    && let Some(entry) = queue.waiting.pop_front()
-                {
-                    // Its caller is gone, and it was not started.
-                    if entry.reply.as_ref().is_none_or(|reply| !reply.is_canceled()) {
-                        group.push(entry);
-                    }
+    fn engine(&self) -> MutexGuard<'_, Option<Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one thing that concerns the store as a whole, or else everything that may share the next commit.
+    fn take_group(&self) -> (Option<Control>, Vec<Entry>) {
+        let mut queue = self.queue();
+        let control = queue.controls.pop_front();
+        let mut group = Vec::new();
+        if control.is_none() && !queue.on_hold {
+            while group.len() < limits::GROUP_OPERATIONS_MAX
+                && let Some(entry) = queue.waiting.pop_front()
+            {
+                // Its caller is gone, and it was not started.
+                if entry.reply.as_ref().is_none_or(|reply| !reply.is_canceled()) {
+                    group.push(entry);
                 }
             }
-            (control, group)
-        };
-        if let Some(control) = control {
-            self.do_control(control, engine);
-            return true;
         }
-        if group.is_empty() {
-            return false;
-        }
-        let Some(engine) = engine.as_mut() else {
-            for entry in group {
-                self.answer(entry.reply, Err(closed()));
+        (control, group)
+    }
+
+    /// One commit. Answers go out when the engine is free again: whoever is woken by one may do anything.
+    fn run_group(self: &Arc<Self>, group: Vec<Entry>) {
+        let ran = {
+            let mut slot = self.engine();
+            let Some(engine) = slot.as_mut() else {
+                drop(slot);
+                for entry in group {
+                    self.answer(entry.reply, Err(closed()));
+                }
+                return;
+            };
+            let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();
+            let ran = engine.run(&ops);
+            if let Some(poison) = engine.poison() {
+                let mut queue = self.queue();
+                queue.on_hold = true;
+                queue.refusal = Some(Error::new(
+                    ErrorKind::Poisoned,
+                    format!("an earlier write failed and its outcome is unknown; call reopen: {poison}"),
+                ));
             }
-            return true;
+            ran
         };
-        let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();
-        let ran = engine.run(&ops);
-        drop(ops);
-        if let Some(poison) = engine.poison() {
-            let mut queue = self.queue();
-            queue.on_hold = true;
-            queue.refusal = Some(Error::new(
-                ErrorKind::Poisoned,
-                format!("an earlier write failed and its outcome is unknown; call reopen: {poison}"),
-            ));
-        }
-        if let Some(revision) = ran.revision {
-            self.latest.advance(revision);
-        }
-        for (entry, applied) in group.drain(..).zip(ran.applied) {
+        for (entry, applied) in group.into_iter().zip(ran.applied) {
             match applied {
                 Ok(Applied::Reply(reply)) => {
                     self.finished(&entry.op);
@@ -266,7 +277,9 @@ impl Core {
                 queue.waiting.push_back(Entry { op: Op::Settle, reply: None });
             }
         }
-        true
+        if let Some(revision) = ran.revision {
+            self.latest.advance(revision);
+        }
     }
 
     fn finished(&self, op: &Op) {
@@ -292,10 +305,10 @@ impl Core {
         }
     }
 
-    fn do_control(self: &Arc<Self>, control: Control, slot: &mut Option<Engine>) {
+    fn do_control(self: &Arc<Self>, control: Control) {
         match control {
             Control::Reopen(reply) => {
-                let result = match slot.as_mut() {
+                let result = match self.engine().as_mut() {
                     None => Err(closed()),
                     Some(engine) => {
                         engine.reopen().and_then(|undelivered| engine.release_undelivered(&undelivered))
@@ -310,18 +323,18 @@ impl Core {
                 let _ = reply.send(result);
             }
             Control::Verify(reply) => {
-                let result = slot.as_mut().map_or_else(|| Err(closed()), Engine::verify);
+                let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::verify);
                 let _ = reply.send(result);
             }
             Control::Close(reply) => {
-                let result = self.shut(slot);
+                let result = self.shut();
                 let _ = reply.send(result);
             }
         }
     }
 
     /// Releases the file. What still waits is told.
-    fn shut(&self, slot: &mut Option<Engine>) -> Result<()> {
+    fn shut(&self) -> Result<()> {
         let waiting = {
             let mut queue = self.queue();
             queue.refusal = Some(closed());
@@ -335,7 +348,8 @@ impl Core {
             }
         }
         self.latest.close();
-        slot.take().map_or(Ok(()), |mut engine| engine.close())
+        let engine = self.engine().take();
+        engine.map_or(Ok(()), |mut engine| engine.close())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -344,8 +358,7 @@ impl Core {
 
     /// The last handle is gone: releases the file, waiting for a commit under way.
     pub(crate) fn shut_down(&self) {
-        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.shut(&mut engine) {
+        if let Err(error) = self.shut() {
             tracing::warn!(%error, "closing the store failed");
         }
         self.wake.notify_all();

@@ -63,7 +63,7 @@ impl Import {
         }
         let existing = work.job_in_any_phase(self.job)?.cloned();
         let mut report = ImportReport::default();
-        let plans = self.plan(work, existing.as_ref(), &mut report)?;
+        let (plans, dependencies) = self.plan(work, existing.as_ref(), &mut report)?;
         let missing = self.missing(work, existing.as_ref())?;
         self.check(work, existing.as_ref(), &plans, &missing)?;
 
@@ -81,7 +81,7 @@ impl Import {
             }
         }
         let mut rewired: Vec<&NewChunk> = Vec::new();
-        for (chunk, plan) in self.chunks.iter().zip(&plans) {
+        for ((chunk, plan), old) in self.chunks.iter().zip(&plans).zip(&dependencies) {
             let key = Key { job: self.job, chunk: chunk.id };
             match plan {
                 Plan::Add => {
@@ -91,9 +91,8 @@ impl Import {
                     }
                 }
                 Plan::Revise { .. } => {
-                    let old = work.dependencies(&[key])?.pop().unwrap_or_default();
-                    if !same_set(&old, &chunk.depends_on) {
-                        for &on in &old {
+                    if !same_set(old, &chunk.depends_on) {
+                        for &on in old {
                             work.remove_edge(Edge { job: self.job, chunk: chunk.id, on });
                         }
                         work.set_unmet(key, 0);
@@ -126,13 +125,13 @@ impl Import {
         Ok(Applied::Reply(Reply::Import(report)))
     }
 
-    /// Decides on each chunk, and counts what was decided.
+    /// Decides on each chunk, and counts what was decided. Beside each, the dependencies that it has so far.
     fn plan(
         &self,
         work: &mut Work<'_>,
         existing: Option<&JobRow>,
         report: &mut ImportReport,
-    ) -> Result<Vec<Plan>> {
+    ) -> Result<(Vec<Plan>, Vec<Vec<u64>>)> {
         let keys: Vec<Key> = self.chunks.iter().map(|chunk| Key { job: self.job, chunk: chunk.id }).collect();
         let mut dependencies = vec![Vec::new(); keys.len()];
         if let Some(job) = existing {
@@ -143,7 +142,7 @@ impl Import {
         }
         let mut plans = Vec::with_capacity(keys.len());
         let mut conflicts = Vec::new();
-        for ((chunk, key), old) in self.chunks.iter().zip(keys).zip(dependencies) {
+        for ((chunk, key), old) in self.chunks.iter().zip(keys).zip(&dependencies) {
             let row = match existing {
                 Some(_) => work.row_if_any(key)?,
                 None => None,
@@ -154,7 +153,7 @@ impl Import {
                 continue;
             };
             let busy = matches!(row.record.status, JobStatus::Processing | JobStatus::Done);
-            let plan = match (difference(&row.content, &old, chunk), busy) {
+            let plan = match (difference(&row.content, old, chunk), busy) {
                 (Difference::None, _) => Plan::Unchanged,
                 (Difference::Scheduling, true) => Plan::Keep,
                 (Difference::Scheduling, false) => Plan::Revise { content: false },
@@ -178,7 +177,7 @@ impl Import {
             plans.push(plan);
         }
         if conflicts.is_empty() {
-            return Ok(plans);
+            return Ok((plans, dependencies));
         }
         let shown: Vec<String> = conflicts.iter().take(20).map(u64::to_string).collect();
         let text = format!(
@@ -274,7 +273,8 @@ impl Import {
         edges::check_graph(work, self.job, &replaced, &added)?;
         for key in missing.iter().filter(|_| self.options.on_missing == OnMissing::Delete) {
             let stays = |dependent: &Key| !replaced.contains(&dependent.chunk);
-            let dependents = work.dependents(*key, None, limits::DEPENDENTS_PER_COMMIT_MAX)?;
+            // With more dependents than are deleted or rewired, one stays.
+            let dependents = work.dependents(*key, None, replaced.len() + 1)?;
             if let Some((dependent, _)) = dependents.iter().find(|(dependent, _)| stays(dependent)) {
                 let text = format!(
                     "it is no longer in the manifest and was to be deleted, but chunk {} depends on it; keep or cancel it instead",

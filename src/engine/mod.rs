@@ -177,8 +177,11 @@ impl Engine {
             }
         }
         let mut tx = self.backend.begin()?;
-        let holding = tx.load(&Needs { owners: true, ..Needs::default() })?.owners;
+        let loaded = tx.load(&Needs { owners: true, ..Needs::default() })?;
         drop(tx);
+        let holding = loaded.owners;
+        // What this client holds from an earlier opening, it was told of then.
+        self.acknowledged = loaded.meta.revision;
         self.host.liveness.forget_dead(&holding);
         Ok(())
     }
@@ -288,8 +291,10 @@ impl Engine {
         reap::release_above(&mut work, undelivered)?;
         if work.is_dirty() {
             let delta = work.into_delta();
-            self.acknowledged = delta.meta.revision;
+            let revision = delta.meta.revision;
             tx.commit(delta)?;
+            // Not before: where this fails too, the next reopening must find the same claims.
+            self.acknowledged = revision;
         }
         Ok(())
     }
@@ -348,31 +353,30 @@ impl Op {
 
     /// What it is known to need before it is applied, so that one question serves the whole group.
     fn needs(&self, needs: &mut Needs) {
-        let fenced = |claim: &Claim, needs: &mut Needs| {
-            needs.jobs.push(claim.job_id);
-            needs.rows.push(Key { job: claim.job_id, chunk: claim.chunk });
+        let about = |job: i64, chunk: u64, needs: &mut Needs| {
+            needs.jobs.push(job);
+            needs.rows.push(Key { job, chunk });
+        };
+        // Whoever waits for the chunk will be told.
+        let ends = |job: i64, chunk: u64, needs: &mut Needs| {
+            about(job, chunk, needs);
+            needs.dependents.push((Key { job, chunk }, None, limits::DEPENDENTS_PER_COMMIT_MAX + 1));
         };
         match self {
             Op::Claim { request, .. } => request_needs(request, needs),
             Op::CompleteAndClaim { claim, request, .. } => {
-                fenced(claim, needs);
+                ends(claim.job_id, claim.chunk, needs);
                 request_needs(request, needs);
             }
-            Op::Complete { claim, .. }
-            | Op::Fail { claim, .. }
-            | Op::Release { claim }
-            | Op::Heartbeat { claim } => {
-                fenced(claim, needs);
+            Op::Complete { claim, .. } => ends(claim.job_id, claim.chunk, needs),
+            Op::Fail { claim, .. } | Op::Release { claim } | Op::Heartbeat { claim } => {
+                about(claim.job_id, claim.chunk, needs);
             }
-            Op::Mark { job, chunk, .. } => {
-                needs.jobs.push(*job);
-                needs.rows.push(Key { job: *job, chunk: *chunk });
-            }
+            Op::Mark { job, chunk, .. } => ends(*job, *chunk, needs),
             Op::Updates { job, updates } => {
-                needs.jobs.push(*job);
-                needs
-                    .rows
-                    .extend(updates.iter().map(|update| Key { job: *job, chunk: finish::chunk_of(update) }));
+                for update in updates {
+                    ends(*job, finish::chunk_of(update), needs);
+                }
             }
             Op::AddDependencies { job, chunk, on } => {
                 needs.jobs.push(*job);

@@ -259,6 +259,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     let mut state = load.load(&needs)?;
     let mut dependencies = keys.iter().zip(std::mem::take(&mut state.dependencies));
     let mut changes = Vec::new();
+    let mut waits = false;
     for (revision, subject, key) in entries {
         let job = state.jobs.get(&key.job).and_then(Option::as_ref);
         let depends_on = if subject == Subject::Chunk {
@@ -269,6 +270,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
         if job.is_some_and(|job| job.phase == JobPhase::Importing) {
             // Invisible until it is published whole: the feed waits for it.
             covered = revision - 1;
+            waits = true;
             break;
         }
         match (subject, job.filter(|job| job.phase == JobPhase::Open)) {
@@ -290,5 +292,5 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
             _ => {}
         }
     }
-    Ok(Changes { changes, next: covered, more: covered < newest })
+    Ok(Changes { changes, next: covered, more: !waits && covered < newest })
 }

@@ -71,6 +71,8 @@ pub(super) struct Work<'t> {
     windows: HashMap<i64, Window>,
     edges: BTreeMap<Edge, Option<bool>>,
     cursors: Option<BTreeMap<Key, CursorSlot>>,
+    /// Who waits for the chunks that this group is known to be about, as storage has it.
+    waiting: HashMap<Key, Vec<(u64, bool)>>,
     log: Vec<LogRun>,
     /// The clock went back, and every deadline that was set after its present time has been dealt with.
     pub(super) clock_reset: bool,
@@ -99,6 +101,7 @@ impl<'t> Work<'t> {
             windows: HashMap::new(),
             edges: BTreeMap::new(),
             cursors: None,
+            waiting: HashMap::new(),
             log: Vec::new(),
             clock_reset: false,
             guards: Vec::new(),
@@ -107,6 +110,10 @@ impl<'t> Work<'t> {
         work.absorb(&mut loaded);
         for (need, rows) in needs.ready.iter().zip(std::mem::take(&mut loaded.ready)) {
             work.widen(*need, rows);
+        }
+        for ((on, _, _), list) in needs.dependents.iter().zip(std::mem::take(&mut loaded.dependents)) {
+            let list = work.take_dependents(list);
+            work.waiting.insert(*on, list);
         }
         Ok((work, loaded))
     }
@@ -441,22 +448,27 @@ impl<'t> Work<'t> {
 
     // Dependencies
 
-    /// Chunks that wait for this one, above an id, in ascending order.
+    /// Chunks that wait for this one, above an id, in ascending order, and whether it counts as met for each.
     pub(super) fn dependents(
         &mut self,
         on: Key,
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(Key, bool)>> {
-        let loaded =
-            self.load(&Needs { dependents: vec![(on, after, limit)], ..Needs::default() })?.dependents.pop();
-        let loaded = loaded.unwrap_or_default();
-        let last = loaded.last().filter(|_| loaded.len() >= limit).map(|d| d.row.key.chunk);
-        let mut found: BTreeMap<u64, bool> = BTreeMap::new();
-        for Dependent { row, met } in loaded {
-            found.insert(row.key.chunk, met);
-            self.absorb_row(row.key, Some(row));
-        }
+        let known = if after.is_none() { self.waiting.get(&on) } else { None };
+        let stored = match known {
+            // It was loaded up to the limit of one commit, or whole.
+            Some(list) if list.len() >= limit || list.len() <= limits::DEPENDENTS_PER_COMMIT_MAX => {
+                list.clone()
+            }
+            _ => {
+                let needs = Needs { dependents: vec![(on, after, limit)], ..Needs::default() };
+                let list = self.load(&needs)?.dependents.pop().unwrap_or_default();
+                self.take_dependents(list)
+            }
+        };
+        let last = stored.last().filter(|_| stored.len() >= limit).map(|(chunk, _)| *chunk);
+        let mut found: BTreeMap<u64, bool> = stored.into_iter().collect();
         for (edge, state) in &self.edges {
             let inside = edge.job == on.job
                 && edge.on == on.chunk
@@ -469,7 +481,15 @@ impl<'t> Work<'t> {
                 };
             }
         }
-        Ok(found.into_iter().map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
+        Ok(found.into_iter().take(limit).map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
+    }
+
+    fn take_dependents(&mut self, list: Vec<Dependent>) -> Vec<(u64, bool)> {
+        let ids = list.iter().map(|dependent| (dependent.row.key.chunk, dependent.met)).collect();
+        for Dependent { row, .. } in list {
+            self.absorb_row(row.key, Some(row));
+        }
+        ids
     }
 
     /// The chunks that each of these depends on, in ascending order.
@@ -642,7 +662,7 @@ impl<'t> Work<'t> {
             || !self.edges.is_empty()
             || self.clock_reset
             || self.cursors.iter().flatten().any(|(_, slot)| slot.dirty)
-            || self.jobs.values().any(|slot| slot.dirty)
+            || self.jobs.values().any(|slot| slot.dirty || slot.counts_dirty)
             || self.rows.values().any(|slot| slot.record_dirty)
     }
 
