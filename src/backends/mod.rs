@@ -1,3 +1,5 @@
 //! The gate: which storage backends this build has. They keep, order and count; they decide nothing.
 
 pub(crate) mod contract;
+#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
+pub(crate) mod sqlite;
