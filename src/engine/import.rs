@@ -206,16 +206,15 @@ impl Import {
         let mut after = None;
         loop {
             let need = PageNeed { job: self.job, classes, after, limit: limits::PAGE_ROWS_MAX };
-            let page = work.page(need)?;
-            after = page.last().map(|key| key.chunk);
-            let more = page.len() == limits::PAGE_ROWS_MAX;
+            let (page, next) = work.page(need)?;
             missing.extend(page.into_iter().filter(|key| !self.has(key.chunk)));
             if missing.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX {
                 return Err(too_many("chunks that the manifest no longer has").in_job(self.job));
             }
-            if !more {
+            if next.is_none() {
                 break;
             }
+            after = next;
         }
         let mut present = Vec::with_capacity(missing.len());
         for key in missing {
@@ -492,6 +491,10 @@ fn wire(work: &mut Work<'_>, job: i64, chunk: &NewChunk, of_job: Option<Dependen
         statuses.push((on, status));
     }
     work.set_unmet(key, unmet);
+    if unmet > 0 {
+        // A claim that lapsed may not be finished late, now that it would come too early.
+        finish::happen(work, key, Event::Block)?;
+    }
     if let Some(on) = settle::cause_of_cancel(statuses, policy)
         && work.row(key)?.record.status == JobStatus::Pending
     {

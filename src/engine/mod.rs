@@ -393,6 +393,10 @@ impl Op {
                 Ok(Applied::Reply(Reply::Outcome(finish::complete(work, *claim, result)?)))
             }
             Op::CompleteAndClaim { claim, result, owner, seq, request } => {
+                if let Some(job) = request.job_id {
+                    // Before the completion changes anything.
+                    work.job(job)?;
+                }
                 finish::complete(work, *claim, result)?;
                 Ok(Applied::Reply(Reply::Claims(claim::claim(work, probe, *owner, *seq, request)?)))
             }
