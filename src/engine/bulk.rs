@@ -5,7 +5,7 @@ use super::work::{Happened, Work};
 use super::{Applied, Op, Reply, Result};
 use crate::backends::contract::{Class, Edge, JobPhase, Key, PageNeed};
 use crate::limits;
-use crate::machine::{self, Event};
+use crate::machine::Event;
 use crate::model::{Outcome, ResetReach, Selection};
 use crate::owners::Probe;
 

@@ -68,12 +68,19 @@ impl Import {
         self.check(work, existing.as_ref(), &plans, &missing)?;
 
         // Nothing below can be refused.
+        let of_job_before = existing.as_ref().and_then(|job| job.spec.on_dependency_failure);
         let spec = put_spec(work, self.job, existing, self.spec.clone(), JobPhase::Open, None);
         let of_job = spec.on_dependency_failure;
+        let mut other_policy = HashSet::new();
         for (chunk, plan) in self.chunks.iter().zip(&plans) {
             if let Plan::Revise { content } = plan {
                 let key = Key { job: self.job, chunk: chunk.id };
-                let created_at_ms = work.row(key)?.content.created_at_ms;
+                let old = &work.row(key)?.content;
+                let created_at_ms = old.created_at_ms;
+                let policy = old.on_dependency_failure.or(of_job_before).unwrap_or_default();
+                if policy != chunk.on_dependency_failure.or(of_job).unwrap_or_default() {
+                    other_policy.insert(chunk.id);
+                }
                 work.revise(key, content_of(chunk, created_at_ms, work.now_ms));
                 if *content {
                     finish::happen(work, key, Event::Revise)?;
@@ -91,7 +98,8 @@ impl Import {
                     }
                 }
                 Plan::Revise { .. } => {
-                    if !same_set(old, &chunk.depends_on) {
+                    // Another policy may take an edge for met that was not, or the other way round.
+                    if !same_set(old, &chunk.depends_on) || other_policy.contains(&chunk.id) {
                         for &on in old {
                             work.remove_edge(Edge { job: self.job, chunk: chunk.id, on });
                         }
@@ -216,16 +224,7 @@ impl Import {
             }
             after = next;
         }
-        let mut present = Vec::with_capacity(missing.len());
-        for key in missing {
-            let keep = work.row_if_any(key)?.is_some_and(|row| {
-                self.options.on_missing == OnMissing::Delete || row.record.status != JobStatus::Done
-            });
-            if keep {
-                present.push(key);
-            }
-        }
-        Ok(present)
+        Ok(missing)
     }
 
     fn has(&self, id: u64) -> bool {

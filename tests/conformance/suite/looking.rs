@@ -222,7 +222,7 @@ pub(crate) async fn the_feed_lists_the_newest_state_of_each_thing_in_the_order_o
 
 pub(crate) async fn the_feed_in_small_pages_is_the_feed_in_one(fx: Fixture) {
     for job in 0..4 {
-        let new = (0..9).map(|id| c(id).depends_on((id > 3).then_some(id - 1)));
+        let new = (0..9).map(|id| c(id).depends_on((id > 3).then(|| id - 1)));
         try_import(&*fx, job, JobSpec::new(), new, ImportOptions::new()).await.expect("it is fine");
     }
     let some = fx.claim(&magnetar::ClaimRequest::new().count(7)).await.expect("they are ready");
