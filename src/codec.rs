@@ -336,7 +336,11 @@ impl Encoder {
     /// A job's counts, which change far more often than the job.
     pub(crate) fn counts(&mut self, row: &JobRow) -> &[u8] {
         self.start();
-        self.put(&CountsWire { by_class: row.counts.by_class, edges: row.edges, edges_upward: row.edges_upward });
+        self.put(&CountsWire {
+            by_class: row.counts.by_class,
+            edges: row.edges,
+            edges_upward: row.edges_upward,
+        });
         self.finish(Seat::of_job(Table::Counts, row.id))
     }
 

@@ -140,7 +140,8 @@ impl Error {
     }
 
     pub(crate) fn job_not_found(job: i64) -> Self {
-        Error::new(ErrorKind::JobNotFound, "there is no such job; import a manifest into it first").in_job(job)
+        Error::new(ErrorKind::JobNotFound, "there is no such job; import a manifest into it first")
+            .in_job(job)
     }
 
     pub(crate) fn chunk_not_found(job: i64, chunk: u64) -> Self {

@@ -1,6 +1,59 @@
 //! Magnetar: an embeddable, idempotent state machine for crash-proof, persistent jobs.
+//!
+//! A **job** is a numbered set of **chunks**, each with an expected checksum and a payload, imported from a
+//! [`Manifest`] or a stream. Workers **claim** chunks, do the work and report the result to a [`JobStore`]. Whatever
+//! crashes, and whenever, the job goes on where it stood.
+//!
+//! ```
+//! # magnetar::block_on(async {
+//! use magnetar::{Completion, JobStore, Manifest};
+//!
+//! let store = magnetar::open(":memory:").await?;          // "jobs.db" is SQLite, "jobs.redb" is redb
+//! let manifest = Manifest::from_toml(
+//!     r#"
+//!     [[chunks]]
+//!     id = 1
+//!     checksum = "abc123"
+//!
+//!     [[chunks]]
+//!     id = 2
+//!     depends_on = [1]
+//!     "#,
+//! )?;
+//! store.init_from_manifest(42, &manifest).await?;
+//!
+//! while let Some(chunk) = store.claim_pending(42).await? {
+//!     // The claim is a fence: refused if somebody else holds the chunk by now.
+//!     store.complete(&chunk.claim(), Completion::new()).await?;
+//! }
+//! assert!(store.get_stats(42).await?.is_complete());
+//! # store.close().await
+//! # }).unwrap();
+//! ```
+//!
+//! # What an answer means
+//!
+//! Committed and synced. Callers that wait at the same time share one commit.
+//!
+//! # Statuses
+//!
+//! | from | to | by |
+//! |---|---|---|
+//! | pending | processing | `claim*` |
+//! | processing | done | `complete`, with the claim's fence |
+//! | processing | pending (delayed), or failed at the last attempt | `fail` |
+//! | processing | pending | `release`; a lease that is over; an owner that died |
+//! | failed, cancelled | pending | `retry_failed` |
+//! | done | pending | `reset` |
+//! | pending, processing, failed | cancelled | `cancel`; a dependency's failure, where the policy says so |
+//!
+//! A claim that lapsed can still be completed, as long as nobody took the chunk meanwhile.
+//!
+//! # Features
+//!
+//! `sqlite` (default, native), `redb` (optional natively, always there on wasm32), `all`.
 #![forbid(unsafe_code)]
-
+#![deny(missing_docs)]
 mod backends;
 mod clock;
 mod codec;
@@ -17,15 +70,17 @@ mod retry;
 mod store;
 
 pub use clock::Clock;
+#[cfg(not(target_family = "wasm"))]
+pub use clock::SystemClock;
 pub use commit::{Watch, block_on};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use manifest::Manifest;
 pub use model::*;
 pub use owners::{Liveness, Probe};
-pub use store::{Backing, ChunkStream, JobStore, OpenOptions, Persistence, Redb, Sqlite, Store, chunks, open, open_with};
-#[cfg(not(target_family = "wasm"))]
-pub use clock::SystemClock;
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
 pub use store::SqliteStore;
+pub use store::{
+    Backing, ChunkStream, JobStore, OpenOptions, Persistence, Redb, Sqlite, Store, chunks, open, open_with,
+};
 #[cfg(any(feature = "redb", target_family = "wasm"))]
 pub use store::{RedbStore, Storage};

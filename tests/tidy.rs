@@ -34,9 +34,6 @@ const SPEAK_CONTRACT: [&str; 2] = ["codec", "machine"];
 /// Files below `src/backends` that may name a status: the contract, and where SQLite spells it as a column's text.
 const NAME_STATUS: [&str; 2] = ["src/backends/contract.rs", "src/backends/sqlite/columns.rs"];
 
-/// Files that choose code by feature or target, besides `lib.rs` and every `mod.rs`.
-const GATES: [&str; 1] = ["src/clock.rs"];
-
 /// What the top level holds besides dot files.
 const TOP: [&str; 14] = [
     "Cargo.toml",
@@ -86,7 +83,8 @@ fn purity(path: &str, text: &str) -> Vec<Fault> {
 }
 
 fn backends_decide_nothing(path: &str, text: &str) -> Vec<Fault> {
-    if !path.starts_with("src/backends/") || NAME_STATUS.contains(&path) {
+    let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
+    if !path.starts_with("src/backends/") || is_test || NAME_STATUS.contains(&path) {
         return Vec::new();
     }
     let code = code(text);
@@ -106,7 +104,7 @@ fn backends_decide_nothing(path: &str, text: &str) -> Vec<Fault> {
 
 /// `cfg_attr` is left alone: it changes an attribute, never which code there is.
 fn cfg_in_gates(path: &str, text: &str) -> Vec<Fault> {
-    let gate = path == "src/lib.rs" || path.ends_with("/mod.rs") || GATES.contains(&path);
+    let gate = path == "src/lib.rs" || path.ends_with("/mod.rs");
     if !path.starts_with("src/") || gate {
         return Vec::new();
     }
@@ -525,7 +523,7 @@ mod planted {
         let text = "#[cfg(test)]\nmod tests {}\n#[cfg(all(\n    unix,\n    feature = \"redb\",\n))]\nfn f() {}\n\
                     fn g() -> bool { cfg!(debug_assertions) }\n#![cfg(target_family = \"wasm\")]\n";
         assert_eq!(lines(&cfg_in_gates("src/store.rs", text)), [3, 8, 9]);
-        for gate in ["src/lib.rs", "src/commit/mod.rs", "src/clock.rs", "tests/conformance.rs"] {
+        for gate in ["src/lib.rs", "src/commit/mod.rs", "src/clock/mod.rs", "tests/conformance.rs"] {
             assert_eq!(lines(&cfg_in_gates(gate, text)), []);
         }
     }

@@ -273,6 +273,15 @@ pub(crate) struct PageNeed {
     pub(crate) limit: usize,
 }
 
+/// A page of a job's dependencies, in the order of (chunk, on).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EdgesNeed {
+    pub(crate) job: i64,
+    /// Strictly above this (chunk, on), where one is given.
+    pub(crate) after: Option<(u64, u64)>,
+    pub(crate) limit: usize,
+}
+
 /// A set of questions, answered from one snapshot. Answers stand in [`Loaded`] under the same names, in the same order.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
@@ -294,8 +303,8 @@ pub(crate) struct Needs {
     pub(crate) pages: Vec<PageNeed>,
     /// Jobs above an id, in ascending order, at most so many.
     pub(crate) jobs_after: Option<(Option<i64>, usize)>,
-    /// Dependencies of a job, by (chunk, on), strictly above a pair, at most so many.
-    pub(crate) edges: Option<(i64, Option<(u64, u64)>, usize)>,
+    /// Dependencies of a job.
+    pub(crate) edges: Option<EdgesNeed>,
     /// The first unfinished cursors, at most so many.
     pub(crate) cursors: usize,
     /// Runs of the log whose last revision is above this, at most about so many changes.
@@ -382,8 +391,13 @@ pub(crate) enum JobChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EdgeChange {
     /// It exists, met or not.
-    Put { edge: Edge, met: bool },
-    Delete { edge: Edge },
+    Put {
+        edge: Edge,
+        met: bool,
+    },
+    Delete {
+        edge: Edge,
+    },
 }
 
 /// A set of changes: one durable step.
@@ -431,9 +445,6 @@ pub(crate) trait Backend: Send {
     fn begin(&mut self) -> Result<Box<dyn WriteTx + '_>>;
 
     fn reader(&self) -> Arc<dyn Reader>;
-
-    /// Whether no other process can write to this store while it is open here.
-    fn is_exclusive(&self) -> bool;
 
     /// Drops everything that is open and opens it anew, recovering what the file holds.
     fn reopen(&mut self) -> Result<()>;

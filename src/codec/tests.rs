@@ -1,3 +1,5 @@
+//! Every record there and back, its bytes pinned, and every way of damaging it.
+
 use super::*;
 
 const KEY: Key = Key { job: 42, chunk: 7 };
@@ -119,7 +121,7 @@ fn any_job(rng: &mut fastrand::Rng) -> JobRow {
 
 fn any_log(rng: &mut fastrand::Rng) -> Vec<LogRun> {
     let mut revision = 1 + any_u64(rng) / 4;
-    (0..1 + rng.usize(..20))
+    (0..=rng.usize(..20))
         .map(|_| {
             let subject =
                 *rng.choice(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone]).unwrap();
@@ -208,8 +210,14 @@ fn the_bytes_of_format_1_never_change() {
         created_at_ms: 1_700_000_000_000,
         revision: 12,
     };
-    let store =
-        Meta { store_id: [9; 16], revision: 77, last_job: 42, clock_ms: 1_700_000_000_000, cursors: 2, log_start: 1 };
+    let store = Meta {
+        store_id: [9; 16],
+        revision: 77,
+        last_job: 42,
+        clock_ms: 1_700_000_000_000,
+        cursors: 2,
+        log_start: 1,
+    };
     let runs = [
         LogRun { subject: Subject::Chunk, revision: 70, key: KEY, count: 5 },
         LogRun { subject: Subject::Chunk, revision: 75, key: Key { job: 42, chunk: 3 }, count: 1 },
@@ -227,7 +235,8 @@ fn the_bytes_of_format_1_never_change() {
         ("log", hex(encoder.log(&runs))),
         ("number", hex(&number(at, 0x0102_0304))),
     ];
-    let written: String = golden.iter().map(|(name, bytes)| format!("{name} {bytes}\n")).collect();
+    let lines: Vec<String> = golden.iter().map(|(name, bytes)| format!("{name} {bytes}")).collect();
+    let written = lines.join("\n") + "\n";
     assert_eq!(written, include_str!("golden.txt"), "got:\n{written}");
 }
 

@@ -29,13 +29,17 @@ use crate::model::JobState;
 
 pub use blocking::block_on;
 pub(crate) use blocking::may_block;
-#[cfg(not(target_family = "wasm"))]
-pub(crate) use {offload::offload, readers::Readers, thread::{DRIVER, Driving}};
+pub(crate) use ticket::Ticket;
 #[cfg(target_family = "wasm")]
 pub(crate) use unthreaded::{DRIVER, Driving, Readers, offload};
-pub(crate) use ticket::Ticket;
-pub use watch::Watch;
 pub(crate) use watch::Latest;
+pub use watch::Watch;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use {
+    offload::offload,
+    readers::Readers,
+    thread::{DRIVER, Driving},
+};
 
 /// An operation on its way.
 struct Entry {
@@ -52,6 +56,7 @@ enum Control {
 }
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own; no two make a state")]
 struct Queue {
     waiting: VecDeque<Entry>,
     controls: VecDeque<Control>,
@@ -136,7 +141,10 @@ impl Core {
         self.wake.notify_one();
     }
 
-    fn control(self: &Arc<Self>, make: impl FnOnce(oneshot::Sender<Result<()>>) -> Control) -> oneshot::Receiver<Result<()>> {
+    fn control(
+        self: &Arc<Self>,
+        make: impl FnOnce(oneshot::Sender<Result<()>>) -> Control,
+    ) -> oneshot::Receiver<Result<()>> {
         let (sender, receiver) = oneshot::channel();
         self.queue().controls.push_back(make(sender));
         self.call_driver();
@@ -185,54 +193,67 @@ impl Core {
             queue.driving = true;
         }
         let _leave = Leave(self);
-        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.step(&mut engine) && !enough() {}
+        loop {
+            let (control, group) = self.take_group();
+            if let Some(control) = control {
+                self.do_control(control);
+            } else if group.is_empty() {
+                return;
+            } else {
+                self.run_group(group);
+            }
+            if enough() {
+                return;
+            }
+        }
     }
 
-    /// One commit, or one thing that concerns the store as a whole; `false` where nothing waits.
-    fn step(self: &Arc<Self>, engine: &mut Option<Engine>) -> bool {
-        let (control, mut group) = {
-            let mut queue = self.queue();
-            let control = queue.controls.pop_front();
-            let mut group = Vec::new();
-            if control.is_none() && !queue.on_hold {
-                while group.len() < limits::GROUP_OPERATIONS_MAX
-                    && let Some(entry) = queue.waiting.pop_front()
-                {
-                    // Its caller is gone, and it was not started.
-                    if entry.reply.as_ref().is_none_or(|reply| !reply.is_canceled()) {
-                        group.push(entry);
-                    }
+    fn engine(&self) -> MutexGuard<'_, Option<Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one thing that concerns the store as a whole, or else everything that may share the next commit.
+    fn take_group(&self) -> (Option<Control>, Vec<Entry>) {
+        let mut queue = self.queue();
+        let control = queue.controls.pop_front();
+        let mut group = Vec::new();
+        if control.is_none() && !queue.on_hold {
+            while group.len() < limits::GROUP_OPERATIONS_MAX
+                && let Some(entry) = queue.waiting.pop_front()
+            {
+                // Its caller is gone, and it was not started.
+                if entry.reply.as_ref().is_none_or(|reply| !reply.is_canceled()) {
+                    group.push(entry);
                 }
             }
-            (control, group)
+        }
+        (control, group)
+    }
+
+    /// One commit. Answers go out when the engine is free again: whoever is woken by one may do anything.
+    fn run_group(self: &Arc<Self>, group: Vec<Entry>) {
+        let ran = {
+            let mut slot = self.engine();
+            let Some(engine) = slot.as_mut() else {
+                drop(slot);
+                for entry in group {
+                    self.answer(entry.reply, Err(closed()));
+                }
+                return;
+            };
+            let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();
+            let ran = engine.run(&ops);
+            if let Some(poison) = engine.poison() {
+                let mut queue = self.queue();
+                queue.on_hold = true;
+                queue.refusal = Some(Error::new(
+                    ErrorKind::Poisoned,
+                    format!("an earlier write failed and its outcome is unknown; call reopen: {poison}"),
+                ));
+            }
+            ran
         };
-        if let Some(control) = control {
-            self.do_control(control, engine);
-            return true;
-        }
-        if group.is_empty() {
-            return false;
-        }
-        let Some(engine) = engine.as_mut() else {
-            group.into_iter().for_each(|entry| self.answer(entry.reply, Err(closed())));
-            return true;
-        };
-        let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();
-        let ran = engine.run(&ops);
-        drop(ops);
-        if let Some(poison) = engine.poison() {
-            let mut queue = self.queue();
-            queue.on_hold = true;
-            queue.refusal = Some(Error::new(
-                ErrorKind::Poisoned,
-                format!("an earlier write failed and its outcome is unknown; call reopen: {poison}"),
-            ));
-        }
-        if let Some(revision) = ran.revision {
-            self.latest.advance(revision);
-        }
-        for (entry, applied) in group.drain(..).zip(ran.applied) {
+        for (entry, applied) in group.into_iter().zip(ran.applied) {
             match applied {
                 Ok(Applied::Reply(reply)) => {
                     self.finished(&entry.op);
@@ -256,7 +277,9 @@ impl Core {
                 queue.waiting.push_back(Entry { op: Op::Settle, reply: None });
             }
         }
-        true
+        if let Some(revision) = ran.revision {
+            self.latest.advance(revision);
+        }
     }
 
     fn finished(&self, op: &Op) {
@@ -275,19 +298,21 @@ impl Core {
     }
 
     fn give_back(self: &Arc<Self>, unheard: Reply) {
-        if let Reply::Claims(claims) | Reply::CompletedAndClaims(_, claims) = unheard {
+        if let Reply::Claims(claims) = unheard {
             for claim in claims.iter().map(JobState::claim) {
                 self.submit_unheard(Op::Release { claim });
             }
         }
     }
 
-    fn do_control(self: &Arc<Self>, control: Control, slot: &mut Option<Engine>) {
+    fn do_control(self: &Arc<Self>, control: Control) {
         match control {
             Control::Reopen(reply) => {
-                let result = match slot.as_mut() {
+                let result = match self.engine().as_mut() {
                     None => Err(closed()),
-                    Some(engine) => engine.reopen().and_then(|undelivered| engine.release_undelivered(&undelivered)),
+                    Some(engine) => {
+                        engine.reopen().and_then(|undelivered| engine.release_undelivered(&undelivered))
+                    }
                 };
                 if result.is_ok() {
                     let mut queue = self.queue();
@@ -298,18 +323,18 @@ impl Core {
                 let _ = reply.send(result);
             }
             Control::Verify(reply) => {
-                let result = slot.as_mut().map_or_else(|| Err(closed()), Engine::verify);
+                let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::verify);
                 let _ = reply.send(result);
             }
             Control::Close(reply) => {
-                let result = self.shut(slot);
+                let result = self.shut();
                 let _ = reply.send(result);
             }
         }
     }
 
     /// Releases the file. What still waits is told.
-    fn shut(&self, slot: &mut Option<Engine>) -> Result<()> {
+    fn shut(&self) -> Result<()> {
         let waiting = {
             let mut queue = self.queue();
             queue.refusal = Some(closed());
@@ -323,7 +348,8 @@ impl Core {
             }
         }
         self.latest.close();
-        slot.take().map_or(Ok(()), |mut engine| engine.close())
+        let engine = self.engine().take();
+        engine.map_or(Ok(()), |mut engine| engine.close())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -332,8 +358,7 @@ impl Core {
 
     /// The last handle is gone: releases the file, waiting for a commit under way.
     pub(crate) fn shut_down(&self) {
-        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.shut(&mut engine) {
+        if let Err(error) = self.shut() {
             tracing::warn!(%error, "closing the store failed");
         }
         self.wake.notify_all();

@@ -23,7 +23,9 @@ pub(crate) fn offload<T: Send + 'static>(
             // A caller that has gone does not need the result.
             .spawn(move || drop(sender.send(work())))
             .map(drop)
-            .map_err(|e| Error::new(ErrorKind::Io, format!("a thread could not be started: {e}")).caused_by(e))
+            .map_err(|e| {
+                Error::new(ErrorKind::Io, format!("a thread could not be started: {e}")).caused_by(e)
+            })
     };
     async move {
         started?;

@@ -22,9 +22,12 @@ impl Readers {
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..THREADS {
             let receiver = Arc::clone(&receiver);
-            std::thread::Builder::new().name("magnetar-read".into()).spawn(move || run(&receiver)).map_err(|e| {
-                Error::new(ErrorKind::Io, format!("a reading thread could not be started: {e}")).caused_by(e)
-            })?;
+            std::thread::Builder::new().name("magnetar-read".into()).spawn(move || run(&receiver)).map_err(
+                |e| {
+                    Error::new(ErrorKind::Io, format!("a reading thread could not be started: {e}"))
+                        .caused_by(e)
+                },
+            )?;
         }
         Ok(Readers { tasks })
     }

@@ -27,7 +27,10 @@ impl Ticket {
         Ticket { core: Arc::clone(core), receiver, polled: false, done: false }
     }
 
-    fn finish(&mut self, answer: std::result::Result<Result<Reply>, oneshot::Canceled>) -> Poll<Result<Reply>> {
+    fn finish(
+        &mut self,
+        answer: std::result::Result<Result<Reply>, oneshot::Canceled>,
+    ) -> Poll<Result<Reply>> {
         self.done = true;
         Poll::Ready(answer.unwrap_or_else(|_| Err(closed())))
     }

@@ -87,7 +87,9 @@ impl Bulk {
         let phase = work.job_in_any_phase(self.job)?.map(|job| job.phase);
         match phase {
             // An import that is under way is nobody else's to see; whoever runs it ends it.
-            None | Some(JobPhase::Importing) => return Ok(Applied::Reply(Reply::Outcome(Outcome::Unchanged))),
+            None | Some(JobPhase::Importing) => {
+                return Ok(Applied::Reply(Reply::Outcome(Outcome::Unchanged)));
+            }
             Some(JobPhase::Open) => {
                 work.set_phase(self.job, JobPhase::Deleting);
                 work.log_job_gone(self.job);
@@ -142,7 +144,9 @@ pub(super) fn purge(work: &mut Work<'_>, job: i64) -> Result<bool> {
     if work.job_in_any_phase(job)?.is_some_and(|job| job.edges > 0) {
         let lists = work.dependencies(&keys)?;
         for (key, list) in keys.iter().zip(lists) {
-            list.into_iter().for_each(|on| work.remove_edge(Edge { job, chunk: key.chunk, on }));
+            for on in list {
+                work.remove_edge(Edge { job, chunk: key.chunk, on });
+            }
         }
     }
     for &key in &keys {
@@ -166,7 +170,6 @@ pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
         for job in jobs {
             let abandoned = match (job.phase, job.owner) {
                 (JobPhase::Open, _) => false,
-                (JobPhase::Deleting, _) => true,
                 (JobPhase::Importing, Some(owner)) if owner == work.host.owner => false,
                 (JobPhase::Importing, Some(owner)) => match work.host.liveness.probe(owner) {
                     Probe::Dead(guard) => {
@@ -175,7 +178,7 @@ pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
                     }
                     Probe::Alive | Probe::Unknown => false,
                 },
-                (JobPhase::Importing, None) => true,
+                (JobPhase::Deleting, _) | (JobPhase::Importing, None) => true,
             };
             if abandoned {
                 work.job_in_any_phase(job.id)?;

@@ -162,9 +162,7 @@ pub(super) fn check_graph(
             let page = work.edges_page(job, after, EDGES_PER_PAGE)?;
             after = page.last().map(|edge| (edge.chunk, edge.on));
             let more = page.len() == EDGES_PER_PAGE;
-            edges.extend(
-                page.iter().filter(|e| !replaced.contains(&e.chunk)).map(|e| (e.chunk, e.on)),
-            );
+            edges.extend(page.iter().filter(|e| !replaced.contains(&e.chunk)).map(|e| (e.chunk, e.on)));
             if !more {
                 break;
             }

@@ -40,7 +40,12 @@ pub(super) fn heartbeat(work: &mut Work<'_>, claim: Claim) -> Result<Outcome> {
     fenced(work, claim, Event::Heartbeat { fence: claim.fence })
 }
 
-pub(super) fn mark(work: &mut Work<'_>, key: Key, status: JobStatus, detail: Option<&str>) -> Result<Outcome> {
+pub(super) fn mark(
+    work: &mut Work<'_>,
+    key: Key,
+    status: JobStatus,
+    detail: Option<&str>,
+) -> Result<Outcome> {
     let event = match status {
         JobStatus::Done => Event::MarkDone { checksum: detail },
         JobStatus::Failed => Event::MarkFailed { error: detail },

@@ -3,7 +3,7 @@
 //! [`Import`] is one atomic step. A large first import goes in [`ImportSlice`]s under a phase in which the job is
 //! invisible, and becomes visible in one small commit.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use super::ids::Ids;
 use super::settle;
@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::machine::Event;
 use crate::model::{
-    DependencyFailure, ImportOptions, ImportReport, JobSpec, JobStatus, NewChunk, OnConflict, OnMissing, OwnerId,
+    DependencyFailure, ImportOptions, ImportReport, JobSpec, JobStatus, NewChunk, OnConflict, OnMissing,
+    OwnerId,
 };
 use crate::owners::Probe;
 
@@ -47,7 +48,9 @@ enum Plan {
     Keep,
     Unchanged,
     /// New content or scheduling over the old; with new content the chunk starts over.
-    Revise { content: bool },
+    Revise {
+        content: bool,
+    },
 }
 
 impl Import {
@@ -60,7 +63,7 @@ impl Import {
         }
         let existing = work.job_in_any_phase(self.job)?.cloned();
         let mut report = ImportReport::default();
-        let plans = self.plan(work, existing.as_ref(), &mut report)?;
+        let (plans, dependencies) = self.plan(work, existing.as_ref(), &mut report)?;
         let missing = self.missing(work, existing.as_ref())?;
         self.check(work, existing.as_ref(), &plans, &missing)?;
 
@@ -78,7 +81,7 @@ impl Import {
             }
         }
         let mut rewired: Vec<&NewChunk> = Vec::new();
-        for (chunk, plan) in self.chunks.iter().zip(&plans) {
+        for ((chunk, plan), old) in self.chunks.iter().zip(&plans).zip(&dependencies) {
             let key = Key { job: self.job, chunk: chunk.id };
             match plan {
                 Plan::Add => {
@@ -88,9 +91,10 @@ impl Import {
                     }
                 }
                 Plan::Revise { .. } => {
-                    let old = work.dependencies(&[key])?.pop().unwrap_or_default();
-                    if !same_set(&old, &chunk.depends_on) {
-                        old.iter().for_each(|&on| work.remove_edge(Edge { job: self.job, chunk: chunk.id, on }));
+                    if !same_set(old, &chunk.depends_on) {
+                        for &on in old {
+                            work.remove_edge(Edge { job: self.job, chunk: chunk.id, on });
+                        }
                         work.set_unmet(key, 0);
                         rewired.push(chunk);
                     }
@@ -121,13 +125,13 @@ impl Import {
         Ok(Applied::Reply(Reply::Import(report)))
     }
 
-    /// Decides on each chunk, and counts what was decided.
+    /// Decides on each chunk, and counts what was decided. Beside each, the dependencies that it has so far.
     fn plan(
         &self,
         work: &mut Work<'_>,
         existing: Option<&JobRow>,
         report: &mut ImportReport,
-    ) -> Result<Vec<Plan>> {
+    ) -> Result<(Vec<Plan>, Vec<Vec<u64>>)> {
         let keys: Vec<Key> = self.chunks.iter().map(|chunk| Key { job: self.job, chunk: chunk.id }).collect();
         let mut dependencies = vec![Vec::new(); keys.len()];
         if let Some(job) = existing {
@@ -138,7 +142,7 @@ impl Import {
         }
         let mut plans = Vec::with_capacity(keys.len());
         let mut conflicts = Vec::new();
-        for ((chunk, key), old) in self.chunks.iter().zip(keys).zip(dependencies) {
+        for ((chunk, key), old) in self.chunks.iter().zip(keys).zip(&dependencies) {
             let row = match existing {
                 Some(_) => work.row_if_any(key)?,
                 None => None,
@@ -149,7 +153,7 @@ impl Import {
                 continue;
             };
             let busy = matches!(row.record.status, JobStatus::Processing | JobStatus::Done);
-            let plan = match (difference(&row.content, &old, chunk), busy) {
+            let plan = match (difference(&row.content, old, chunk), busy) {
                 (Difference::None, _) => Plan::Unchanged,
                 (Difference::Scheduling, true) => Plan::Keep,
                 (Difference::Scheduling, false) => Plan::Revise { content: false },
@@ -173,7 +177,7 @@ impl Import {
             plans.push(plan);
         }
         if conflicts.is_empty() {
-            return Ok(plans);
+            return Ok((plans, dependencies));
         }
         let shown: Vec<String> = conflicts.iter().take(20).map(u64::to_string).collect();
         let text = format!(
@@ -191,7 +195,9 @@ impl Import {
         let mut missing = Vec::new();
         let classes: &[Class] = match self.options.on_missing {
             OnMissing::Keep => return Ok(missing),
-            OnMissing::Cancel => &[Class::Ready, Class::Blocked, Class::Delayed, Class::Processing, Class::Failed],
+            OnMissing::Cancel => {
+                &[Class::Ready, Class::Blocked, Class::Delayed, Class::Processing, Class::Failed]
+            }
             OnMissing::Delete => &[],
         };
         if existing.is_none() {
@@ -267,7 +273,8 @@ impl Import {
         edges::check_graph(work, self.job, &replaced, &added)?;
         for key in missing.iter().filter(|_| self.options.on_missing == OnMissing::Delete) {
             let stays = |dependent: &Key| !replaced.contains(&dependent.chunk);
-            let dependents = work.dependents(*key, None, limits::DEPENDENTS_PER_COMMIT_MAX)?;
+            // With more dependents than are deleted or rewired, one stays.
+            let dependents = work.dependents(*key, None, replaced.len() + 1)?;
             if let Some((dependent, _)) = dependents.iter().find(|(dependent, _)| stays(dependent)) {
                 let text = format!(
                     "it is no longer in the manifest and was to be deleted, but chunk {} depends on it; keep or cancel it instead",
@@ -342,8 +349,9 @@ impl ImportSlice {
     }
 
     pub(super) fn apply(&self, work: &mut Work<'_>) -> Result<Applied> {
+        let job = self.job();
         match self {
-            &ImportSlice::Begin { job, ref spec } => {
+            ImportSlice::Begin { spec, .. } => {
                 if let Some(wait) = clear_the_way(work, job)? {
                     return match wait {
                         Way::Purging => Ok(Applied::Same),
@@ -358,7 +366,7 @@ impl ImportSlice {
                 put_spec(work, job, None, spec.clone(), JobPhase::Importing, Some(owner));
                 Ok(Applied::Reply(Reply::Count(0)))
             }
-            &ImportSlice::Rows { job, ref chunks } => {
+            ImportSlice::Rows { chunks, .. } => {
                 must_be_importing(work, job)?;
                 let added = chunks.len() as u64;
                 for chunk in chunks {
@@ -371,22 +379,18 @@ impl ImportSlice {
                 }
                 Ok(Applied::Reply(Reply::Count(added)))
             }
-            &ImportSlice::Publish { job } => {
+            ImportSlice::Publish { .. } => {
                 let mut row = must_be_importing(work, job)?;
                 (row.phase, row.owner) = (JobPhase::Open, None);
                 work.put_job(row);
                 Ok(Applied::Reply(Reply::Count(0)))
             }
-            &ImportSlice::Discard { job } => {
+            ImportSlice::Discard { .. } => {
                 if work.job_in_any_phase(job)?.is_none() {
                     return Ok(Applied::Reply(Reply::Count(0)));
                 }
                 work.set_phase(job, JobPhase::Deleting);
-                Ok(if bulk::purge(work, job)? {
-                    Applied::Reply(Reply::Count(0))
-                } else {
-                    Applied::Same
-                })
+                Ok(if bulk::purge(work, job)? { Applied::Reply(Reply::Count(0)) } else { Applied::Same })
             }
         }
     }
@@ -396,7 +400,8 @@ fn must_be_importing(work: &mut Work<'_>, job: i64) -> Result<JobRow> {
     let owner = work.host.owner;
     match work.job_in_any_phase(job)? {
         Some(row) if row.phase == JobPhase::Importing && row.owner == Some(owner) => Ok(row.clone()),
-        _ => Err(Error::new(ErrorKind::Busy, "the import was taken back by another client; import again").in_job(job)),
+        _ => Err(Error::new(ErrorKind::Busy, "the import was taken back by another client; import again")
+            .in_job(job)),
     }
 }
 
@@ -438,31 +443,27 @@ fn put_spec(
     phase: JobPhase,
     owner: Option<OwnerId>,
 ) -> JobSpec {
-    match existing {
-        Some(job) => {
-            let merged = merge(&job.spec, spec);
-            if merged != job.spec {
-                work.put_job(JobRow { spec: merged.clone(), ..job });
-            }
-            merged
+    if let Some(job) = existing {
+        let merged = merge(&job.spec, spec);
+        if merged != job.spec {
+            work.put_job(JobRow { spec: merged.clone(), ..job });
         }
-        None => {
-            let created_at_ms = work.now_ms;
-            work.put_job(JobRow {
-                id,
-                spec: spec.clone(),
-                phase,
-                owner,
-                seq: 0,
-                edges: 0,
-                edges_upward: 0,
-                counts: Counts::default(),
-                created_at_ms,
-                revision: 0,
-            });
-            spec
-        }
+        return merged;
     }
+    let created_at_ms = work.now_ms;
+    work.put_job(JobRow {
+        id,
+        spec: spec.clone(),
+        phase,
+        owner,
+        seq: 0,
+        edges: 0,
+        edges_upward: 0,
+        counts: Counts::default(),
+        created_at_ms,
+        revision: 0,
+    });
+    spec
 }
 
 /// What a manifest leaves open stays as it was.
@@ -523,8 +524,8 @@ fn same_set(ascending: &[u64], any_order: &[u64]) -> bool {
     if any_order.is_sorted() {
         return ascending == any_order;
     }
-    let sorted: BTreeMap<u64, ()> = any_order.iter().map(|&id| (id, ())).collect();
-    ascending.iter().copied().eq(sorted.into_keys())
+    let sorted: BTreeSet<u64> = any_order.iter().copied().collect();
+    ascending.iter().copied().eq(sorted)
 }
 
 fn content_of(chunk: &NewChunk, created_at_ms: u64, now_ms: u64) -> Content {

@@ -23,7 +23,8 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
 use crate::model::{
-    ChunkUpdate, Claim, ClaimRequest, Completion, ImportReport, JobSpec, JobState, JobStatus, Outcome, OwnerId, Selection,
+    ChunkUpdate, Claim, ClaimRequest, Completion, ImportReport, JobSpec, JobState, JobStatus, Outcome,
+    OwnerId, Selection,
 };
 use crate::owners::Liveness;
 
@@ -32,8 +33,8 @@ pub(crate) use edges::{cycle as dependency_cycle, find_cycle, unknown as unknown
 pub(crate) use ids::Ids;
 pub(crate) use import::{Import, ImportSlice, too_many};
 pub(crate) use query::{
-    all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready, stats, topo_order,
-    without_unchanged,
+    all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready,
+    stats, topo_order, without_unchanged,
 };
 use work::Work;
 
@@ -49,23 +50,64 @@ pub(crate) struct Host {
 /// One operation that may write.
 #[derive(Debug)]
 pub(crate) enum Op {
-    Claim { owner: OwnerId, seq: u64, request: ClaimRequest },
-    Complete { claim: Claim, result: Completion },
-    CompleteAndClaim { claim: Claim, result: Completion, owner: OwnerId, seq: u64, request: ClaimRequest },
-    Fail { claim: Claim, error: String },
-    Release { claim: Claim },
-    Heartbeat { claim: Claim },
-    Mark { job: i64, chunk: u64, status: JobStatus, detail: Option<String> },
-    Updates { job: i64, updates: Vec<ChunkUpdate> },
-    NewJob { owner: OwnerId, seq: u64, spec: JobSpec },
-    AddDependencies { job: i64, chunk: u64, on: Vec<u64> },
+    Claim {
+        owner: OwnerId,
+        seq: u64,
+        request: ClaimRequest,
+    },
+    Complete {
+        claim: Claim,
+        result: Completion,
+    },
+    CompleteAndClaim {
+        claim: Claim,
+        result: Completion,
+        owner: OwnerId,
+        seq: u64,
+        request: ClaimRequest,
+    },
+    Fail {
+        claim: Claim,
+        error: String,
+    },
+    Release {
+        claim: Claim,
+    },
+    Heartbeat {
+        claim: Claim,
+    },
+    Mark {
+        job: i64,
+        chunk: u64,
+        status: JobStatus,
+        detail: Option<String>,
+    },
+    Updates {
+        job: i64,
+        updates: Vec<ChunkUpdate>,
+    },
+    NewJob {
+        owner: OwnerId,
+        seq: u64,
+        spec: JobSpec,
+    },
+    AddDependencies {
+        job: i64,
+        chunk: u64,
+        on: Vec<u64>,
+    },
     Import(Import),
     ImportSlice(ImportSlice),
     Bulk(Bulk),
     /// Put back what dead owners and over leases hold.
-    Reap { probe: bool },
+    Reap {
+        probe: bool,
+    },
     /// Put back what an owner holds, because it says so itself.
-    ReleaseAll { owner: OwnerId, released: u64 },
+    ReleaseAll {
+        owner: OwnerId,
+        released: u64,
+    },
     /// Go on with the dependents of chunks that had too many for one commit.
     Settle,
     /// Go on with jobs that were being deleted or imported when somebody crashed.
@@ -77,7 +119,6 @@ pub(crate) enum Op {
 pub(crate) enum Reply {
     Outcome(Outcome),
     Claims(Vec<JobState>),
-    CompletedAndClaims(Outcome, Vec<JobState>),
     Updates(Vec<Result<Outcome>>),
     Job(i64),
     Import(ImportReport),
@@ -149,13 +190,19 @@ impl Engine {
         }
         let run = std::panic::AssertUnwindSafe(|| self.try_run(ops));
         let ran = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Poisoned, "the engine panicked; that is a defect of Magnetar, please report it"))
+            Err(Error::new(
+                ErrorKind::Poisoned,
+                "the engine panicked; that is a defect of Magnetar, please report it",
+            ))
         });
         match ran {
             Ok(ran) => ran,
-            Err(error) if ops.len() > 1 && error.retry() == Retry::Never && error.kind() != ErrorKind::Closed => {
+            Err(error)
+                if ops.len() > 1 && error.retry() == Retry::Never && error.kind() != ErrorKind::Closed =>
+            {
                 // Something that one of them came across, a damaged record perhaps: the others go on without it.
-                let mut all = Ran { applied: Vec::with_capacity(ops.len()), unsettled: false, revision: None };
+                let mut all =
+                    Ran { applied: Vec::with_capacity(ops.len()), unsettled: false, revision: None };
                 for op in ops {
                     let one = self.run(&[op]);
                     all.applied.extend(one.applied);
@@ -189,7 +236,7 @@ impl Engine {
         let mut probe = Probing { now_ms, last_ms: self.probed_ms };
         let mut tx = self.backend.begin()?;
         let mut needs = Needs::default();
-        for op in ops.iter() {
+        for op in ops {
             op.needs(&mut needs);
         }
         if ops.iter().any(|op| op.claims()) {
@@ -301,26 +348,30 @@ impl Op {
 
     /// What it is known to need before it is applied, so that one question serves the whole group.
     fn needs(&self, needs: &mut Needs) {
-        let fenced = |claim: &Claim, needs: &mut Needs| {
-            needs.jobs.push(claim.job_id);
-            needs.rows.push(Key { job: claim.job_id, chunk: claim.chunk });
+        let about = |job: i64, chunk: u64, needs: &mut Needs| {
+            needs.jobs.push(job);
+            needs.rows.push(Key { job, chunk });
+        };
+        // Whoever waits for the chunk will be told.
+        let ends = |job: i64, chunk: u64, needs: &mut Needs| {
+            about(job, chunk, needs);
+            needs.dependents.push((Key { job, chunk }, None, limits::DEPENDENTS_PER_COMMIT_MAX + 1));
         };
         match self {
             Op::Claim { request, .. } => request_needs(request, needs),
             Op::CompleteAndClaim { claim, request, .. } => {
-                fenced(claim, needs);
+                ends(claim.job_id, claim.chunk, needs);
                 request_needs(request, needs);
             }
-            Op::Complete { claim, .. } | Op::Fail { claim, .. } | Op::Release { claim } | Op::Heartbeat { claim } => {
-                fenced(claim, needs);
+            Op::Complete { claim, .. } => ends(claim.job_id, claim.chunk, needs),
+            Op::Fail { claim, .. } | Op::Release { claim } | Op::Heartbeat { claim } => {
+                about(claim.job_id, claim.chunk, needs);
             }
-            Op::Mark { job, chunk, .. } => {
-                needs.jobs.push(*job);
-                needs.rows.push(Key { job: *job, chunk: *chunk });
-            }
+            Op::Mark { job, chunk, .. } => ends(*job, *chunk, needs),
             Op::Updates { job, updates } => {
-                needs.jobs.push(*job);
-                needs.rows.extend(updates.iter().map(|update| Key { job: *job, chunk: finish::chunk_of(update) }));
+                for update in updates {
+                    ends(*job, finish::chunk_of(update), needs);
+                }
             }
             Op::AddDependencies { job, chunk, on } => {
                 needs.jobs.push(*job);
@@ -342,16 +393,18 @@ impl Op {
                 Ok(Applied::Reply(Reply::Outcome(finish::complete(work, *claim, result)?)))
             }
             Op::CompleteAndClaim { claim, result, owner, seq, request } => {
-                let outcome = finish::complete(work, *claim, result)?;
-                let claims = claim::claim(work, probe, *owner, *seq, request)?;
-                Ok(Applied::Reply(Reply::CompletedAndClaims(outcome, claims)))
+                finish::complete(work, *claim, result)?;
+                Ok(Applied::Reply(Reply::Claims(claim::claim(work, probe, *owner, *seq, request)?)))
             }
-            Op::Fail { claim, error } => Ok(Applied::Reply(Reply::Outcome(finish::fail(work, *claim, error)?))),
+            Op::Fail { claim, error } => {
+                Ok(Applied::Reply(Reply::Outcome(finish::fail(work, *claim, error)?)))
+            }
             Op::Release { claim } => Ok(Applied::Reply(Reply::Outcome(finish::release(work, *claim)?))),
             Op::Heartbeat { claim } => Ok(Applied::Reply(Reply::Outcome(finish::heartbeat(work, *claim)?))),
             Op::Mark { job, chunk, status, detail } => {
                 work.job(*job)?;
-                let outcome = finish::mark(work, Key { job: *job, chunk: *chunk }, *status, detail.as_deref())?;
+                let outcome =
+                    finish::mark(work, Key { job: *job, chunk: *chunk }, *status, detail.as_deref())?;
                 Ok(Applied::Reply(Reply::Outcome(outcome)))
             }
             Op::Updates { job, updates } => finish::updates(work, *job, updates).map(Applied::Reply),
@@ -387,7 +440,11 @@ pub(crate) fn check_selection(selection: &Selection) -> Result<()> {
     match selection {
         Selection::Chunks(chunks) if chunks.len() > limits::BATCH_UPDATES_MAX => Err(Error::new(
             ErrorKind::TooLarge,
-            format!("{} chunks are named, the limit is {}; call again for the rest", chunks.len(), limits::BATCH_UPDATES_MAX),
+            format!(
+                "{} chunks are named, the limit is {}; call again for the rest",
+                chunks.len(),
+                limits::BATCH_UPDATES_MAX
+            ),
         )),
         _ => Ok(()),
     }

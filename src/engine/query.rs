@@ -1,8 +1,10 @@
 //! Reading: each question is answered from one snapshot.
 
-use crate::backends::contract::{Class, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject};
 use super::edges::cycle;
 use super::import::is_unchanged;
+use crate::backends::contract::{
+    Class, EdgesNeed, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Edge, Graph, Node, write_dot, write_mermaid};
 use crate::limits;
@@ -37,7 +39,11 @@ pub(crate) fn page(load: &mut dyn Load, need: PageNeed) -> Result<Vec<JobState>>
 }
 
 /// Of chunks in ascending order, those that storage does not have just as they are.
-pub(crate) fn without_unchanged(load: &mut dyn Load, job: i64, chunks: Vec<NewChunk>) -> Result<Vec<NewChunk>> {
+pub(crate) fn without_unchanged(
+    load: &mut dyn Load,
+    job: i64,
+    chunks: Vec<NewChunk>,
+) -> Result<Vec<NewChunk>> {
     let keys: Vec<Key> = chunks.iter().map(|chunk| Key { job, chunk: chunk.id }).collect();
     let needs = Needs { rows: keys.clone(), dependencies: keys, ..Needs::default() };
     let mut loaded = load.load(&needs)?;
@@ -46,7 +52,12 @@ pub(crate) fn without_unchanged(load: &mut dyn Load, job: i64, chunks: Vec<NewCh
         let row = loaded.rows.get(&Key { job, chunk: chunk.id }).and_then(Option::as_ref);
         !row.is_some_and(|row| is_unchanged(&row.content, list, chunk))
     };
-    Ok(chunks.into_iter().zip(lists).filter(|(chunk, list)| differs(chunk, list)).map(|(chunk, _)| chunk).collect())
+    Ok(chunks
+        .into_iter()
+        .zip(lists)
+        .filter(|(chunk, list)| differs(chunk, list))
+        .map(|(chunk, _)| chunk)
+        .collect())
 }
 
 /// The ids of ready chunks, in claim order.
@@ -101,7 +112,13 @@ fn info(job: JobRow) -> JobInfo {
         blocked: of(Class::Blocked),
         delayed: of(Class::Delayed),
     };
-    JobInfo { job_id: job.id, spec: job.spec, stats, created_at_ms: job.created_at_ms, revision: job.revision }
+    JobInfo {
+        job_id: job.id,
+        spec: job.spec,
+        stats,
+        created_at_ms: job.created_at_ms,
+        revision: job.revision,
+    }
 }
 
 fn must_exist(loaded: &mut Loaded, key: Key) -> Result<()> {
@@ -121,8 +138,12 @@ pub(crate) fn dependencies(load: &mut dyn Load, key: Key) -> Result<Vec<u64>> {
 
 /// Chunks that wait for a chunk, at most so many.
 pub(crate) fn dependents(load: &mut dyn Load, key: Key, limit: usize) -> Result<Vec<u64>> {
-    let needs =
-        Needs { jobs: vec![key.job], rows: vec![key], dependents: vec![(key, None, limit)], ..Needs::default() };
+    let needs = Needs {
+        jobs: vec![key.job],
+        rows: vec![key],
+        dependents: vec![(key, None, limit)],
+        ..Needs::default()
+    };
     let mut loaded = load.load(&needs)?;
     must_exist(&mut loaded, key)?;
     Ok(loaded.dependents.pop().unwrap_or_default().iter().map(|d| d.row.key.chunk).collect())
@@ -133,7 +154,12 @@ pub(crate) fn all_edges(load: &mut dyn Load, job: i64) -> Result<Vec<(u64, u64)>
     let mut edges = Vec::new();
     let mut after = None;
     loop {
-        let page = load.load(&Needs { edges: Some((job, after, EDGES_PER_PAGE)), ..Needs::default() })?.edges;
+        let page = load
+            .load(&Needs {
+                edges: Some(EdgesNeed { job, after, limit: EDGES_PER_PAGE }),
+                ..Needs::default()
+            })?
+            .edges;
         after = page.last().map(|edge| (edge.chunk, edge.on));
         let more = page.len() == EDGES_PER_PAGE;
         edges.extend(page.iter().map(|edge| (edge.chunk, edge.on)));
@@ -148,7 +174,8 @@ fn each_row(load: &mut dyn Load, job: i64, mut each: impl FnMut(&Row)) -> Result
     let mut after = None;
     loop {
         let need = PageNeed { job, classes: &[], after, limit: limits::PAGE_ROWS_MAX };
-        let page = load.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
+        let page =
+            load.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
         after = page.last().map(|row| row.key.chunk);
         page.iter().for_each(&mut each);
         if page.len() < limits::PAGE_ROWS_MAX {
@@ -185,7 +212,8 @@ pub(crate) fn graph(load: &mut dyn Load, job: i64, format: GraphFormat) -> Resul
         GraphFormat::Dot => write_dot(&mut text, nodes, edges),
         GraphFormat::Mermaid => write_mermaid(&mut text, nodes, edges),
     };
-    written.map_err(|e| Error::new(ErrorKind::Internal, "text could not be written to memory").caused_by(e))?;
+    written
+        .map_err(|e| Error::new(ErrorKind::Internal, "text could not be written to memory").caused_by(e))?;
     Ok(text)
 }
 
@@ -222,7 +250,8 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     if entries.len() < limit {
         covered = newest;
     }
-    let keys: Vec<Key> = entries.iter().filter(|(_, s, _)| *s == Subject::Chunk).map(|(_, _, key)| *key).collect();
+    let keys: Vec<Key> =
+        entries.iter().filter(|(_, s, _)| *s == Subject::Chunk).map(|(_, _, key)| *key).collect();
     let mut jobs: Vec<i64> = entries.iter().map(|(_, _, key)| key.job).collect();
     jobs.sort_unstable();
     jobs.dedup();
@@ -230,6 +259,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     let mut state = load.load(&needs)?;
     let mut dependencies = keys.iter().zip(std::mem::take(&mut state.dependencies));
     let mut changes = Vec::new();
+    let mut waits = false;
     for (revision, subject, key) in entries {
         let job = state.jobs.get(&key.job).and_then(Option::as_ref);
         let depends_on = if subject == Subject::Chunk {
@@ -240,6 +270,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
         if job.is_some_and(|job| job.phase == JobPhase::Importing) {
             // Invisible until it is published whole: the feed waits for it.
             covered = revision - 1;
+            waits = true;
             break;
         }
         match (subject, job.filter(|job| job.phase == JobPhase::Open)) {
@@ -261,5 +292,5 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
             _ => {}
         }
     }
-    Ok(Changes { changes, next: covered, more: covered < newest })
+    Ok(Changes { changes, next: covered, more: !waits && covered < newest })
 }

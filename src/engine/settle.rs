@@ -128,17 +128,15 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
                 Happened::Nothing
             }
         }
-        News::Broken if met => Happened::Nothing,
         News::Broken => match policy {
-            DependencyFailure::Wait => Happened::Nothing,
-            DependencyFailure::Ignore => {
+            DependencyFailure::Ignore if !met => {
                 work.set_met(edge, true);
                 Happened::Nothing
             }
-            DependencyFailure::Cancel if status == JobStatus::Pending => {
+            DependencyFailure::Cancel if !met && status == JobStatus::Pending => {
                 work.happen(key, Event::Cancel { cause: Some(edge.on) })?
             }
-            DependencyFailure::Cancel => Happened::Nothing,
+            _ => Happened::Nothing,
         },
         News::Unmet | News::UnmetThrough => {
             if met {

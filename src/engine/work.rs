@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::backends::contract::{
-    Class, Content, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange, JobPhase, JobRow, Key, Loaded,
-    LogRun, Meta, Needs, PageNeed, Rank, ReadyNeed, Record, Row, RowChange, Subject, WriteTx,
+    Class, Content, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange, JobPhase,
+    JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Rank, ReadyNeed, Record, Row, RowChange, Subject,
+    WriteTx,
 };
 use crate::engine::Host;
 use crate::error::{Error, Result};
@@ -70,6 +71,8 @@ pub(super) struct Work<'t> {
     windows: HashMap<i64, Window>,
     edges: BTreeMap<Edge, Option<bool>>,
     cursors: Option<BTreeMap<Key, CursorSlot>>,
+    /// Who waits for the chunks that this group is known to be about, as storage has it.
+    waiting: HashMap<Key, Vec<(u64, bool)>>,
     log: Vec<LogRun>,
     /// The clock went back, and every deadline that was set after its present time has been dealt with.
     pub(super) clock_reset: bool,
@@ -98,6 +101,7 @@ impl<'t> Work<'t> {
             windows: HashMap::new(),
             edges: BTreeMap::new(),
             cursors: None,
+            waiting: HashMap::new(),
             log: Vec::new(),
             clock_reset: false,
             guards: Vec::new(),
@@ -106,6 +110,10 @@ impl<'t> Work<'t> {
         work.absorb(&mut loaded);
         for (need, rows) in needs.ready.iter().zip(std::mem::take(&mut loaded.ready)) {
             work.widen(*need, rows);
+        }
+        for ((on, _, _), list) in needs.dependents.iter().zip(std::mem::take(&mut loaded.dependents)) {
+            let list = work.take_dependents(list);
+            work.waiting.insert(*on, list);
         }
         Ok((work, loaded))
     }
@@ -145,7 +153,9 @@ impl<'t> Work<'t> {
     /// Takes in rows that storage listed.
     pub(super) fn take_in(&mut self, rows: Vec<Row>) -> Vec<Key> {
         let keys = rows.iter().map(|row| row.key).collect();
-        rows.into_iter().for_each(|row| self.absorb_row(row.key, Some(row)));
+        for row in rows {
+            self.absorb_row(row.key, Some(row));
+        }
         keys
     }
 
@@ -314,9 +324,14 @@ impl<'t> Work<'t> {
         });
         self.edit(key, |slot| {
             let replaced = slot.before.is_some();
-            (slot.content_dirty, slot.record_dirty, slot.unmet_dirty) = (true, replaced, unmet > 0 || replaced);
-            slot.row =
-                Some(Row { key, content: Arc::new(Content { revision, ..content }), record: Record::fresh(), unmet });
+            (slot.content_dirty, slot.record_dirty, slot.unmet_dirty) =
+                (true, replaced, unmet > 0 || replaced);
+            slot.row = Some(Row {
+                key,
+                content: Arc::new(Content { revision, ..content }),
+                record: Record::fresh(),
+                unmet,
+            });
         });
     }
 
@@ -399,15 +414,14 @@ impl<'t> Work<'t> {
     /// Widens a window by what storage answered, corrected by what this group has changed meanwhile.
     fn widen(&mut self, need: ReadyNeed, rows: Vec<Row>) {
         let full = rows.len() >= need.limit;
-        let horizon = rows
-            .last()
-            .filter(|_| full)
-            .map(|row| (machine::rank(row.content.priority), row.key.chunk));
+        let horizon =
+            rows.last().filter(|_| full).map(|row| (machine::rank(row.content.priority), row.key.chunk));
         let mut ready: BTreeSet<(Rank, u64)> =
             rows.iter().map(|row| (machine::rank(row.content.priority), row.key.chunk)).collect();
         self.take_in(rows);
         let changed = self.rows.iter().filter(|(key, slot)| {
-            key.job == need.job && (slot.record_dirty || slot.unmet_dirty || slot.content_dirty || slot.row.is_none())
+            key.job == need.job
+                && (slot.record_dirty || slot.unmet_dirty || slot.content_dirty || slot.row.is_none())
         });
         for (key, slot) in changed {
             if let Some(before) = slot.before {
@@ -434,22 +448,27 @@ impl<'t> Work<'t> {
 
     // Dependencies
 
-    /// Whether a dependency exists, and if so whether it is met, as this group last set it.
-    fn edge_override(&self, edge: Edge) -> Option<Option<bool>> {
-        self.edges.get(&edge).copied()
-    }
-
-    /// Chunks that wait for this one, above an id, in ascending order.
-    pub(super) fn dependents(&mut self, on: Key, after: Option<u64>, limit: usize) -> Result<Vec<(Key, bool)>> {
-        let loaded =
-            self.load(&Needs { dependents: vec![(on, after, limit)], ..Needs::default() })?.dependents.pop();
-        let loaded = loaded.unwrap_or_default();
-        let last = loaded.last().filter(|_| loaded.len() >= limit).map(|d| d.row.key.chunk);
-        let mut found: BTreeMap<u64, bool> = BTreeMap::new();
-        for Dependent { row, met } in loaded {
-            found.insert(row.key.chunk, met);
-            self.absorb_row(row.key, Some(row));
-        }
+    /// Chunks that wait for this one, above an id, in ascending order, and whether it counts as met for each.
+    pub(super) fn dependents(
+        &mut self,
+        on: Key,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(Key, bool)>> {
+        let known = if after.is_none() { self.waiting.get(&on) } else { None };
+        let stored = match known {
+            // It was loaded up to the limit of one commit, or whole.
+            Some(list) if list.len() >= limit || list.len() <= limits::DEPENDENTS_PER_COMMIT_MAX => {
+                list.clone()
+            }
+            _ => {
+                let needs = Needs { dependents: vec![(on, after, limit)], ..Needs::default() };
+                let list = self.load(&needs)?.dependents.pop().unwrap_or_default();
+                self.take_dependents(list)
+            }
+        };
+        let last = stored.last().filter(|_| stored.len() >= limit).map(|(chunk, _)| *chunk);
+        let mut found: BTreeMap<u64, bool> = stored.into_iter().collect();
         for (edge, state) in &self.edges {
             let inside = edge.job == on.job
                 && edge.on == on.chunk
@@ -462,16 +481,26 @@ impl<'t> Work<'t> {
                 };
             }
         }
-        Ok(found.into_iter().map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
+        Ok(found.into_iter().take(limit).map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
+    }
+
+    fn take_dependents(&mut self, list: Vec<Dependent>) -> Vec<(u64, bool)> {
+        let ids = list.iter().map(|dependent| (dependent.row.key.chunk, dependent.met)).collect();
+        for Dependent { row, .. } in list {
+            self.absorb_row(row.key, Some(row));
+        }
+        ids
     }
 
     /// The chunks that each of these depends on, in ascending order.
     pub(super) fn dependencies(&mut self, keys: &[Key]) -> Result<Vec<Vec<u64>>> {
-        let mut lists =
-            self.load(&Needs { dependencies: keys.to_vec(), ..Needs::default() })?.dependencies;
+        let mut lists = self.load(&Needs { dependencies: keys.to_vec(), ..Needs::default() })?.dependencies;
         for (key, list) in keys.iter().zip(&mut lists) {
-            let range = Edge { job: key.job, chunk: key.chunk, on: 0 }
-                ..=Edge { job: key.job, chunk: key.chunk, on: u64::MAX };
+            let range = Edge { job: key.job, chunk: key.chunk, on: 0 }..=Edge {
+                job: key.job,
+                chunk: key.chunk,
+                on: u64::MAX,
+            };
             for (edge, state) in self.edges.range(range) {
                 match (list.binary_search(&edge.on), state) {
                     (Err(at), Some(_)) => list.insert(at, edge.on),
@@ -486,8 +515,14 @@ impl<'t> Work<'t> {
     }
 
     /// Every dependency of a job, as storage has it, one page after the other.
-    pub(super) fn edges_page(&mut self, job: i64, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<Edge>> {
-        Ok(self.load(&Needs { edges: Some((job, after, limit)), ..Needs::default() })?.edges)
+    pub(super) fn edges_page(
+        &mut self,
+        job: i64,
+        after: Option<(u64, u64)>,
+        limit: usize,
+    ) -> Result<Vec<Edge>> {
+        let need = EdgesNeed { job, after, limit };
+        Ok(self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges)
     }
 
     /// Adds a dependency, met or not; the dependent's count follows.
@@ -498,7 +533,7 @@ impl<'t> Work<'t> {
 
     /// Removes a dependency. The dependent's count is for the caller to set.
     pub(super) fn remove_edge(&mut self, edge: Edge) {
-        if self.edge_override(edge) != Some(None) {
+        if self.edges.get(&edge) != Some(&None) {
             self.edges.insert(edge, None);
             self.count_edge(edge, -1);
         }
@@ -534,7 +569,8 @@ impl<'t> Work<'t> {
 
     /// A page of a job's rows as storage has it; rows that this group changed are answered as they are now.
     pub(super) fn page(&mut self, need: PageNeed) -> Result<Vec<Key>> {
-        let rows = self.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
+        let rows =
+            self.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
         Ok(self.take_in(rows))
     }
 
@@ -565,7 +601,9 @@ impl<'t> Work<'t> {
                 0 => Vec::new(),
                 _ => self.load(&Needs { cursors: usize::MAX, ..Needs::default() })?.cursors,
             };
-            let slots = stored.into_iter().map(|c| (c.key, CursorSlot { cursor: Some(c), stored: true, dirty: false }));
+            let slots = stored
+                .into_iter()
+                .map(|c| (c.key, CursorSlot { cursor: Some(c), stored: true, dirty: false }));
             self.cursors = Some(slots.collect());
         }
         Ok(self.cursors.get_or_insert_default())
@@ -624,7 +662,7 @@ impl<'t> Work<'t> {
             || !self.edges.is_empty()
             || self.clock_reset
             || self.cursors.iter().flatten().any(|(_, slot)| slot.dirty)
-            || self.jobs.values().any(|slot| slot.dirty)
+            || self.jobs.values().any(|slot| slot.dirty || slot.counts_dirty)
             || self.rows.values().any(|slot| slot.record_dirty)
     }
 
@@ -640,7 +678,7 @@ impl<'t> Work<'t> {
                 let after = slot.row.as_ref().map(machine::place);
                 let gone = slot.before.is_some() && after.is_none();
                 let touched = slot.content_dirty || slot.record_dirty || slot.unmet_dirty;
-                if !gone && !(touched && after.is_some()) {
+                if !gone && (!touched || after.is_none()) {
                     return None;
                 }
                 let (content, record, unmet) = match slot.row {

@@ -1,3 +1,5 @@
+//! Order, cycles and drawings against naive models.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -214,41 +216,5 @@ fn a_mermaid_drawing_escapes_labels_and_colours_statuses() {
     assert!(text.contains("  c1 --> c2\n  c3 --> c4\n"), "{text}");
     for status in JobStatus::ALL {
         assert!(text.contains(&format!("classDef {status} ")), "{text}");
-    }
-}
-
-/// `cargo test --release --lib graph::tests::measure -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn measure() {
-    let mut random = Random(42);
-    let (nodes, count) = (1_000_000u64, 5_000_000);
-    for (what, spread) in [("dense", 1), ("sparse", 8_999_999)] {
-        let place: Vec<u64> = {
-            let mut place: Vec<u64> = (0..nodes).collect();
-            (1..nodes).rev().for_each(|i| {
-                place.swap(
-                    usize::try_from(i).expect("small"),
-                    usize::try_from(random.below(i + 1)).expect("small"),
-                );
-            });
-            place
-        };
-        let id = |i: u64| place[usize::try_from(i).expect("small")] * spread;
-        let edges: Vec<Edge> = (0..count)
-            .map(|_| {
-                let a = 1 + random.below(nodes - 1);
-                Edge { chunk: id(a), depends_on: id(random.below(a)) }
-            })
-            .collect();
-        let start = std::time::Instant::now();
-        let graph = Graph::from_edges((0..nodes).map(|i| i * spread), edges).unwrap();
-        let built = start.elapsed();
-        let start = std::time::Instant::now();
-        graph.topo_order().unwrap();
-        let ordered = start.elapsed();
-        let start = std::time::Instant::now();
-        graph.check_acyclic().unwrap();
-        println!("{what}: build {built:?}, order {ordered:?}, check {:?}", start.elapsed());
     }
 }

@@ -5,7 +5,6 @@
 
 mod view;
 
-
 use crate::backends::contract::{Content, Key, Record};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
@@ -27,10 +26,7 @@ pub(crate) struct Rules {
 impl Rules {
     pub(crate) fn of(job: &JobSpec, content: &Content) -> Self {
         Rules {
-            attempts_max: content
-                .attempts_max
-                .or(job.attempts_max)
-                .unwrap_or(limits::ATTEMPTS_MAX_DEFAULT),
+            attempts_max: content.attempts_max.or(job.attempts_max).unwrap_or(limits::ATTEMPTS_MAX_DEFAULT),
             losses_max: content.losses_max.or(job.losses_max).unwrap_or(limits::LOSSES_MAX_DEFAULT),
             lease_ms: job.lease_ms.unwrap_or(limits::LEASE_MS_DEFAULT),
             backoff: job.backoff.unwrap_or_default(),
@@ -115,6 +111,7 @@ pub(crate) enum Step {
 }
 
 /// Decides what an event makes of a chunk, or refuses it.
+#[allow(clippy::too_many_lines, reason = "one table, one arm per event: it is read as a whole")]
 pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Result<Step, Error> {
     let Subject { record, unmet, rules, .. } = subject;
     let changed = |next: Record| {
@@ -123,7 +120,9 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
     match event {
         Event::Claim { owner, seq, lease_ms } => match record.status {
             JobStatus::Pending if unmet > 0 => Err(subject.blocked()),
-            JobStatus::Pending if record.not_before.is_some() => Err(subject.refused("claim", "it is delayed")),
+            JobStatus::Pending if record.not_before.is_some() => {
+                Err(subject.refused("claim", "it is delayed"))
+            }
             JobStatus::Pending => changed(Record {
                 status: JobStatus::Processing,
                 fence: moment.revision,
@@ -305,17 +304,27 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             JobStatus::Done => {
                 Err(subject.refused("mark pending", "it is done; reset it to have it done again"))
             }
-            JobStatus::Pending if record.not_before.is_none() && record.open_fence == 0 => Ok(Step::Unchanged),
+            JobStatus::Pending if record.not_before.is_none() && record.open_fence == 0 => {
+                Ok(Step::Unchanged)
+            }
             JobStatus::Pending | JobStatus::Processing => changed(given_back(record)),
             JobStatus::Failed | JobStatus::Cancelled => changed(restarted(record)),
         },
 
         Event::Block => {
-            if record.open_fence == 0 { Ok(Step::Unchanged) } else { changed(given_back(record)) }
+            if record.open_fence == 0 {
+                Ok(Step::Unchanged)
+            } else {
+                changed(given_back(record))
+            }
         }
 
         Event::Revise => {
-            if record.is_fresh() { Ok(Step::Unchanged) } else { changed(restarted(record)) }
+            if record.is_fresh() {
+                Ok(Step::Unchanged)
+            } else {
+                changed(restarted(record))
+            }
         }
     }
 }
@@ -376,7 +385,8 @@ impl Subject<'_> {
     fn other_result(&self) -> Error {
         self.error(
             ErrorKind::ResultConflict,
-            "it is done already with another result, which was kept; reset it to have it done again".to_owned(),
+            "it is done already with another result, which was kept; reset it to have it done again"
+                .to_owned(),
         )
     }
 

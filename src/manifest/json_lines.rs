@@ -128,7 +128,7 @@ fn utf8(line: &[u8], number: u64) -> Result<&str> {
 }
 
 /// One chunk from one line without its end, checked by itself; lines may be read in any order, and at once.
-pub(crate) fn chunk_of_line(line: &[u8], number: u64) -> Result<NewChunk> {
+pub(super) fn chunk_of_line(line: &[u8], number: u64) -> Result<NewChunk> {
     let line = utf8(line, number)?;
     let part = Part::Chunk { index: None, id: None };
     let sink = Sink::default();

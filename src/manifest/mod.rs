@@ -54,8 +54,6 @@ use read::ManifestSeed;
 pub use self::csv::{CsvRows, csv};
 pub use json_lines::{JsonLines, json_lines};
 
-pub(crate) use json_lines::chunk_of_line;
-
 /// A job's settings and all its chunks.
 ///
 /// Any serde format that describes itself can be read; TOML and JSON with better errors through

@@ -15,15 +15,6 @@ use super::{Liveness, Probe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::OwnerId;
 
-/// An owner id that nobody had before.
-pub(crate) fn random_owner() -> Result<OwnerId> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|e| {
-        Error::new(ErrorKind::Io, format!("the operating system gives no random numbers: {e}"))
-    })?;
-    Ok(OwnerId::from_bytes(bytes))
-}
-
 /// The owners of one store file.
 #[derive(Debug)]
 pub(crate) struct OwnerFiles {
@@ -98,15 +89,14 @@ impl Liveness for OwnerFiles {
         if held.contains_key(&owner) || self.unlockable.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match self.create(owner).map_err(|e| self.failed("cannot write to", e))? {
-            Some(file) => drop(held.insert(owner, file)),
-            None => {
-                tracing::warn!(
-                    folder = %self.folder.display(),
-                    "this file system has no locks: claims of a process that dies come back when their leases are over"
-                );
-                self.unlockable.store(true, Ordering::Relaxed);
-            }
+        if let Some(file) = self.create(owner).map_err(|e| self.failed("cannot write to", e))? {
+            held.insert(owner, file);
+        } else {
+            tracing::warn!(
+                folder = %self.folder.display(),
+                "this file system has no locks: claims of a process that dies come back when their leases are over"
+            );
+            self.unlockable.store(true, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Who is alive: the host proves it, and where it cannot, the lease decides.
 
-#[cfg(not(target_family = "wasm"))]
+#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
 pub(crate) mod files;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod random;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -50,23 +52,5 @@ impl Liveness for Alone {
 
     fn probe(&self, _owner: OwnerId) -> Probe {
         Probe::Dead(Box::new(()))
-    }
-}
-
-/// For a store on which nothing can be proven: leases alone.
-#[derive(Debug)]
-pub(crate) struct LeasesOnly;
-
-impl Liveness for LeasesOnly {
-    fn announce(&self, _owner: OwnerId) -> Result<()> {
-        Ok(())
-    }
-
-    fn probe(&self, _owner: OwnerId) -> Probe {
-        Probe::Unknown
-    }
-
-    fn is_instant(&self) -> bool {
-        false
     }
 }

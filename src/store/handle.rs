@@ -11,17 +11,18 @@ use tracing::instrument;
 use super::importing::{self, unexpected};
 use super::{ChunkStream, JobStore, Persistence};
 use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
-use crate::commit::{Core, DRIVER, Driver, Driving, Readers, Watch, closed, may_block};
+use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, may_block};
 use crate::engine::{self, Bulk, Engine, Host, Kind, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::machine;
 use crate::manifest::Manifest;
-use crate::owners::Liveness;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo, JobSpec,
-    JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection, check_chunk_id, check_job_id, check_lease_ms, check_size,
+    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo,
+    JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection, check_chunk_id,
+    check_job_id, check_lease_ms, check_size,
 };
+use crate::owners::Liveness;
 
 /// Names a storage engine in a [`Store`]'s type.
 pub trait Backing: std::fmt::Debug + Send + Sync + 'static {}
@@ -59,7 +60,8 @@ pub(super) struct Shared {
     /// Ends the store's thread when the last handle is gone.
     _driving: Driving,
     reader: SharedReader,
-    readers: Readers,
+    /// For snapshots that take too long for the caller's own thread.
+    readers: Option<Readers>,
     owner: OwnerId,
     liveness: Arc<dyn Liveness>,
     persistence: Persistence,
@@ -85,12 +87,10 @@ impl Shared {
         }
         let reader = self.reader.clone();
         let answer = move || question(&mut *reader.0.snapshot()?);
-        if self.reader.0.is_inline() || may_block() {
-            return answer();
-        }
+        let Some(readers) = self.readers.as_ref().filter(|_| !may_block()) else { return answer() };
         let (sender, receiver) = oneshot::channel();
         // A caller that has gone does not need the answer.
-        self.readers.run(Box::new(move || drop(sender.send(answer()))))?;
+        readers.run(Box::new(move || drop(sender.send(answer()))))?;
         receiver.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -130,22 +130,40 @@ impl Shared {
 impl<B: Backing> Store<B> {
     /// Starts a store on an open backend. What a crash left half-done is dealt with before the first call.
     pub(super) fn start(backend: Box<dyn Backend>, host: Host, persistence: Persistence) -> Result<Self> {
-        Store::start_driven(backend, host, persistence, DRIVER)
+        let reader = backend.reader();
+        let mut engine = Engine::new(backend, host.clone());
+        engine.recover()?;
+        Store::assemble(reader, engine, host, persistence)
     }
 
-    pub(super) fn start_driven(
+    /// Starts a store on a backend that only reads.
+    #[cfg_attr(not(feature = "redb"), expect(dead_code, reason = "only redb tells readers from writers"))]
+    pub(super) fn start_reading(
         backend: Box<dyn Backend>,
         host: Host,
         persistence: Persistence,
-        driver: Driver,
     ) -> Result<Self> {
-        let reader = SharedReader(backend.reader());
-        let (owner, liveness) = (host.owner, Arc::clone(&host.liveness));
-        let mut engine = Engine::new(backend, host);
-        engine.recover()?;
-        let core = Core::new(engine, driver);
-        let driving = Driving::start(&core)?;
-        let shared = Shared { core, _driving: driving, reader, readers: Readers::start()?, owner, liveness, persistence };
+        let reader = backend.reader();
+        Store::assemble(reader, Engine::new(backend, host.clone()), host, persistence)
+    }
+
+    fn assemble(
+        reader: Arc<dyn Reader>,
+        engine: Engine,
+        host: Host,
+        persistence: Persistence,
+    ) -> Result<Self> {
+        let core = Core::new(engine, DRIVER);
+        let readers = if reader.is_inline() { None } else { Some(Readers::start()?) };
+        let shared = Shared {
+            _driving: Driving::start(&core)?,
+            core,
+            reader: SharedReader(reader),
+            readers,
+            owner: host.owner,
+            liveness: host.liveness,
+            persistence,
+        };
         Ok(Store { shared: Arc::new(shared), backing: PhantomData })
     }
 }
@@ -160,7 +178,11 @@ fn check_request(request: &ClaimRequest) -> Result<()> {
     if (1..=limits::CLAIM_COUNT_MAX).contains(&request.count) {
         return Ok(());
     }
-    Err(Error::invalid(format!("cannot claim {} chunks at once: use 1 to {}", request.count, limits::CLAIM_COUNT_MAX)))
+    Err(Error::invalid(format!(
+        "cannot claim {} chunks at once: use 1 to {}",
+        request.count,
+        limits::CLAIM_COUNT_MAX
+    )))
 }
 
 fn check_claim(claim: &Claim) -> Result<()> {
@@ -192,7 +214,8 @@ fn check_detail(job: i64, chunk: u64, status: JobStatus, detail: Option<String>)
     check_chunk_id(chunk)?;
     match detail {
         Some(checksum) if status == JobStatus::Done => {
-            check_size("checksum", checksum.len(), limits::CHECKSUM_BYTES_MAX).map_err(|e| e.at(job, chunk))?;
+            check_size("checksum", checksum.len(), limits::CHECKSUM_BYTES_MAX)
+                .map_err(|e| e.at(job, chunk))?;
             Ok(Some(checksum))
         }
         Some(error) => Ok(Some(cut(&error).to_owned())),
@@ -215,7 +238,8 @@ fn check_update(job: i64, update: ChunkUpdate) -> Result<ChunkUpdate> {
     if let Some(claim) = claim
         && claim.job_id != job
     {
-        let text = format!("the claim is of job {}, the updates are of job {job}; send them apart", claim.job_id);
+        let text =
+            format!("the claim is of job {}, the updates are of job {job}; send them apart", claim.job_id);
         return Err(Error::invalid(text).at(claim.job_id, claim.chunk));
     }
     Ok(match update {
@@ -240,7 +264,10 @@ fn check_limit(limit: usize) -> Result<usize> {
     if (1..=limits::PAGE_ROWS_MAX).contains(&limit) {
         return Ok(limit);
     }
-    Err(Error::invalid(format!("a page of {limit} entries is out of range: use 1 to {}", limits::PAGE_ROWS_MAX)))
+    Err(Error::invalid(format!(
+        "a page of {limit} entries is out of range: use 1 to {}",
+        limits::PAGE_ROWS_MAX
+    )))
 }
 
 #[async_trait]
@@ -248,7 +275,8 @@ impl<B: Backing> JobStore for Store<B> {
     #[instrument(level = "debug", skip(self, manifest), fields(chunks = manifest.chunks.len()))]
     async fn init_from_manifest(&self, job_id: i64, manifest: &Manifest) -> Result<ImportReport> {
         let chunks = manifest.chunks.iter().cloned().map(Ok);
-        importing::import(&self.shared, job_id, &manifest.job, super::chunks(chunks), ImportOptions::new()).await
+        importing::import(&self.shared, job_id, &manifest.job, super::chunks(chunks), ImportOptions::new())
+            .await
     }
 
     #[instrument(level = "debug", skip(self, spec, chunks))]
@@ -317,7 +345,7 @@ impl<B: Backing> JobStore for Store<B> {
         let owner = self.shared.owner;
         let op = Op::CompleteAndClaim { claim: *claim, result, owner, seq: 0, request: next.clone() };
         match self.shared.submit(op).await? {
-            Reply::CompletedAndClaims(_, claims) => Ok(claims),
+            Reply::Claims(claims) => Ok(claims),
             other => Err(unexpected(&other)),
         }
     }
@@ -341,14 +369,22 @@ impl<B: Backing> JobStore for Store<B> {
     }
 
     #[instrument(level = "debug", skip(self, updates), fields(updates = updates.len()))]
-    async fn apply_batch_updates(&self, job_id: i64, updates: Vec<ChunkUpdate>) -> Result<Vec<Result<Outcome>>> {
+    async fn apply_batch_updates(
+        &self,
+        job_id: i64,
+        updates: Vec<ChunkUpdate>,
+    ) -> Result<Vec<Result<Outcome>>> {
         check_job_id(job_id)?;
         if updates.len() > limits::BATCH_UPDATES_MAX {
-            let text =
-                format!("{} updates at once, the limit is {}; send the rest apart", updates.len(), limits::BATCH_UPDATES_MAX);
+            let text = format!(
+                "{} updates at once, the limit is {}; send the rest apart",
+                updates.len(),
+                limits::BATCH_UPDATES_MAX
+            );
             return Err(Error::new(ErrorKind::TooLarge, text).in_job(job_id));
         }
-        let updates = updates.into_iter().map(|update| check_update(job_id, update)).collect::<Result<_>>()?;
+        let updates =
+            updates.into_iter().map(|update| check_update(job_id, update)).collect::<Result<_>>()?;
         match self.shared.submit(Op::Updates { job: job_id, updates }).await? {
             Reply::Updates(answers) => Ok(answers),
             other => Err(unexpected(&other)),
@@ -411,9 +447,10 @@ impl<B: Backing> JobStore for Store<B> {
     #[instrument(level = "debug", skip(self))]
     async fn close(&self) -> Result<()> {
         match self.release_all().await {
-            // Poisoned: what is held cannot be given back now, and is found when the file is opened again.
             Ok(_) => {}
-            Err(error) if error.retry() == crate::Retry::AfterReopen => {}
+            // Poisoned: what is held cannot be given back now, and is found when the file is opened again.
+            // Opened for reading: nothing is held.
+            Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Unsupported) => {}
             Err(error) => return Err(error),
         }
         self.shared.core.close().await
@@ -475,7 +512,8 @@ impl<B: Backing> JobStore for Store<B> {
     #[instrument(level = "debug", skip(self))]
     async fn get_dependents(&self, job_id: i64, chunk: u64) -> Result<Vec<u64>> {
         let key = Key { job: check_job_id(job_id)?, chunk: check_chunk_id(chunk)? };
-        let list = self.shared.read(move |load| engine::dependents(load, key, limits::LIST_ROWS_MAX + 1)).await?;
+        let list =
+            self.shared.read(move |load| engine::dependents(load, key, limits::LIST_ROWS_MAX + 1)).await?;
         whole(list, key.job, "graph, which has all of them")
     }
 

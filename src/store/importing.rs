@@ -64,7 +64,8 @@ impl Gather {
     async fn slice(&mut self, stream: &mut ChunkStream<'_>) -> Result<Vec<NewChunk>> {
         let mut slice: Vec<NewChunk> = Vec::new();
         let mut bytes = 0;
-        while slice.len() < limits::IMPORT_ROWS_PER_COMMIT_MAX && bytes < limits::IMPORT_BYTES_PER_COMMIT_MAX {
+        while slice.len() < limits::IMPORT_ROWS_PER_COMMIT_MAX && bytes < limits::IMPORT_BYTES_PER_COMMIT_MAX
+        {
             let Some(next) = poll_fn(|context| stream.as_mut().poll_next(context)).await else {
                 self.ended = true;
                 break;
@@ -89,10 +90,7 @@ impl Gather {
 }
 
 /// Whether a stream that knows its length is at its end.
-fn peek_end(
-    stream: &mut ChunkStream<'_>,
-    _context: &mut std::task::Context<'_>,
-) -> std::task::Poll<bool> {
+fn peek_end(stream: &mut ChunkStream<'_>, _context: &mut std::task::Context<'_>) -> std::task::Poll<bool> {
     std::task::Poll::Ready(stream.size_hint() == (0, Some(0)))
 }
 
@@ -156,9 +154,7 @@ async fn slices(
 }
 
 async fn check_no_cycle(shared: &Shared, job: i64) -> Result<()> {
-    let found = shared
-        .read(move |load| engine::find_cycle(&engine::all_edges(load, job)?))
-        .await?;
+    let found = shared.read(move |load| engine::find_cycle(&engine::all_edges(load, job)?)).await?;
     found.map_or(Ok(()), |cycle| Err(engine::dependency_cycle(job, cycle)))
 }
 
@@ -211,7 +207,10 @@ fn add(total: &mut ImportReport, part: ImportReport) {
 }
 
 pub(super) fn unexpected(reply: &Reply) -> Error {
-    Error::new(ErrorKind::Internal, format!("the engine gave another kind of answer than was asked for: {reply:?}"))
+    Error::new(
+        ErrorKind::Internal,
+        format!("the engine gave another kind of answer than was asked for: {reply:?}"),
+    )
 }
 
 /// Deletes a job.

@@ -10,19 +10,19 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 pub use handle::{Backing, Redb, Sqlite, Store};
+#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
+pub use open::SqliteStore;
 pub use open::{OpenOptions, open, open_with};
 #[cfg(any(feature = "redb", target_family = "wasm"))]
 pub use open::{RedbStore, Storage};
-#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
-pub use open::SqliteStore;
 pub use stream::{ChunkStream, chunks};
 
 use crate::commit::Watch;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo, JobSpec,
-    JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo,
+    JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
 };
 
 /// A durable store of jobs.
@@ -118,7 +118,11 @@ pub trait JobStore: Debug + Send + Sync {
     async fn heartbeat(&self, claim: &Claim) -> Result<Outcome>;
 
     /// Many updates of one job in one commit, each answered by itself, in order.
-    async fn apply_batch_updates(&self, job_id: i64, updates: Vec<ChunkUpdate>) -> Result<Vec<Result<Outcome>>>;
+    async fn apply_batch_updates(
+        &self,
+        job_id: i64,
+        updates: Vec<ChunkUpdate>,
+    ) -> Result<Vec<Result<Outcome>>>;
 
     // Steering, for the owner of the whole job
 

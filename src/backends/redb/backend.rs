@@ -198,8 +198,14 @@ impl RedbBackend {
     /// Two commits: redb keeps two headers and falls back from a damaged one to the other. After the second commit
     /// neither is one of a file without tables, so that a damaged store can never be taken for a new one.
     fn create(&mut self, database: &Database) -> Result<()> {
-        let meta =
-            Meta { store_id: self.options.store_id, revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
+        let meta = Meta {
+            store_id: self.options.store_id,
+            revision: 0,
+            last_job: 0,
+            clock_ms: 0,
+            cursors: 0,
+            log_start: 0,
+        };
         for _ in 0..2 {
             let transaction = database.begin_write().map_err(errors::writing)?;
             write::create(transaction, &mut self.encoder, &meta)?;
@@ -277,10 +283,6 @@ impl Backend for RedbBackend {
 
     fn reader(&self) -> Arc<dyn Reader> {
         Arc::clone(&self.shared) as Arc<dyn Reader>
-    }
-
-    fn is_exclusive(&self) -> bool {
-        self.access == Access::Write
     }
 
     fn reopen(&mut self) -> Result<()> {

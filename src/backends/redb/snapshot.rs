@@ -4,16 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use redb::{
-    Range, ReadOnlyTable, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, StorageError,
-};
+use redb::{Range, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _};
 
 use super::spans::{self, Span};
-use super::tables::{self, Line, edge_tag, index_tag, u64_at};
+use super::tables::{self, Dues, Lane, Line, edge_tag, index_tag, u64_at};
 use super::{errors, tables as t};
 use crate::backends::contract::{
-    Class, Cursor, Dependent, DueNeed, Edge, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Rank,
-    ReadyNeed, Record, Row,
+    Class, Cursor, Dependent, DueNeed, Edge, EdgesNeed, JobRow, Key, Load, Loaded, LogRun, Meta, Needs,
+    PageNeed, Rank, ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
@@ -176,27 +174,27 @@ impl Snapshot {
     /// The runs of a line, clipped to what is above a chunk.
     fn runs_of(&self, line: Line, after: Option<u64>) -> Result<LineRuns> {
         let from = after.map_or(0, |after| after.saturating_add(1));
-        let start = t::run(line, from);
+        let start = line.key(from);
         // The run that `after` lies in, or the last one before it.
-        let before = match self.index_range(&t::run(line, 0), &start)?.next_back() {
+        let before = match self.index_range(&line.key(0), &start)?.next_back() {
             None => None,
             Some(entry) => {
                 let (key, value) = entry.map_err(errors::reading)?;
-                read_run(key.value(), value.value())?.1.above(after)
+                read_line(key.value(), value.value())?.1.above(after)
             }
         };
-        let end = t::run(line, u64::MAX);
+        let end = line.key(u64::MAX);
         let rest = self.index.range::<&[u8]>(&start[..]..=&end[..]).map_err(errors::reading)?;
         Ok(LineRuns { before, rest })
     }
 
     /// Every run of a class from a job on, in key order.
     fn class_runs(&self, class: Class, from_job: i64) -> Result<impl Iterator<Item = Result<(Line, Span)>>> {
-        let from = t::run(Line { class, job: from_job, rank: Rank(0) }, 0);
+        let from = Line { class, job: from_job, rank: Rank(0) }.key(0);
         let to = [index_tag::RUN, class as u8 + 1];
         Ok(self.index_range(&from, &to)?.map(|entry| {
             let (key, value) = entry.map_err(errors::reading)?;
-            read_run(key.value(), value.value())
+            read_line(key.value(), value.value())
         }))
     }
 
@@ -213,11 +211,11 @@ impl Snapshot {
             let Some(behind) = after_rank.0.checked_add(1) else { return Ok(rows) };
             rank = Rank(behind);
         }
-        let from = t::run(Line { class: Class::Ready, job, rank }, 0);
-        let to = t::run(Line { class: Class::Ready, job: job + 1, rank: Rank(0) }, 0);
+        let from = Line { class: Class::Ready, job, rank }.key(0);
+        let to = Line { class: Class::Ready, job: job + 1, rank: Rank(0) }.key(0);
         for entry in self.index_range(&from, &to)? {
             let (key, value) = entry.map_err(errors::reading)?;
-            let (_, span) = read_run(key.value(), value.value())?;
+            let (_, span) = read_line(key.value(), value.value())?;
             if !self.take_rows(job, span, need.limit, &mut rows)? {
                 break;
             }
@@ -239,37 +237,21 @@ impl Snapshot {
     }
 
     fn due(&self, need: &DueNeed) -> Result<Vec<Row>> {
-        let from = [index_tag::DUE];
-        match *need {
-            DueNeed::By { at_ms, limit } => {
-                let to = match at_ms.checked_add(1) {
-                    Some(end) => t::due(end, Key { job: 0, chunk: 0 }).to_vec(),
-                    None => vec![index_tag::DUE + 1],
-                };
-                self.index_range(&from, &to)?.take(limit).map(|entry| self.due_row(entry)).collect()
-            }
-            DueNeed::SetAfter { at_ms, limit } => {
-                let mut rows = Vec::new();
-                for entry in self.index_range(&from, &[index_tag::DUE + 1])? {
-                    let (key, value) = entry.map_err(errors::reading)?;
-                    let (due_at_ms, key) = due_at(key.value())?;
-                    if codec::read_number(t::due_seat(due_at_ms, key), value.value())? > at_ms {
-                        rows.push(self.indexed_row(key)?);
-                        if rows.len() == limit {
-                            break;
-                        }
-                    }
-                }
-                Ok(rows)
+        let (to, set_after, limit) = match *need {
+            DueNeed::By { at_ms, limit } => (t::dues_after(at_ms), None, limit),
+            DueNeed::SetAfter { at_ms, limit } => (t::dues_after(u64::MAX), Some(at_ms), limit),
+        };
+        let mut rows = Vec::new();
+        for entry in self.index_range(&[index_tag::DUE], &to)? {
+            let (key, value) = entry.map_err(errors::reading)?;
+            let (dues, span) = read_dues(key.value(), value.value())?;
+            if set_after.is_none_or(|after| dues.set_at_ms > after)
+                && !self.take_rows(dues.job, span, limit, &mut rows)?
+            {
+                break;
             }
         }
-    }
-
-    fn due_row(&self, entry: Result<(TagGuard, TagGuard), StorageError>) -> Result<Row> {
-        let (key, value) = entry.map_err(errors::reading)?;
-        let (at_ms, key) = due_at(key.value())?;
-        codec::read_number(t::due_seat(at_ms, key), value.value())?;
-        self.indexed_row(key)
+        Ok(rows)
     }
 
     fn dependents(&self, on: Key, after: Option<u64>, limit: usize) -> Result<Vec<Dependent>> {
@@ -397,13 +379,13 @@ impl Snapshot {
     /// The lines of a class and job, found by leaping from rank to rank.
     fn lines_of(&self, class: Class, job: i64) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
-        let to = t::run(Line { class, job: job + 1, rank: Rank(0) }, 0);
+        let to = Line { class, job: job + 1, rank: Rank(0) }.key(0);
         let mut rank = Some(0);
         while let Some(from) = rank {
-            let from = t::run(Line { class, job, rank: Rank(from) }, 0);
+            let from = Line { class, job, rank: Rank(from) }.key(0);
             let Some(entry) = self.index_range(&from, &to)?.next() else { break };
             let (key, value) = entry.map_err(errors::reading)?;
-            let (line, _) = read_run(key.value(), value.value())?;
+            let (line, _) = read_line(key.value(), value.value())?;
             rank = line.rank.0.checked_add(1);
             lines.push(line);
         }
@@ -511,7 +493,7 @@ impl Load for Snapshot {
         if let Some((after, limit)) = needs.jobs_after {
             loaded.jobs_after = self.jobs_after(after, limit)?;
         }
-        if let Some((job, after, limit)) = needs.edges {
+        if let Some(EdgesNeed { job, after, limit }) = needs.edges {
             loaded.edges = self.edges(job, after, limit)?;
         }
         if needs.cursors > 0 {
@@ -524,7 +506,6 @@ impl Load for Snapshot {
     }
 }
 
-type TagGuard = redb::AccessGuard<'static, &'static [u8]>;
 type RowEntry = (redb::AccessGuard<'static, &'static [u8; 16]>, redb::AccessGuard<'static, &'static [u8]>);
 
 /// Rows in key order: every content with the record and the count that stand under its key.
@@ -633,22 +614,36 @@ impl Iterator for LineRuns {
         Some(
             entry
                 .map_err(errors::reading)
-                .and_then(|(key, value)| Ok(read_run(key.value(), value.value())?.1)),
+                .and_then(|(key, value)| Ok(read_line(key.value(), value.value())?.1)),
         )
     }
 }
 
-/// A run from its key and value.
-pub(super) fn read_run(key: &[u8], value: &[u8]) -> Result<(Line, Span)> {
-    let Some((line, first)) = tables::read_run(key) else {
-        return Err(Seat::of_job(Table::Runs, 0).corrupt("its key is none"));
-    };
-    let seat = t::run_seat(line, first);
-    let last = codec::read_number(seat, value)?;
+/// A run of a lane from its key and value.
+pub(super) fn read_run(lane: impl Lane, key: &[u8], value: &[u8]) -> Result<Span> {
+    let Some(at) = key.len().checked_sub(8) else { return Err(errors::damaged_index("a key is too short")) };
+    let first = u64_at(key, at);
+    let last = codec::read_number(lane.seat(first), value)?;
     if last < first {
-        return Err(seat.corrupt("it ends before it begins"));
+        return Err(lane.seat(first).corrupt("it ends before it begins"));
     }
-    Ok((line, Span { first, last }))
+    Ok(Span { first, last })
+}
+
+/// A run of whatever line its key says.
+pub(super) fn read_line(key: &[u8], value: &[u8]) -> Result<(Line, Span)> {
+    match tables::read_line(key) {
+        Some((line, _)) => Ok((line, read_run(line, key, value)?)),
+        None => Err(errors::damaged_index("the key of a run is none")),
+    }
+}
+
+/// A run of whatever deadline its key says.
+pub(super) fn read_dues(key: &[u8], value: &[u8]) -> Result<(Dues, Span)> {
+    match tables::read_dues(key) {
+        Some((dues, _)) => Ok((dues, read_run(dues, key, value)?)),
+        None => Err(errors::damaged_index("the key of a deadline is none")),
+    }
 }
 
 pub(super) fn read_unmet(key: Key, value: &[u8]) -> Result<u32> {
@@ -672,12 +667,6 @@ pub(super) fn chunk_at(key: &[u8]) -> Result<Key> {
 pub(super) fn pair_at(key: &[u8]) -> Result<(Key, u64)> {
     sized(key, 25)?;
     Ok((Key { job: u64_at(key, 1).cast_signed(), chunk: u64_at(key, 9) }, u64_at(key, 17)))
-}
-
-/// The time and the chunk of a key `[tag][due at][job][chunk]`.
-pub(super) fn due_at(key: &[u8]) -> Result<(u64, Key)> {
-    sized(key, 25)?;
-    Ok((u64_at(key, 1), Key { job: u64_at(key, 9).cast_signed(), chunk: u64_at(key, 17) }))
 }
 
 fn sized(key: &[u8], length: usize) -> Result<()> {

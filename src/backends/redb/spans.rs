@@ -47,7 +47,7 @@ pub(super) struct Change {
 pub(super) fn push_change(changes: &mut Vec<Change>, chunk: u64, is_added: bool) {
     match changes.last_mut() {
         Some(Change { span, is_added: kind }) if *kind == is_added && span.last + 1 == chunk => {
-            span.last = chunk
+            span.last = chunk;
         }
         _ => changes.push(Change { span: Span::one(chunk), is_added }),
     }
@@ -143,7 +143,9 @@ mod tests {
 
     fn runs_of(set: &BTreeSet<u64>) -> Vec<Span> {
         let mut runs = Vec::new();
-        set.iter().for_each(|&chunk| push(&mut runs, Span::one(chunk)));
+        for &chunk in set {
+            push(&mut runs, Span::one(chunk));
+        }
         runs
     }
 
@@ -220,7 +222,9 @@ mod tests {
             edits(&ready, &left),
             [Edit::Delete { first: 100 }, Edit::Put(Span { first: 356, last: 9_999 })]
         );
-        changes.iter_mut().for_each(|change| change.is_added = true);
+        for change in &mut changes {
+            change.is_added = true;
+        }
         let held = [Span { first: 90, last: 99 }];
         let grown = apply(&held, &changes).unwrap();
         assert_eq!(edits(&held, &grown), [Edit::Put(Span { first: 90, last: 355 })]);

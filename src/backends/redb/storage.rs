@@ -14,31 +14,30 @@ use crate::error::Result;
 /// writes may reach the medium in any order.
 pub trait Storage: Debug + Send + Sync + 'static {
     /// How many bytes there are.
-    fn len(&self) -> std::io::Result<u64>;
+    fn len(&self) -> io::Result<u64>;
 
     /// Whether there are none.
-    fn is_empty(&self) -> std::io::Result<bool> {
+    fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
     /// Fills `bytes` from an offset. Reading past the end is an error.
-    fn read(&self, offset: u64, bytes: &mut [u8]) -> std::io::Result<()>;
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 
     /// Makes it longer, with zeros, or shorter.
-    fn set_len(&self, len: u64) -> std::io::Result<()>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Writes all of `bytes` at an offset.
-    fn write(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()>;
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Returns once everything that was written is durable.
-    fn sync(&self) -> std::io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
 
     /// Releases whatever is held. Called once, last.
-    fn close(&self) -> std::io::Result<()> {
+    fn close(&self) -> io::Result<()> {
         Ok(())
     }
 }
-
 
 /// A host's storage under redb's own trait.
 #[derive(Debug)]

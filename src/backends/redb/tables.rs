@@ -10,8 +10,8 @@
 //!                       [2] [job 8][chunk 8]                             -> cursor record
 //!                       [3] [job 8]                                      -> counters record
 //!                       [4]                                              -> store record
-//!                       [5] [due at, ms 8][job 8][chunk 8]               -> number: when that deadline was set, ms
-//!                       [6] [class 1][job 8][rank 4][first chunk 8]      -> number: last chunk
+//!                       [5] [due at, ms 8][job 8][set at, ms 8][first 8] -> number: last chunk
+//!                       [6] [class 1][job 8][rank 4][first 8]            -> number: last chunk
 //! magnetar/1/log            [first revision 8]                           -> log record: the runs of one commit
 //! ```
 //!
@@ -20,8 +20,11 @@
 //! Each tree that a commit touches costs it a page at least, and a commit of one claim is little more than its pages:
 //! what nearly every commit touches is therefore together in `index`, and stands there side by side. A claim takes a
 //! deadline in at the end of `[5]` and takes a chunk off the front of `[6]`, and the counters and the store record
-//! are before them. Every chunk is in exactly one run of `[6]`; as neighbours of one class and rank make up one run,
-//! importing a million chunks writes one, and so does claiming 256 of them.
+//! are before them.
+//!
+//! `[5]` and `[6]` hold lanes: sets of chunks that differ only in the chunk, as runs of neighbours. Every chunk is in
+//! exactly one run of `[6]`, and in one of `[5]` while it has a deadline. Importing a million chunks writes one run;
+//! claiming 256 of them at one moment, one of each kind.
 
 use redb::TableDefinition;
 
@@ -94,15 +97,59 @@ pub(super) fn of_pair(tag: u8, key: Key, other: u64) -> [u8; 25] {
     bytes
 }
 
-/// `[due at][job][chunk]`, tagged.
-pub(super) fn due(at_ms: u64, key: Key) -> [u8; 25] {
-    let mut bytes = [index_tag::DUE; 25];
-    bytes[1..9].copy_from_slice(&at_ms.to_be_bytes());
-    bytes[9..].copy_from_slice(&row(key));
+/// A set of chunks that is kept as runs, under keys that end with a run's first chunk.
+pub(super) trait Lane: Copy + Ord {
+    /// What stands before the first chunk, and room for it.
+    type Key: AsRef<[u8]>;
+
+    fn key(self, first: u64) -> Self::Key;
+
+    fn seat(self, first: u64) -> Seat;
+}
+
+/// The chunks of one job with one deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Dues {
+    pub(super) at_ms: u64,
+    pub(super) job: i64,
+    pub(super) set_at_ms: u64,
+}
+
+impl Lane for Dues {
+    type Key = [u8; 33];
+
+    fn key(self, first: u64) -> [u8; 33] {
+        let mut bytes = [index_tag::DUE; 33];
+        bytes[1..9].copy_from_slice(&self.at_ms.to_be_bytes());
+        bytes[9..17].copy_from_slice(&job_bytes(self.job));
+        bytes[17..25].copy_from_slice(&self.set_at_ms.to_be_bytes());
+        bytes[25..].copy_from_slice(&first.to_be_bytes());
+        bytes
+    }
+
+    fn seat(self, first: u64) -> Seat {
+        let more = self.at_ms.rotate_left(32) ^ self.set_at_ms;
+        Seat::of(Table::Due, Key { job: self.job, chunk: first }).with(more)
+    }
+}
+
+/// The lane and the first chunk of a run of deadlines; `None` where the key is none.
+pub(super) fn read_dues(bytes: &[u8]) -> Option<(Dues, u64)> {
+    let bytes: &[u8; 33] = bytes.try_into().ok()?;
+    let (at_ms, set_at_ms) = (u64_at(bytes, 1), u64_at(bytes, 17));
+    Some((Dues { at_ms, job: u64_at(bytes, 9).cast_signed(), set_at_ms }, u64_at(bytes, 25)))
+}
+
+/// The first key of what is due later than this.
+pub(super) fn dues_after(at_ms: u64) -> [u8; 9] {
+    // Past the last moment there is the next tag.
+    let (tag, next) = at_ms.checked_add(1).map_or((index_tag::DUE + 1, 0), |next| (index_tag::DUE, next));
+    let mut bytes = [tag; 9];
+    bytes[1..].copy_from_slice(&next.to_be_bytes());
     bytes
 }
 
-/// Chunks of one job that are listed together, in chunk order.
+/// The chunks of one job that are listed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Line {
     pub(super) class: Class,
@@ -110,18 +157,26 @@ pub(super) struct Line {
     pub(super) rank: Rank,
 }
 
-/// `[class][job][rank][first chunk]`, tagged.
-pub(super) fn run(line: Line, first: u64) -> [u8; 22] {
-    let mut bytes = [index_tag::RUN; 22];
-    bytes[1] = line.class as u8;
-    bytes[2..10].copy_from_slice(&job_bytes(line.job));
-    bytes[10..14].copy_from_slice(&line.rank.0.to_be_bytes());
-    bytes[14..].copy_from_slice(&first.to_be_bytes());
-    bytes
+impl Lane for Line {
+    type Key = [u8; 22];
+
+    fn key(self, first: u64) -> [u8; 22] {
+        let mut bytes = [index_tag::RUN; 22];
+        bytes[1] = self.class as u8;
+        bytes[2..10].copy_from_slice(&job_bytes(self.job));
+        bytes[10..14].copy_from_slice(&self.rank.0.to_be_bytes());
+        bytes[14..].copy_from_slice(&first.to_be_bytes());
+        bytes
+    }
+
+    fn seat(self, first: u64) -> Seat {
+        let more = u64::from(self.rank.0) | (self.class as u64) << 32;
+        Seat::of(Table::Runs, Key { job: self.job, chunk: first }).with(more)
+    }
 }
 
-/// The line and the first chunk of a run's key; `None` where it is none.
-pub(super) fn read_run(bytes: &[u8]) -> Option<(Line, u64)> {
+/// The line and the first chunk of a run's key; `None` where the key is none.
+pub(super) fn read_line(bytes: &[u8]) -> Option<(Line, u64)> {
     let bytes: &[u8; 22] = bytes.try_into().ok()?;
     let class = *Class::ALL.iter().find(|&&class| class as u8 == bytes[1])?;
     let rank = Rank(u32::from_be_bytes([bytes[10], bytes[11], bytes[12], bytes[13]]));
@@ -136,15 +191,6 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 /// Job ids are not negative, so their bytes are in the order of the ids.
 fn job_bytes(job: i64) -> [u8; 8] {
     job.cast_unsigned().to_be_bytes()
-}
-
-pub(super) fn run_seat(line: Line, first: u64) -> Seat {
-    let more = u64::from(line.rank.0) | (line.class as u64) << 32;
-    Seat::of(Table::Runs, Key { job: line.job, chunk: first }).with(more)
-}
-
-pub(super) fn due_seat(at_ms: u64, key: Key) -> Seat {
-    Seat::of(Table::Due, key).with(at_ms)
 }
 
 pub(super) fn unmet_seat(key: Key) -> Seat {

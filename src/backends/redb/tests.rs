@@ -1,11 +1,14 @@
 //! Random changes, and every question asked of the store and of a model of plain maps.
 
+#![allow(clippy::too_many_lines, reason = "one list of changes and one of questions, each read as a whole")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Options, RedbBackend};
 use crate::backends::contract::*;
 use crate::error::ErrorKind;
+use crate::machine;
 use crate::model::{Deadline, JobSpec, JobStatus, Json, OwnerId};
 
 mod crash;
@@ -17,6 +20,12 @@ const CLASSES: [&[Class]; 5] = [
     &[Class::Done],
     &[Class::Processing, Class::Ready],
 ];
+
+const PRIORITIES: [i32; 4] = [i32::MIN, 0, 3, i32::MAX];
+
+fn status_of(class: Class) -> JobStatus {
+    JobStatus::ALL.into_iter().find(|&status| machine::listed_classes(status).contains(&class)).unwrap()
+}
 
 #[derive(Clone, PartialEq, Debug)]
 struct Stored {
@@ -42,7 +51,8 @@ fn options() -> Options {
 
 impl Model {
     fn new() -> Self {
-        let meta = Meta { store_id: [7; 16], revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
+        let meta =
+            Meta { store_id: [7; 16], revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
         Model {
             meta,
             rows: BTreeMap::new(),
@@ -65,7 +75,7 @@ impl Model {
         let mut new_jobs = BTreeSet::new();
         let mut edges = Vec::new();
         let mut log = Vec::new();
-        for _ in 0..1 + rng.usize(..3) {
+        for _ in 0..=rng.usize(..3) {
             let job = rng.i64(1..4);
             let first = rng.u64(..400);
             let keys: Vec<Key> = match rng.u8(..3) {
@@ -185,45 +195,28 @@ impl Model {
         let revision = self.meta.revision;
         let mut record = Record {
             updated_at_ms: rng.u64(..1_000),
-            fence: rng.u64(..revision + 1),
+            fence: rng.u64(..=revision),
             observed: rng.bool().then(|| "abc".to_owned()),
             revision,
             ..Record::fresh()
         };
         let deadline = Deadline { set_at_ms: rng.u64(..1_000), duration_ms: rng.u64(..1_000) };
         let owner = OwnerId::from_bytes([rng.u8(..3); 16]);
-        let mut rank = Rank(u32::MAX / 2);
-        let (mut due, mut holder, mut unmet) = (None, None, 0);
+        record.status = status_of(class);
+        let mut unmet = 0;
         match class {
-            Class::Ready => {
-                rank = Rank(*rng.choice(&[0, 5, u32::MAX]).unwrap());
-                if rng.bool() {
-                    record = Record::fresh();
-                }
-            }
+            Class::Ready if rng.bool() => record = Record::fresh(),
             Class::Blocked => unmet = 1 + rng.u32(..3),
-            Class::Delayed => {
-                record.not_before = Some(deadline);
-                due = Some(deadline);
-            }
-            Class::Processing => {
-                record.status = JobStatus::Processing;
-                record.lease = Some(deadline);
-                record.owner = Some(owner);
-                due = Some(deadline);
-                holder = Some(owner);
-            }
-            Class::Done => record.status = JobStatus::Done,
-            Class::Failed => record.status = JobStatus::Failed,
-            Class::Cancelled => record.status = JobStatus::Cancelled,
+            Class::Delayed => record.not_before = Some(deadline),
+            Class::Processing => (record.lease, record.owner) = (Some(deadline), Some(owner)),
+            _ => {}
         }
-        let place = Place { class, rank, due, holder };
         let content = match &old {
             Some(old) if rng.u8(..4) > 0 => Arc::clone(&old.row.content),
             _ => Arc::new(Content {
                 checksum: rng.bool().then(|| "sum".to_owned()),
                 payload: rng.bool().then(|| Json::trusted("[1,2]")),
-                priority: rng.i32(-2..3),
+                priority: *rng.choice(&PRIORITIES).unwrap(),
                 attempts_max: None,
                 losses_max: None,
                 on_dependency_failure: None,
@@ -233,6 +226,7 @@ impl Model {
             }),
         };
         let row = Row { key, content: Arc::clone(&content), record: record.clone(), unmet };
+        let place = machine::place(&row);
         self.rows.insert(key, Stored { row, place });
         RowChange {
             key,
@@ -267,8 +261,8 @@ impl Model {
         let owner = OwnerId::from_bytes([rng.u8(..4); 16]);
         let key = self.some_key(rng).unwrap_or(Key { job, chunk });
         let held_after = rng.bool().then_some(key);
-        let position = rng.bool().then(|| (Rank(*rng.choice(&[0, 3, 5, u32::MAX]).unwrap()), chunk));
-        let now_ms = rng.u64(..2_000);
+        let position = rng.bool().then(|| (machine::rank(*rng.choice(&PRIORITIES).unwrap()), chunk));
+        let now_ms = if rng.u8(..8) == 0 { u64::MAX } else { rng.u64(..2_000) };
         let log_after = self.pruned_to + rng.u64(..self.meta.revision - self.pruned_to + 2);
         let edge_after = self.edges.keys().filter(|edge| edge.job == job).nth(rng.usize(..9));
         let edge_after = edge_after.map(|edge| (edge.chunk, edge.on));
@@ -289,7 +283,7 @@ impl Model {
             owners: true,
             pages: CLASSES.map(|classes| PageNeed { job, classes, after, limit }).to_vec(),
             jobs_after: Some((rng.bool().then_some(job), 2)),
-            edges: Some((job, edge_after, limit)),
+            edges: Some(EdgesNeed { job, after: edge_after, limit }),
             cursors: 3,
             log: Some((log_after, limit)),
         };
@@ -316,7 +310,10 @@ impl Model {
         }
         let ready_job = self.list(|s| s.place.class == Class::Ready && s.row.key.job >= job);
         assert_eq!(loaded.ready_job, ready_job.iter().map(|s| s.row.key.job).min());
-        let at_ms = |s: &Stored| (s.place.due.map(Deadline::at_ms), s.row.key);
+        let at_ms = |s: &Stored| {
+            let due = s.place.due.unwrap();
+            (due.at_ms(), s.row.key.job, due.set_at_ms, s.row.key.chunk)
+        };
         let mut due = self.list(|s| s.place.due.is_some_and(|due| due.at_ms() <= now_ms));
         due.sort_by_key(at_ms);
         assert_eq!(loaded.due, rows(due, limit));

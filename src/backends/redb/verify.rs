@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 
 use super::errors;
-use super::snapshot::{Snapshot, chunk_at, due_at, job_at, pair_at, read_run, read_unmet};
+use super::snapshot::{Snapshot, chunk_at, job_at, pair_at, read_dues, read_line, read_unmet};
 use super::spans::Span;
-use super::tables::{self as t, edge_tag, index_tag};
-use crate::backends::contract::{Class, Counts, JobRow, Key, Rank, Row};
+use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
+use crate::backends::contract::{Counts, JobRow, Key, Row};
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
-use crate::model::{Deadline, JobStatus};
+use crate::machine;
 
 /// redb has checked the pages by now; this checks what they say.
 pub(super) fn all(snapshot: &Snapshot) -> Result<()> {
     let meta = snapshot.meta()?;
     let mut jobs = index(snapshot)?;
-    for Expected { runs, job } in jobs.values_mut() {
+    for Expected { runs, job, dues } in jobs.values_mut() {
         runs.sort_unstable_by_key(|&(span, _)| span);
-        rows(snapshot, job, runs, meta.revision)?;
+        let found = rows(snapshot, job, runs, meta.revision)?;
+        if found != *dues {
+            let why = format_args!("{found} chunks have one, {dues} are in the index");
+            return Err(Seat::of_job(Table::Due, job.id).corrupt(why));
+        }
     }
     strays(snapshot, &jobs)?;
     edges(snapshot, &jobs)?;
@@ -27,14 +31,16 @@ pub(super) fn all(snapshot: &Snapshot) -> Result<()> {
 /// What the index says of a job.
 struct Expected {
     job: JobRow,
-    runs: Vec<(Span, Class)>,
+    runs: Vec<(Span, Line)>,
+    /// How many chunks have a deadline.
+    dues: u64,
 }
 
 type Jobs = BTreeMap<i64, Expected>;
 
 fn index(snapshot: &Snapshot) -> Result<Jobs> {
     let mut jobs = Jobs::new();
-    let mut last_run: Option<(t::Line, Span)> = None;
+    let (mut last_run, mut last_dues) = (None, None);
     for entry in snapshot.all_index()? {
         let (key, value) = entry.map_err(errors::reading)?;
         let (key, value) = (key.value(), value.value());
@@ -43,7 +49,7 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
                 let id = job_at(key)?;
                 let seat = Seat::of_job(Table::Jobs, id);
                 let job = snapshot.job(id)?.ok_or_else(|| seat.corrupt("it is missing"))?;
-                jobs.insert(id, Expected { job, runs: Vec::new() });
+                jobs.insert(id, Expected { job, runs: Vec::new(), dues: 0 });
             }
             Some(&index_tag::COUNTS) => {
                 let id = job_at(key)?;
@@ -60,28 +66,27 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
             }
             Some(&index_tag::META) => {}
             Some(&index_tag::DUE) => {
-                let (at_ms, key) = due_at(key)?;
-                due(snapshot, at_ms, key, value)?;
+                let (lane, span) = read_dues(key, value)?;
+                apart(&mut last_dues, lane, span)?;
+                dues(snapshot, lane, span)?;
+                let seat = lane.seat(span.first);
+                jobs.get_mut(&lane.job).ok_or_else(|| seat.corrupt("its job is missing"))?.dues += span.len();
             }
             Some(&index_tag::RUN) => {
-                let (line, span) = read_run(key, value)?;
-                let seat = t::run_seat(line, span.first);
-                if let Some((last_line, last)) = last_run
-                    && last_line == line
-                    && last.last.saturating_add(1) >= span.first
-                {
-                    return Err(seat.corrupt("it touches the run before it"));
-                }
-                last_run = Some((line, span));
+                let (line, span) = read_line(key, value)?;
+                apart(&mut last_run, line, span)?;
+                let seat = line.seat(span.first);
                 let job = jobs.get_mut(&line.job).ok_or_else(|| seat.corrupt("its job is missing"))?;
-                job.runs.push((span, line.class));
+                job.runs.push((span, line));
             }
             tag => return Err(errors::damaged_index(format_args!("a key begins with {tag:?}"))),
         }
     }
-    for (&id, Expected { job, runs }) in &jobs {
+    for (&id, Expected { job, runs, .. }) in &jobs {
         let mut counts = Counts::default();
-        runs.iter().for_each(|&(span, class)| *counts.of_mut(class) += span.len());
+        for &(span, line) in runs {
+            *counts.of_mut(line.class) += span.len();
+        }
         if counts != job.counts {
             return Err(Seat::of_job(Table::Counts, id).corrupt(format_args!(
                 "they are {:?} and should be {:?}",
@@ -92,71 +97,74 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
     Ok(jobs)
 }
 
-/// Whether a deadline of the index is the one that its chunk's record has.
-fn due(snapshot: &Snapshot, at_ms: u64, key: Key, value: &[u8]) -> Result<()> {
-    let seat = t::due_seat(at_ms, key);
-    let set_at_ms = codec::read_number(seat, value)?;
-    let record = snapshot.indexed_row(key)?.record;
-    let is_this = |deadline: Deadline| deadline.at_ms() == at_ms && deadline.set_at_ms == set_at_ms;
-    if [record.lease, record.not_before].into_iter().flatten().any(is_this) {
-        Ok(())
-    } else {
-        Err(seat.corrupt("the chunk's record has another one"))
+/// Whether a run stands clear of the one before it in its lane.
+fn apart<L: Lane>(before: &mut Option<(L, Span)>, lane: L, span: Span) -> Result<()> {
+    if let Some((last_lane, last)) = before.replace((lane, span))
+        && last_lane == lane
+        && last.last.saturating_add(1) >= span.first
+    {
+        return Err(lane.seat(span.first).corrupt("it touches the run before it"));
     }
+    Ok(())
 }
 
-/// Whether each chunk of a job is in one run, and in one that fits it.
-fn rows(snapshot: &Snapshot, job: &JobRow, runs: &[(Span, Class)], newest: u64) -> Result<()> {
+/// Whether a deadline of the index is the one that its chunks have.
+fn dues(snapshot: &Snapshot, lane: Dues, span: Span) -> Result<()> {
+    let mut expected = span.first;
+    for row in snapshot.walk(lane.job, span)? {
+        let row = row?;
+        if row.key.chunk != expected || dues_of(&row) != Some(lane) {
+            break;
+        }
+        expected += 1;
+    }
+    if expected <= span.last {
+        return Err(lane.seat(expected).corrupt("the chunk has another one, or there is no such chunk"));
+    }
+    Ok(())
+}
+
+fn dues_of(row: &Row) -> Option<Dues> {
+    let due = machine::place(row).due?;
+    Some(Dues { at_ms: due.at_ms(), job: row.key.job, set_at_ms: due.set_at_ms })
+}
+
+/// Whether each chunk of a job is in one run, and in the one where it belongs. Returns how many have a deadline.
+fn rows(snapshot: &Snapshot, job: &JobRow, runs: &[(Span, Line)], newest: u64) -> Result<u64> {
     let mut expected =
-        runs.iter().flat_map(|&(span, class)| (span.first..=span.last).map(move |id| (id, class)));
+        runs.iter().flat_map(|&(span, line)| (span.first..=span.last).map(move |chunk| (chunk, line)));
     let mut last = None;
+    let mut dues = 0;
     for row in snapshot.walk(job.id, Span { first: 0, last: u64::MAX })? {
         let row = row?;
         let chunk = row.key.chunk;
+        let place = machine::place(&row);
+        let line = Line { class: place.class, job: job.id, rank: place.rank };
         match expected.next() {
-            Some((id, class)) if id == chunk => fits(&row, class)?,
-            Some((id, _)) if id < chunk && last == Some(id) => {
-                return Err(run_error(job.id, id, "it is in two runs"));
+            Some((id, found)) if id == chunk => {
+                if found != line {
+                    let why =
+                        format_args!("the chunk is among {:?} and belongs to {:?}", found.class, line.class);
+                    return Err(line.seat(chunk).corrupt(why));
+                }
             }
-            Some((id, _)) if id < chunk => return Err(run_error(job.id, id, "its chunk is missing")),
-            _ => return Err(run_error(job.id, chunk, "its chunk is in none")),
+            Some((id, found)) if id < chunk => return Err(too_many(found, id, last)),
+            _ => return Err(line.seat(chunk).corrupt("the chunk is in none")),
         }
         if row.record.revision.max(row.content.revision) > newest {
             return Err(Seat::of(Table::Records, row.key).corrupt("its revision is above the store's"));
         }
+        dues += u64::from(place.due.is_some());
         last = Some(chunk);
     }
     match expected.next() {
-        Some((id, _)) if last == Some(id) => Err(run_error(job.id, id, "it is in two runs")),
-        Some((id, _)) => Err(run_error(job.id, id, "its chunk is missing")),
-        None => Ok(()),
+        Some((id, found)) => Err(too_many(found, id, last)),
+        None => Ok(dues),
     }
 }
 
-fn run_error(job: i64, chunk: u64, why: &str) -> crate::Error {
-    t::run_seat(t::Line { class: Class::Ready, job, rank: Rank(0) }, chunk).corrupt(why)
-}
-
-/// Whether a class is one that the row can be in, by its own fields.
-fn fits(row: &Row, class: Class) -> Result<()> {
-    let fits = match class {
-        Class::Ready => row.record.status == JobStatus::Pending && row.unmet == 0,
-        Class::Blocked => row.record.status == JobStatus::Pending && row.unmet > 0,
-        Class::Delayed => row.record.status == JobStatus::Pending && row.record.not_before.is_some(),
-        Class::Processing => row.record.status == JobStatus::Processing,
-        Class::Done => row.record.status == JobStatus::Done,
-        Class::Failed => row.record.status == JobStatus::Failed,
-        Class::Cancelled => row.record.status == JobStatus::Cancelled,
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(run_error(
-            row.key.job,
-            row.key.chunk,
-            &format!("class {class:?} does not fit status {} with {} unmet", row.record.status, row.unmet),
-        ))
-    }
+fn too_many(line: Line, chunk: u64, last: Option<u64>) -> crate::Error {
+    line.seat(chunk).corrupt(if last == Some(chunk) { "the chunk is in two" } else { "the chunk is missing" })
 }
 
 /// Rows of jobs that there are not, and records whose content there is not behind a job's last chunk.

@@ -1,13 +1,14 @@
 //! Writes a set of changes as one transaction.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use redb::{Durability, ReadableTable as _, Table as Tree, WriteTransaction};
 
 use super::errors;
 use super::snapshot::read_run;
 use super::spans::{self, Change, Edit, Mismatch, Span};
-use super::tables::{self as t, Line, edge_tag, index_tag};
+use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
 use crate::backends::contract::{Delta, EdgeChange, JobChange, JobRow, Key, LogRun, Meta, Place, RowChange};
 use crate::codec::{self, Encoder};
 use crate::error::Result;
@@ -146,11 +147,16 @@ impl<'a> Writer<'a> {
             index.remove(&t::of_chunk(index_tag::CURSOR, key)[..]).map_err(errors::writing)?;
         }
         index.insert(&t::META[..], self.encoder.meta(&delta.meta)).map_err(errors::writing)?;
-        for row in &delta.rows {
-            due(&mut index, row)?;
+        let dues = |job, place: Place| {
+            let due = place.due?;
+            Some(Dues { at_ms: due.at_ms(), job, set_at_ms: due.set_at_ms })
+        };
+        for (dues, changes) in lanes(&delta.rows, dues) {
+            edit_lane(&mut index, dues, &changes)?;
         }
-        for (line, changes) in lines(&delta.rows) {
-            edit_line(&mut index, line, &changes)?;
+        let line = |job, place: Place| Some(Line { class: place.class, job, rank: place.rank });
+        for (line, changes) in lanes(&delta.rows, line) {
+            edit_lane(&mut index, line, &changes)?;
         }
         Ok(())
     }
@@ -202,78 +208,58 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn due(index: &mut Tags, row: &RowChange) -> Result<()> {
-    let deadline = |place: &Option<Place>| place.and_then(|place| place.due);
-    let (before, after) = (deadline(&row.before), deadline(&row.after));
-    if before == after {
-        return Ok(());
-    }
-    // One key where only the moment it was set differs.
-    if let Some(before) = before
-        && after.is_none_or(|after| after.at_ms() != before.at_ms())
-    {
-        index.remove(&t::due(before.at_ms(), row.key)[..]).map_err(errors::writing)?;
-    }
-    if let Some(after) = after {
-        let number = codec::number(t::due_seat(after.at_ms(), row.key), after.set_at_ms);
-        index.insert(&t::due(after.at_ms(), row.key)[..], &number[..]).map_err(errors::writing)?;
-    }
-    Ok(())
-}
-
-/// What the rows change in each line, in chunk order.
-fn lines(rows: &[RowChange]) -> BTreeMap<Line, Vec<Change>> {
-    let mut lines: BTreeMap<Line, Vec<Change>> = BTreeMap::new();
-    // Rows that come one after the other mostly leave and join the same two lines: those are looked up once.
+/// What the rows change in each lane, in chunk order.
+fn lanes<L: Lane>(rows: &[RowChange], lane: impl Fn(i64, Place) -> Option<L>) -> BTreeMap<L, Vec<Change>> {
+    let mut lanes: BTreeMap<L, Vec<Change>> = BTreeMap::new();
     for row in rows {
-        let line = |place: Place| Line { class: place.class, job: row.key.job, rank: place.rank };
-        let (before, after) = (row.before.map(line), row.after.map(line));
+        let lane = |place| lane(row.key.job, place);
+        let (before, after) = (row.before.and_then(lane), row.after.and_then(lane));
         if before == after {
             continue;
         }
-        for (line, is_added) in [(before, false), (after, true)] {
-            if let Some(line) = line {
-                spans::push_change(lines.entry(line).or_default(), row.key.chunk, is_added);
+        for (lane, is_added) in [(before, false), (after, true)] {
+            if let Some(lane) = lane {
+                spans::push_change(lanes.entry(lane).or_default(), row.key.chunk, is_added);
             }
         }
     }
-    lines
+    lanes
 }
 
-/// Makes the changes of one line in windows: runs and changes that touch are worked out together in memory, and only
+/// Makes the changes of one lane in windows: runs and changes that touch are worked out together in memory, and only
 /// the runs that differ in the end are written.
-fn edit_line(index: &mut Tags, line: Line, changes: &[Change]) -> Result<()> {
+fn edit_lane<L: Lane>(index: &mut Tags, lane: L, changes: &[Change]) -> Result<()> {
     let mut changes = changes;
     while let Some(first) = changes.first() {
         let start = first.span.first;
         let (window, runs) = {
             let mut runs = Vec::new();
             let before = index
-                .range::<&[u8]>(&t::run(line, 0)[..]..=&t::run(line, start)[..])
+                .range::<&[u8]>(lane.key(0).as_ref()..=lane.key(start).as_ref())
                 .map_err(errors::reading)?
                 .next_back();
             if let Some(entry) = before {
                 let (key, value) = entry.map_err(errors::reading)?;
-                let (_, run) = read_run(key.value(), value.value())?;
+                let run = read_run(lane, key.value(), value.value())?;
                 if run.last.saturating_add(1) >= start {
                     runs.push(run);
                 }
             }
-            let window = grow(index, line, changes, &mut runs)?;
+            let window = grow(index, lane, changes, &mut runs)?;
             (window, runs)
         };
         let (these, rest) = changes.split_at(window);
         let result = spans::apply(&runs, these).map_err(|Mismatch(chunk)| {
-            t::run_seat(line, chunk).corrupt("it does not agree with the chunk's record")
+            lane.seat(chunk).corrupt("it does not agree with the chunk's record")
         })?;
         for edit in spans::edits(&runs, &result) {
             match edit {
                 Edit::Put(Span { first, last }) => {
-                    let number = codec::number(t::run_seat(line, first), last);
-                    index.insert(&t::run(line, first)[..], &number[..]).map_err(errors::writing)?;
+                    let number = codec::number(lane.seat(first), last);
+                    index.insert(lane.key(first).as_ref(), &number[..]).map_err(errors::writing)?;
                 }
                 Edit::Delete { first } => {
-                    index.remove(&t::run(line, first)[..]).map_err(errors::writing)?;
+                    index.remove(lane.key(first).as_ref()).map_err(errors::writing)?;
                 }
             }
         }
@@ -284,7 +270,7 @@ fn edit_line(index: &mut Tags, line: Line, changes: &[Change]) -> Result<()> {
 
 /// Takes in every change and every run that touches what the window has; says how many changes that are.
 /// `runs` holds the run that touches the window's start, if there is one.
-fn grow(index: &Tags, line: Line, changes: &[Change], runs: &mut Vec<Span>) -> Result<usize> {
+fn grow<L: Lane>(index: &Tags, lane: L, changes: &[Change], runs: &mut Vec<Span>) -> Result<usize> {
     let mut window = 0;
     // Behind which chunk the window ends, and up to where runs are known.
     let mut end = runs.first().map_or(0, |run| run.last);
@@ -301,18 +287,14 @@ fn grow(index: &Tags, line: Line, changes: &[Change], runs: &mut Vec<Span>) -> R
         if known.is_some_and(|known| end <= known) {
             return Ok(window);
         }
-        let ahead = match &mut ahead {
-            Some(ahead) => ahead,
-            None => {
-                let from = t::run(line, changes[0].span.first);
-                let to = t::run(line, u64::MAX);
-                let from = (std::ops::Bound::Excluded(&from[..]), std::ops::Bound::Included(&to[..]));
-                ahead.insert(index.range::<&[u8]>(from).map_err(errors::reading)?)
-            }
-        };
-        let Some(entry) = ahead.next() else { return Ok(window) };
+        if ahead.is_none() {
+            let (from, to) = (lane.key(changes[0].span.first), lane.key(u64::MAX));
+            let behind = (Bound::Excluded(from.as_ref()), Bound::Included(to.as_ref()));
+            ahead = Some(index.range::<&[u8]>(behind).map_err(errors::reading)?);
+        }
+        let Some(entry) = ahead.as_mut().and_then(Iterator::next) else { return Ok(window) };
         let (key, value) = entry.map_err(errors::reading)?;
-        let (_, run) = read_run(key.value(), value.value())?;
+        let run = read_run(lane, key.value(), value.value())?;
         if run.first > end.saturating_add(1) {
             return Ok(window);
         }

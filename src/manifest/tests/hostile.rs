@@ -1,5 +1,6 @@
 //! Whatever comes in, an error or a manifest comes out.
 
+use super::super::json_lines::chunk_of_line;
 use super::*;
 
 /// Reads the input every way there is.

@@ -1,5 +1,6 @@
+//! Manifests: what is read, what is refused, and what the refusal says.
+
 mod hostile;
-mod measure;
 mod streams;
 
 use serde_json::json;

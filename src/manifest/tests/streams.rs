@@ -1,3 +1,5 @@
+//! JSON Lines and CSV.
+
 use std::io::{self, BufReader, Read};
 
 use super::*;

@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 use crate::engine::Host;
 use crate::error::Result;
 use crate::owners::Liveness;
-use crate::owners::files::random_owner;
+use crate::owners::random::random_owner;
 
 pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liveness>) -> Result<Host> {
     Ok(Host {

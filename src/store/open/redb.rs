@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{OpenOptions, host};
-use crate::backends::redb::{Options, RedbBackend};
 pub use crate::backends::redb::Storage;
+use crate::backends::redb::{Options, RedbBackend};
 use crate::error::Result;
 use crate::owners::Alone;
 use crate::store::handle::{Redb, Store, file as in_file};
@@ -31,6 +31,14 @@ impl RedbStore {
         let path = path.as_ref();
         let backend = RedbBackend::open_file(path, backend_options(options)?)?;
         RedbStore::started(backend, options, in_file(path))
+    }
+
+    /// Opens a file for reading, beside a process that has it open with [`OpenOptions::shared_readers`], or alone after
+    /// it was closed in good order. Calls that change something are refused with [`crate::ErrorKind::Unsupported`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        let (path, options) = (path.as_ref(), OpenOptions::new());
+        let backend = RedbBackend::open_read_only(path, backend_options(&options)?)?;
+        Store::start_reading(Box::new(backend), host::host(&options, || Arc::new(Alone))?, in_file(path))
     }
 
     /// A store in memory. It ends with its last handle.

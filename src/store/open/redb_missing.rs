@@ -10,7 +10,10 @@ use crate::store::JobStore;
 pub(super) const IS_COMPILED_IN: bool = false;
 
 pub(super) fn file(path: &Path, _options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-    let text = format!("{} is a redb store, and redb is not compiled in: enable the feature \"redb\" of magnetar", path.display());
+    let text = format!(
+        "{} is a redb store, and redb is not compiled in: enable the feature \"redb\" of magnetar",
+        path.display()
+    );
     Err(Error::new(ErrorKind::BackendMissing, text))
 }
 

@@ -5,7 +5,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -14,6 +13,7 @@ use super::super::backend::{Options, RedbBackend};
 use super::super::errors;
 use super::super::medium::Medium;
 use super::system;
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 
 impl RedbBackend {
@@ -104,7 +104,7 @@ impl Medium for FileMedium {
 }
 
 fn this_process() -> String {
-    let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    let since_ms = SystemClock.now_ms();
     let host = fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")))
         .map_or_else(|_| "this network".to_owned(), |name| name.trim().to_owned());

@@ -1,3 +1,5 @@
+//! Who may touch a new file.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::super::{Options, RedbBackend};

@@ -1,0 +1,66 @@
+//! The change feed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{JobInfo, JobState};
+
+/// One entry of the change feed: the newest state of something that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[non_exhaustive]
+pub enum Change {
+    /// A chunk was created or changed; with the chunks it depends on.
+    Chunk {
+        /// The chunk's state.
+        state: Box<JobState>,
+        /// Chunks that it depends on, in ascending order.
+        depends_on: Vec<u64>,
+    },
+    /// A chunk was deleted.
+    ChunkDeleted {
+        /// The job.
+        job_id: i64,
+        /// The chunk.
+        chunk: u64,
+        /// The store's revision of the deletion.
+        revision: u64,
+    },
+    /// A job was created or its settings changed.
+    Job {
+        /// The job as it stands.
+        job: Box<JobInfo>,
+        /// The store's revision of the change.
+        revision: u64,
+    },
+    /// A job was deleted, with all its chunks.
+    JobDeleted {
+        /// The job.
+        job_id: i64,
+        /// The store's revision of the deletion.
+        revision: u64,
+    },
+}
+
+impl Change {
+    /// The store's revision of the change.
+    pub fn revision(&self) -> u64 {
+        match self {
+            Change::Chunk { state, .. } => state.revision,
+            Change::ChunkDeleted { revision, .. }
+            | Change::Job { revision, .. }
+            | Change::JobDeleted { revision, .. } => *revision,
+        }
+    }
+}
+
+/// A page of the change feed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Changes {
+    /// The newest state of each thing that changed, in revision order.
+    pub changes: Vec<Change>,
+    /// Hand this to the next call of `changes`.
+    pub next: u64,
+    /// Whether there is more already.
+    pub more: bool,
+}

@@ -1,0 +1,243 @@
+//! A job: what it says of its chunks, and how they stand.
+
+use serde::{Deserialize, Serialize};
+
+use super::check_lease_ms;
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// A moment kept as when it was set and how long from then, in milliseconds.
+///
+/// A clock that jumps cannot put it off for years: see [`Deadline::is_due`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Deadline {
+    /// When it was set, in milliseconds since the Unix epoch.
+    pub set_at_ms: u64,
+    /// How long from then, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl Deadline {
+    /// The moment itself, in milliseconds since the Unix epoch.
+    pub const fn at_ms(self) -> u64 {
+        self.set_at_ms.saturating_add(self.duration_ms)
+    }
+
+    /// Whether it has come: the time is over, or the clock now shows a time clearly before it was even set.
+    pub const fn is_due(self, now_ms: u64) -> bool {
+        now_ms >= self.at_ms() || now_ms.saturating_add(limits::CLOCK_SLACK_MS) < self.set_at_ms
+    }
+}
+
+/// What becomes of a chunk when one it depends on fails or is cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DependencyFailure {
+    /// It waits, blocked, until the dependency is retried and done. The job shows as stalled.
+    #[default]
+    Wait,
+    /// It is cancelled too; the cause is kept, and a retry of the cause brings it back.
+    Cancel,
+    /// The dependency counts as met, until a reset.
+    Ignore,
+}
+
+impl DependencyFailure {
+    /// The policy as text, as it stands in manifests, exports and SQL views.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DependencyFailure::Wait => "wait",
+            DependencyFailure::Cancel => "cancel",
+            DependencyFailure::Ignore => "ignore",
+        }
+    }
+}
+
+/// How long a chunk waits after a failed attempt: `initial_ms`, doubled at each further failure up to `max_ms`,
+/// and spread by up to a quarter so that failures of one moment do not come back in one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backoff {
+    /// The wait after the first failure, in milliseconds.
+    pub initial_ms: u64,
+    /// The longest wait, in milliseconds.
+    pub max_ms: u64,
+}
+
+impl Default for Backoff {
+    /// One second at first, five minutes at most.
+    fn default() -> Self {
+        Backoff { initial_ms: 1_000, max_ms: 300_000 }
+    }
+}
+
+/// What a job says of all its chunks: the `[job]` table of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct JobSpec {
+    /// A name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Claims that may end in an error before a chunk is failed; 0 is no limit. Default: [`crate::limits::ATTEMPTS_MAX_DEFAULT`].
+    #[serde(rename = "max_attempts", skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<u32>,
+    /// Claims whose owner may vanish before a chunk is failed; 0 is no limit. Default: [`crate::limits::LOSSES_MAX_DEFAULT`].
+    #[serde(rename = "max_losses", skip_serializing_if = "Option::is_none")]
+    pub losses_max: Option<u32>,
+    /// How long a claim is held without a heartbeat, in milliseconds. Default: [`crate::limits::LEASE_MS_DEFAULT`].
+    #[serde(rename = "lease", skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+    /// The wait after a failed attempt. Default: [`Backoff::default`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+    /// What becomes of a chunk whose dependency fails, where the chunk does not say. Default: wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_dependency_failure: Option<DependencyFailure>,
+}
+
+impl JobSpec {
+    /// A spec that leaves everything at its default.
+    pub fn new() -> Self {
+        JobSpec::default()
+    }
+
+    /// The same with a name for people.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The same with a limit of failed attempts; 0 is no limit.
+    #[must_use]
+    pub fn attempts_max(mut self, attempts_max: u32) -> Self {
+        self.attempts_max = Some(attempts_max);
+        self
+    }
+
+    /// The same with a limit of losses; 0 is no limit.
+    #[must_use]
+    pub fn losses_max(mut self, losses_max: u32) -> Self {
+        self.losses_max = Some(losses_max);
+        self
+    }
+
+    /// The same with a lease, in milliseconds.
+    #[must_use]
+    pub fn lease_ms(mut self, lease_ms: u64) -> Self {
+        self.lease_ms = Some(lease_ms);
+        self
+    }
+
+    /// The same with a wait after failed attempts.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// The same with a policy for failed dependencies.
+    #[must_use]
+    pub fn on_dependency_failure(mut self, policy: DependencyFailure) -> Self {
+        self.on_dependency_failure = Some(policy);
+        self
+    }
+
+    /// Whether every value is within its limits.
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Some(name) = &self.name
+            && name.len() > limits::NAME_BYTES_MAX
+        {
+            return Err(Error::new(
+                crate::ErrorKind::TooLarge,
+                format!("the job's name has {} bytes, the limit is {}", name.len(), limits::NAME_BYTES_MAX),
+            ));
+        }
+        if let Some(lease_ms) = self.lease_ms {
+            check_lease_ms(lease_ms)?;
+        }
+        if let Some(Backoff { initial_ms, max_ms }) = self.backoff
+            && (initial_ms > max_ms || max_ms > limits::BACKOFF_MS_MAX)
+        {
+            return Err(Error::invalid(format!(
+                "backoff: initial_ms {initial_ms} must not be above max_ms {max_ms}, nor that above {}",
+                limits::BACKOFF_MS_MAX
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// How many chunks of a job stand where: counters that are kept, never counted anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct JobStats {
+    /// The job.
+    pub job_id: i64,
+    /// All chunks.
+    pub total_chunks: u64,
+    /// Waiting, whatever for.
+    pub pending: u64,
+    /// Claimed.
+    pub processing: u64,
+    /// Finished.
+    pub done: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Not wanted any more.
+    pub cancelled: u64,
+    /// Of the pending ones: those that wait for a dependency.
+    pub blocked: u64,
+    /// Of the pending ones: those that wait out a delay.
+    pub delayed: u64,
+}
+
+impl JobStats {
+    /// Done chunks in percent of all, 0 to 100. A job without chunks is at 0.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn completion_percent(&self) -> f64 {
+        if self.total_chunks == 0 { 0.0 } else { self.done as f64 / self.total_chunks as f64 * 100.0 }
+    }
+
+    /// Whether every chunk is done.
+    pub fn is_complete(&self) -> bool {
+        self.done == self.total_chunks
+    }
+
+    /// Whether a chunk was given up.
+    pub fn has_failures(&self) -> bool {
+        self.failed > 0
+    }
+
+    /// Pending chunks that a claim could take now.
+    pub fn ready(&self) -> u64 {
+        self.pending - self.blocked - self.delayed
+    }
+
+    /// Whether work is left and none of it will ever start by itself: nothing is ready, processing or delayed.
+    pub fn is_stalled(&self) -> bool {
+        !self.is_finished() && self.ready() == 0 && self.processing == 0 && self.delayed == 0
+    }
+
+    /// Whether every chunk is done, failed or cancelled.
+    pub fn is_finished(&self) -> bool {
+        self.pending == 0 && self.processing == 0
+    }
+}
+
+/// A job as `list_jobs` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct JobInfo {
+    /// The job.
+    pub job_id: i64,
+    /// What its manifest says of all chunks.
+    pub spec: JobSpec,
+    /// How many chunks stand where.
+    pub stats: JobStats,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// The store's revision when the job itself was last changed (not its chunks).
+    pub revision: u64,
+}

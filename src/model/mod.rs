@@ -1,0 +1,23 @@
+//! The vocabulary: data and its checks, no storage and no clock.
+
+mod change;
+mod check;
+mod chunk;
+mod import;
+mod job;
+mod json;
+mod owner;
+mod status;
+mod steer;
+mod work;
+
+pub use change::{Change, Changes};
+pub(crate) use check::{check_chunk_id, check_job_id, check_lease_ms, check_size};
+pub use chunk::{JobState, NewChunk};
+pub use import::{ImportOptions, ImportReport, OnConflict, OnMissing};
+pub use job::{Backoff, Deadline, DependencyFailure, JobInfo, JobSpec, JobStats};
+pub use json::Json;
+pub use owner::OwnerId;
+pub use status::JobStatus;
+pub use steer::{GraphFormat, ResetReach, Selection};
+pub use work::{ChunkUpdate, Claim, ClaimRequest, Completion, Outcome};
