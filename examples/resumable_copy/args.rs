@@ -19,7 +19,8 @@ While it runs, and after a crash, DST.magnetar.db (or .redb) stands beside DST; 
 options:
   --workers N          threads that copy (default: the number of processors, at most 8)
   --chunk-size SIZE    bytes per piece, with KiB, MiB or GiB (default: 1MiB)
-  --batch N            pieces that a worker claims, syncs and completes together (default: 16)
+  --batch N            pieces that a worker claims, syncs and completes together (default: 16, more where
+                       pieces are smaller than 1MiB)
   --store sqlite|redb  the storage engine (default: the one an unfinished copy uses, else the first one compiled in)
   --rehash             read every source file again instead of trusting size and time (also: --paranoid)
   --verify             at the end, read the whole destination once more and redo what differs
@@ -76,7 +77,8 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     /// `None`: what an unfinished copy uses, else the default.
     pub(crate) chunk_bytes: Option<u64>,
-    pub(crate) batch: usize,
+    /// `None`: see [`Options::batch_of`].
+    pub(crate) batch: Option<usize>,
     pub(crate) engine: Option<Engine>,
     pub(crate) rehash: bool,
     pub(crate) verify: bool,
@@ -85,6 +87,13 @@ pub(crate) struct Options {
     pub(crate) keep_store: bool,
     pub(crate) log_worked: Option<PathBuf>,
     pub(crate) crash_after: Option<u64>,
+}
+
+impl Options {
+    /// Pieces per batch. A sync costs the same for small pieces as for large ones, so small ones share it with more.
+    pub(crate) fn batch_of(&self, chunk_bytes: u64) -> usize {
+        self.batch.unwrap_or_else(|| usize::try_from((16 << 20) / chunk_bytes).unwrap_or(usize::MAX).clamp(16, 1_000))
+    }
 }
 
 pub(crate) const CHUNK_BYTES_DEFAULT: u64 = 1 << 20;
@@ -99,7 +108,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         target: PathBuf::new(),
         workers: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
         chunk_bytes: None,
-        batch: 16,
+        batch: None,
         engine: None,
         rehash: false,
         verify: false,
@@ -130,7 +139,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             "--help" => return Ok(Command::Help),
             "--workers" => options.workers = whole(&name, &value(attached)?, &WORKERS)?,
             "--chunk-size" => options.chunk_bytes = Some(size(&value(attached)?)?),
-            "--batch" => options.batch = whole(&name, &value(attached)?, &BATCH)?,
+            "--batch" => options.batch = Some(whole(&name, &value(attached)?, &BATCH)?),
             "--store" => options.engine = Some(engine(&value(attached)?)?),
             "--rehash" | "--paranoid" => options.rehash = true,
             "--verify" => options.verify = true,

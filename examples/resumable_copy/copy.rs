@@ -25,6 +25,8 @@ pub(crate) struct Work<'a> {
     pub(crate) target: &'a Path,
     pub(crate) options: &'a Options,
     pub(crate) progress: &'a Progress,
+    /// Pieces that a worker has in hand.
+    pub(crate) batch: usize,
     /// Entries whose file was there before the copy began: what it holds may be right already.
     pub(crate) found: &'a HashSet<u64>,
     pub(crate) log: Option<&'a File>,
@@ -74,7 +76,7 @@ impl Work<'_> {
     }
 
     fn request(&self) -> ClaimRequest {
-        ClaimRequest::new().job(PIECES).count(self.options.batch)
+        ClaimRequest::new().job(PIECES).count(self.batch)
     }
 
     fn worker(&self) -> Result<(), Failure> {

@@ -255,26 +255,27 @@ impl Run<'_> {
             bytes(left)
         );
         let progress = Progress::new(plan.bytes(), before);
-        let work = self.workers(&progress, found);
+        let work = self.workers(plan, &progress, found);
         report::show("copying", &progress, || work.run())
     }
 
     /// Whether something was found that has to be copied again.
     fn verify(&self, plan: &Plan, found: &HashSet<u64>) -> Result<bool, Failure> {
         let progress = Progress::new(plan.bytes(), 0);
-        let work = self.workers(&progress, found);
+        let work = self.workers(plan, &progress, found);
         let differing = report::show("verifying", &progress, || work.verify())?;
         println!("verified: {} read, {differing} pieces differ", bytes(plan.bytes()));
         Ok(differing > 0)
     }
 
-    fn workers<'b>(&'b self, progress: &'b Progress, found: &'b HashSet<u64>) -> Work<'b> {
+    fn workers<'b>(&'b self, plan: &Plan, progress: &'b Progress, found: &'b HashSet<u64>) -> Work<'b> {
         Work {
             ledger: self.ledger,
             source: self.source,
             target: self.target,
             options: self.options,
             progress,
+            batch: self.options.batch_of(plan.settings.chunk_bytes),
             found,
             log: self.log,
             tally: &self.tally,

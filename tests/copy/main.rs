@@ -8,6 +8,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use program::Place;
@@ -273,6 +274,26 @@ fn what_cannot_be_done_is_refused_with_what_to_do(engine: &'static str) {
     assert_copied(&place);
 }
 
+fn a_file_that_may_not_be_read_is_named_and_the_others_are_copied(engine: &'static str) {
+    let mut random = random("unreadable");
+    let place = Place::new(engine);
+    let secret = place.source().join("secret");
+    write(&place.source().join("file"), &noise(3 * CHUNK, &mut random), &mut random);
+    write(&secret, &noise(2 * CHUNK, &mut random), &mut random);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+    // Some users, such as root, may read everything.
+    let may_read = File::open(&secret).is_ok();
+    let ended = place.run(&OPTIONS);
+    assert_eq!((ended.code, ended.complained("cannot read")), (Some(i32::from(!may_read)), !may_read), "{ended:#?}");
+    assert_eq!(ended.worked.len(), if may_read { 5 } else { 3 });
+    assert_eq!(fs::read(place.target().join("file")).unwrap(), fs::read(place.source().join("file")).unwrap());
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = place.copy(&OPTIONS);
+    assert_eq!(ended.count("complete:", "files"), 2);
+    assert_copied(&place);
+    assert_tidy(&place);
+}
+
 #[cfg(not(all(feature = "sqlite", feature = "redb")))]
 #[test]
 fn a_store_that_is_not_compiled_in_is_named_with_its_feature() {
@@ -303,5 +324,6 @@ with_each_engine! {
     a_source_that_changes_under_the_copy_is_noticed_and_looked_at_again
     a_destination_that_was_tampered_with_is_mended
     a_destination_inside_the_source_is_left_out_of_itself
+    a_file_that_may_not_be_read_is_named_and_the_others_are_copied
     what_cannot_be_done_is_refused_with_what_to_do
 }

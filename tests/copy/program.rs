@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -85,6 +86,19 @@ impl Place {
             .expect("this test starts itself");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Program { child, lines, errors, worked: Vec::new(), said: Vec::new() }
+    }
+}
+
+/// What was copied without the right to write in it could not be removed otherwise.
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut left = vec![self.folder.path().to_owned()];
+        while let Some(path) = left.pop() {
+            // Where it fails, a folder stays in the system's place for temporary ones.
+            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
+            let Ok(children) = fs::read_dir(&path) else { continue };
+            left.extend(children.flatten().filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())).map(|child| child.path()));
+        }
     }
 }
 
