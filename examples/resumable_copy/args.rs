@@ -20,7 +20,7 @@ options:
   --workers N          threads that copy (default: the number of processors, at most 8)
   --chunk-size SIZE    bytes per piece, with KiB, MiB or GiB (default: 1MiB)
   --batch N            pieces that a worker claims, syncs and completes together (default: 16, more where
-                       pieces are smaller than 1MiB)
+                       they are small)
   --store sqlite|redb  the storage engine (default: the one an unfinished copy uses, else the first one compiled in)
   --rehash             read every source file again instead of trusting size and time (also: --paranoid)
   --verify             at the end, read the whole destination once more and redo what differs
@@ -90,9 +90,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Pieces per batch. A sync costs the same for small pieces as for large ones, so small ones share it with more.
-    pub(crate) fn batch_of(&self, chunk_bytes: u64) -> usize {
-        self.batch.unwrap_or_else(|| usize::try_from((16 << 20) / chunk_bytes).unwrap_or(usize::MAX).clamp(16, 1_000))
+    /// Pieces per batch, for pieces of so many bytes on average. A sync and a commit cost the same for small pieces as
+    /// for large ones, so more small ones share them.
+    pub(crate) fn batch_of(&self, piece_bytes: u64) -> usize {
+        let fitting = (16 << 20) / piece_bytes.max(1);
+        self.batch.unwrap_or_else(|| usize::try_from(fitting).unwrap_or(usize::MAX).clamp(16, 256))
     }
 }
 
@@ -132,7 +134,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             None => (text.to_owned(), None),
         };
         let mut value = |attached: Option<OsString>| {
-            attached.or_else(|| arguments.next()).ok_or_else(|| Failure::usage(format!("{name} needs a value")))
+            attached
+                .or_else(|| arguments.next())
+                .ok_or_else(|| Failure::usage(format!("{name} needs a value")))
         };
         match name.as_str() {
             "--" => only_paths = true,
@@ -148,21 +152,33 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             "--keep-store" => options.keep_store = true,
             "--log-worked" => options.log_worked = Some(value(attached)?.into()),
             "--crash-after" => {
-                options.crash_after = Some(whole(&name, &value(attached)?, &(1..=u64::from(u32::MAX)))? as u64);
+                options.crash_after =
+                    Some(whole(&name, &value(attached)?, &(1..=u64::from(u32::MAX)))? as u64);
             }
             _ => return Err(Failure::usage(format!("there is no option {name}"))),
         }
     }
-    let [source, target] = <[PathBuf; 2]>::try_from(paths)
-        .map_err(|paths| Failure::usage(format!("SRC and DST are needed, {} paths were given", paths.len())))?;
+    let [source, target] = <[PathBuf; 2]>::try_from(paths).map_err(|paths| {
+        Failure::usage(format!("SRC and DST are needed, {} paths were given", paths.len()))
+    })?;
     (options.source, options.target) = (source, target);
     Ok(Command::Copy(options))
 }
 
 fn whole(name: &str, value: &OsStr, range: &std::ops::RangeInclusive<u64>) -> Result<usize, Failure> {
-    value.to_str().and_then(|text| text.parse().ok()).filter(|n| range.contains(n)).and_then(|n| usize::try_from(n).ok()).ok_or_else(
-        || Failure::usage(format!("{name} {} must be a number from {} to {}", value.display(), range.start(), range.end())),
-    )
+    value
+        .to_str()
+        .and_then(|text| text.parse().ok())
+        .filter(|n| range.contains(n))
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "{name} {} must be a number from {} to {}",
+                value.display(),
+                range.start(),
+                range.end()
+            ))
+        })
 }
 
 fn engine(value: &OsStr) -> Result<Engine, Failure> {
@@ -182,7 +198,12 @@ fn size(value: &OsStr) -> Result<u64, Failure> {
         "GiB" | "G" => Some(1 << 30),
         _ => None,
     };
-    unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit)).filter(|n| CHUNK_BYTES.contains(n)).ok_or_else(|| {
-        Failure::usage(format!("--chunk-size {} must be from 1KiB to 1GiB, such as 4MiB", value.display()))
-    })
+    unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit))
+        .filter(|n| CHUNK_BYTES.contains(n))
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "--chunk-size {} must be from 1KiB to 1GiB, such as 4MiB",
+                value.display()
+            ))
+        })
 }

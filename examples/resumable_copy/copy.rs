@@ -69,7 +69,9 @@ impl Work<'_> {
                 })
             };
             let workers: Vec<_> = (0..self.options.workers).map(start).collect();
-            let outcomes = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let outcomes = workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             // All are waited for, whichever fails.
             outcomes.fold(Ok(()), Result::and)
         })
@@ -115,7 +117,9 @@ impl Work<'_> {
         for (path, file) in hands.written.drain() {
             file.sync_data().map_err(Failure::file("sync", &path))?;
         }
-        let Some((last, observed)) = done.pop() else { return Ok(block_on(self.ledger.store.claim(&self.request()))?) };
+        let Some((last, observed)) = done.pop() else {
+            return Ok(block_on(self.ledger.store.claim(&self.request()))?);
+        };
         let count = done.len() as u64 + 1;
         if !done.is_empty() {
             let complete = |(chunk, observed): (&JobState, String)| {
@@ -140,18 +144,22 @@ impl Work<'_> {
         let piece = Piece::read(chunk)?;
         let expected = chunk.checksum.as_deref().unwrap_or_default();
         let (from, to) = (piece.path.below(self.source)?, piece.path.below(self.target)?);
-        let content = hands
-            .reader
-            .read(&from, piece.offset, piece.length)
-            .map_err(|error| Trouble::Piece(format!("cannot read {} at {}: {error}", from.display(), piece.offset)))?;
+        let content = hands.reader.read(&from, piece.offset, piece.length).map_err(|error| {
+            Trouble::Piece(format!("cannot read {} at {}: {error}", from.display(), piece.offset))
+        })?;
         let mut observed = checksum(content);
         if observed != expected {
-            return Err(Trouble::Piece(format!("{} changed at {} since it was hashed", from.display(), piece.offset)));
+            return Err(Trouble::Piece(format!(
+                "{} changed at {} since it was hashed",
+                from.display(),
+                piece.offset
+            )));
         }
         let file = match hands.written.entry(to.clone()) {
             std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::hash_map::Entry::Vacant(free) => {
-                let file = File::options().read(true).write(true).open(&to).map_err(Failure::file("open", &to))?;
+                let file =
+                    File::options().read(true).write(true).open(&to).map_err(Failure::file("open", &to))?;
                 free.insert(file)
             }
         };
@@ -159,7 +167,8 @@ impl Work<'_> {
             read_piece(file, piece.offset, piece.length, buffer).map_err(Failure::file("read back", &to))?;
             Ok::<_, Failure>(checksum(buffer))
         };
-        let in_place = self.found.contains(&entry_of(chunk.chunk)) && holds(file, &mut hands.back)? == observed;
+        let in_place =
+            self.found.contains(&entry_of(chunk.chunk)) && holds(file, &mut hands.back)? == observed;
         if in_place {
             self.tally.in_place.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -168,7 +177,8 @@ impl Work<'_> {
             if self.options.read_back {
                 observed = holds(file, &mut hands.back)?;
                 if observed != expected {
-                    let text = format!("{} holds other bytes at {} than were written", to.display(), piece.offset);
+                    let text =
+                        format!("{} holds other bytes at {} than were written", to.display(), piece.offset);
                     return Err(Trouble::Piece(text));
                 }
             }

@@ -19,13 +19,24 @@ pub(crate) enum Failure {
     Running(PathBuf),
     /// The store is of another copy.
     OtherCopy(String),
-    NoSpace { at: PathBuf, need: u64, have: u64 },
-    File { doing: &'static str, path: PathBuf, error: io::Error },
+    NoSpace {
+        at: PathBuf,
+        need: u64,
+        have: u64,
+    },
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    },
     Store(magnetar::Error),
     /// The source changed while it was being hashed; looking again helps.
     Moving(PathBuf),
     /// Pieces that could not be copied, and why.
-    Left { pieces: u64, examples: Vec<String> },
+    Left {
+        pieces: u64,
+        examples: Vec<String>,
+    },
     /// What could not even be read.
     Unreadable(u64),
 }
@@ -59,7 +70,11 @@ impl fmt::Display for Failure {
             Failure::NoSource(path) => write!(f, "there is no source {}; check the path", path.display()),
             Failure::Overlap(text) | Failure::Conflict(text) | Failure::OtherCopy(text) => f.write_str(text),
             Failure::Running(path) => {
-                write!(f, "another copy to this destination is running (it holds {}); wait for it", path.display())
+                write!(
+                    f,
+                    "another copy to this destination is running (it holds {}); wait for it",
+                    path.display()
+                )
             }
             Failure::NoSpace { at, need, have } => write!(
                 f,
@@ -83,7 +98,10 @@ impl fmt::Display for Failure {
                 write!(f, "{} changed while it was read; run the same command again", path.display())
             }
             Failure::Left { pieces, examples } => {
-                write!(f, "{pieces} pieces could not be copied; run the same command again when the cause is gone")?;
+                write!(
+                    f,
+                    "{pieces} pieces could not be copied; run the same command again when the cause is gone"
+                )?;
                 examples.iter().try_for_each(|example| write!(f, "\n  {example}"))
             }
             Failure::Unreadable(count) => write!(

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use magnetar::{
-    ChunkUpdate, ErrorKind, ImportOptions, ImportReport, JobState, JobStats, JobStatus, JobStore, NewChunk, OnConflict,
-    OnMissing, ResetReach, Selection, block_on,
+    ChunkUpdate, ErrorKind, ImportOptions, ImportReport, JobState, JobStats, JobStatus, JobStore, NewChunk,
+    OnConflict, OnMissing, ResetReach, Selection, block_on,
 };
 
 use super::args::Engine;
@@ -79,11 +79,15 @@ impl Ledger {
             }
         }
         for job in [ENTRIES, PIECES] {
-            let held: Vec<u64> =
-                self.chunks(job, Some(JobStatus::Processing)).map(|chunk| Ok(chunk?.chunk)).collect::<Result<_, Failure>>()?;
-            let put_back = |&chunk: &u64| ChunkUpdate::Mark { chunk, status: JobStatus::Pending, detail: None };
+            let held: Vec<u64> = self
+                .chunks(job, Some(JobStatus::Processing))
+                .map(|chunk| Ok(chunk?.chunk))
+                .collect::<Result<_, Failure>>()?;
+            let put_back =
+                |&chunk: &u64| ChunkUpdate::Mark { chunk, status: JobStatus::Pending, detail: None };
             for held in held.chunks(PAGE) {
-                let answers = block_on(self.store.apply_batch_updates(job, held.iter().map(put_back).collect()))?;
+                let answers =
+                    block_on(self.store.apply_batch_updates(job, held.iter().map(put_back).collect()))?;
                 answers.into_iter().try_for_each(|answer| answer.map(drop))?;
             }
         }
@@ -99,7 +103,8 @@ impl Ledger {
     pub(crate) fn done_of(&self, entry: u64) -> Result<Vec<u64>, Failure> {
         let mut pages = self.chunks(PIECES, Some(JobStatus::Done));
         pages.after = piece_id(entry, 0).checked_sub(1);
-        let of_file = pages.take_while(|chunk| chunk.as_ref().map_or(true, |chunk| entry_of(chunk.chunk) == entry));
+        let of_file =
+            pages.take_while(|chunk| chunk.as_ref().map_or(true, |chunk| entry_of(chunk.chunk) == entry));
         of_file.map(|chunk| Ok(chunk?.chunk)).collect()
     }
 
@@ -143,7 +148,8 @@ impl Ledger {
                 let mut dropped = 0;
                 for chunk in self.chunks(job, None) {
                     let is_last = chunk.is_err();
-                    let stays = chunk.as_ref().map_or(true, |c| keep(c.chunk) || dropped == DELETED_PER_IMPORT);
+                    let stays =
+                        chunk.as_ref().map_or(true, |c| keep(c.chunk) || dropped == DELETED_PER_IMPORT);
                     if !stays {
                         dropped += 1;
                     } else if sender.send(chunk.map(as_imported)).is_err() || is_last {
@@ -240,7 +246,9 @@ fn with_ending(target: &Path, ending: &str) -> PathBuf {
 pub(crate) fn is_beside(target: &Path, path: &Path) -> bool {
     let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_vec());
     path.parent() == target.parent()
-        && name(path).zip(name(&with_ending(target, ".magnetar."))).is_some_and(|(name, start)| name.starts_with(&start))
+        && name(path)
+            .zip(name(&with_ending(target, ".magnetar.")))
+            .is_some_and(|(name, start)| name.starts_with(&start))
 }
 
 /// Removes a store: the file first, which alone makes it one, then what its engine keeps beside it.
@@ -279,7 +287,9 @@ impl Lock {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(Failure::Running(path)),
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                    eprintln!("notice: no locks on this file system; do not start two copies to one destination");
+                    eprintln!(
+                        "notice: no locks on this file system; do not start two copies to one destination"
+                    );
                 }
                 Err(TryLockError::Error(error)) => return Err(Failure::file("lock", &path)(error)),
             }

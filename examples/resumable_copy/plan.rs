@@ -14,8 +14,8 @@ use magnetar::{Json, NewChunk};
 use super::failure::Failure;
 use super::ledger::{Known, Ledger};
 use super::record::{
-    ENTRIES, ENTRIES_MAX, Entry, Kind, Name, PIECES, PIECES_PER_FILE_MAX, Piece, SETTINGS, Settings, checksum, entry_of,
-    piece_id, position_of,
+    ENTRIES, ENTRIES_MAX, Entry, Kind, Name, PIECES, PIECES_PER_FILE_MAX, Piece, SETTINGS, Settings,
+    checksum, entry_of, piece_id, position_of,
 };
 use super::report::{self, Progress};
 use super::scan::Tree;
@@ -58,10 +58,15 @@ pub(crate) fn compare(
     for mut entry in tree.entries {
         if entry.pieces(settings.chunk_bytes) > PIECES_PER_FILE_MAX {
             let path = entry.path.path();
-            return Err(Failure::usage(format!("{} has too many pieces; use a larger --chunk-size", path.display())));
+            return Err(Failure::usage(format!(
+                "{} has too many pieces; use a larger --chunk-size",
+                path.display()
+            )));
         }
         let earlier = match by_path.remove(&entry.path) {
-            Some((id, earlier)) if discriminant(&earlier.kind) == discriminant(&entry.kind) => Some((id, earlier)),
+            Some((id, earlier)) if discriminant(&earlier.kind) == discriminant(&entry.kind) => {
+                Some((id, earlier))
+            }
             Some((_, other)) => {
                 gone.push(other);
                 None
@@ -105,6 +110,10 @@ impl Plan {
         self.entries.iter().map(|planned| planned.entry.size()).sum()
     }
 
+    pub(crate) fn pieces(&self) -> u64 {
+        self.entries.iter().map(|planned| planned.entry.pieces(self.settings.chunk_bytes)).sum()
+    }
+
     /// Files, and how many of them are hashed.
     pub(crate) fn files(&self) -> (usize, usize) {
         let files = self.entries.iter().filter(|planned| planned.entry.file().is_some());
@@ -112,11 +121,23 @@ impl Plan {
     }
 
     /// Hashes what is new or may have changed, and imports its pieces; those of no file any more are deleted.
-    pub(crate) fn import_pieces(&self, ledger: &Ledger, source: &Path, workers: usize) -> Result<Imported, Failure> {
+    pub(crate) fn import_pieces(
+        &self,
+        ledger: &Ledger,
+        source: &Path,
+        workers: usize,
+    ) -> Result<Imported, Failure> {
         let chunk_bytes = self.settings.chunk_bytes;
-        let bytes = self.entries.iter().filter(|planned| planned.hash).map(|planned| planned.entry.size()).sum();
+        let bytes =
+            self.entries.iter().filter(|planned| planned.hash).map(|planned| planned.entry.size()).sum();
         let progress = Progress::new(bytes, 0);
-        let queue = Queue { plan: self, source, progress: &progress, next: Mutex::default(), failed: Mutex::default() };
+        let queue = Queue {
+            plan: self,
+            source,
+            progress: &progress,
+            next: Mutex::default(),
+            failed: Mutex::default(),
+        };
         let imported = report::show("hashing", &progress, || {
             thread::scope(|scope| {
                 let (sender, receiver) = sync_channel(1_024);
@@ -219,7 +240,9 @@ impl Queue<'_> {
             io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Failure::Moving(path.clone()),
             _ => Failure::file("read", &path)(error),
         })?;
-        let chunk = NewChunk::new(piece_id(planned.id, position)).checksum(checksum(content)).payload(Json::new(&piece)?);
+        let chunk = NewChunk::new(piece_id(planned.id, position))
+            .checksum(checksum(content))
+            .payload(Json::new(&piece)?);
         self.progress.add(piece.length);
         Ok(chunk)
     }

@@ -60,7 +60,10 @@ impl Name {
         if path.components().all(|part| matches!(part, Component::Normal(_))) {
             return Ok(root.join(path));
         }
-        Err(Failure::OtherCopy(format!("the store names {}, outside the copy; drop it with --restart", path.display())))
+        Err(Failure::OtherCopy(format!(
+            "the store names {}, outside the copy; drop it with --restart",
+            path.display()
+        )))
     }
 }
 
@@ -135,7 +138,10 @@ impl Entry {
     pub(crate) fn has_content_of(&self, earlier: &Entry) -> bool {
         match (self.file(), earlier.file()) {
             (Some(now), Some(then)) => {
-                then.settled && now.size == then.size && now.change == then.change && self.mtime_ns == earlier.mtime_ns
+                then.settled
+                    && now.size == then.size
+                    && now.change == then.change
+                    && self.mtime_ns == earlier.mtime_ns
             }
             _ => false,
         }

@@ -27,7 +27,9 @@ pub(crate) struct Tree {
 pub(crate) fn scan(source: &Path, excluded: &dyn Fn(&Path) -> bool) -> Result<Tree, Failure> {
     let mut walk = Walk { source, excluded, now: report::now(), tree: Tree::default() };
     let metadata = match fs::symlink_metadata(source) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::NoSource(source.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Failure::NoSource(source.to_owned()));
+        }
         other => other.map_err(Failure::file("read", source))?,
     };
     walk.visit(PathBuf::new(), source, &metadata)?;
@@ -82,7 +84,13 @@ impl Walk<'_> {
         }
     }
 
-    fn folder(&mut self, relative: PathBuf, name: Name, path: &Path, metadata: &Metadata) -> Result<(), Failure> {
+    fn folder(
+        &mut self,
+        relative: PathBuf,
+        name: Name,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Result<(), Failure> {
         let listed = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut children = match listed {
             Ok(children) => children,

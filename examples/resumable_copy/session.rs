@@ -28,11 +28,20 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let started = report::instant();
     let (source, target) = places(options)?;
     let log = match &options.log_worked {
-        Some(path) => Some(File::options().append(true).create(true).open(path).map_err(Failure::file("open", path))?),
+        Some(path) => {
+            Some(File::options().append(true).create(true).open(path).map_err(Failure::file("open", path))?)
+        }
         None => None,
     };
     let ledger = Ledger::open(&target, options.engine, options.restart)?;
-    let run = Run { options, source: &source, target: &target, ledger: &ledger, log: log.as_ref(), tally: Tally::default() };
+    let run = Run {
+        options,
+        source: &source,
+        target: &target,
+        ledger: &ledger,
+        log: log.as_ref(),
+        tally: Tally::default(),
+    };
     let outcome = run.rounds();
     let worked = run.tally.worked.load(Ordering::Relaxed);
     let in_place = run.tally.in_place.load(Ordering::Relaxed);
@@ -49,7 +58,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             if let Err(error) = ledger.close(true) {
                 eprintln!("notice: {error}");
             }
-            println!("not complete: worked {worked} pieces in this run; {} keeps what is done", store.display());
+            println!(
+                "not complete: worked {worked} pieces in this run; {} keeps what is done",
+                store.display()
+            );
             Err(failure)
         }
     }
@@ -75,10 +87,16 @@ fn places(options: &Options) -> Result<(PathBuf, PathBuf), Failure> {
         Err(error) => return Err(Failure::file("read", target)(error)),
     };
     if canonical.file_name().is_none() {
-        return Err(Failure::Overlap(format!("{} cannot be a destination; name a folder in it", target.display())));
+        return Err(Failure::Overlap(format!(
+            "{} cannot be a destination; name a folder in it",
+            target.display()
+        )));
     }
     if canonical == source {
-        return Err(Failure::Overlap(format!("{} is source and destination; name another destination", target.display())));
+        return Err(Failure::Overlap(format!(
+            "{} is source and destination; name another destination",
+            target.display()
+        )));
     }
     if source.starts_with(&canonical) {
         return Err(Failure::Overlap(format!(
@@ -109,7 +127,8 @@ fn summary(copied: &Copied, worked: u64, in_place: u64, elapsed: Duration) -> St
     let Copied { files, bytes: size, pieces } = *copied;
     let rate = u128::from(size) * 1_000 / elapsed.as_millis().max(1);
     let rate = bytes(u64::try_from(rate).unwrap_or(u64::MAX));
-    let in_place = if in_place > 0 { format!(", {in_place} of them were in place already") } else { String::new() };
+    let in_place =
+        if in_place > 0 { format!(", {in_place} of them were in place already") } else { String::new() };
     let rate = if worked == pieces { format!(", {rate}/s") } else { String::new() };
     let (seconds, tenths) = (elapsed.as_secs(), elapsed.subsec_millis() / 100);
     format!(
@@ -141,7 +160,10 @@ impl Run<'_> {
             let before = self.tally.worked.load(Ordering::Relaxed);
             let prepared = target::prepare(&plan, self.ledger, self.target)?;
             if prepared.lost > 0 {
-                eprintln!("notice: the destination lost files that were copied; {} pieces are copied again", prepared.lost);
+                eprintln!(
+                    "notice: the destination lost files that were copied; {} pieces are copied again",
+                    prepared.lost
+                );
             }
             let found: HashSet<u64> = plan
                 .entries
@@ -155,7 +177,9 @@ impl Run<'_> {
                 if is_last || (!unreadable.is_empty() && round > 1) {
                     return Err(self.left(left)?);
                 }
-                eprintln!("notice: {left} pieces could not be copied as they were hashed; looking at the source again");
+                eprintln!(
+                    "notice: {left} pieces could not be copied as they were hashed; looking at the source again"
+                );
                 continue;
             }
             if self.options.verify && self.verify(&plan, &found)? && !is_last {
@@ -170,7 +194,7 @@ impl Run<'_> {
             if !unreadable.is_empty() {
                 return Err(Failure::Unreadable(unreadable.len() as u64));
             }
-            return Ok(Copied { files: plan.files().0, bytes: plan.bytes(), pieces: stats.total_chunks });
+            return Ok(Copied { files: plan.files().0, bytes: plan.bytes(), pieces: plan.pieces() });
         }
         Err(Failure::Moving(self.source.to_owned()))
     }
@@ -220,7 +244,9 @@ impl Run<'_> {
             return Ok(Settings { version: 1, source, chunk_bytes });
         };
         if settings.version != 1 {
-            return Err(Failure::OtherCopy(format!("{store} is of a newer version of this program; use that")));
+            return Err(Failure::OtherCopy(format!(
+                "{store} is of a newer version of this program; use that"
+            )));
         }
         if settings.source != source {
             return Err(Failure::OtherCopy(format!(
@@ -275,7 +301,7 @@ impl Run<'_> {
             target: self.target,
             options: self.options,
             progress,
-            batch: self.options.batch_of(plan.settings.chunk_bytes),
+            batch: self.options.batch_of(plan.bytes() / plan.pieces().max(1)),
             found,
             log: self.log,
             tally: &self.tally,
@@ -286,7 +312,8 @@ impl Run<'_> {
     /// The error about pieces that are left.
     fn left(&self, pieces: u64) -> Result<Failure, Failure> {
         let failed = self.ledger.chunks(PIECES, Some(JobStatus::Failed)).take(EXAMPLES);
-        let examples = failed.map(|chunk| Ok(chunk?.error.unwrap_or_default())).collect::<Result<_, Failure>>()?;
+        let examples =
+            failed.map(|chunk| Ok(chunk?.error.unwrap_or_default())).collect::<Result<_, Failure>>()?;
         Ok(Failure::Left { pieces, examples })
     }
 }

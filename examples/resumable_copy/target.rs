@@ -19,18 +19,26 @@ const FINISHED_TOGETHER: usize = 1_000;
 /// Removes what the source no longer has, as far as this copy had made it. Gives what was left, in words.
 pub(crate) fn remove_gone(plan: &Plan, target: &Path) -> Result<Vec<String>, Failure> {
     let mut notices = Vec::new();
-    let mut gone: Vec<(PathBuf, &Entry)> =
-        plan.gone.iter().map(|entry| Ok((entry.path.below(target)?, entry))).collect::<Result<_, Failure>>()?;
+    let mut gone: Vec<(PathBuf, &Entry)> = plan
+        .gone
+        .iter()
+        .map(|entry| Ok((entry.path.below(target)?, entry)))
+        .collect::<Result<_, Failure>>()?;
     // What is in a folder goes before it.
     gone.sort_by(|a, b| b.0.cmp(&a.0));
     for (path, entry) in gone {
         let there = match fs::symlink_metadata(&path) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                continue;
+            }
             other => other.map_err(Failure::file("read", &path))?,
         };
         let removed = match &entry.kind {
             Kind::File(facts) if facts.found => {
-                notices.push(format!("left {}: the source has it no longer, but it was there before the copy", path.display()));
+                notices.push(format!(
+                    "left {}: the source has it no longer, but it was there before the copy",
+                    path.display()
+                ));
                 continue;
             }
             Kind::File(_) if there.is_file() => fs::remove_file(&path),
@@ -52,7 +60,8 @@ pub(crate) fn check_space(plan: &Plan, target: &Path) -> Result<(), Failure> {
     let mut need = 0;
     for planned in &plan.entries {
         if planned.entry.size() > 0 {
-            let there = fs::symlink_metadata(planned.entry.path.below(target)?).ok().as_ref().map_or(0, stored_bytes);
+            let there =
+                fs::symlink_metadata(planned.entry.path.below(target)?).ok().as_ref().map_or(0, stored_bytes);
             need += planned.entry.size().saturating_sub(there);
         }
     }
@@ -115,7 +124,9 @@ pub(crate) fn prepare(plan: &Plan, ledger: &Ledger, target: &Path) -> Result<Pre
 
 fn conflict(path: &Path, there: &str, here: &str) -> Failure {
     let path = path.display();
-    Failure::Conflict(format!("{path} is a {there} where the source has a {here}; move it away and run the same command again"))
+    Failure::Conflict(format!(
+        "{path} is a {there} where the source has a {here}; move it away and run the same command again"
+    ))
 }
 
 fn found(path: &Path) -> Result<Option<Metadata>, Failure> {
@@ -139,7 +150,13 @@ fn folder(path: &Path, prepared: &mut Prepared) -> Result<(), Failure> {
     Ok(())
 }
 
-fn file(path: &Path, size: u64, planned: &Planned, ledger: &Ledger, prepared: &mut Prepared) -> Result<(), Failure> {
+fn file(
+    path: &Path,
+    size: u64,
+    planned: &Planned,
+    ledger: &Ledger,
+    prepared: &mut Prepared,
+) -> Result<(), Failure> {
     let there = found(path)?;
     let length = match &there {
         Some(there) if there.is_dir() => return Err(conflict(path, "folder", "file")),
@@ -211,7 +228,13 @@ fn open_up(path: &Path, there: &Metadata, _needed: u32) -> Result<bool, Failure>
 }
 
 /// Gives everything its attributes, makes the links, and syncs what is not content.
-pub(crate) fn finish(plan: &Plan, prepared: Prepared, anything_changed: bool, ledger: &Ledger, target: &Path) -> Result<(), Failure> {
+pub(crate) fn finish(
+    plan: &Plan,
+    prepared: Prepared,
+    anything_changed: bool,
+    ledger: &Ledger,
+    target: &Path,
+) -> Result<(), Failure> {
     if anything_changed || prepared.changed {
         block_on(ledger.store.reset(ENTRIES, Selection::All, ResetReach::Direct))?;
     }
@@ -227,11 +250,14 @@ pub(crate) fn finish(plan: &Plan, prepared: Prepared, anything_changed: bool, le
             match &entry.kind {
                 // Their times change as long as there is work in them.
                 Kind::Folder => {}
-                Kind::File(_) => attributes(&path, &entry).map_err(Failure::file("set the attributes of", &path))?,
+                Kind::File(_) => {
+                    attributes(&path, &entry).map_err(Failure::file("set the attributes of", &path))?;
+                }
                 Kind::Link(to) => link(&path, &to.path(), &mut folders)?,
             }
         }
-        let updates = claimed.iter().map(|chunk| ChunkUpdate::Complete(chunk.claim(), Completion::new())).collect();
+        let updates =
+            claimed.iter().map(|chunk| ChunkUpdate::Complete(chunk.claim(), Completion::new())).collect();
         for answer in block_on(ledger.store.apply_batch_updates(ENTRIES, updates))? {
             answer?;
         }
@@ -294,7 +320,11 @@ fn make_link(to: &Path, path: &Path) -> io::Result<()> {
 #[cfg(windows)]
 fn make_link(to: &Path, path: &Path) -> io::Result<()> {
     let is_folder = path.parent().is_some_and(|parent| parent.join(to).is_dir());
-    if is_folder { std::os::windows::fs::symlink_dir(to, path) } else { std::os::windows::fs::symlink_file(to, path) }
+    if is_folder {
+        std::os::windows::fs::symlink_dir(to, path)
+    } else {
+        std::os::windows::fs::symlink_file(to, path)
+    }
 }
 
 #[cfg(unix)]

@@ -24,12 +24,13 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn assert_copied(place: &Place) {
-    assert_eq!(differences(&place.source(), &place.target()), [String::new(); 0]);
+    assert_eq!(differences(&place.source(), &place.target()), Vec::<String>::new());
 }
 
 /// Nothing but the destination is left beside it.
 fn assert_tidy(place: &Place) {
-    let left: Vec<_> = fs::read_dir(place.beside()).unwrap().map(|child| child.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(place.beside()).unwrap().map(|child| child.unwrap().file_name()).collect();
     assert_eq!(left, ["target"]);
 }
 
@@ -42,7 +43,9 @@ fn change_byte(path: &Path, at: u64) {
     file.write_all(&[!byte[0]]).unwrap();
 }
 
-fn a_copy_killed_again_and_again_ends_identical_and_does_no_piece_twice_but_those_in_flight(engine: &'static str) {
+fn a_copy_killed_again_and_again_ends_identical_and_does_no_piece_twice_but_those_in_flight(
+    engine: &'static str,
+) {
     let full = std::env::var("MAGNETAR_PROOF").is_ok_and(|proof| proof == "full");
     let (kills, bytes) = if full { (20, 1 << 30) } else { (3, 100 << 20) };
     let mut random = random("killed");
@@ -76,7 +79,10 @@ fn a_copy_killed_again_and_again_ends_identical_and_does_no_piece_twice_but_thos
     assert_eq!(times.len() as u64, total, "each piece is worked on");
     let worked: u64 = times.values().sum();
     let in_flight = ((kills + 2) * WORKERS * BATCH) as u64;
-    println!("{engine}: {kills} + 2 kills, {total} pieces, {} worked twice, at most {in_flight} may", worked - total);
+    println!(
+        "{engine}: {kills} + 2 kills, {total} pieces, {} worked twice, at most {in_flight} may",
+        worked - total
+    );
     assert!(worked <= total + in_flight, "{worked} pieces worked of {total}, {in_flight} in flight at kills");
     let resumed = ended.count("done already:", "of");
     assert_eq!(resumed + ended.worked.len() as u64, total);
@@ -126,7 +132,11 @@ fn only_the_piece_that_changed_is_copied_again(engine: &'static str) {
 
     // Untouched, nothing is hashed; a file that has only just been written is hashed again, for its time may hide more.
     let idle = place.copy(&keep);
-    assert_eq!((idle.worked.len(), idle.said.iter().any(|line| line.contains("hashed 0;"))), (0, true), "{idle:#?}");
+    assert_eq!(
+        (idle.worked.len(), idle.said.iter().any(|line| line.contains("hashed 0;"))),
+        (0, true),
+        "{idle:#?}"
+    );
     let all = place.copy(&with(&["--keep-store", "--rehash"]));
     assert!(all.worked.is_empty() && !all.said.iter().any(|line| line.contains("hashed 0;")), "{all:#?}");
     fs::write(&large, noise(4 << 20 >> 2, &mut random)).unwrap();
@@ -284,9 +294,16 @@ fn a_file_that_may_not_be_read_is_named_and_the_others_are_copied(engine: &'stat
     // Some users, such as root, may read everything.
     let may_read = File::open(&secret).is_ok();
     let ended = place.run(&OPTIONS);
-    assert_eq!((ended.code, ended.complained("cannot read")), (Some(i32::from(!may_read)), !may_read), "{ended:#?}");
+    assert_eq!(
+        (ended.code, ended.complained("cannot read")),
+        (Some(i32::from(!may_read)), !may_read),
+        "{ended:#?}"
+    );
     assert_eq!(ended.worked.len(), if may_read { 5 } else { 3 });
-    assert_eq!(fs::read(place.target().join("file")).unwrap(), fs::read(place.source().join("file")).unwrap());
+    assert_eq!(
+        fs::read(place.target().join("file")).unwrap(),
+        fs::read(place.source().join("file")).unwrap()
+    );
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let ended = place.copy(&OPTIONS);
     assert_eq!(ended.count("complete:", "files"), 2);
@@ -299,7 +316,11 @@ fn a_file_that_may_not_be_read_is_named_and_the_others_are_copied(engine: &'stat
 fn a_store_that_is_not_compiled_in_is_named_with_its_feature() {
     let missing = if cfg!(feature = "redb") { "sqlite" } else { "redb" };
     let ended = Place::new(missing).run(&[]);
-    assert_eq!((ended.code, ended.complained(&format!("the feature \"{missing}\""))), (Some(1), true), "{ended:#?}");
+    assert_eq!(
+        (ended.code, ended.complained(&format!("the feature \"{missing}\""))),
+        (Some(1), true),
+        "{ended:#?}"
+    );
 }
 
 /// Each test with each storage engine that is compiled in.

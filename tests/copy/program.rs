@@ -97,7 +97,12 @@ impl Drop for Place {
             // Where it fails, a folder stays in the system's place for temporary ones.
             let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
             let Ok(children) = fs::read_dir(&path) else { continue };
-            left.extend(children.flatten().filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())).map(|child| child.path()));
+            left.extend(
+                children
+                    .flatten()
+                    .filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|child| child.path()),
+            );
         }
     }
 }
@@ -163,7 +168,11 @@ impl Program {
 impl Ended {
     /// The number before a word in a line that starts so.
     pub(crate) fn count(&self, start: &str, before: &str) -> u64 {
-        let line = self.said.iter().rfind(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {self:#?}"));
+        let line = self
+            .said
+            .iter()
+            .rfind(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("{start}: {self:#?}"));
         let words: Vec<&str> = line.split([' ', ',', ';']).collect();
         let at = words.iter().position(|word| *word == before).unwrap_or_else(|| panic!("{before}: {line}"));
         words[at - 1].parse().unwrap_or_else(|_| panic!("a number before {before}: {line}"))

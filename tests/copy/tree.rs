@@ -8,7 +8,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// Random numbers whose seed is printed, and taken from `MAGNETAR_SEED` where that is set.
 pub(crate) fn random(test: &str) -> fastrand::Rng {
-    let seed = std::env::var("MAGNETAR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("MAGNETAR_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     println!("{test}: MAGNETAR_SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }
@@ -20,7 +23,8 @@ pub(crate) fn write(path: &Path, content: &[u8], random: &mut fastrand::Rng) {
 }
 
 pub(crate) fn rest(path: &Path, random: &mut fastrand::Rng) {
-    let at = UNIX_EPOCH + Duration::from_nanos(random.u64(1_000_000_000_000_000_000..1_600_000_000_000_000_000));
+    let at =
+        UNIX_EPOCH + Duration::from_nanos(random.u64(1_000_000_000_000_000_000..1_600_000_000_000_000_000));
     File::open(path).unwrap().set_times(FileTimes::new().set_modified(at)).unwrap();
 }
 
@@ -83,7 +87,8 @@ fn look(root: &Path) -> BTreeMap<PathBuf, Seen> {
         };
         let is_link = matches!(content, Content::Link(_));
         let since = metadata.modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
-        let (mode, modified_ns) = if is_link { (0, 0) } else { (metadata.permissions().mode(), since.as_nanos()) };
+        let (mode, modified_ns) =
+            if is_link { (0, 0) } else { (metadata.permissions().mode(), since.as_nanos()) };
         seen.insert(path.strip_prefix(root).unwrap().to_owned(), Seen { mode, modified_ns, content });
     }
     seen
@@ -101,7 +106,9 @@ pub(crate) fn differences(one: &Path, other: &Path) -> Vec<String> {
         let path = path.display();
         match other.get(Path::new(&path.to_string())) {
             None => differences.push(format!("only in the first: {path}")),
-            Some(there) if there.content != seen.content => differences.push(format!("{path}: other content")),
+            Some(there) if there.content != seen.content => {
+                differences.push(format!("{path}: other content"));
+            }
             Some(there) if there != seen => differences.push(format!("{path}: other mode or time")),
             Some(_) => {}
         }
