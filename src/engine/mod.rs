@@ -177,8 +177,11 @@ impl Engine {
             }
         }
         let mut tx = self.backend.begin()?;
-        let holding = tx.load(&Needs { owners: true, ..Needs::default() })?.owners;
+        let loaded = tx.load(&Needs { owners: true, ..Needs::default() })?;
         drop(tx);
+        let holding = loaded.owners;
+        // What this client holds from an earlier opening, it was told of then.
+        self.acknowledged = loaded.meta.revision;
         self.host.liveness.forget_dead(&holding);
         Ok(())
     }
@@ -288,8 +291,10 @@ impl Engine {
         reap::release_above(&mut work, undelivered)?;
         if work.is_dirty() {
             let delta = work.into_delta();
-            self.acknowledged = delta.meta.revision;
+            let revision = delta.meta.revision;
             tx.commit(delta)?;
+            // Not before: where this fails too, the next reopening must find the same claims.
+            self.acknowledged = revision;
         }
         Ok(())
     }

@@ -137,6 +137,8 @@ pub(super) fn empty_if_half_created(backend: &dyn StorageBackend) -> std::io::Re
     /// Before the magic number is written there is nothing but these zeros, the header and more zeros.
     const MAGIC_BYTES: usize = 9;
     const HEADER_BYTES: usize = 4096;
+    /// What follows the magic number and a byte of flags.
+    const PADDED_PAGE_SIZE: [u8; 6] = [0, 0, 0, 16, 0, 0];
     /// A new file of redb 4.6 has 72 KiB; one of 4.0 had 1 MiB and some.
     const NEW_FILE_BYTES_MAX: u64 = 2 << 20;
 
@@ -147,13 +149,23 @@ pub(super) fn empty_if_half_created(backend: &dyn StorageBackend) -> std::io::Re
         Err(error) => return Err(error.into()),
     }
     let length = backend.len()?;
-    if length < HEADER_BYTES as u64 || length > NEW_FILE_BYTES_MAX {
+    if length > NEW_FILE_BYTES_MAX {
         return Ok(false);
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     backend.read(0, &mut bytes)?;
     let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
-    if !is_zero(&bytes[..MAGIC_BYTES]) || !is_zero(&bytes[HEADER_BYTES..]) {
+    let is_half_created = if let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) {
+        is_zero(&header[..MAGIC_BYTES]) && is_zero(rest)
+    } else {
+        // The header, or a part of it, got there before the lengthening did. So short a file may as well be somebody
+        // else's, so it must begin as the header does: no magic number, flags, two zeros, the size of a page.
+        let (flags, page_size) = (bytes.get(MAGIC_BYTES), bytes.get(MAGIC_BYTES + 1..).unwrap_or(&[]));
+        is_zero(&bytes[..bytes.len().min(MAGIC_BYTES)])
+            && flags.is_none_or(|&flags| flags < 16)
+            && page_size.iter().zip(PADDED_PAGE_SIZE).all(|(&byte, expected)| byte == expected)
+    };
+    if !is_half_created {
         return Ok(false);
     }
     backend.set_len(0)?;

@@ -118,6 +118,16 @@ fn a_creation_that_was_cut_short_anywhere_is_made_good() {
 }
 
 #[test]
+fn a_creation_whose_header_came_before_the_files_length_is_made_good() {
+    let mut header = [0; 320];
+    header[9..16].copy_from_slice(&[2, 0, 0, 0, 16, 0, 0]);
+    for length in 1..header.len() {
+        let mut store = Disk::holding(header[..length].to_vec()).open().unwrap();
+        store.verify().unwrap();
+    }
+}
+
+#[test]
 fn a_strangers_file_is_refused_and_left_as_it_was() {
     for bytes in [b"hello".to_vec(), vec![b'x'; 10_000], b"SQLite format 3\0".to_vec(), vec![0; 100]] {
         let disk = Disk::holding(bytes.clone());
