@@ -1,7 +1,8 @@
 //! Child processes: this test binary again, at one of its tests, told what to do by the environment.
+#![allow(dead_code, reason = "several suites share it, and each uses a part")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
 /// What the environment tells a child; absent in the tests of the parent.
 const TOLD: &str = "MAGNETAR_CHILD";
@@ -18,6 +19,12 @@ pub(crate) fn say(line: &str) {
     let _ = out.write_all(format!("{MARK}{line}\n").as_bytes()).and_then(|()| out.flush());
 }
 
+/// In a child: waits until the parent says go, or is gone.
+pub(crate) fn wait_for_go() {
+    let mut nothing = Vec::new();
+    std::io::stdin().read_to_end(&mut nothing).expect("standard input is a pipe");
+}
+
 /// Stands in front of every line of ours, among those of the test harness.
 const MARK: &str = "child: ";
 
@@ -25,6 +32,7 @@ const MARK: &str = "child: ";
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
+    go: Option<ChildStdin>,
     out: BufReader<ChildStdout>,
     err: ChildStderr,
 }
@@ -36,14 +44,15 @@ impl Running {
             .args(["--exact", test, "--ignored", "--nocapture", "--quiet", "--test-threads=1"])
             .env(TOLD, told.join("\n"))
             .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("this binary starts");
         let out = BufReader::new(child.stdout.take().expect("it is piped"));
         let err = child.stderr.take().expect("it is piped");
-        Running { child, out, err }
+        let go = child.stdin.take();
+        Running { child, go, out, err }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -65,6 +74,11 @@ impl Running {
                 return Some(said.to_owned());
             }
         }
+    }
+
+    /// Lets a child go on that waits for it.
+    pub(crate) fn go(&mut self) {
+        drop(self.go.take());
     }
 
     /// kill -9.
