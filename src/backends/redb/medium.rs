@@ -164,9 +164,10 @@ pub(super) fn empty_if_half_created(backend: &dyn StorageBackend) -> std::io::Re
         is_part_of_magic(&header[..MAGIC_BYTES]) && is_zero(rest)
     } else {
         // The header, or a part of it, got there before the lengthening did. So short a file may as well be somebody
-        // else's, so it must begin as the header does: no magic number, flags, two zeros, the size of a page.
+        // else's, or what is left of a store, so it must begin as the header did then: nothing of the magic number,
+        // flags, two zeros, the size of a page.
         let (flags, page_size) = (bytes.get(MAGIC_BYTES), bytes.get(MAGIC_BYTES + 1..).unwrap_or(&[]));
-        is_part_of_magic(&bytes[..bytes.len().min(MAGIC_BYTES)])
+        is_zero(&bytes[..bytes.len().min(MAGIC_BYTES)])
             && flags.is_none_or(|&flags| flags < 16)
             && page_size.iter().zip(PADDED_PAGE_SIZE).all(|(&byte, expected)| byte == expected)
     };
