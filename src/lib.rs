@@ -68,6 +68,8 @@ mod model;
 mod owners;
 mod retry;
 mod store;
+#[cfg(not(target_family = "wasm"))]
+pub mod worker;
 
 pub use clock::Clock;
 #[cfg(not(target_family = "wasm"))]

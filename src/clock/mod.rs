@@ -12,3 +12,5 @@ pub trait Clock: Debug + Send + Sync {
 mod system;
 #[cfg(not(target_family = "wasm"))]
 pub use system::SystemClock;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use system::monotonic;

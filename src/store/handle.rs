@@ -136,18 +136,8 @@ impl<B: Backing> Store<B> {
         Store::assemble(reader, engine, host, persistence)
     }
 
-    /// Starts a store on a backend that only reads.
-    #[cfg_attr(not(feature = "redb"), expect(dead_code, reason = "only redb tells readers from writers"))]
-    pub(super) fn start_reading(
-        backend: Box<dyn Backend>,
-        host: Host,
-        persistence: Persistence,
-    ) -> Result<Self> {
-        let reader = backend.reader();
-        Store::assemble(reader, Engine::new(backend, host.clone()), host, persistence)
-    }
-
-    fn assemble(
+    /// Puts a store together from an engine that is ready.
+    pub(super) fn assemble(
         reader: Arc<dyn Reader>,
         engine: Engine,
         host: Host,

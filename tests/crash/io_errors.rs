@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use magnetar::{
-    Claim, ClaimRequest, Completion, ErrorKind, JobSpec, JobState, JobStatus, JobStore, NewChunk, RedbStore, Retry,
-    Selection, Storage, block_on, chunks,
+    Claim, ClaimRequest, Completion, ErrorKind, JobSpec, JobState, JobStatus, JobStore, NewChunk, RedbStore,
+    Retry, Selection, Storage, block_on, chunks,
 };
 
 use crate::disk::Disk;
@@ -182,7 +182,8 @@ impl Worker {
             }
             (4 | 7, Some(claim)) => {
                 let next = ClaimRequest::new().job(JOB);
-                let claimed = store.complete_and_claim(&claim, Completion::new().checksum("abc"), &next).await?;
+                let claimed =
+                    store.complete_and_claim(&claim, Completion::new().checksum("abc"), &next).await?;
                 self.end(claim, JobStatus::Done);
                 self.take(claimed);
             }
@@ -243,7 +244,8 @@ fn fail_at(plan: Plan, at: &str) -> bool {
                 has_failed = true;
                 assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{at}: turn {turn}: {error:?}");
                 assert_eq!(error.retry(), Retry::AfterReopen, "{at}: turn {turn}");
-                let refused = block_on(store.claim_pending(JOB)).expect_err("a poisoned handle writes nothing");
+                let refused =
+                    block_on(store.claim_pending(JOB)).expect_err("a poisoned handle writes nothing");
                 assert_eq!(refused.kind(), ErrorKind::Poisoned, "{at}: turn {turn}: {refused:?}");
                 assert_eq!(refused.retry(), Retry::AfterReopen, "{at}: turn {turn}");
                 faulty.plan(None);
@@ -257,11 +259,16 @@ fn fail_at(plan: Plan, at: &str) -> bool {
                 };
                 worker.compare(&state, &in_doubt, &format!("{at}: turn {turn}"));
                 if let Some(claim) = worker.held.first().copied()
-                    && state.chunks().any(|now| now.chunk == claim.chunk && now.status != JobStatus::Processing)
+                    && state
+                        .chunks()
+                        .any(|now| now.chunk == claim.chunk && now.status != JobStatus::Processing)
                 {
                     // The call under way was done after all.
                     let now = state.chunks().find(|now| now.chunk == claim.chunk).expect("just seen");
-                    assert!(matches!(turn, 2 | 3 | 4 | 6 | 7 | 8), "{at}: turn {turn} has taken a claim away: {now:?}");
+                    assert!(
+                        matches!(turn, 2 | 3 | 4 | 6 | 7 | 8),
+                        "{at}: turn {turn} has taken a claim away: {now:?}"
+                    );
                     worker.end(claim, now.status);
                     turn += 1;
                 }
@@ -295,8 +302,10 @@ fn an_error_at_every_call_poisons_until_reopen_and_loses_nothing() {
         for is_forever in [false, true] {
             for only_syncs in [false, true] {
                 for countdown in 0.. {
-                    let at = format!("{failure:?} at {countdown}, forever {is_forever}, syncs only {only_syncs}");
-                    let plan = Plan { countdown, is_forever, failure, only_syncs, gate: None, has_failed: false };
+                    let at =
+                        format!("{failure:?} at {countdown}, forever {is_forever}, syncs only {only_syncs}");
+                    let plan =
+                        Plan { countdown, is_forever, failure, only_syncs, gate: None, has_failed: false };
                     if !fail_at(plan, &at) {
                         break;
                     }
@@ -305,14 +314,22 @@ fn an_error_at_every_call_poisons_until_reopen_and_loses_nothing() {
             }
         }
     }
-    println!("I/O errors: {runs} failures, every call of the script in 4 ways, once and forever; 0 lost, 0 left poisoned");
+    println!(
+        "I/O errors: {runs} failures, every call of the script in 4 ways, once and forever; 0 lost, 0 left poisoned"
+    );
     assert!(runs > 500, "the script must make more calls than {runs}");
 }
 
 /// A claim that fails at one call, then a reopening that fails at another; `None` where either no longer does.
 fn fail_twice(failure: Failure, first: usize, second: usize) -> Option<()> {
-    let plan =
-        |countdown| Plan { countdown, is_forever: true, failure, only_syncs: false, gate: None, has_failed: false };
+    let plan = |countdown| Plan {
+        countdown,
+        is_forever: true,
+        failure,
+        only_syncs: false,
+        gate: None,
+        has_failed: false,
+    };
     let faulty = Faulty::default();
     let store = faulty.open().expect("a healthy disk");
     let mut worker = Worker::default();
@@ -355,7 +372,9 @@ fn a_reopening_that_fails_in_its_turn_can_be_done_again() {
             first += 1;
         }
     }
-    println!("failing reopenings: {runs}, at every call of a claim and then at every call of the reopening; 0 claims stranded");
+    println!(
+        "failing reopenings: {runs}, at every call of a claim and then at every call of the reopening; 0 claims stranded"
+    );
     assert!(runs > 100, "a claim and a reopening must make more calls than {runs}");
 }
 
@@ -369,7 +388,14 @@ fn claims_of_an_earlier_opening_by_the_same_client_survive_a_reopening() {
     drop(store);
     let store = faulty.open().expect("a healthy disk");
     let failure = Failure::Nothing;
-    faulty.plan(Some(Plan { countdown: 0, is_forever: true, failure, only_syncs: true, gate: None, has_failed: false }));
+    faulty.plan(Some(Plan {
+        countdown: 0,
+        is_forever: true,
+        failure,
+        only_syncs: true,
+        gate: None,
+        has_failed: false,
+    }));
     block_on(store.claim_pending(JOB)).expect_err("the disk fails");
     faulty.plan(None);
     block_on(store.reopen()).expect("a healed disk");
@@ -390,7 +416,14 @@ fn what_waits_while_the_store_is_poisoned_is_done_after_the_reopening() {
         let (let_go, go_on) = channel();
         let gate = Some((reached, go_on));
         let failure = Failure::Nothing;
-        faulty.plan(Some(Plan { countdown: 0, is_forever: false, failure, only_syncs, gate, has_failed: false }));
+        faulty.plan(Some(Plan {
+            countdown: 0,
+            is_forever: false,
+            failure,
+            only_syncs,
+            gate,
+            has_failed: false,
+        }));
         std::thread::scope(|scope| {
             let under_way = scope.spawn(|| block_on(store.complete(&first, Completion::new())));
             at_the_gate.recv().expect("the commit reaches the disk");
@@ -405,7 +438,11 @@ fn what_waits_while_the_store_is_poisoned_is_done_after_the_reopening() {
             drop(dropped);
             let_go.send(()).expect("the disk waits for it");
             let error = under_way.join().expect("no panic").expect_err("the disk failed");
-            assert_eq!((error.kind(), error.retry()), (ErrorKind::OutcomeUnknown, Retry::AfterReopen), "{error:?}");
+            assert_eq!(
+                (error.kind(), error.retry()),
+                (ErrorKind::OutcomeUnknown, Retry::AfterReopen),
+                "{error:?}"
+            );
             assert!(matches!(complete.as_mut().poll(&mut context), Poll::Pending), "it is kept, not refused");
             assert!(matches!(release.as_mut().poll(&mut context), Poll::Pending), "it is kept, not refused");
             block_on(store.reopen()).expect("a healed disk");
@@ -413,10 +450,17 @@ fn what_waits_while_the_store_is_poisoned_is_done_after_the_reopening() {
             block_on(release).expect("it goes on after the reopening");
         });
         let status = |claim: Claim| {
-            block_on(store.get_chunk(JOB, claim.chunk)).expect("a whole store").expect("it was imported").status
+            block_on(store.get_chunk(JOB, claim.chunk))
+                .expect("a whole store")
+                .expect("it was imported")
+                .status
         };
         assert_eq!([status(second), status(third)], [JobStatus::Done, JobStatus::Pending]);
-        assert_eq!(block_on(store.get_stats(JOB)).expect("a whole store").cancelled, 0, "a dropped call was not started");
+        assert_eq!(
+            block_on(store.get_stats(JOB)).expect("a whole store").cancelled,
+            0,
+            "a dropped call was not started"
+        );
         finish(&store, "after the reopening");
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use magnetar::{
-    Backoff, ChunkUpdate, Claim, ClaimRequest, Clock, Completion, DependencyFailure, ImportOptions, JobSpec, JobStore,
-    Json, NewChunk, OnConflict, OnMissing, OpenOptions, OwnerId, RedbStore, ResetReach, Result, Retry, Selection,
-    block_on, chunks,
+    Backoff, ChunkUpdate, Claim, ClaimRequest, Clock, Completion, DependencyFailure, ImportOptions, JobSpec,
+    JobStore, Json, NewChunk, OnConflict, OnMissing, OpenOptions, OwnerId, RedbStore, ResetReach, Result,
+    Retry, Selection, block_on, chunks,
 };
 
 use crate::disk::{Disk, Io};
@@ -75,7 +75,8 @@ pub(crate) fn run(seed: u64, steps: usize) -> Script {
         let disk = disk.clone();
         RedbStore::on_storage(move || Ok(disk.clone()), &options(OWNER, &clock)).expect("a new store")
     };
-    let mut writer = Writer { rng: fastrand::Rng::with_seed(seed), store: &store, clock: &clock, held: Vec::new() };
+    let mut writer =
+        Writer { rng: fastrand::Rng::with_seed(seed), store: &store, clock: &clock, held: Vec::new() };
     let mut script = Script { log: Vec::new(), steps: Vec::new() };
     let mut from = 0;
     let mut what = "create".to_owned();
@@ -129,7 +130,8 @@ impl Writer<'_> {
             (22, Some(claim)) => ("heartbeat", store.heartbeat(&claim).await.err()),
             (23..26, Some(claim)) => {
                 self.held.retain(|held| *held != claim);
-                let next = store.complete_and_claim(&claim, self.result(), &ClaimRequest::new().count(2)).await;
+                let next =
+                    store.complete_and_claim(&claim, self.result(), &ClaimRequest::new().count(2)).await;
                 ("complete and claim", self.hold(next).err())
             }
             (26..28, Some(_)) => ("batch", self.batch().await.err()),
@@ -189,7 +191,10 @@ impl Writer<'_> {
             .collect();
         let options = ImportOptions::new()
             .on_conflict(*rng.choice(&[OnConflict::Keep, OnConflict::Reset]).expect("there are two"))
-            .on_missing(*rng.choice(&[OnMissing::Keep, OnMissing::Cancel, OnMissing::Delete]).expect("there are three"));
+            .on_missing(
+                *rng.choice(&[OnMissing::Keep, OnMissing::Cancel, OnMissing::Delete])
+                    .expect("there are three"),
+            );
         self.store.import(job, &spec, chunks(new.into_iter().map(Ok)), &options).await.map(drop)
     }
 
@@ -208,7 +213,11 @@ impl Writer<'_> {
 
     fn result(&mut self) -> Completion {
         let result = Completion::new();
-        if self.rng.bool() { result.output(Json::new(&self.rng.u64(..)).expect("a number is JSON")) } else { result }
+        if self.rng.bool() {
+            result.output(Json::new(&self.rng.u64(..)).expect("a number is JSON"))
+        } else {
+            result
+        }
     }
 
     async fn batch(&mut self) -> Result<()> {

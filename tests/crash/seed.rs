@@ -3,7 +3,9 @@
 /// The seed of this run: `MAGNETAR_SEED` where it is set. Printed under the name of who asks.
 pub(crate) fn seed(who: &str) -> u64 {
     let seed = match std::env::var("MAGNETAR_SEED") {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("MAGNETAR_SEED={text:?} is not a number: use 0 to 2^64 - 1")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("MAGNETAR_SEED={text:?} is not a number: use 0 to 2^64 - 1")),
         Err(_) => fastrand::u64(..),
     };
     println!("{who}: seed {seed} (MAGNETAR_SEED={seed} repeats it)");

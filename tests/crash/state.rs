@@ -108,7 +108,8 @@ impl State {
 
 /// The counters that are kept must be those that a count gives.
 fn count(info: &JobInfo, chunks: &[(JobState, Vec<u64>)]) {
-    let count = |test: &dyn Fn(&JobState) -> bool| chunks.iter().filter(|(state, _)| test(state)).count() as u64;
+    let count =
+        |test: &dyn Fn(&JobState) -> bool| chunks.iter().filter(|(state, _)| test(state)).count() as u64;
     let of = |status: JobStatus| count(&|state: &JobState| state.status == status);
     let stats = &info.stats;
     assert_eq!(
@@ -124,6 +125,7 @@ fn count(info: &JobInfo, chunks: &[(JobState, Vec<u64>)]) {
         "torn: the counters of job {} are wrong",
         info.job_id
     );
-    let blocked = count(&|state: &JobState| state.status == JobStatus::Pending && state.unmet_dependencies > 0);
+    let blocked =
+        count(&|state: &JobState| state.status == JobStatus::Pending && state.unmet_dependencies > 0);
     assert_eq!(stats.blocked, blocked, "torn: the count of blocked chunks of job {} is wrong", info.job_id);
 }

@@ -47,7 +47,7 @@ pub(crate) struct RedbBackend {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Write,
     Read,
 }
@@ -110,15 +110,7 @@ impl RedbBackend {
         RedbBackend::open(Box::new(Made(make)), options, Access::Write)
     }
 
-    pub(super) fn open_for_writing(medium: Box<dyn Medium>, options: Options) -> Result<Self> {
-        RedbBackend::open(medium, options, Access::Write)
-    }
-
-    pub(super) fn open_for_reading(medium: Box<dyn Medium>, options: Options) -> Result<Self> {
-        RedbBackend::open(medium, options, Access::Read)
-    }
-
-    fn open(medium: Box<dyn Medium>, options: Options, access: Access) -> Result<Self> {
+    pub(super) fn open(medium: Box<dyn Medium>, options: Options, access: Access) -> Result<Self> {
         let shared = Arc::new(Shared { handle: RwLock::new(None) });
         let encoder = Encoder::default();
         let mut backend = RedbBackend { medium, options, access, shared, encoder, is_poisoned: false };

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{OpenOptions, host};
+use crate::backends::contract::Backend as _;
 pub use crate::backends::redb::Storage;
 use crate::backends::redb::{Options, RedbBackend};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::owners::Alone;
 use crate::store::handle::{Redb, Store, file as in_file};
@@ -38,7 +40,9 @@ impl RedbStore {
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
         let (path, options) = (path.as_ref(), OpenOptions::new());
         let backend = RedbBackend::open_read_only(path, backend_options(&options)?)?;
-        Store::start_reading(Box::new(backend), host::host(&options, || Arc::new(Alone))?, in_file(path))
+        let host = host::host(&options, || Arc::new(Alone))?;
+        let reader = backend.reader();
+        Store::assemble(reader, Engine::new(Box::new(backend), host.clone()), host, in_file(path))
     }
 
     /// A store in memory. It ends with its last handle.

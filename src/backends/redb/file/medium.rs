@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
+use super::super::backend::Access;
 use super::super::backend::{Options, RedbBackend};
 use super::super::errors;
 use super::super::medium::Medium;
@@ -22,14 +23,14 @@ impl RedbBackend {
     pub(crate) fn open_file(path: &Path, options: Options) -> Result<Self> {
         let is_created = AtomicBool::new(false);
         let medium = FileMedium { path: path.to_owned(), is_created, is_writable: true };
-        RedbBackend::open_for_writing(Box::new(medium), options)
+        RedbBackend::open(Box::new(medium), options, Access::Write)
     }
 
     /// A store in a file, for reading beside a writer that was opened with [`Options::shared_readers`], or alone.
     pub(crate) fn open_read_only(path: &Path, options: Options) -> Result<Self> {
         let is_created = AtomicBool::new(false);
         let medium = FileMedium { path: path.to_owned(), is_created, is_writable: false };
-        RedbBackend::open_for_reading(Box::new(medium), options)
+        RedbBackend::open(Box::new(medium), options, Access::Read)
     }
 }
 

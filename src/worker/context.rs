@@ -1,0 +1,118 @@
+//! What a handler is given: its chunk, and word when to stop.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use crate::model::{Claim, JobState, Json};
+
+/// Why a handler should stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cancellation {
+    /// The claim is no longer the chunk's newest, so that its result would be refused.
+    Superseded,
+    /// The worker stops. What the handler still completes counts; an error gives the chunk back at no cost.
+    Shutdown,
+}
+
+/// One claimed chunk in a handler's hands.
+#[derive(Debug, Clone)]
+pub struct Context {
+    state: Arc<JobState>,
+    cancel: Arc<Cancel>,
+}
+
+impl Context {
+    pub(super) fn new(state: JobState, cancel: Arc<Cancel>) -> Self {
+        Context { state: Arc::new(state), cancel }
+    }
+
+    /// The chunk's number within its job.
+    pub fn chunk(&self) -> u64 {
+        self.state.chunk
+    }
+
+    /// The job.
+    pub fn job_id(&self) -> i64 {
+        self.state.job_id
+    }
+
+    /// Everything known of the chunk, as it was when it was claimed.
+    pub fn state(&self) -> &JobState {
+        &self.state
+    }
+
+    /// What the manifest gave the worker.
+    pub fn payload(&self) -> Option<&Json> {
+        self.state.payload.as_ref()
+    }
+
+    /// The claim's fence. Hand it to whatever you write to, so that a late worker's effects can be told from a newer one's.
+    pub fn fence(&self) -> u64 {
+        self.state.fence
+    }
+
+    /// The claim.
+    pub fn claim(&self) -> Claim {
+        self.state.claim()
+    }
+
+    /// Whether the handler should stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.reason().is_some()
+    }
+
+    /// Why the handler should stop, once it should.
+    pub fn cancellation(&self) -> Option<Cancellation> {
+        self.cancel.reason()
+    }
+
+    /// Resolves when the handler should stop.
+    pub async fn cancelled(&self) -> Cancellation {
+        poll_fn(|task| self.cancel.poll(task.waker())).await
+    }
+}
+
+/// Set once a handler should stop.
+#[derive(Debug, Default)]
+pub(super) struct Cancel(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    reason: Option<Cancellation>,
+    waiting: Vec<Waker>,
+}
+
+impl Cancel {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Being superseded outweighs a shutdown: nothing that the handler still does can count.
+    pub(super) fn set(&self, reason: Cancellation) {
+        let woken = {
+            let mut state = self.state();
+            if state.reason != Some(Cancellation::Superseded) {
+                state.reason = Some(reason);
+            }
+            std::mem::take(&mut state.waiting)
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn reason(&self) -> Option<Cancellation> {
+        self.state().reason
+    }
+
+    fn poll(&self, waker: &Waker) -> Poll<Cancellation> {
+        let mut state = self.state();
+        if let Some(reason) = state.reason {
+            return Poll::Ready(reason);
+        }
+        if !state.waiting.iter().any(|other| other.will_wake(waker)) {
+            state.waiting.push(waker.clone());
+        }
+        Poll::Pending
+    }
+}

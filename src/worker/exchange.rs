@@ -1,0 +1,142 @@
+//! One exchange with the store: what has been finished goes in, new claims come out, in as few commits as that takes.
+
+use std::sync::Arc;
+
+use futures_util::future::{join, join_all};
+
+use super::pulse::Hold;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::model::{ChunkUpdate, ClaimRequest, Completion, JobState, JobStatus, check_size};
+use crate::store::JobStore;
+
+/// How a claim is to end.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    Complete(Completion),
+    Fail(String),
+    Release,
+}
+
+impl End {
+    /// What a handler returned. A result that the store would refuse for its size is an error of the handler's.
+    pub(super) fn of(result: Result<Completion, String>) -> Self {
+        let checked = result.and_then(|completion| match check(&completion) {
+            Ok(()) => Ok(completion),
+            Err(error) => Err(error.to_string()),
+        });
+        checked.map_or_else(End::Fail, End::Complete)
+    }
+}
+
+fn check(completion: &Completion) -> Result<()> {
+    let checksum = completion.checksum.as_ref().map_or(0, String::len);
+    let output = completion.output.as_ref().map_or(0, |output| output.as_str().len());
+    check_size("checksum", checksum, limits::CHECKSUM_BYTES_MAX)?;
+    check_size("output", output, limits::OUTPUT_BYTES_MAX)
+}
+
+/// A claim whose handler has returned.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) hold: Hold,
+    pub(super) end: End,
+}
+
+/// What became of it in the store.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Became {
+    Completed,
+    Retried { delay_ms: u64 },
+    Failed,
+    Released,
+}
+
+/// The store's answers.
+#[derive(Debug)]
+pub(super) struct Exchanged {
+    pub(super) settled: Vec<(Finished, Result<Became>)>,
+    pub(super) claimed: Result<Vec<JobState>>,
+}
+
+pub(super) async fn exchange(
+    store: Arc<dyn JobStore>,
+    mut finished: Vec<Finished>,
+    request: Option<ClaimRequest>,
+) -> Exchanged {
+    if let ([one], Some(request)) = (&finished[..], &request)
+        && let End::Complete(completion) = &one.end
+    {
+        let answer = store.complete_and_claim(&one.hold.claim(), completion.clone(), request).await;
+        let (became, claimed) = match answer {
+            Ok(claims) => (Ok(Became::Completed), Ok(claims)),
+            // Nothing was claimed, so whatever else there is comes with the next exchange.
+            Err(error) => (Err(error), Ok(Vec::new())),
+        };
+        return Exchanged {
+            settled: finished.into_iter().map(|one| (one, became.clone())).collect(),
+            claimed,
+        };
+    }
+    finished.sort_by_key(|one| one.hold.claim().job_id);
+    let same_job = |a: &Finished, b: &Finished| a.hold.claim().job_id == b.hold.claim().job_id;
+    let parts = finished.chunk_by(same_job).flat_map(|of_job| of_job.chunks(limits::BATCH_UPDATES_MAX));
+    let ends = join_all(parts.map(|part| end(&*store, part)));
+    let claims = async {
+        match &request {
+            Some(request) => store.claim(request).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    // Handed in at the same moment, so that they can share a commit.
+    let (answers, claimed) = join(ends, claims).await;
+    Exchanged { settled: finished.into_iter().zip(answers.into_iter().flatten()).collect(), claimed }
+}
+
+/// Ends claims of one job in one commit.
+async fn end(store: &dyn JobStore, part: &[Finished]) -> Vec<Result<Became>> {
+    let updates = part.iter().map(|one| {
+        let claim = one.hold.claim();
+        match &one.end {
+            End::Complete(completion) => ChunkUpdate::Complete(claim, completion.clone()),
+            End::Fail(error) => ChunkUpdate::Fail(claim, error.clone()),
+            End::Release => ChunkUpdate::Release(claim),
+        }
+    });
+    let answers = match store.apply_batch_updates(part[0].hold.claim().job_id, updates.collect()).await {
+        Ok(answers) => answers,
+        Err(error) => vec![Err(error); part.len()],
+    };
+    let mut became = Vec::with_capacity(part.len());
+    for (one, answer) in part.iter().zip(answers) {
+        became.push(match answer {
+            Ok(_) => Ok(after(store, one).await),
+            Err(error) => Err(error),
+        });
+    }
+    became
+}
+
+async fn after(store: &dyn JobStore, one: &Finished) -> Became {
+    match one.end {
+        End::Complete(_) => Became::Completed,
+        End::Release => Became::Released,
+        End::Fail(_) => {
+            let claim = one.hold.claim();
+            match store.get_chunk(claim.job_id, claim.chunk).await {
+                Ok(Some(state)) if state.status == JobStatus::Failed => Became::Failed,
+                Ok(Some(state)) => {
+                    Became::Retried { delay_ms: state.not_before.map_or(0, |until| until.duration_ms) }
+                }
+                // The failure is kept all the same; that the chunk cannot be seen shows in what comes next.
+                Ok(None) | Err(_) => Became::Retried { delay_ms: 0 },
+            }
+        }
+    }
+}
+
+/// Whether a result was refused for what it says: the claim is still open, and the handler's work was wrong.
+pub(super) fn is_wrong_result(error: &Error) -> bool {
+    use crate::error::ErrorKind::{ChecksumMismatch, InvalidInput, TooLarge};
+    matches!(error.kind(), ChecksumMismatch | InvalidInput | TooLarge)
+}

@@ -1,0 +1,431 @@
+//! The worker's own thread: it keeps claims alive, gives back what was let go, and tells the time.
+//!
+//! It shares nothing with the caller's runtime, so that a handler that blocks cannot starve it, and a run that is
+//! dropped in the middle still gives back what it held.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+
+use super::context::{Cancel, Cancellation};
+use super::progress::{Publisher, standing};
+use super::shutdown::Shutdown;
+use crate::clock::monotonic;
+use crate::commit::block_on;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::limits;
+use crate::model::{ChunkUpdate, Claim, JobState, Outcome};
+use crate::store::JobStore;
+
+/// Heartbeats within one lease: two may be missed.
+const BEATS_PER_LEASE: u32 = 3;
+
+/// A heartbeat or release that the store was too busy for is sent again after this.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Releases are sent at most so often; after that the leases decide.
+const RELEASES_MAX: u32 = 20;
+
+/// What happened since the run looked last.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// The moment that the run asked to be woken at has come.
+    pub(super) ticked: bool,
+    /// The store cannot go on.
+    pub(super) failure: Option<Error>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<Claim, Held>,
+    let_go: Vec<Claim>,
+    released: u64,
+    beat_at: Option<Instant>,
+    tick_at: Option<Instant>,
+    news: News,
+    waker: Option<Waker>,
+    stopping: bool,
+    /// The run is over: the thread ends with the last claim.
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    cancel: Arc<Cancel>,
+    period: Duration,
+    /// Its handler has returned: what is left is telling the store.
+    returned: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    thread: OnceLock<Thread>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// A run's hold on its thread. Dropped, it cancels what is running; the thread gives back what nobody works on any more.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    shared: Arc<Shared>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Pulse {
+    pub(super) fn start(
+        store: Arc<dyn JobStore>,
+        job: Option<i64>,
+        shutdown: Shutdown,
+        publisher: Publisher,
+        report_every: Duration,
+    ) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (end, ended) = oneshot::channel();
+        let beating = Beating {
+            store,
+            job,
+            shared: Arc::clone(&shared),
+            shutdown,
+            publisher,
+            report_every,
+            report_at: None,
+        };
+        let thread = std::thread::Builder::new().name("magnetar-worker".into()).spawn(move || {
+            beating.run();
+            // Nobody waits for it where the run was dropped.
+            let _ = end.send(());
+        });
+        let thread = thread.map_err(|e| {
+            Error::new(ErrorKind::Io, format!("the worker's thread could not be started: {e}")).caused_by(e)
+        })?;
+        shared.thread.get_or_init(|| thread.thread().clone());
+        Ok(Pulse { shared, ended: Some(ended) })
+    }
+
+    /// Keeps a claim alive for as long as what is returned lives.
+    pub(super) fn hold(&self, state: &JobState) -> Hold {
+        let claim = state.claim();
+        let lease_ms = state.lease.map_or(limits::LEASE_MS_DEFAULT, |lease| lease.duration_ms);
+        let period = Duration::from_millis(lease_ms) / BEATS_PER_LEASE;
+        let cancel = Arc::new(Cancel::default());
+        let at = monotonic() + period;
+        let sooner = {
+            let mut state = self.shared.state();
+            state.held.insert(claim, Held { cancel: Arc::clone(&cancel), period, returned: false });
+            let sooner = state.beat_at.is_none_or(|beat| at < beat);
+            if sooner {
+                state.beat_at = Some(at);
+            }
+            sooner
+        };
+        if sooner {
+            self.shared.unpark();
+        }
+        Hold { claim, cancel, shared: Arc::clone(&self.shared) }
+    }
+
+    /// What happened since the last look; the task is woken for more.
+    pub(super) fn news(&self, waker: &Waker) -> News {
+        let mut state = self.shared.state();
+        if !state.waker.as_ref().is_some_and(|other| other.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        std::mem::take(&mut state.news)
+    }
+
+    /// Wakes the run's task then, instead of at the moment asked for before.
+    pub(super) fn tick_at(&self, at: Instant) {
+        {
+            let mut state = self.shared.state();
+            state.tick_at = Some(at);
+            state.news.ticked = false;
+        }
+        self.shared.unpark();
+    }
+
+    /// Gives back what handlers are still at: they are cancelled.
+    pub(super) fn let_running_go(&self) {
+        let cancelled: Vec<(Claim, Held)> = {
+            let mut state = self.shared.state();
+            let running: Vec<_> = state.held.extract_if(|_, held| !held.returned).collect();
+            state.let_go.extend(running.iter().map(|(claim, _)| claim));
+            running
+        };
+        for (_, held) in &cancelled {
+            held.cancel.set(Cancellation::Shutdown);
+        }
+        self.shared.unpark();
+    }
+
+    /// Ends the thread, once what was let go is given back. Says how much that was.
+    pub(super) async fn finish(mut self) -> u64 {
+        self.let_running_go();
+        self.end();
+        if let Some(ended) = self.ended.take() {
+            // An error is a thread that panicked: it is gone all the same.
+            let _ = ended.await;
+        }
+        self.shared.state().released
+    }
+
+    fn end(&self) {
+        let cancels: Vec<_> = {
+            let mut state = self.shared.state();
+            state.over = true;
+            state.waker = None;
+            state.held.values().map(|held| Arc::clone(&held.cancel)).collect()
+        };
+        for cancel in &cancels {
+            cancel.set(Cancellation::Shutdown);
+        }
+        self.shared.unpark();
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Somebody works on a claim. Dropped before it is settled, the claim is given back.
+#[derive(Debug)]
+pub(super) struct Hold {
+    claim: Claim,
+    cancel: Arc<Cancel>,
+    shared: Arc<Shared>,
+}
+
+impl Hold {
+    pub(super) fn claim(&self) -> Claim {
+        self.claim
+    }
+
+    pub(super) fn cancel(&self) -> &Arc<Cancel> {
+        &self.cancel
+    }
+
+    /// The handler has returned.
+    pub(super) fn returned(&self) {
+        if let Some(held) = self.shared.state().held.get_mut(&self.claim) {
+            held.returned = true;
+        }
+    }
+
+    /// The claim has ended in the store: there is nothing to give back.
+    pub(super) fn settle(self) {
+        self.shared.state().held.remove(&self.claim);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shared.state();
+            if state.held.remove(&self.claim).is_none() {
+                return;
+            }
+            state.let_go.push(self.claim);
+        }
+        self.shared.unpark();
+    }
+}
+
+/// The thread's side.
+struct Beating {
+    store: Arc<dyn JobStore>,
+    job: Option<i64>,
+    shared: Arc<Shared>,
+    shutdown: Shutdown,
+    publisher: Publisher,
+    report_every: Duration,
+    report_at: Option<Instant>,
+}
+
+/// What there is to do now.
+enum Next {
+    Release(Vec<Claim>),
+    Beat(Vec<Claim>),
+    Report,
+    Sleep(Option<Instant>),
+    End,
+}
+
+impl Beating {
+    fn run(mut self) {
+        let thread = std::thread::current();
+        self.shutdown.listen(thread.clone());
+        loop {
+            self.pass_on_shutdown();
+            match self.next(monotonic()) {
+                Next::Release(claims) => self.release(claims),
+                Next::Beat(claims) => self.beat(&claims),
+                Next::Report => {
+                    self.report();
+                    self.report_at = Some(monotonic() + self.report_every);
+                }
+                // An unpark that came before the sleep ends it at once.
+                Next::Sleep(None) => std::thread::park(),
+                Next::Sleep(Some(until)) => {
+                    std::thread::park_timeout(until.saturating_duration_since(monotonic()));
+                }
+                Next::End => break,
+            }
+        }
+        self.shutdown.forget(&thread);
+        if self.publisher.is_wanted() {
+            self.report();
+        }
+    }
+
+    fn pass_on_shutdown(&self) {
+        if !self.shutdown.is_requested() {
+            return;
+        }
+        let (waker, cancels) = {
+            let mut state = self.shared.state();
+            if state.stopping {
+                return;
+            }
+            state.stopping = true;
+            let cancels: Vec<_> = state.held.values().map(|held| Arc::clone(&held.cancel)).collect();
+            (state.waker.take(), cancels)
+        };
+        for cancel in &cancels {
+            cancel.set(Cancellation::Shutdown);
+        }
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn next(&self, now: Instant) -> Next {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let mut state = self.shared.state();
+        if !state.let_go.is_empty() {
+            return Next::Release(std::mem::take(&mut state.let_go));
+        }
+        if state.held.is_empty() {
+            state.beat_at = None;
+            if state.over {
+                return Next::End;
+            }
+        }
+        if due(state.beat_at) {
+            state.beat_at = state.held.values().map(|held| now + held.period).min();
+            return Next::Beat(state.held.keys().copied().collect());
+        }
+        if due(state.tick_at) {
+            state.tick_at = None;
+            state.news.ticked = true;
+            let waker = state.waker.take();
+            drop(state);
+            waker.into_iter().for_each(Waker::wake);
+            return self.next(now);
+        }
+        let reporting = self.publisher.is_wanted() && !state.over;
+        if reporting && self.report_at.is_none_or(|at| at <= now) {
+            return Next::Report;
+        }
+        let report_at = self.report_at.filter(|_| reporting);
+        Next::Sleep([state.beat_at, state.tick_at, report_at].into_iter().flatten().min())
+    }
+
+    /// Extends all claims, those of one job in one commit.
+    fn beat(&self, claims: &[Claim]) {
+        for (claim, answer) in self.update(claims, ChunkUpdate::Heartbeat) {
+            let Err(error) = answer else { continue };
+            match error.retry() {
+                Retry::Later => {
+                    let mut state = self.shared.state();
+                    let again = monotonic() + AGAIN_AFTER;
+                    state.beat_at = Some(state.beat_at.map_or(again, |at| at.min(again)));
+                }
+                Retry::Never if is_about_claim(&error) => {
+                    let cancel = self.shared.state().held.get(&claim).map(|held| Arc::clone(&held.cancel));
+                    if let Some(cancel) = cancel {
+                        cancel.set(Cancellation::Superseded);
+                    }
+                }
+                _ => {
+                    let waker = {
+                        let mut state = self.shared.state();
+                        state.news.failure = Some(error);
+                        state.waker.take()
+                    };
+                    waker.into_iter().for_each(Waker::wake);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn release(&self, mut claims: Vec<Claim>) {
+        for _ in 0..RELEASES_MAX {
+            let mut left = Vec::new();
+            for (claim, answer) in self.update(&claims, ChunkUpdate::Release) {
+                match answer {
+                    Ok(Outcome::Changed) => self.shared.state().released += 1,
+                    Ok(Outcome::Unchanged) => {}
+                    Err(error) if error.retry() == Retry::Later => left.push(claim),
+                    Err(error) if is_about_claim(&error) => {}
+                    Err(error) => tracing::warn!(?claim, %error, "a claim was not given back; it lapses"),
+                }
+            }
+            if left.is_empty() {
+                return;
+            }
+            claims = left;
+            std::thread::park_timeout(AGAIN_AFTER);
+        }
+        tracing::warn!(claims = claims.len(), "the store is too busy to take claims back; they lapse");
+    }
+
+    fn update(&self, claims: &[Claim], update: fn(Claim) -> ChunkUpdate) -> Vec<(Claim, Result<Outcome>)> {
+        let mut claims = claims.to_vec();
+        claims.sort_unstable_by_key(|claim| (claim.job_id, claim.chunk));
+        let mut answered = Vec::with_capacity(claims.len());
+        for of_job in claims.chunk_by(|a, b| a.job_id == b.job_id) {
+            for part in of_job.chunks(limits::BATCH_UPDATES_MAX) {
+                let updates = part.iter().map(|&claim| update(claim)).collect();
+                match block_on(self.store.apply_batch_updates(part[0].job_id, updates)) {
+                    Ok(answers) => answered.extend(part.iter().copied().zip(answers)),
+                    Err(error) => answered.extend(part.iter().map(|&claim| (claim, Err(error.clone())))),
+                }
+            }
+        }
+        answered
+    }
+
+    fn report(&mut self) {
+        match block_on(standing(&*self.store, self.job)) {
+            Ok(stats) => self.publisher.publish(monotonic(), stats),
+            Err(error) => tracing::debug!(%error, "no progress report"),
+        }
+    }
+}
+
+/// Whether an error says that this claim has no future, and nothing of the store as a whole.
+pub(super) fn is_about_claim(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Superseded
+            | ErrorKind::ChunkNotFound
+            | ErrorKind::JobNotFound
+            | ErrorKind::ResultConflict
+            | ErrorKind::Refused
+    )
+}

@@ -1,0 +1,83 @@
+//! What a store in memory cannot be brought to do from outside: being busy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::Context;
+use super::exchange::{End, Exchanged, Finished};
+use super::progress::Publisher;
+use super::pulse::{Hold, Pulse};
+use super::session::{LATER_TIMES, Plan, Returned, Session};
+use super::{Ending, Shutdown};
+use crate::commit::block_on;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{ClaimRequest, Completion, JobSpec, JobState, NewChunk};
+use crate::store::JobStore;
+
+fn busy() -> Error {
+    Error::new(ErrorKind::Busy, "somebody else writes")
+}
+
+/// A store with one chunk, which is claimed.
+fn one_claim() -> (Arc<dyn JobStore>, JobState) {
+    block_on(async {
+        let store = crate::open(":memory:").await.unwrap();
+        let chunks = crate::chunks(std::iter::once(Ok(NewChunk::new(0))));
+        store.import(1, &JobSpec::new(), chunks, &crate::ImportOptions::new()).await.unwrap();
+        let state = store.claim_pending(1).await.unwrap().unwrap();
+        (store, state)
+    })
+}
+
+fn pulse_on(store: &Arc<dyn JobStore>) -> Pulse {
+    Pulse::start(Arc::clone(store), Some(1), Shutdown::new(), Publisher::default(), Duration::from_secs(1))
+        .unwrap()
+}
+
+fn plan() -> Plan {
+    let request = ClaimRequest::new().job(1);
+    Plan {
+        request,
+        concurrency: 1,
+        keep_running: false,
+        release_immediately: false,
+        shutdown: Shutdown::new(),
+    }
+}
+
+async fn nothing_more(_: Context, _: Hold) -> (Hold, Returned) {
+    unreachable!("the only chunk has been worked on")
+}
+
+fn refused(finished: Finished) -> Exchanged {
+    Exchanged { settled: vec![(finished, Err(busy()))], claimed: Ok(Vec::new()) }
+}
+
+#[test]
+fn a_result_that_the_store_was_too_busy_for_is_sent_again() {
+    let (store, state) = one_claim();
+    let pulse = pulse_on(&store);
+    let hold = pulse.hold(&state);
+    let mut session = Session::new(store, plan(), pulse, nothing_more);
+    session.take_in(refused(Finished { hold, end: End::Complete(Completion::new()) }), 1).unwrap();
+    let summary = block_on(session.run()).unwrap();
+    assert_eq!((summary.ending, summary.completed), (Ending::Finished, 1), "{summary}");
+}
+
+#[test]
+fn a_store_that_stays_busy_ends_the_run_with_the_error() {
+    let (store, state) = one_claim();
+    let pulse = pulse_on(&store);
+    let hold = pulse.hold(&state);
+    let mut session = Session::new(Arc::clone(&store), plan(), pulse, nothing_more);
+    session.finished.push(Finished { hold, end: End::Complete(Completion::new()) });
+    let outcomes: Vec<Result<()>> = (0..=LATER_TIMES)
+        .map(|_| {
+            let finished = session.finished.pop().expect("what was refused is kept for the next time");
+            session.take_in(refused(finished), 1)
+        })
+        .collect();
+    let (last, before) = outcomes.split_last().unwrap();
+    assert!(before.iter().all(Result::is_ok));
+    assert_eq!(last.as_ref().unwrap_err().kind(), ErrorKind::Busy);
+}

@@ -1,0 +1,132 @@
+//! Claims are kept while their handlers work, and handlers hear when a claim is lost. Here real time passes: leases
+//! are at their shortest, one second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join;
+use magnetar::worker::{Cancellation, Context, Ending, Worker};
+use magnetar::{Completion, JobSpec, JobStatus, JobStore, Selection, block_on, limits};
+
+use crate::{JOB, store_of};
+
+const LEASE: Duration = Duration::from_millis(*limits::LEASE_MS.start());
+
+/// Outlasts the lease without a turn for anybody else in this task, then looks whether the claim is still held.
+fn outlast(store: &dyn JobStore, context: &Context) -> Result<Completion, String> {
+    std::thread::sleep(LEASE * 8 / 5);
+    let back = block_on(store.resume_pending(JOB)).unwrap();
+    match block_on(store.get_chunk(JOB, context.chunk())).unwrap().unwrap().status {
+        JobStatus::Processing if back.is_empty() => Ok(Completion::new()),
+        status => Err(format!("the chunk is {status}")),
+    }
+}
+
+#[test]
+fn a_handler_on_its_own_thread_that_outlasts_the_lease_keeps_its_claim() {
+    let store = store_of(2, &JobSpec::new().lease_ms(*limits::LEASE_MS.start()));
+    let own = Arc::clone(&store);
+    let worker = Worker::new(store).job(JOB).concurrency(2);
+    let summary = block_on(worker.run_blocking(move |context: &Context| outlast(&*own, context))).unwrap();
+    assert_eq!((summary.ending, summary.completed, summary.retried), (Ending::Finished, 2, 0), "{summary}");
+}
+
+#[test]
+fn a_future_that_blocks_its_whole_task_beyond_the_lease_keeps_its_claim() {
+    let store = store_of(1, &JobSpec::new());
+    let worker = Worker::new(Arc::clone(&store)).job(JOB).lease_ms(*limits::LEASE_MS.start());
+    let summary = block_on(worker.run(async |context: Context| outlast(&*store, &context))).unwrap();
+    assert_eq!((summary.ending, summary.completed, summary.retried), (Ending::Finished, 1, 0), "{summary}");
+}
+
+#[test]
+fn a_handler_whose_chunk_is_ended_from_outside_is_told_and_its_result_counts_no_more() {
+    for blocking in [false, true] {
+        let store = store_of(2, &JobSpec::new().lease_ms(*limits::LEASE_MS.start()));
+        let own = Arc::clone(&store);
+        let end_from_outside = move |context: &Context| {
+            assert_eq!(context.cancellation(), None);
+            let chunks = Selection::Chunks(vec![context.chunk()]);
+            assert_eq!(block_on(own.cancel(JOB, chunks)).unwrap(), 1);
+        };
+        let worker = Worker::new(Arc::clone(&store)).job(JOB).concurrency(2);
+        let summary = if blocking {
+            block_on(worker.run_blocking(move |context: &Context| {
+                end_from_outside(context);
+                let reason = block_on(context.cancelled());
+                assert!(context.is_cancelled() && reason == Cancellation::Superseded);
+                Ok::<_, String>(Completion::new())
+            }))
+        } else {
+            block_on(worker.run(async |context: Context| {
+                end_from_outside(&context);
+                match context.cancelled().await {
+                    Cancellation::Superseded => Ok(Completion::new()),
+                    other => Err(format!("{other:?}")),
+                }
+            }))
+        };
+        let summary = summary.unwrap();
+        assert_eq!(
+            (summary.ending, summary.completed, summary.superseded),
+            (Ending::Finished, 0, 2),
+            "{summary}"
+        );
+        assert_eq!(block_on(store.get_stats(JOB)).unwrap().cancelled, 2);
+    }
+}
+
+#[test]
+fn a_result_that_comes_after_somebody_else_ended_the_chunk_is_counted_and_is_no_error() {
+    let store = store_of(1, &JobSpec::new());
+    let handler = async |_: Context| {
+        // Marked done by the owner of the whole job, before the first heartbeat could tell.
+        store.mark_status(JOB, 0, JobStatus::Done, None).await.unwrap();
+        Ok::<_, String>(Completion::new().output(magnetar::Json::new("late").unwrap()))
+    };
+    let summary = block_on(Worker::new(Arc::clone(&store)).job(JOB).run(handler)).unwrap();
+    assert_eq!(
+        (summary.ending, summary.completed, summary.superseded),
+        (Ending::Finished, 0, 1),
+        "{summary}"
+    );
+    assert_eq!(block_on(store.get_chunk(JOB, 0)).unwrap().unwrap().output, None);
+}
+
+#[test]
+fn a_result_for_a_job_that_was_deleted_meanwhile_is_counted_and_is_no_error() {
+    let store = store_of(2, &JobSpec::new());
+    let handler = async |_: Context| {
+        store.delete_job(JOB).await.unwrap();
+        Ok::<_, String>(Completion::new())
+    };
+    let worker = Worker::new(Arc::clone(&store)).concurrency(2);
+    let summary = block_on(worker.run(handler)).unwrap();
+    assert_eq!(
+        (summary.ending, summary.completed, summary.superseded),
+        (Ending::Finished, 0, 2),
+        "{summary}"
+    );
+}
+
+#[test]
+fn a_worker_waits_for_chunks_that_others_hold_and_takes_them_when_they_come_back() {
+    let store = store_of(2, &JobSpec::new());
+    let held = block_on(store.claim_pending(JOB)).unwrap().unwrap();
+    let (sender, receiver) = futures_channel::oneshot::channel();
+    let sender = std::sync::Mutex::new(Some(sender));
+    let handler = async |_: Context| {
+        if let Some(sender) = sender.lock().unwrap().take() {
+            sender.send(()).unwrap();
+        }
+        Ok::<_, String>(Completion::new())
+    };
+    let other = async {
+        // By then the worker has all that it can get.
+        receiver.await.unwrap();
+        store.release(&held.claim()).await.unwrap();
+    };
+    let (summary, ()) = block_on(join(Worker::new(Arc::clone(&store)).job(JOB).run(handler), other));
+    let summary = summary.unwrap();
+    assert_eq!((summary.ending, summary.completed), (Ending::Finished, 2), "{summary}");
+}
