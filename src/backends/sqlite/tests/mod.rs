@@ -5,6 +5,8 @@ mod files;
 mod model;
 mod plans;
 mod tamper;
+#[cfg(unix)]
+mod unix;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
