@@ -65,7 +65,7 @@ pub(crate) mod native {
 
     impl Place for File {
         fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-            magnetar::block_on(magnetar::open_with(self.folder.path().join(self.name), options))
+            block_on(magnetar::open_with(self.folder.path().join(self.name), options))
         }
 
         fn keeps(&self) -> bool {

@@ -104,7 +104,7 @@ fn reader() {
             Ok(Ok(state)) if state == expected => say("intact"),
             Ok(Ok(state)) => say(&format!("wrong {}", state.difference(&expected).replace('\n', " "))),
             Ok(Err(error)) => {
-                say(&format!("refused {:?} {}", error.kind(), error.to_string().replace('\n', " ")))
+                say(&format!("refused {:?} {}", error.kind(), error.to_string().replace('\n', " ")));
             }
             Err(_) => say("panic"),
         }

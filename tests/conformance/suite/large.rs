@@ -26,7 +26,7 @@ async fn stream(
 
 /// Every thousandth waits for the one before it.
 fn chained(id: u64) -> NewChunk {
-    if id % 1_000 == 0 && id > 0 { c(id).depends_on([id - 1]) } else { c(id) }
+    if id.is_multiple_of(1_000) && id > 0 { c(id).depends_on([id - 1]) } else { c(id) }
 }
 
 pub(crate) async fn a_large_new_job_is_invisible_until_it_is_whole(mut fx: Fixture) {

@@ -236,7 +236,7 @@ pub(crate) async fn dependencies_are_taken_up_to_their_limit(fx: Fixture) {
     let last = most + 1;
     changes_nothing!(fx, ErrorKind::TooLarge, try_one(&fx, c(last).depends_on(0..=most)));
     import(&*fx, [c(last).depends_on(0..most)]).await;
-    assert_eq!(get(&*fx, last).await.unmet_dependencies as u64, most);
+    assert_eq!(u64::from(get(&*fx, last).await.unmet_dependencies), most);
     changes_nothing!(fx, ErrorKind::TooLarge, fx.add_dependency(JOB, last, vec![most]));
     changes_nothing!(fx, ErrorKind::TooLarge, fx.add_dependency(JOB, 1, (2..=most + 2).collect()));
 }

@@ -123,7 +123,7 @@ pub(crate) async fn the_counts_equal_a_recount_after_every_step_of_a_random_walk
         // Half of these are refused; the counts hold all the same.
         match random.u32(0..12) {
             0..=2 => {
-                held.extend(fx.claim_pending_batch(JOB, random.usize(1..4)).await.expect("the job exists"))
+                held.extend(fx.claim_pending_batch(JOB, random.usize(1..4)).await.expect("the job exists"));
             }
             3..=5 if !held.is_empty() => {
                 let claim = held.swap_remove(random.usize(0..held.len())).claim();

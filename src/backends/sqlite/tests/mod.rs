@@ -1,6 +1,5 @@
 //! The backend against a model, against damage, and against other processes.
 
-mod bench;
 mod files;
 mod model;
 mod plans;
