@@ -201,7 +201,8 @@ fn a_source_that_changes_under_the_copy_is_noticed_and_looked_at_again(engine: &
     write(&place.source().join("first"), &noise(16 << 20, &mut random), &mut random);
     let last = place.source().join("last");
     write(&last, &noise(10 << 10, &mut random), &mut random);
-    let mut program = place.start(&["--chunk-size", "1KiB", "--workers", "2", "--batch", "500"]);
+    let mut program =
+        place.start(&["--chunk-size", "1KiB", "--workers", "2", "--batch", "500", "--no-read-back"]);
     program.until_said("done already:");
     change_byte(&last, 3 << 10);
     let ended = program.end();
