@@ -1,10 +1,11 @@
 //! What several test binaries share: a clock and a liveness that the test steers, and a store's whole state as text.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses a part of it")]
 
 mod bytes;
 mod clock;
 mod living;
+pub mod places;
 
 use std::fmt::Write;
 
@@ -13,6 +14,7 @@ use magnetar::{Change, JobState, JobStore};
 pub use bytes::SharedBytes;
 pub use clock::ManualClock;
 pub use living::Living;
+pub use places::Place;
 
 /// A page that every listing here reads at once.
 const PAGE: usize = 1_000;

@@ -4,17 +4,23 @@ use std::sync::Arc;
 
 use magnetar::{JobStore, OpenOptions, Result};
 
-use crate::fixture::Place;
+/// Where a store is, and how it is opened.
+pub trait Place: Send + Sync {
+    fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>>;
+
+    /// Whether what is stored outlives the handle. Where it does not, opening again is a `reopen` of the handle.
+    fn keeps(&self) -> bool;
+}
 
 #[cfg(any(feature = "redb", target_family = "wasm"))]
-pub(crate) mod redb {
+pub mod redb {
     use magnetar::RedbStore;
 
     use super::{Arc, JobStore, OpenOptions, Place, Result};
-    use crate::support::SharedBytes;
+    use super::super::SharedBytes;
 
     /// Memory of the store's own.
-    pub(crate) struct Memory;
+    pub struct Memory;
 
     impl Place for Memory {
         fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
@@ -28,7 +34,7 @@ pub(crate) mod redb {
 
     /// Storage that the host brings.
     #[derive(Default)]
-    pub(crate) struct Host(SharedBytes);
+    pub struct Host(SharedBytes);
 
     impl Place for Host {
         fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
@@ -43,7 +49,7 @@ pub(crate) mod redb {
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) mod native {
+pub mod native {
     use tempfile::TempDir;
 
     #[cfg(feature = "sqlite")]
@@ -52,13 +58,13 @@ pub(crate) mod native {
     use super::{Arc, JobStore, OpenOptions, Place, Result};
 
     /// A file in a folder of its own, opened by its name's ending.
-    pub(crate) struct File {
+    pub struct File {
         folder: TempDir,
         name: &'static str,
     }
 
     impl File {
-        pub(crate) fn named(name: &'static str) -> Self {
+        pub fn named(name: &'static str) -> Self {
             File { folder: tempfile::tempdir().expect("a folder for the case"), name }
         }
     }
@@ -75,7 +81,7 @@ pub(crate) mod native {
 
     /// SQLite in memory.
     #[cfg(feature = "sqlite")]
-    pub(crate) struct SqliteMemory;
+    pub struct SqliteMemory;
 
     #[cfg(feature = "sqlite")]
     impl Place for SqliteMemory {
