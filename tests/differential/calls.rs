@@ -1,5 +1,7 @@
 //! Random calls: every call of the trait, with few ids, so that they meet.
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 use magnetar::{
     Backoff, ChunkUpdate, Claim, ClaimRequest, Completion, DependencyFailure, GraphFormat, ImportOptions, JobSpec,
@@ -57,6 +59,9 @@ pub(crate) const OWNERS: [OwnerId; 3] =
 /// The time at which every sequence begins.
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 
+/// How many chunks a job may have.
+const CHUNKS: u64 = 10;
+
 const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 
 /// Makes calls out of a seed and of what was claimed so far.
@@ -64,12 +69,15 @@ pub(crate) struct Calls {
     random: Rng,
     /// Every claim ever given out; stale ones are as good as open ones.
     pub(crate) claims: Vec<Claim>,
+    /// What was last imported of each chunk.
+    manifests: BTreeMap<(i64, u64), NewChunk>,
+    made: usize,
     pub(crate) revision: u64,
 }
 
 impl Calls {
     pub(crate) fn new(seed: u64) -> Self {
-        Calls { random: Rng::with_seed(seed), claims: Vec::new(), revision: 0 }
+        Calls { random: Rng::with_seed(seed), claims: Vec::new(), manifests: BTreeMap::new(), made: 0, revision: 0 }
     }
 
     fn one_in(&mut self, n: u32) -> bool {
@@ -81,11 +89,11 @@ impl Calls {
     }
 
     fn job(&mut self) -> i64 {
-        if self.one_in(30) { 9 } else { self.random.i64(1..4) }
+        if self.one_in(50) { 9 } else { self.random.i64(1..3) }
     }
 
     fn chunk(&mut self) -> u64 {
-        if self.one_in(40) { 50 } else { self.random.u64(0..12) }
+        if self.one_in(50) { 50 } else { self.random.u64(0..CHUNKS) }
     }
 
     fn chunks(&mut self, most: usize) -> Vec<u64> {
@@ -126,40 +134,64 @@ impl Calls {
         spec
     }
 
-    fn new_chunk(&mut self) -> NewChunk {
-        let mut new = NewChunk::new(self.chunk());
+    fn new_chunk(&mut self, id: u64) -> NewChunk {
+        let mut new = NewChunk::new(id);
         new.checksum = self.checksum();
         new.payload = self.json();
         new.priority = self.pick(&[0, 0, 0, 1, -1, i32::MAX, i32::MIN]);
         new.attempts_max = self.pick(&[None, None, None, Some(1), Some(0)]);
         new.losses_max = self.pick(&[None, None, None, Some(1), Some(0)]);
         new.on_dependency_failure = self.policy();
-        if self.one_in(2) {
-            new.depends_on = self.chunks(3);
-            if !self.one_in(10) {
-                // Mostly downward, so that most imports are without a circle.
-                let id = new.id;
-                new.depends_on.retain(|&on| on < id);
-                new.depends_on.sort_unstable();
-                new.depends_on.dedup();
-            }
-        }
         new
+    }
+
+    /// What a chunk depends on: mostly lower ids, so that most imports are without a circle.
+    fn depends_on(&mut self, id: u64, known: &[u64]) -> Vec<u64> {
+        if self.one_in(60) {
+            return self.chunks(3);
+        }
+        let mut on: Vec<u64> = known.iter().copied().filter(|on| *on < id).collect();
+        on.retain(|_| self.one_in(3));
+        if self.one_in(3) {
+            on.reverse();
+        }
+        on
     }
 
     fn import(&mut self) -> Call {
         let mut options = ImportOptions::new();
-        options.on_conflict = self.pick(&[OnConflict::Refuse, OnConflict::Keep, OnConflict::Reset]);
+        options.on_conflict =
+            self.pick(&[OnConflict::Refuse, OnConflict::Keep, OnConflict::Keep, OnConflict::Reset]);
         let missing = [OnMissing::Keep, OnMissing::Keep, OnMissing::Cancel, OnMissing::Delete];
         options.on_missing = self.pick(&missing);
         let spec = if self.one_in(2) { self.spec() } else { JobSpec::new() };
-        let most = if self.one_in(3) { 3 } else { 10 };
-        let mut new: Vec<NewChunk> = (0..self.random.usize(0..=most)).map(|_| self.new_chunk()).collect();
-        if !self.one_in(10) {
-            let mut seen = std::collections::BTreeSet::new();
-            new.retain(|chunk| seen.insert(chunk.id));
+        let job = self.job();
+        let few = self.one_in(2);
+        let mut ids: Vec<u64> = (0..CHUNKS).collect();
+        ids.retain(|_| if few { self.one_in(4) } else { !self.one_in(8) });
+        self.random.shuffle(&mut ids);
+        if self.one_in(30) && !ids.is_empty() {
+            ids.push(ids[0]);
         }
-        Call::Import(self.job(), spec, new, options)
+        // Most of an import that comes again is as it was.
+        let mut new = Vec::new();
+        for &id in &ids {
+            let again = self.manifests.get(&(job, id)).cloned().filter(|_| !self.random.bool() || few);
+            let mut chunk = again.unwrap_or_else(|| self.new_chunk(id));
+            if self.one_in(2) {
+                let known = if few && self.one_in(2) { (0..CHUNKS).collect() } else { ids.clone() };
+                chunk.depends_on = self.depends_on(id, &known);
+            }
+            if self.one_in(6) {
+                chunk.on_dependency_failure = self.policy();
+            }
+            if !few {
+                chunk.depends_on.retain(|on| ids.contains(on) || *on >= CHUNKS);
+            }
+            self.manifests.insert((job, id), chunk.clone());
+            new.push(chunk);
+        }
+        Call::Import(job, spec, new, options)
     }
 
     fn request(&mut self) -> ClaimRequest {
@@ -175,7 +207,7 @@ impl Calls {
             return made_up;
         }
         // The newer ones are more likely to be open.
-        let newest = self.claims.len().min(if self.one_in(4) { usize::MAX } else { 6 });
+        let newest = self.claims.len().min(if self.one_in(5) { usize::MAX } else { 5 });
         self.claims[self.claims.len() - 1 - self.random.usize(0..newest)]
     }
 
@@ -251,10 +283,15 @@ impl Calls {
 
     /// The next call.
     pub(crate) fn next(&mut self) -> Call {
+        self.made += 1;
+        if self.made <= 3 {
+            return self.import();
+        }
         match self.random.u32(0..100) {
-            0..=11 => self.import(),
-            12 => Call::NewJob(self.spec()),
-            13 => Call::DeleteJob(self.job()),
+            0..=7 => self.import(),
+            8 => Call::NewJob(self.spec()),
+            9 if self.one_in(6) => Call::DeleteJob(self.job()),
+            9..=13 => Call::Mark(self.job(), self.chunk(), JobStatus::Done, None),
             14..=18 => Call::AddDependency(self.job(), self.chunk(), self.chunks(3)),
             19..=34 => Call::Claim(self.request()),
             35..=44 => Call::Complete(self.claim(), self.completion()),
@@ -263,7 +300,11 @@ impl Calls {
             53..=54 => Call::Release(self.claim()),
             55..=58 => Call::Heartbeat(self.claim()),
             59..=61 => self.updates(),
-            62..=66 => Call::Mark(self.job(), self.chunk(), self.status(), self.checksum()),
+            62..=66 => {
+                let to = self.status();
+                let detail = if self.one_in(2) { None } else { self.checksum() };
+                Call::Mark(self.job(), self.chunk(), to, detail)
+            }
             67 => Call::MarkFailed(self.job(), self.chunk()),
             68..=70 => Call::Retry(self.job(), self.selection()),
             71..=73 => {
