@@ -4,3 +4,5 @@ pub(crate) mod contract;
 
 #[cfg(any(feature = "redb", target_family = "wasm"))]
 pub(crate) mod redb;
+#[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
+pub(crate) mod sqlite;

@@ -59,6 +59,9 @@ impl Window {
     }
 }
 
+/// A place in a list of dependencies.
+pub(super) type ChunkAndOn = (u64, u64);
+
 /// The working set.
 pub(super) struct Work<'t> {
     tx: &'t mut dyn WriteTx,
@@ -533,9 +536,9 @@ impl<'t> Work<'t> {
     pub(super) fn edges_page(
         &mut self,
         job: i64,
-        after: Option<(u64, u64)>,
+        after: Option<ChunkAndOn>,
         limit: usize,
-    ) -> Result<(Vec<Edge>, Option<(u64, u64)>)> {
+    ) -> Result<(Vec<Edge>, Option<ChunkAndOn>)> {
         let need = EdgesNeed { job, after, limit };
         let stored = self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges;
         let next = stored.last().filter(|_| stored.len() >= limit).map(|edge| (edge.chunk, edge.on));
@@ -612,7 +615,9 @@ impl<'t> Work<'t> {
         }
         keys.retain(|key| {
             let row = self.rows.get(key).and_then(|slot| slot.row.as_ref());
-            row.is_some_and(|row| need.classes.is_empty() || need.classes.contains(&machine::place(row).class))
+            row.is_some_and(|row| {
+                need.classes.is_empty() || need.classes.contains(&machine::place(row).class)
+            })
         });
         Ok((keys.into_iter().collect(), next))
     }
@@ -665,6 +670,11 @@ impl<'t> Work<'t> {
             (slot.cursor, slot.dirty) = (None, true);
         }
         Ok(())
+    }
+
+    /// What is left to be told to the dependents of a chunk.
+    pub(super) fn cursor(&mut self, key: Key) -> Result<Option<Cursor>> {
+        Ok(self.cursors()?.get(&key).and_then(|slot| slot.cursor))
     }
 
     /// The first cursor that is left to work on.

@@ -79,12 +79,18 @@ fn situations() -> Vec<Chunk> {
     let records = [
         ("pending, never claimed", Record::fresh()),
         ("pending, claimed before", claimed.clone()),
-        ("pending, its claim failed", Record { owner: Some(OWNER), attempts: 1, ..ended(JobStatus::Pending, "oops") }),
+        (
+            "pending, its claim failed",
+            Record { owner: Some(OWNER), attempts: 1, ..ended(JobStatus::Pending, "oops") },
+        ),
         ("pending, its claim lapsed", Record { losses: 1, ..held.clone() }),
         ("processing", Record { status: JobStatus::Processing, ..held }),
         ("done by its claim", result(Record { owner: Some(OWNER), ..done.clone() })),
         ("done by a mark", result(done)),
-        ("failed by its claim", Record { owner: Some(OWNER), attempts: LIMIT, ..ended(JobStatus::Failed, "oops") }),
+        (
+            "failed by its claim",
+            Record { owner: Some(OWNER), attempts: LIMIT, ..ended(JobStatus::Failed, "oops") },
+        ),
         ("failed by its losses", Record { losses: LIMIT, ..ended(JobStatus::Failed, "lost 3 times") }),
         ("failed by a mark", ended(JobStatus::Failed, "oops")),
         ("cancelled by a caller", Record { status: JobStatus::Cancelled, ..claimed.clone() }),
@@ -109,37 +115,61 @@ fn situations() -> Vec<Chunk> {
     let mut chunks: Vec<Chunk> = records.map(chunk).into();
     chunks[0].record.revision = 0;
 
-    let chunks = each(chunks, "unmet", |c| c.record.status != JobStatus::Processing && c.record.open_fence == 0, &[
-        ("none", |_| {}),
-        ("some", |c| c.unmet = 2),
-    ]);
-    let chunks = each(chunks, "delay", |c| c.record.status == JobStatus::Pending && c.record.owner.is_some(), &[
-        ("none", |_| {}),
-        ("running", |c| c.record.not_before = deadline(NOW_MS - 999, 1_000)),
-        ("over", |c| c.record.not_before = deadline(NOW_MS - 1_000, 1_000)),
-        ("set in the future", |c| c.record.not_before = deadline(NOW_MS + 60_001, 1_000)),
-    ]);
-    let chunks = each(chunks, "lease", |c| c.record.status == JobStatus::Processing, &[
-        ("running", |c| c.record.lease = deadline(NOW_MS - 999, 1_000)),
-        ("over", |c| c.record.lease = deadline(NOW_MS - 1_000, 1_000)),
-        ("set in the future", |c| c.record.lease = deadline(NOW_MS + 60_001, 1_000)),
-    ]);
+    let chunks = each(
+        chunks,
+        "unmet",
+        |c| c.record.status != JobStatus::Processing && c.record.open_fence == 0,
+        &[("none", |_| {}), ("some", |c| c.unmet = 2)],
+    );
+    let chunks = each(
+        chunks,
+        "delay",
+        |c| c.record.status == JobStatus::Pending && c.record.owner.is_some(),
+        &[
+            ("none", |_| {}),
+            ("running", |c| c.record.not_before = deadline(NOW_MS - 999, 1_000)),
+            ("over", |c| c.record.not_before = deadline(NOW_MS - 1_000, 1_000)),
+            ("set in the future", |c| c.record.not_before = deadline(NOW_MS + 60_001, 1_000)),
+        ],
+    );
+    let chunks = each(
+        chunks,
+        "lease",
+        |c| c.record.status == JobStatus::Processing,
+        &[
+            ("running", |c| c.record.lease = deadline(NOW_MS - 999, 1_000)),
+            ("over", |c| c.record.lease = deadline(NOW_MS - 1_000, 1_000)),
+            ("set in the future", |c| c.record.lease = deadline(NOW_MS + 60_001, 1_000)),
+        ],
+    );
     let open = |c: &Chunk| c.record.open_fence != 0;
-    let chunks = each(chunks, "attempts", open, &[
-        ("the first", |c| c.record.attempts = 0),
-        ("the last", |c| c.record.attempts = LIMIT - 1),
-        ("unlimited", |c| (c.record.attempts, c.rules.attempts_max) = (90, 0)),
-    ]);
-    let chunks = each(chunks, "losses", |c| c.record.status == JobStatus::Processing, &[
-        ("the first", |c| c.record.losses = 0),
-        ("the second", |c| c.record.losses = 1),
-        ("the last", |c| c.record.losses = LIMIT - 1),
-        ("unlimited", |c| (c.record.losses, c.rules.losses_max) = (90, 0)),
-    ]);
-    let chunks = each(chunks, "backoff", open, &[
-        ("some", |_| {}),
-        ("none", |c| c.rules.backoff = Backoff { initial_ms: 0, max_ms: 0 }),
-    ]);
+    let chunks = each(
+        chunks,
+        "attempts",
+        open,
+        &[
+            ("the first", |c| c.record.attempts = 0),
+            ("the last", |c| c.record.attempts = LIMIT - 1),
+            ("unlimited", |c| (c.record.attempts, c.rules.attempts_max) = (90, 0)),
+        ],
+    );
+    let chunks = each(
+        chunks,
+        "losses",
+        |c| c.record.status == JobStatus::Processing,
+        &[
+            ("the first", |c| c.record.losses = 0),
+            ("the second", |c| c.record.losses = 1),
+            ("the last", |c| c.record.losses = LIMIT - 1),
+            ("unlimited", |c| (c.record.losses, c.rules.losses_max) = (90, 0)),
+        ],
+    );
+    let chunks = each(
+        chunks,
+        "backoff",
+        open,
+        &[("some", |_| {}), ("none", |c| c.rules.backoff = Backoff { initial_ms: 0, max_ms: 0 })],
+    );
     each(chunks, "expected", |_| true, &[("none", |_| {}), ("abc", |c| c.expected = Some("abc"))])
 }
 
@@ -389,7 +419,9 @@ fn the_table_is_the_one_that_was_read() {
 fn every_change(mut look: impl FnMut(&Chunk, &Happening<'_>, &Record)) {
     let mut changes = 0;
     everything(|chunk, happening| {
-        if let Ok(Step::Changed(after) | Step::Touched(after)) = step(chunk.subject(), happening.event, moment()) {
+        if let Ok(Step::Changed(after) | Step::Touched(after)) =
+            step(chunk.subject(), happening.event, moment())
+        {
             changes += 1;
             look(chunk, happening, &after);
         }
@@ -428,12 +460,21 @@ fn what_belongs_to_a_status_is_there_in_that_status_alone() {
         assert_eq!(after.lease.is_some(), processing, "a lease is of a claim: {what}");
         assert!(after.not_before.is_none() || pending, "a delay is of a pending chunk: {what}");
         assert!(after.open_fence == 0 || pending || processing, "a claim is open in these alone: {what}");
-        assert!(after.open_fence == 0 || after.open_fence == after.fence, "the open claim is the newest: {what}");
+        assert!(
+            after.open_fence == 0 || after.open_fence == after.fence,
+            "the open claim is the newest: {what}"
+        );
         assert!(!processing || after.open_fence != 0, "who processes holds a claim: {what}");
         assert!(after.open_fence == 0 || after.owner.is_some(), "an open claim is somebody's: {what}");
-        assert!(after.cause.is_none() || after.status == JobStatus::Cancelled, "a cause is of a cascade: {what}");
+        assert!(
+            after.cause.is_none() || after.status == JobStatus::Cancelled,
+            "a cause is of a cascade: {what}"
+        );
         let done = after.status == JobStatus::Done;
-        assert!(done || (after.observed.is_none() && after.output.is_none()), "a result is of what is done: {what}");
+        assert!(
+            done || (after.observed.is_none() && after.output.is_none()),
+            "a result is of what is done: {what}"
+        );
     });
 }
 
@@ -443,7 +484,10 @@ fn every_change_but_a_heartbeats_takes_the_revision_and_the_time() {
         Ok(Step::Changed(after)) => assert_eq!((after.revision, after.updated_at_ms), (REVISION, NOW_MS)),
         Ok(Step::Touched(after)) => {
             assert_eq!(happening.name, "heartbeat");
-            assert_eq!((after.revision, after.updated_at_ms), (chunk.record.revision, chunk.record.updated_at_ms));
+            assert_eq!(
+                (after.revision, after.updated_at_ms),
+                (chunk.record.revision, chunk.record.updated_at_ms)
+            );
         }
         Ok(Step::Unchanged) | Err(_) => {}
     });
@@ -465,7 +509,8 @@ fn every_change_changes_something() {
 fn the_same_call_twice_is_never_two_changes() {
     every_change(|chunk, happening, after| {
         let again = Chunk { record: after.clone(), ..chunk.clone() };
-        let second = step(again.subject(), happening.event, Moment { now_ms: NOW_MS, revision: REVISION + 1 });
+        let second =
+            step(again.subject(), happening.event, Moment { now_ms: NOW_MS, revision: REVISION + 1 });
         let once = !matches!(second, Ok(Step::Changed(_)));
         // A claim that is sent again is known by its number before it comes here.
         assert!(once, "{} from {} changed {after:?} again", happening.name, chunk.situation);

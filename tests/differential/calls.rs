@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use magnetar::{
-    Backoff, ChunkUpdate, Claim, ClaimRequest, Completion, DependencyFailure, GraphFormat, ImportOptions, JobSpec,
-    JobStatus, Json, NewChunk, OnConflict, OnMissing, OwnerId, ResetReach, Selection,
+    Backoff, ChunkUpdate, Claim, ClaimRequest, Completion, DependencyFailure, GraphFormat, ImportOptions,
+    JobSpec, JobStatus, Json, NewChunk, OnConflict, OnMissing, OwnerId, ResetReach, Selection,
 };
 
 /// One step of a sequence: a call, or something that happens around the store.
@@ -77,7 +77,13 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) fn new(seed: u64) -> Self {
-        Calls { random: Rng::with_seed(seed), claims: Vec::new(), manifests: BTreeMap::new(), made: 0, revision: 0 }
+        Calls {
+            random: Rng::with_seed(seed),
+            claims: Vec::new(),
+            manifests: BTreeMap::new(),
+            made: 0,
+            revision: 0,
+        }
     }
 
     fn one_in(&mut self, n: u32) -> bool {
@@ -129,7 +135,8 @@ impl Calls {
         spec.losses_max = self.pick(&[None, None, Some(0), Some(1), Some(2)]);
         spec.lease_ms = self.pick(&[None, None, Some(1_000), Some(30_000)]);
         let none = Backoff { initial_ms: 0, max_ms: 0 };
-        spec.backoff = self.pick(&[None, None, Some(none), Some(Backoff { initial_ms: 1_000, max_ms: 3_000 })]);
+        spec.backoff =
+            self.pick(&[None, None, Some(none), Some(Backoff { initial_ms: 1_000, max_ms: 3_000 })]);
         spec.on_dependency_failure = self.policy();
         spec
     }

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use magnetar::limits::{ATTEMPTS_MAX_DEFAULT, CLOCK_SLACK_MS, LEASE_MS_DEFAULT, LOSSES_MAX_DEFAULT, PROBE_INTERVAL_MS};
+use magnetar::limits::{
+    ATTEMPTS_MAX_DEFAULT, CLOCK_SLACK_MS, LEASE_MS_DEFAULT, LOSSES_MAX_DEFAULT, PROBE_INTERVAL_MS,
+};
 use magnetar::{
-    ChunkUpdate, Claim, ClaimRequest, Completion, Deadline, DependencyFailure, ErrorKind, ImportOptions, JobSpec,
-    JobStatus, Json, NewChunk, OnConflict, OnMissing, Outcome, OwnerId, ResetReach, Selection,
+    ChunkUpdate, Claim, ClaimRequest, Completion, Deadline, DependencyFailure, ErrorKind, ImportOptions,
+    JobSpec, JobStatus, Json, NewChunk, OnConflict, OnMissing, Outcome, OwnerId, ResetReach, Selection,
 };
 
 use JobStatus::{Cancelled, Done, Failed, Pending, Processing};
@@ -170,7 +172,8 @@ impl Model {
 
     pub(crate) fn ready(&self, job: i64) -> Vec<u64> {
         let chunks = &self.jobs[&job].chunks;
-        let mut ready: Vec<u64> = chunks.iter().filter(|(_, chunk)| chunk.is_ready()).map(|(id, _)| *id).collect();
+        let mut ready: Vec<u64> =
+            chunks.iter().filter(|(_, chunk)| chunk.is_ready()).map(|(id, _)| *id).collect();
         ready.sort_by_key(|id| (std::cmp::Reverse(chunks[id].new.priority), *id));
         ready
     }
@@ -444,7 +447,8 @@ impl Model {
         }
         let mut taken = Vec::new();
         self.take_ready(request, &mut taken);
-        let asked = self.probed_ms.is_none_or(|last| self.now_ms < last || self.now_ms - last >= PROBE_INTERVAL_MS);
+        let asked =
+            self.probed_ms.is_none_or(|last| self.now_ms < last || self.now_ms - last >= PROBE_INTERVAL_MS);
         if taken.len() < request.count && asked {
             self.probed_ms = Some(self.now_ms);
             if self.reap_dead(held) {
@@ -455,7 +459,8 @@ impl Model {
     }
 
     fn take_ready(&mut self, request: &ClaimRequest, taken: &mut Vec<(i64, u64)>) {
-        let jobs: Vec<i64> = self.jobs.keys().copied().filter(|job| request.job_id.is_none_or(|j| j == *job)).collect();
+        let jobs: Vec<i64> =
+            self.jobs.keys().copied().filter(|job| request.job_id.is_none_or(|j| j == *job)).collect();
         for job in jobs {
             for chunk in self.ready(job).into_iter().take(request.count - taken.len()) {
                 let duration_ms = request.lease_ms.unwrap_or(self.lease_ms(job));
@@ -588,7 +593,9 @@ impl Model {
                 ChunkUpdate::Fail(claim, error) => model.fail(*claim, error),
                 ChunkUpdate::Release(claim) => model.release(*claim),
                 ChunkUpdate::Heartbeat(claim) => model.heartbeat(*claim),
-                ChunkUpdate::Mark { chunk, status, detail } => model.mark(job, *chunk, *status, detail.as_deref()),
+                ChunkUpdate::Mark { chunk, status, detail } => {
+                    model.mark(job, *chunk, *status, detail.as_deref())
+                }
                 other => panic!("{other:?} is no update known here"),
             });
             Ok(each.collect())
@@ -597,7 +604,13 @@ impl Model {
 
     // Steering
 
-    pub(crate) fn mark(&mut self, job: i64, chunk: u64, to: JobStatus, detail: Option<&str>) -> Answer<Outcome> {
+    pub(crate) fn mark(
+        &mut self,
+        job: i64,
+        chunk: u64,
+        to: JobStatus,
+        detail: Option<&str>,
+    ) -> Answer<Outcome> {
         self.job(job)?;
         if to == Processing {
             return Err(ErrorKind::Refused);
@@ -759,7 +772,8 @@ impl Model {
         let chunks = &self.jobs[&job].chunks;
         let mut on = on.into_iter();
         let broken = on.find(|on| matches!(chunks[on].status, Failed | Cancelled));
-        let is_cancelled = self.policy(job, chunk) == DependencyFailure::Cancel && chunks[&chunk].status == Pending;
+        let is_cancelled =
+            self.policy(job, chunk) == DependencyFailure::Cancel && chunks[&chunk].status == Pending;
         if let Some(on) = broken.filter(|_| is_cancelled) {
             self.happen(job, chunk, false, |chunk| {
                 chunk.take_away();
@@ -846,8 +860,11 @@ impl Model {
                 .map(|(id, _)| *id)
                 .collect(),
         };
-        let deleted: BTreeSet<u64> =
-            if options.on_missing == OnMissing::Delete { gone.iter().copied().collect() } else { BTreeSet::new() };
+        let deleted: BTreeSet<u64> = if options.on_missing == OnMissing::Delete {
+            gone.iter().copied().collect()
+        } else {
+            BTreeSet::new()
+        };
         let written: BTreeSet<u64> = added.iter().copied().chain(revised.iter().map(|(id, _)| *id)).collect();
         let mut edges = Vec::new();
         for id in &written {
@@ -877,7 +894,9 @@ impl Model {
         }
         let mut rewired = Vec::new();
         for &(id, content) in &revised {
-            let of = |new: &NewChunk, job: Option<DependencyFailure>| new.on_dependency_failure.or(job).unwrap_or_default();
+            let of = |new: &NewChunk, job: Option<DependencyFailure>| {
+                new.on_dependency_failure.or(job).unwrap_or_default()
+            };
             let policy = of(&old[&id].new, of_job_before) != of(&new[&id], merged.on_dependency_failure);
             let ids: BTreeSet<u64> = new[&id].depends_on.iter().copied().collect();
             if policy || !old[&id].on.keys().eq(ids.iter()) {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use magnetar::{Change, ErrorKind, JobState, JobStats, JobStatus, JobStore, OpenOptions, Outcome, Result, chunks};
+use magnetar::{
+    Change, ErrorKind, JobState, JobStats, JobStatus, JobStore, OpenOptions, Outcome, Result, chunks,
+};
 
 use crate::calls::{Call, Calls, OWNERS, START_MS};
 use crate::model::{Chunk, Job, Model, Told};
@@ -186,7 +188,8 @@ impl Player {
         for (job, chunk) in untold {
             let state = self.sides[0].store().get_chunk(job, chunk).await.expect("the job exists");
             let told = state.and_then(|state| state.not_before).map_or(0, |wait| wait.duration_ms);
-            let of = self.model.jobs.get_mut(&job).expect("it exists").chunks.get_mut(&chunk).expect("it exists");
+            let of =
+                self.model.jobs.get_mut(&job).expect("it exists").chunks.get_mut(&chunk).expect("it exists");
             let wait = of.wait.as_mut().expect("it waits");
             wait.told_ms = Some(told);
             let full = wait.full_ms;
@@ -198,7 +201,10 @@ impl Player {
     /// Fills in what the model can say only now that it knows how long the waits are.
     fn finish(&self, call: &Call, known: Known) -> Known {
         let job = match call {
-            Call::GetByStatus(job, _) | Call::Page(job, ..) | Call::GetChunk(job, _) | Call::ResumePending(job) => *job,
+            Call::GetByStatus(job, _)
+            | Call::Page(job, ..)
+            | Call::GetChunk(job, _)
+            | Call::ResumePending(job) => *job,
             _ => return known,
         };
         match known {
@@ -221,7 +227,10 @@ impl Player {
         let store = self.sides[0].store();
         let mut seen = Vec::new();
         for info in store.list_jobs(None, 100).await.expect("the store is open") {
-            seen.push(format!("job {} {:?} {} {}", info.job_id, info.spec, info.created_at_ms, info.revision));
+            seen.push(format!(
+                "job {} {:?} {} {}",
+                info.job_id, info.spec, info.created_at_ms, info.revision
+            ));
             seen.push(format!("{:?}", info.stats));
             for state in chunks_of(store, info.job_id).await {
                 let on = store.get_dependencies(info.job_id, state.chunk).await.expect("it exists");
@@ -307,7 +316,8 @@ fn modelled(model: &Model, job: i64, id: u64, c: &Chunk) -> String {
 fn stats(job: i64, of: &Job) -> JobStats {
     let count = |is: &dyn Fn(&Chunk) -> bool| of.chunks.values().filter(|chunk| is(chunk)).count() as u64;
     let in_status = |status| count(&|chunk| chunk.status == status);
-    let waits = |chunk: &Chunk| chunk.status == JobStatus::Pending && chunk.unmet() == 0 && chunk.wait.is_some();
+    let waits =
+        |chunk: &Chunk| chunk.status == JobStatus::Pending && chunk.unmet() == 0 && chunk.wait.is_some();
     let mut stats = JobStats::default();
     stats.job_id = job;
     stats.total_chunks = of.chunks.len() as u64;
@@ -322,13 +332,16 @@ fn stats(job: i64, of: &Job) -> JobStats {
 }
 
 fn told(change: &Change) -> String {
-    let (revision, what) = (change.revision(), match change {
-        Change::Chunk { state, .. } => Told::Chunk(state.job_id, state.chunk),
-        Change::ChunkDeleted { job_id, chunk, .. } => Told::ChunkGone(*job_id, *chunk),
-        Change::Job { job, .. } => Told::Job(job.job_id),
-        Change::JobDeleted { job_id, .. } => Told::JobGone(*job_id),
-        other => panic!("{other:?} is no change known here"),
-    });
+    let (revision, what) = (
+        change.revision(),
+        match change {
+            Change::Chunk { state, .. } => Told::Chunk(state.job_id, state.chunk),
+            Change::ChunkDeleted { job_id, chunk, .. } => Told::ChunkGone(*job_id, *chunk),
+            Change::Job { job, .. } => Told::Job(job.job_id),
+            Change::JobDeleted { job_id, .. } => Told::JobGone(*job_id),
+            other => panic!("{other:?} is no change known here"),
+        },
+    );
     format!("{revision} {what:?}")
 }
 
@@ -340,7 +353,12 @@ fn feed(model: &Model) -> Vec<String> {
         Told::Job(job) => model.job(job).is_ok_and(|job| job.revision == *revision),
         Told::JobGone(_) => true,
     };
-    model.log.iter().filter(|entry| newest(entry)).map(|(revision, told)| format!("{revision} {told:?}")).collect()
+    model
+        .log
+        .iter()
+        .filter(|entry| newest(entry))
+        .map(|(revision, told)| format!("{revision} {told:?}"))
+        .collect()
 }
 
 fn answered<T: std::fmt::Debug>(answer: Result<T>, known: impl FnOnce(&T) -> Known) -> Answered {
@@ -383,8 +401,12 @@ async fn ask(store: &dyn JobStore, call: &Call) -> Answered {
             let kinds = answers.iter().map(|answer| answer.as_ref().copied().map_err(magnetar::Error::kind));
             Known::Updates(kinds.collect())
         }),
-        Call::Mark(job, chunk, to, detail) => answered(store.mark_status(job, chunk, to, detail).await, outcome),
-        Call::MarkFailed(job, chunk) => answered(store.mark_failed(job, chunk, "broken".into()).await, outcome),
+        Call::Mark(job, chunk, to, detail) => {
+            answered(store.mark_status(job, chunk, to, detail).await, outcome)
+        }
+        Call::MarkFailed(job, chunk) => {
+            answered(store.mark_failed(job, chunk, "broken".into()).await, outcome)
+        }
         Call::Retry(job, chunks) => answered(store.retry_failed(job, chunks).await, count),
         Call::Reset(job, chunks, reach) => answered(store.reset(job, chunks, reach).await, count),
         Call::Cancel(job, chunks) => answered(store.cancel(job, chunks).await, count),
@@ -438,7 +460,9 @@ fn model(model: &mut Model, call: &Call) -> Result<Known, ErrorKind> {
             Known::Outcome(model.call(|model| model.mark(*job, *chunk, JobStatus::Failed, Some("broken")))?)
         }
         Call::Retry(job, chunks) => Known::Count(model.call(|model| model.retry(*job, chunks))?),
-        Call::Reset(job, chunks, reach) => Known::Count(model.call(|model| model.reset(*job, chunks, *reach))?),
+        Call::Reset(job, chunks, reach) => {
+            Known::Count(model.call(|model| model.reset(*job, chunks, *reach))?)
+        }
         Call::Cancel(job, chunks) => Known::Count(model.call(|model| model.cancel(*job, chunks))?),
         Call::ResumePending(job) => Known::Ids(model.resume_pending(*job)?),
         Call::ReleaseAll => Known::Count(model.call(Model::release_all)),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that every clone shares. One that reads past its end is told so.
 #[derive(Debug, Clone, Default)]
-pub struct SharedBytes(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct SharedBytes(Arc<Mutex<Vec<u8>>>);
 
 impl SharedBytes {
     fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {

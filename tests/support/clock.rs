@@ -8,7 +8,7 @@ use magnetar::Clock;
 /// A clock that the test sets. It can also be held: whoever asks for the time then waits, which keeps a store's
 /// commit from starting until the test has handed in everything that shall share it.
 #[derive(Debug)]
-pub struct ManualClock {
+pub(crate) struct ManualClock {
     now_ms: AtomicU64,
     gate: Mutex<Gate>,
     moved: Condvar,
@@ -22,32 +22,32 @@ struct Gate {
 
 impl ManualClock {
     /// A clock that shows a time, in milliseconds since the Unix epoch.
-    pub fn at(now_ms: u64) -> Self {
+    pub(crate) fn at(now_ms: u64) -> Self {
         ManualClock { now_ms: AtomicU64::new(now_ms), gate: Mutex::default(), moved: Condvar::new() }
     }
 
     /// The time that it shows.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.now_ms.load(Ordering::SeqCst)
     }
 
     /// Sets the time, forward or back.
-    pub fn set(&self, now_ms: u64) {
+    pub(crate) fn set(&self, now_ms: u64) {
         self.now_ms.store(now_ms, Ordering::SeqCst);
     }
 
     /// Moves it forward.
-    pub fn advance(&self, by_ms: u64) {
+    pub(crate) fn advance(&self, by_ms: u64) {
         self.now_ms.fetch_add(by_ms, Ordering::SeqCst);
     }
 
     /// Has whoever asks for the time wait.
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.gate().held = true;
     }
 
     /// Returns once somebody waits for the time.
-    pub fn wait_until_asked(&self) {
+    pub(crate) fn wait_until_asked(&self) {
         let mut gate = self.gate();
         while !gate.waiting {
             gate = self.moved.wait(gate).unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +55,7 @@ impl ManualClock {
     }
 
     /// Lets them all go on.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         *self.gate() = Gate::default();
         self.moved.notify_all();
     }

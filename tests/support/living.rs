@@ -7,18 +7,18 @@ use magnetar::{Liveness, OwnerId, Probe, Result};
 
 /// Everybody lives, but for those that the test declared dead.
 #[derive(Debug, Default)]
-pub struct Living {
+pub(crate) struct Living {
     dead: Mutex<BTreeSet<OwnerId>>,
 }
 
 impl Living {
     /// From now on this owner is proven dead.
-    pub fn kill(&self, owner: OwnerId) {
+    pub(crate) fn kill(&self, owner: OwnerId) {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(owner);
     }
 
     /// From now on this owner lives (again).
-    pub fn revive(&self, owner: OwnerId) {
+    pub(crate) fn revive(&self, owner: OwnerId) {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner);
     }
 }

@@ -1,26 +1,26 @@
 //! What several test binaries share: a clock and a liveness that the test steers, and a store's whole state as text.
 
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod bytes;
 mod clock;
 mod living;
-pub mod places;
+pub(crate) mod places;
 
 use std::fmt::Write;
 
 use magnetar::{Change, JobState, JobStore};
 
-pub use bytes::SharedBytes;
-pub use clock::ManualClock;
-pub use living::Living;
-pub use places::Place;
+pub(crate) use bytes::SharedBytes;
+pub(crate) use clock::ManualClock;
+pub(crate) use living::Living;
+pub(crate) use places::Place;
 
 /// A page that every listing here reads at once.
 const PAGE: usize = 1_000;
 
 /// Everything that a store shows of itself, one fact a line: two stores are equal where this is.
-pub async fn export(store: &dyn JobStore) -> String {
+pub(crate) async fn export(store: &dyn JobStore) -> String {
     let mut text = String::new();
     let mut after = None;
     loop {
@@ -52,7 +52,7 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 /// Every chunk of a job, whatever its status.
-pub async fn chunks_of(store: &dyn JobStore, job: i64) -> Vec<JobState> {
+pub(crate) async fn chunks_of(store: &dyn JobStore, job: i64) -> Vec<JobState> {
     let mut all: Vec<JobState> = Vec::new();
     loop {
         let after = all.last().map(|state| state.chunk);
@@ -66,7 +66,7 @@ pub async fn chunks_of(store: &dyn JobStore, job: i64) -> Vec<JobState> {
 }
 
 /// The whole feed after a revision.
-pub async fn changes_since(store: &dyn JobStore, since: u64) -> Vec<Change> {
+pub(crate) async fn changes_since(store: &dyn JobStore, since: u64) -> Vec<Change> {
     let mut all = Vec::new();
     let mut since = since;
     loop {
@@ -81,7 +81,7 @@ pub async fn changes_since(store: &dyn JobStore, since: u64) -> Vec<Change> {
 }
 
 /// The seed of a random test: `MAGNETAR_SEED` where it is set. Printed, so that a failure can be run again.
-pub fn seed(name: &str, default: u64) -> u64 {
+pub(crate) fn seed(name: &str, default: u64) -> u64 {
     let seed = std::env::var("MAGNETAR_SEED").map_or(default, |text| {
         text.parse().unwrap_or_else(|e| panic!("MAGNETAR_SEED {text:?} is not a number: {e}"))
     });
@@ -90,6 +90,6 @@ pub fn seed(name: &str, default: u64) -> u64 {
 }
 
 /// Times as many rounds where `MAGNETAR_PROOF=full` asks for them.
-pub fn rounds(default: u64, full: u64) -> u64 {
+pub(crate) fn rounds(default: u64, full: u64) -> u64 {
     if std::env::var("MAGNETAR_PROOF").is_ok_and(|proof| proof == "full") { full } else { default }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use magnetar::{JobStore, OpenOptions, Result};
 
 /// Where a store is, and how it is opened.
-pub trait Place: Send + Sync {
+pub(crate) trait Place: Send + Sync {
     fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>>;
 
     /// Whether what is stored outlives the handle. Where it does not, opening again is a `reopen` of the handle.
@@ -13,14 +13,14 @@ pub trait Place: Send + Sync {
 }
 
 #[cfg(any(feature = "redb", target_family = "wasm"))]
-pub mod redb {
+pub(crate) mod redb {
     use magnetar::RedbStore;
 
-    use super::{Arc, JobStore, OpenOptions, Place, Result};
     use super::super::SharedBytes;
+    use super::{Arc, JobStore, OpenOptions, Place, Result};
 
     /// Memory of the store's own.
-    pub struct Memory;
+    pub(crate) struct Memory;
 
     impl Place for Memory {
         fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
@@ -34,7 +34,7 @@ pub mod redb {
 
     /// Storage that the host brings.
     #[derive(Default)]
-    pub struct Host(SharedBytes);
+    pub(crate) struct Host(SharedBytes);
 
     impl Place for Host {
         fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
@@ -49,29 +49,30 @@ pub mod redb {
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub mod native {
+pub(crate) mod native {
     use tempfile::TempDir;
 
     #[cfg(feature = "sqlite")]
-    use magnetar::{SqliteStore, block_on};
+    use magnetar::SqliteStore;
+    use magnetar::block_on;
 
     use super::{Arc, JobStore, OpenOptions, Place, Result};
 
     /// A file in a folder of its own, opened by its name's ending.
-    pub struct File {
+    pub(crate) struct File {
         folder: TempDir,
         name: &'static str,
     }
 
     impl File {
-        pub fn named(name: &'static str) -> Self {
+        pub(crate) fn named(name: &'static str) -> Self {
             File { folder: tempfile::tempdir().expect("a folder for the case"), name }
         }
     }
 
     impl Place for File {
         fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-            magnetar::block_on(magnetar::open_with(self.folder.path().join(self.name), options))
+            block_on(magnetar::open_with(self.folder.path().join(self.name), options))
         }
 
         fn keeps(&self) -> bool {
@@ -81,7 +82,7 @@ pub mod native {
 
     /// SQLite in memory.
     #[cfg(feature = "sqlite")]
-    pub struct SqliteMemory;
+    pub(crate) struct SqliteMemory;
 
     #[cfg(feature = "sqlite")]
     impl Place for SqliteMemory {

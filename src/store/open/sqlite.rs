@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{OpenOptions, host};
-use crate::backends::sqlite::{Options, SqliteBackend};
+use crate::backends::sqlite::{self, FileOptions};
 use crate::commit::offload;
 use crate::error::Result;
 use crate::owners::Alone;
@@ -42,22 +42,23 @@ impl SqliteStore {
     }
 
     fn open_blocking(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let backend = SqliteBackend::open_file(path, backend_options(options)?)?;
+        let backend = sqlite::open_file(path, file_options(options))?;
         let host = host::host(options, || Arc::new(OwnerFiles::beside(path)))?;
         Store::start(Box::new(backend), host, in_file(path))
     }
 
     fn memory_blocking(options: &OpenOptions) -> Result<Self> {
-        let backend = SqliteBackend::in_memory(backend_options(options)?)?;
+        let backend = sqlite::in_memory()?;
         Store::start(Box::new(backend), host::host(options, || Arc::new(Alone))?, Persistence::Memory)
     }
 }
 
-fn backend_options(options: &OpenOptions) -> Result<Options> {
-    let mut given = Options::new(host::store_id(options)?);
-    given.cache_bytes = options.cache_bytes.unwrap_or(given.cache_bytes);
-    given.check_always = options.check_always;
-    Ok(given)
+fn file_options(options: &OpenOptions) -> FileOptions {
+    let mut given = FileOptions::default();
+    if options.check_always {
+        given.check_bytes_max = u64::MAX;
+    }
+    given
 }
 
 pub(super) fn file(path: &Path, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {

@@ -24,7 +24,8 @@ pub(crate) async fn one_by_one_gives_the_order_of_a_batch(fx: Fixture) {
 
 pub(crate) async fn a_claim_shows_all_of_the_chunk(fx: Fixture) {
     let payload = Json::new(&serde_json::json!({"path": "a.bin"})).expect("it is JSON");
-    import(&*fx, [c(1).checksum("abc").payload(payload.clone()).priority(4).attempts_max(9).losses_max(8)]).await;
+    import(&*fx, [c(1).checksum("abc").payload(payload.clone()).priority(4).attempts_max(9).losses_max(8)])
+        .await;
     fx.clock.advance(5);
     let state = claim(&*fx).await;
     assert_eq!((state.job_id, state.chunk, state.status), (JOB, 1, JobStatus::Processing));

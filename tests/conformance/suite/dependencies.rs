@@ -1,11 +1,13 @@
 //! What becomes of a chunk when another that it depends on is done, fails, is cancelled or comes back.
 
 use magnetar::{
-    Completion, DependencyFailure, ErrorKind, JobSpec, JobStatus, JobStore, Outcome, ResetReach, Selection, limits,
+    Completion, DependencyFailure, ErrorKind, JobSpec, JobStatus, JobStore, Outcome, ResetReach, Selection,
+    limits,
 };
 
 use super::{
-    JOB, c, changes_nothing, claim, claim_ids, complete_all, get, import, import_as, mark_done, refused, status, statuses,
+    JOB, c, changes_nothing, claim, claim_ids, complete_all, get, import, import_as, mark_done, refused,
+    status, statuses,
 };
 use crate::fixture::Fixture;
 
@@ -34,7 +36,8 @@ pub(crate) async fn by_default_a_chunk_waits_for_what_failed_and_the_job_shows_a
 
 pub(crate) async fn a_cancel_policy_cascades_over_all_levels_and_keeps_the_cause(fx: Fixture) {
     let spec = JobSpec::new().on_dependency_failure(Cancel);
-    import_as(&*fx, spec, [c(1), c(2).depends_on([1]), c(3).depends_on([2]), c(4).depends_on([3, 1]), c(5)]).await;
+    import_as(&*fx, spec, [c(1), c(2).depends_on([1]), c(3).depends_on([2]), c(4).depends_on([3, 1]), c(5)])
+        .await;
     break_one(&*fx, 1).await;
     assert_eq!(statuses(&*fx).await, [Failed, Cancelled, Cancelled, Cancelled, Pending]);
     for (chunk, cause) in [(2, "chunk 1"), (3, "chunk 2"), (4, "chunk 1")] {
@@ -46,7 +49,8 @@ pub(crate) async fn a_cancel_policy_cascades_over_all_levels_and_keeps_the_cause
 
 pub(crate) async fn a_retry_brings_back_all_that_the_failure_had_cancelled(fx: Fixture) {
     let spec = JobSpec::new().on_dependency_failure(Cancel);
-    import_as(&*fx, spec, [c(1), c(2).depends_on([1]), c(3).depends_on([2]), c(4).depends_on([3]), c(5)]).await;
+    import_as(&*fx, spec, [c(1), c(2).depends_on([1]), c(3).depends_on([2]), c(4).depends_on([3]), c(5)])
+        .await;
     fx.cancel(JOB, Selection::Chunks(vec![5])).await.expect("it may");
     break_one(&*fx, 1).await;
     assert_eq!(fx.retry_failed(JOB, Selection::All).await.expect("the job exists"), 1);
@@ -97,7 +101,8 @@ pub(crate) async fn a_cancelled_dependency_counts_like_a_failed_one(fx: Fixture)
 pub(crate) async fn a_chunks_policy_goes_before_its_jobs(fx: Fixture) {
     let spec = JobSpec::new().on_dependency_failure(Cancel);
     let wait = DependencyFailure::Wait;
-    import_as(&*fx, spec, [c(1), c(2).depends_on([1]).on_dependency_failure(wait), c(3).depends_on([1])]).await;
+    import_as(&*fx, spec, [c(1), c(2).depends_on([1]).on_dependency_failure(wait), c(3).depends_on([1])])
+        .await;
     break_one(&*fx, 1).await;
     assert_eq!(statuses(&*fx).await, [Failed, Pending, Cancelled]);
 }
@@ -169,11 +174,7 @@ pub(crate) async fn a_dependency_added_on_what_is_done_is_met(fx: Fixture) {
 }
 
 pub(crate) async fn a_dependency_added_on_what_failed_follows_the_policy(fx: Fixture) {
-    import(
-        &*fx,
-        [c(1), c(2), c(3).on_dependency_failure(Cancel), c(4).on_dependency_failure(Ignore)],
-    )
-    .await;
+    import(&*fx, [c(1), c(2), c(3).on_dependency_failure(Cancel), c(4).on_dependency_failure(Ignore)]).await;
     break_one(&*fx, 1).await;
     for chunk in [2, 3, 4] {
         fx.add_dependency(JOB, chunk, vec![1]).await.expect("it may");

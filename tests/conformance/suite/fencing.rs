@@ -2,11 +2,13 @@
 //! After each the whole store is as it was before.
 
 use magnetar::{
-    ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus, Json,
-    OnConflict, Outcome, ResetReach, Selection, limits,
+    ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus,
+    Json, OnConflict, Outcome, ResetReach, Selection, limits,
 };
 
-use super::{JOB, c, changes_nothing, claim, claim_ids, get, import, import_as, mark_done, status, try_import};
+use super::{
+    JOB, c, changes_nothing, claim, claim_ids, get, import, import_as, mark_done, status, try_import,
+};
 use crate::fixture::{Fixture, OTHER};
 
 fn seen(checksum: &str) -> Completion {
@@ -92,7 +94,8 @@ pub(crate) async fn r05_a_fence_of_another_chunk_or_job_is_none(fx: Fixture) {
     try_import(&*fx, 8, JobSpec::new(), [c(1)], ImportOptions::new()).await.expect("it is fine");
     let held = claim(&*fx).await.claim();
     let two = fx.claim_pending(JOB).await.expect("the job exists").expect("it is ready").claim();
-    for wrong in [Claim { chunk: 2, ..held }, Claim { job_id: 8, ..held }, Claim { fence: two.fence, ..held }] {
+    for wrong in [Claim { chunk: 2, ..held }, Claim { job_id: 8, ..held }, Claim { fence: two.fence, ..held }]
+    {
         changes_nothing!(fx, ErrorKind::Superseded, fx.complete(&wrong, seen("x")));
         changes_nothing!(fx, ErrorKind::Superseded, fx.fail(&wrong, "x"));
         changes_nothing!(fx, ErrorKind::Superseded, fx.release(&wrong));
@@ -237,7 +240,13 @@ pub(crate) async fn r16_the_same_chunk_with_other_content_is_a_conflict_once_it_
     let error = changes_nothing!(
         fx,
         ErrorKind::ContentConflict,
-        try_import(&*fx, JOB, JobSpec::new(), new.clone(), ImportOptions::new().on_conflict(OnConflict::Refuse))
+        try_import(
+            &*fx,
+            JOB,
+            JobSpec::new(),
+            new.clone(),
+            ImportOptions::new().on_conflict(OnConflict::Refuse)
+        )
     );
     assert_eq!(error.conflicts(), [1, 2]);
 }

@@ -1,10 +1,13 @@
 //! How claims end: results, checksums, errors, attempts, backoff.
 
 use magnetar::{
-    Backoff, ChunkUpdate, ClaimRequest, Completion, ErrorKind, JobSpec, JobStatus, Json, Outcome, Selection, limits,
+    Backoff, ChunkUpdate, ClaimRequest, Completion, ErrorKind, JobSpec, JobStatus, Json, Outcome, Selection,
+    limits,
 };
 
-use super::{JOB, c, changes_nothing, claim, claim_ids, get, ids, import, import_as, refused, status, try_import};
+use super::{
+    JOB, c, changes_nothing, claim, claim_ids, get, ids, import, import_as, refused, status, try_import,
+};
 use crate::fixture::Fixture;
 
 pub(crate) async fn a_result_is_kept_and_outlives_the_handle(mut fx: Fixture) {
@@ -41,7 +44,8 @@ pub(crate) async fn the_expected_checksum_is_never_overwritten(fx: Fixture) {
         fx.complete(&held.claim(), result).await.expect("it is the expected one, or none is expected");
     }
     fx.mark_status(JOB, 3, JobStatus::Done, Some("abc".into())).await.expect("it matches");
-    let expected: Vec<_> = crate::support::chunks_of(&*fx, JOB).await.into_iter().map(|s| s.checksum).collect();
+    let expected: Vec<_> =
+        crate::support::chunks_of(&*fx, JOB).await.into_iter().map(|s| s.checksum).collect();
     assert_eq!(expected, [Some("abc".to_owned()), None, Some("abc".to_owned())]);
     assert_eq!(get(&*fx, 2).await.observed_checksum.as_deref(), Some("abc"), "recorded beside it");
 }
@@ -71,7 +75,8 @@ pub(crate) async fn a_failure_waits_out_its_backoff_which_doubles_up_to_its_cap(
 }
 
 pub(crate) async fn failures_of_one_moment_do_not_come_back_in_one_moment(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().backoff(Backoff { initial_ms: 100_000, max_ms: 100_000 }), (0..50).map(c)).await;
+    import_as(&*fx, JobSpec::new().backoff(Backoff { initial_ms: 100_000, max_ms: 100_000 }), (0..50).map(c))
+        .await;
     for state in fx.claim_pending_batch(JOB, 50).await.expect("all are ready") {
         fx.fail(&state.claim(), "oops").await.expect("it is open");
     }
@@ -104,7 +109,8 @@ pub(crate) async fn the_last_attempt_fails_the_chunk(fx: Fixture) {
 }
 
 pub(crate) async fn no_limit_of_attempts_means_none(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().attempts_max(0).backoff(Backoff { initial_ms: 0, max_ms: 0 }), [c(1)]).await;
+    import_as(&*fx, JobSpec::new().attempts_max(0).backoff(Backoff { initial_ms: 0, max_ms: 0 }), [c(1)])
+        .await;
     for attempts in 0..30 {
         let held = claim(&*fx).await;
         assert_eq!(held.attempts, attempts);
@@ -130,7 +136,11 @@ pub(crate) async fn complete_and_claim_does_both_or_nothing(fx: Fixture) {
     let next = ClaimRequest::new().job(JOB).count(1);
     let one = claim(&*fx).await;
     let wrong = Completion::new().checksum("b");
-    changes_nothing!(fx, ErrorKind::ChecksumMismatch, fx.complete_and_claim(&one.claim(), wrong.clone(), &next));
+    changes_nothing!(
+        fx,
+        ErrorKind::ChecksumMismatch,
+        fx.complete_and_claim(&one.claim(), wrong.clone(), &next)
+    );
     let two = fx.complete_and_claim(&one.claim(), Completion::new(), &next).await.expect("it is open");
     assert_eq!(ids(&two), [2], "the completion freed it");
     let elsewhere = ClaimRequest::new().job(99);

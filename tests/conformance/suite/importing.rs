@@ -1,12 +1,13 @@
 //! Importing is an upsert: what a manifest says becomes what the store holds, as far as the work done allows.
 
 use magnetar::{
-    Completion, DependencyFailure, ErrorKind, ImportOptions, ImportReport, JobSpec, JobStatus, Json, Manifest, NewChunk,
-    OnConflict, OnMissing, Outcome, Selection, limits,
+    Completion, DependencyFailure, ErrorKind, ImportOptions, ImportReport, JobSpec, JobStatus, Json,
+    Manifest, NewChunk, OnConflict, OnMissing, Outcome, Selection, limits,
 };
 
 use super::{
-    JOB, c, changes_nothing, claim, claim_ids, get, import, import_as, mark_done, refused, status, statuses, try_import,
+    JOB, c, changes_nothing, claim, claim_ids, get, import, import_as, mark_done, refused, status, statuses,
+    try_import,
 };
 use crate::fixture::Fixture;
 use crate::support::export;
@@ -66,7 +67,8 @@ pub(crate) async fn the_same_import_over_work_in_progress_changes_nothing(fx: Fi
 }
 
 pub(crate) async fn a_manifest_is_imported_with_its_job(fx: Fixture) {
-    let manifest = Manifest::new().job(JobSpec::new().name("n").attempts_max(9)).chunks([c(1), c(2).depends_on([1])]);
+    let manifest =
+        Manifest::new().job(JobSpec::new().name("n").attempts_max(9)).chunks([c(1), c(2).depends_on([1])]);
     let report = fx.init_from_manifest(JOB, &manifest).await.expect("the manifest is fine");
     assert_eq!(counts(&report), [2, 0, 0, 0, 0, 0, 0]);
     let info = fx.get_job(JOB).await.expect("the job exists");
@@ -124,7 +126,9 @@ pub(crate) async fn a_changed_payload_is_changed_content_and_its_spelling_is_too
     assert_eq!(with(&fx, same, none).await, [0, 0, 1, 0, 0, 0, 0]);
 }
 
-pub(crate) async fn changed_content_under_way_or_done_refuses_the_whole_import_and_lists_the_chunks(fx: Fixture) {
+pub(crate) async fn changed_content_under_way_or_done_refuses_the_whole_import_and_lists_the_chunks(
+    fx: Fixture,
+) {
     one_of_each(&fx).await;
     let new = || (1..=6).map(|id| c(id).checksum("new"));
     let error = changes_nothing!(
@@ -305,7 +309,10 @@ pub(crate) async fn what_a_manifest_leaves_open_of_the_job_stays(fx: Fixture) {
     import_as(&*fx, JobSpec::new().name("first").attempts_max(5).lease_ms(9_000), [c(1)]).await;
     import_as(&*fx, JobSpec::new().name("second"), []).await;
     let spec = fx.get_job(JOB).await.expect("the job exists").spec;
-    assert_eq!((spec.name.as_deref(), spec.attempts_max, spec.lease_ms), (Some("second"), Some(5), Some(9_000)));
+    assert_eq!(
+        (spec.name.as_deref(), spec.attempts_max, spec.lease_ms),
+        (Some("second"), Some(5), Some(9_000))
+    );
 }
 
 pub(crate) async fn an_error_in_the_stream_refuses_the_whole_import(fx: Fixture) {
@@ -313,8 +320,10 @@ pub(crate) async fn an_error_in_the_stream_refuses_the_whole_import(fx: Fixture)
     let bad = "finished".parse::<JobStatus>().expect_err("that is no status");
     let before = export(&*fx).await;
     let stream = magnetar::chunks([Ok(c(2)), Err(bad), Ok(c(3))].into_iter());
-    let error =
-        refused(fx.import(JOB, &JobSpec::new(), stream, &ImportOptions::new()).await, ErrorKind::InvalidInput);
+    let error = refused(
+        fx.import(JOB, &JobSpec::new(), stream, &ImportOptions::new()).await,
+        ErrorKind::InvalidInput,
+    );
     assert_eq!(error.job(), Some(JOB));
     assert_eq!(export(&*fx).await, before);
 }
@@ -327,7 +336,8 @@ pub(crate) async fn new_job_gives_ids_that_were_never_used(fx: Fixture) {
     fx.delete_job(500).await.expect("it exists");
     assert!(fx.new_job(&JobSpec::new()).await.expect("the store is open") > 500);
     assert_eq!(fx.get_job(first).await.expect("it exists").spec.name.as_deref(), Some("a"));
-    let report = try_import(&*fx, first, JobSpec::new(), [c(1)], ImportOptions::new()).await.expect("it is fine");
+    let report =
+        try_import(&*fx, first, JobSpec::new(), [c(1)], ImportOptions::new()).await.expect("it is fine");
     assert_eq!(report.added, 1);
 }
 

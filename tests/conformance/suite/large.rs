@@ -26,7 +26,7 @@ async fn stream(
 
 /// Every thousandth waits for the one before it.
 fn chained(id: u64) -> NewChunk {
-    if id % 1_000 == 0 && id > 0 { c(id).depends_on([id - 1]) } else { c(id) }
+    if id.is_multiple_of(1_000) && id > 0 { c(id).depends_on([id - 1]) } else { c(id) }
 }
 
 pub(crate) async fn a_large_new_job_is_invisible_until_it_is_whole(mut fx: Fixture) {
@@ -56,7 +56,10 @@ pub(crate) async fn a_large_new_job_is_invisible_until_it_is_whole(mut fx: Fixtu
     assert!(looked.load(Ordering::SeqCst));
     assert_eq!((report.added, report.unchanged), (MANY, 0));
     let stats = fx.get_stats(JOB).await.expect("the job is published");
-    assert_eq!((stats.total_chunks, stats.blocked, stats.ready()), (MANY, MANY / 1_000 - 1, MANY - MANY / 1_000 + 1));
+    assert_eq!(
+        (stats.total_chunks, stats.blocked, stats.ready()),
+        (MANY, MANY / 1_000 - 1, MANY - MANY / 1_000 + 1)
+    );
     let told = changes_since(&*fx, feed).await;
     assert_eq!(told.iter().filter(|change| matches!(change, Change::Chunk { .. })).count() as u64, MANY);
     assert_eq!(told.iter().filter(|change| matches!(change, Change::Job { .. })).count(), 1);
@@ -99,12 +102,15 @@ pub(crate) async fn a_circle_across_slices_is_found_before_anything_shows(fx: Fi
 }
 
 pub(crate) async fn what_is_unchanged_of_a_large_import_is_free(fx: Fixture) {
-    stream(&*fx, (0..MANY).map(|id| Ok(chained(id))), ImportOptions::new()).await.expect("the import is fine");
+    stream(&*fx, (0..MANY).map(|id| Ok(chained(id))), ImportOptions::new())
+        .await
+        .expect("the import is fine");
     let revision = fx.changes(0, 1).await.expect("nothing was pruned");
     assert!(revision.more);
     let feed = changes_since(&*fx, 0).await.last().map(Change::revision).expect("there are changes");
-    let report =
-        stream(&*fx, (0..MANY).map(|id| Ok(chained(id))), ImportOptions::new()).await.expect("nothing is new");
+    let report = stream(&*fx, (0..MANY).map(|id| Ok(chained(id))), ImportOptions::new())
+        .await
+        .expect("nothing is new");
     assert_eq!((report.added, report.updated, report.unchanged), (0, 0, MANY));
     assert_eq!(changes_since(&*fx, feed).await, []);
     let some = (0..MANY).map(|id| Ok(if id % 10_000 == 7 { c(id).priority(1) } else { chained(id) }));
@@ -162,7 +168,10 @@ pub(crate) async fn a_large_job_is_listed_page_by_page_and_deleted_whole(fx: Fix
     refused(fx.topo_sort_ready(JOB).await, ErrorKind::TooLarge);
     claim(&*fx).await;
     assert_eq!(fx.get_by_status(JOB, pending).await.expect("one fewer").len() as u64, many - 1);
-    let page = fx.page_by_status(JOB, Some(pending), Some(50_000), limits::PAGE_ROWS_MAX).await.expect("it is a page");
+    let page = fx
+        .page_by_status(JOB, Some(pending), Some(50_000), limits::PAGE_ROWS_MAX)
+        .await
+        .expect("it is a page");
     assert_eq!((page.len(), page[0].chunk), (limits::PAGE_ROWS_MAX, 50_001));
     fx.delete_job(JOB).await.expect("it exists");
     refused(fx.get_stats(JOB).await, ErrorKind::JobNotFound);

@@ -52,7 +52,10 @@ pub(crate) async fn a_lapsed_claim_that_nobody_took_can_still_be_completed(fx: F
     let held = claim(&*fx).await;
     fx.clock.advance(limits::LEASE_MS_DEFAULT);
     fx.resume_pending(JOB).await.expect("the job exists");
-    assert_eq!(fx.complete(&held.claim(), Completion::new()).await.expect("nobody took it"), Outcome::Changed);
+    assert_eq!(
+        fx.complete(&held.claim(), Completion::new()).await.expect("nobody took it"),
+        Outcome::Changed
+    );
     assert_eq!(get(&*fx, 1).await.losses, 1);
 }
 
@@ -135,7 +138,9 @@ pub(crate) async fn what_is_held_is_found_held_after_reopening(mut fx: Fixture) 
     assert_eq!(fx.complete(&held.claim(), Completion::new()).await.expect("it is open"), Outcome::Changed);
 }
 
-pub(crate) async fn what_a_client_held_before_it_opened_again_survives_a_reopen_of_the_handle(mut fx: Fixture) {
+pub(crate) async fn what_a_client_held_before_it_opened_again_survives_a_reopen_of_the_handle(
+    mut fx: Fixture,
+) {
     import(&*fx, [c(1), c(2)]).await;
     let held = claim(&*fx).await;
     fx.reopen_as(ME);
@@ -192,7 +197,9 @@ pub(crate) async fn resume_pending_puts_back_what_the_dead_held(mut fx: Fixture)
     fx.reopen_as(OTHER);
     fx.living.kill(ME);
     assert_eq!(ids(&fx.resume_pending(JOB).await.expect("the job exists")), [1, 2]);
-    fx.complete(&held[0].claim(), Completion::new()).await.expect("nobody took it, so even the dead may finish");
+    fx.complete(&held[0].claim(), Completion::new())
+        .await
+        .expect("nobody took it, so even the dead may finish");
 }
 
 pub(crate) async fn what_the_dead_held_is_back_when_the_store_opens(mut fx: Fixture) {

@@ -4,8 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 
 use magnetar::{
-    ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, GraphFormat, ImportOptions, JobSpec, JobState, JobStatus,
-    JobStore, Manifest, OwnerId, Persistence, ResetReach, Result, Selection,
+    ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, GraphFormat, ImportOptions, JobSpec, JobState,
+    JobStatus, JobStore, Manifest, OwnerId, Persistence, ResetReach, Result, Selection,
 };
 
 use super::{JOB, c, claim, claim_ids, get, ids, import, refused};
@@ -146,7 +146,9 @@ pub(crate) async fn a_completion_that_nobody_waits_for_is_whole_or_not_at_all(fx
         }
     }
     for state in &held {
-        fx.complete(&state.claim(), Completion::new().checksum("x")).await.expect("it is open, or done with the same");
+        fx.complete(&state.claim(), Completion::new().checksum("x"))
+            .await
+            .expect("it is open, or done with the same");
     }
     assert!(fx.get_stats(JOB).await.expect("the job exists").is_complete());
 }

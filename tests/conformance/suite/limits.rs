@@ -2,12 +2,12 @@
 
 use magnetar::limits::{
     ATTEMPTS_MAX_DEFAULT, BACKOFF_MS_MAX, BATCH_UPDATES_MAX, CHECKSUM_BYTES_MAX, CLAIM_COUNT_MAX,
-    DEPENDENCIES_PER_CHUNK_MAX, ERROR_BYTES_MAX, ID_MAX, LEASE_MS, LEASE_MS_DEFAULT, LOSSES_MAX_DEFAULT, NAME_BYTES_MAX,
-    OUTPUT_BYTES_MAX, PAGE_ROWS_MAX, PAYLOAD_BYTES_MAX,
+    DEPENDENCIES_PER_CHUNK_MAX, ERROR_BYTES_MAX, ID_MAX, LEASE_MS, LEASE_MS_DEFAULT, LOSSES_MAX_DEFAULT,
+    NAME_BYTES_MAX, OUTPUT_BYTES_MAX, PAGE_ROWS_MAX, PAYLOAD_BYTES_MAX,
 };
 use magnetar::{
-    Backoff, ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, GraphFormat, ImportOptions, JobSpec, JobStatus,
-    Json, NewChunk, ResetReach, Result, Selection,
+    Backoff, ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, GraphFormat, ImportOptions, JobSpec,
+    JobStatus, Json, NewChunk, ResetReach, Result, Selection,
 };
 
 use super::{JOB, c, changes_nothing, claim, get, import, import_as, try_import};
@@ -204,7 +204,10 @@ pub(crate) async fn counts_of_claims_and_pages_are_taken_up_to_their_limits(fx: 
         changes_nothing!(fx, ErrorKind::InvalidInput, fx.claim_pending_batch(JOB, count));
     }
     for limit in [1, PAGE_ROWS_MAX] {
-        assert_eq!(fx.page_by_status(JOB, None, None, limit).await.expect("it is within the limits").len(), 1);
+        assert_eq!(
+            fx.page_by_status(JOB, None, None, limit).await.expect("it is within the limits").len(),
+            1
+        );
         assert_eq!(fx.list_jobs(None, limit).await.expect("it is within the limits").len(), 1);
         assert!(!fx.changes(0, limit).await.expect("it is within the limits").changes.is_empty());
     }
@@ -233,7 +236,7 @@ pub(crate) async fn dependencies_are_taken_up_to_their_limit(fx: Fixture) {
     let last = most + 1;
     changes_nothing!(fx, ErrorKind::TooLarge, try_one(&fx, c(last).depends_on(0..=most)));
     import(&*fx, [c(last).depends_on(0..most)]).await;
-    assert_eq!(get(&*fx, last).await.unmet_dependencies as u64, most);
+    assert_eq!(u64::from(get(&*fx, last).await.unmet_dependencies), most);
     changes_nothing!(fx, ErrorKind::TooLarge, fx.add_dependency(JOB, last, vec![most]));
     changes_nothing!(fx, ErrorKind::TooLarge, fx.add_dependency(JOB, 1, (2..=most + 2).collect()));
 }

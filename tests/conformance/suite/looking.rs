@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use magnetar::{
-    Change, Completion, ErrorKind, GraphFormat, ImportOptions, JobSpec, JobStats, JobStatus, JobStore, Selection,
+    Change, Completion, ErrorKind, GraphFormat, ImportOptions, JobSpec, JobStats, JobStatus, JobStore,
+    Selection,
 };
 
 use super::{JOB, c, changes_nothing, claim, ids, import, mark_done, try_import};
@@ -35,7 +36,11 @@ pub(crate) async fn jobs_are_listed_page_by_page(fx: Fixture) {
 }
 
 pub(crate) async fn chunks_are_listed_by_status_in_the_order_of_their_ids(fx: Fixture) {
-    import(&*fx, (1..=9).map(|id| if id == 5 { c(5).depends_on([1]) } else { c(id).priority(i32::from(id == 7)) })).await;
+    import(
+        &*fx,
+        (1..=9).map(|id| if id == 5 { c(5).depends_on([1]) } else { c(id).priority(i32::from(id == 7)) }),
+    )
+    .await;
     let seven = claim(&*fx).await;
     let one = claim(&*fx).await;
     assert_eq!((seven.chunk, one.chunk), (7, 1));
@@ -117,7 +122,9 @@ pub(crate) async fn the_counts_equal_a_recount_after_every_step_of_a_random_walk
         let some = Selection::Chunks(vec![chunk]);
         // Half of these are refused; the counts hold all the same.
         match random.u32(0..12) {
-            0..=2 => held.extend(fx.claim_pending_batch(JOB, random.usize(1..4)).await.expect("the job exists")),
+            0..=2 => {
+                held.extend(fx.claim_pending_batch(JOB, random.usize(1..4)).await.expect("the job exists"));
+            }
             3..=5 if !held.is_empty() => {
                 let claim = held.swap_remove(random.usize(0..held.len())).claim();
                 drop(match random.u32(0..3) {
@@ -129,7 +136,10 @@ pub(crate) async fn the_counts_equal_a_recount_after_every_step_of_a_random_walk
             6 => drop(fx.retry_failed(JOB, some).await),
             7 => drop(fx.reset(JOB, some, magnetar::ResetReach::Through).await),
             8 => drop(fx.cancel(JOB, some).await),
-            9 => drop(fx.mark_status(JOB, chunk, random.choice(JobStatus::ALL).expect("there are five"), None).await),
+            9 => drop(
+                fx.mark_status(JOB, chunk, random.choice(JobStatus::ALL).expect("there are five"), None)
+                    .await,
+            ),
             10 => drop(import(&*fx, [c(chunk).priority(random.i32(-2..3))]).await),
             _ => fx.clock.advance(random.u64(0..90_000)),
         }

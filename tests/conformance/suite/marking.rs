@@ -55,7 +55,11 @@ pub(crate) async fn marking_done_ends_the_claim_of_whoever_holds_the_chunk(fx: F
     let held = claim(&*fx).await;
     fx.mark_status(JOB, 1, JobStatus::Done, Some("seen".into())).await.expect("it may");
     assert_eq!(get(&*fx, 1).await.observed_checksum.as_deref(), Some("seen"));
-    changes_nothing!(fx, ErrorKind::Superseded, fx.complete(&held.claim(), Completion::new().checksum("seen")));
+    changes_nothing!(
+        fx,
+        ErrorKind::Superseded,
+        fx.complete(&held.claim(), Completion::new().checksum("seen"))
+    );
     changes_nothing!(fx, ErrorKind::Superseded, fx.heartbeat(&held.claim()));
 }
 
@@ -88,7 +92,10 @@ pub(crate) async fn a_chunk_marked_failed_stays_so_until_it_is_retried(fx: Fixtu
     assert_eq!(fx.mark_failed(JOB, 1, "broken".into()).await.expect("it may"), Outcome::Changed);
     assert_eq!(fx.mark_failed(JOB, 1, "broken".into()).await.expect("it is the same"), Outcome::Unchanged);
     let state = get(&*fx, 1).await;
-    assert_eq!((state.status, state.attempts, state.error.as_deref()), (JobStatus::Failed, 0, Some("broken")));
+    assert_eq!(
+        (state.status, state.attempts, state.error.as_deref()),
+        (JobStatus::Failed, 0, Some("broken"))
+    );
     changes_nothing!(fx, ErrorKind::Superseded, fx.complete(&held.claim(), Completion::new()));
     assert_eq!(claim_ids(&*fx).await, [0; 0]);
     fx.retry_failed(JOB, Selection::All).await.expect("the job exists");

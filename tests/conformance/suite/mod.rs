@@ -117,7 +117,11 @@ macro_rules! changes_nothing {
     ($store:expr, $kind:expr, $call:expr) => {{
         let before = $crate::support::export(&*$store).await;
         let error = $crate::suite::refused($call.await, $kind);
-        assert_eq!($crate::support::export(&*$store).await, before, "a refused call changed something: {error}");
+        assert_eq!(
+            $crate::support::export(&*$store).await,
+            before,
+            "a refused call changed something: {error}"
+        );
         error
     }};
 }

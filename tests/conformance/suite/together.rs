@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use magnetar::{
-    ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, OnMissing, Outcome, Result, Selection,
+    ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, OnMissing, Outcome, Result,
+    Selection,
 };
 
 use super::{JOB, c, claim, get, ids, import, status, statuses, try_import};
@@ -43,7 +44,8 @@ fn together(fx: &Fixture, mut calls: Vec<Call<'_>>) -> Vec<Result<String>> {
             let mut before = call(store.heartbeat(&NOBODY));
             assert!(before.as_mut().poll(&mut context).is_pending(), "the driver is held");
             clock.wait_until_asked();
-            let mut answers: Vec<_> = calls.iter_mut().map(|call| answer(call.as_mut().poll(&mut context))).collect();
+            let mut answers: Vec<_> =
+                calls.iter_mut().map(|call| answer(call.as_mut().poll(&mut context))).collect();
             assert!(answers.iter().all(Option::is_none), "the driver is held");
             clock.release();
             while answers.iter().any(Option::is_none) {
@@ -112,10 +114,16 @@ pub(crate) async fn callers_of_one_moment_share_one_commit(fx: Fixture) {
 
 pub(crate) async fn no_two_callers_of_one_moment_get_the_same_chunk(fx: Fixture) {
     import(&*fx, (1..=10).map(|id| c(id).priority(i32::from(id == 9)))).await;
-    let answers = together(&fx, (0..12).map(|_| call(async { Ok(fx.claim_pending(JOB).await?.map(|s| s.chunk)) })).collect());
+    let answers = together(
+        &fx,
+        (0..12).map(|_| call(async { Ok(fx.claim_pending(JOB).await?.map(|s| s.chunk)) })).collect(),
+    );
     let taken: Vec<_> = answers.into_iter().map(|answer| answer.expect("the job exists")).collect();
-    let expected: Vec<_> =
-        [9, 1, 2, 3, 4, 5, 6, 7, 8, 10].iter().map(|id| format!("Some({id})")).chain(["None".into(), "None".into()]).collect();
+    let expected: Vec<_> = [9, 1, 2, 3, 4, 5, 6, 7, 8, 10]
+        .iter()
+        .map(|id| format!("Some({id})"))
+        .chain(["None".into(), "None".into()])
+        .collect();
     assert_eq!(taken, expected);
 }
 
@@ -189,8 +197,10 @@ pub(crate) async fn a_dependency_taken_away_in_the_group_closes_no_circle(fx: Fi
 
 pub(crate) async fn dependencies_added_in_one_group_close_no_circle(fx: Fixture) {
     import(&*fx, [c(1), c(2)]).await;
-    let answers =
-        together(&fx, vec![call(fx.add_dependency(JOB, 1, vec![2])), call(fx.add_dependency(JOB, 2, vec![1]))]);
+    let answers = together(
+        &fx,
+        vec![call(fx.add_dependency(JOB, 1, vec![2])), call(fx.add_dependency(JOB, 2, vec![1]))],
+    );
     assert_eq!(kinds(&answers), [None, Some(ErrorKind::DependencyCycle)]);
 }
 
@@ -270,10 +280,14 @@ pub(crate) async fn many_threads_work_a_job_off_and_no_chunk_is_done_twice(fx: F
                     while !store.get_stats(JOB).await.expect("the job exists").is_complete() {
                         for state in store.claim_pending_batch(JOB, 5).await.expect("the job exists") {
                             let updates = vec![
-                                ChunkUpdate::Complete(state.claim(), Completion::new().checksum(format!("{worker}"))),
+                                ChunkUpdate::Complete(
+                                    state.claim(),
+                                    Completion::new().checksum(format!("{worker}")),
+                                ),
                                 ChunkUpdate::Mark { chunk: many + 1, status: JobStatus::Done, detail: None },
                             ];
-                            let answers = store.apply_batch_updates(JOB, updates).await.expect("the call is fine");
+                            let answers =
+                                store.apply_batch_updates(JOB, updates).await.expect("the call is fine");
                             assert_eq!(answers[0].as_ref().expect("it is open"), &Outcome::Changed);
                             assert!(answers[1].is_err());
                             done.lock().expect("nobody panicked").push(state.chunk);

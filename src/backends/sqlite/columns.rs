@@ -1,0 +1,64 @@
+//! How values of the vocabulary stand in columns: numbers that the views spell out.
+
+use crate::backends::contract::{Class, JobPhase, Subject};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Deadline, DependencyFailure, JobStatus, OwnerId};
+
+const PHASES: [JobPhase; 3] = [JobPhase::Open, JobPhase::Importing, JobPhase::Deleting];
+const SUBJECTS: [Subject; 4] = [Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone];
+const POLICIES: [DependencyFailure; 3] =
+    [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
+
+/// A status as a number: its place in [`JobStatus::ALL`].
+pub(super) fn status_code(status: JobStatus) -> i64 {
+    code_of(&JobStatus::ALL, &status)
+}
+
+pub(super) fn status(code: i64) -> Option<JobStatus> {
+    usize::try_from(code).ok().and_then(|at| JobStatus::ALL.get(at).copied())
+}
+
+pub(super) fn policy_code(policy: DependencyFailure) -> i64 {
+    code_of(&POLICIES, &policy)
+}
+
+pub(super) fn policy(code: i64) -> Option<DependencyFailure> {
+    usize::try_from(code).ok().and_then(|at| POLICIES.get(at).copied())
+}
+
+pub(super) fn class_code(class: Class) -> i64 {
+    i64::from(class as u8)
+}
+
+pub(super) fn phase_code(phase: JobPhase) -> i64 {
+    i64::from(phase as u8)
+}
+
+pub(super) fn phase(code: i64) -> Option<JobPhase> {
+    PHASES.into_iter().find(|phase| phase_code(*phase) == code)
+}
+
+pub(super) fn subject(code: u64) -> Option<Subject> {
+    SUBJECTS.into_iter().find(|subject| u64::from(*subject as u8) == code)
+}
+
+fn code_of<T: PartialEq>(all: &[T], value: &T) -> i64 {
+    all.iter().position(|other| other == value).map_or(-1, usize::cast_signed) as i64
+}
+
+/// A number as an SQL integer. The engine's numbers end at 2^53 - 1 and its times at the year 285,000: anything
+/// larger is a defect, and is refused rather than bent.
+pub(super) fn int(value: u64) -> Result<i64> {
+    i64::try_from(value).map_err(|_| {
+        Error::new(ErrorKind::Internal, format!("the number {value} does not fit an SQL integer"))
+    })
+}
+
+pub(super) fn owner_text(owner: OwnerId) -> String {
+    owner.to_string()
+}
+
+/// When a deadline is over, as it stands in the index of deadlines.
+pub(super) fn due_at(deadline: Deadline) -> i64 {
+    i64::try_from(deadline.at_ms()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,64 @@
+//! From SQLite's result codes to our kinds of error.
+
+use crate::error::{Error, ErrorKind};
+
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const NOMEM: i32 = 7;
+const READONLY: i32 = 8;
+const IOERR: i32 = 10;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const CANTOPEN: i32 = 14;
+const TOOBIG: i32 = 18;
+const CONSTRAINT: i32 = 19;
+const NOTADB: i32 = 26;
+
+/// The primary result code, where SQLite itself reported the error.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// Whether another connection holds the lock.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(BUSY | LOCKED))
+}
+
+/// Whether the disk is full.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    code(error) == Some(FULL)
+}
+
+/// An error of which it is known that nothing was changed.
+pub(super) fn unchanged(error: sqlx::Error) -> Error {
+    let (kind, hint) = match code(&error) {
+        Some(BUSY | LOCKED) => (ErrorKind::Busy, "another process kept the store locked; try again later"),
+        Some(FULL) => (ErrorKind::Full, "the disk is full; free some space and try again"),
+        Some(CORRUPT | NOTADB) => {
+            (ErrorKind::Corrupt, "the file is damaged; restore it from a copy, nothing was changed")
+        }
+        Some(READONLY) => {
+            (ErrorKind::Io, "the file or its directory cannot be written to; check the permissions")
+        }
+        Some(CANTOPEN) => (ErrorKind::Io, "the file cannot be opened; check the path and the permissions"),
+        Some(IOERR) => (ErrorKind::Io, "the operating system reported an error"),
+        Some(NOMEM) => (ErrorKind::Io, "there is not enough memory"),
+        Some(TOOBIG) => (ErrorKind::TooLarge, "a value is larger than SQLite can hold"),
+        Some(CONSTRAINT) => {
+            (ErrorKind::Internal, "a row broke a rule of the schema; nothing was changed, please report this")
+        }
+        _ => match &error {
+            sqlx::Error::Io(_) => (ErrorKind::Io, "the operating system reported an error"),
+            sqlx::Error::WorkerCrashed => (ErrorKind::Poisoned, "the connection is gone; reopen the store"),
+            _ => (ErrorKind::Internal, "SQLite refused a statement; please report this"),
+        },
+    };
+    Error::new(kind, format!("{hint} ({error})")).caused_by(error)
+}
+
+/// An error that leaves it open whether the commit happened.
+pub(super) fn unknown(error: sqlx::Error) -> Error {
+    Error::new(ErrorKind::Poisoned, format!("the commit failed half-way; reopen the store ({error})"))
+        .caused_by(error)
+}

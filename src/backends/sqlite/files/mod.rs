@@ -1,0 +1,11 @@
+//! The gate: what creating a file takes on each kind of system.
+
+#[cfg(not(unix))]
+mod other;
+#[cfg(unix)]
+mod unix;
+
+#[cfg(not(unix))]
+pub(super) use other::{create, sync_directory};
+#[cfg(unix)]
+pub(super) use unix::{create, sync_directory};

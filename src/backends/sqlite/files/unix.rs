@@ -1,0 +1,17 @@
+//! Unix: files for their owner only, and directories that are synced.
+
+use std::fs::{File, OpenOptions};
+use std::io::Result;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Opens a file for writing, and creates it where there is none, readable by its owner only.
+pub(in crate::backends::sqlite) fn create(path: &Path) -> Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Makes the names in a file's directory durable.
+pub(in crate::backends::sqlite) fn sync_directory(path: &Path) -> Result<()> {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,595 @@
+//! From questions to one script, and from its rows to the answers.
+//!
+//! The usual set of questions is one call, whatever their number: the script holds a statement for each kind that is
+//! asked for. Lists longer than [`KEYS_PER_CALL`], a second list of its kind with another bound, and pages go in calls
+//! of their own, inside the same transaction.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sqlx::SqlSafeStr;
+use sqlx::sqlite::SqliteRow;
+
+use crate::backends::contract::{
+    Class, Dependent, DueNeed, EdgesNeed, Key, Loaded, Needs, PageNeed, Rank, ReadyNeed, Row,
+};
+use crate::backends::sqlite::block::Wait;
+use crate::backends::sqlite::connection::{Args, Connection, Failure};
+use crate::backends::sqlite::{columns, errors, patience, rows, statements};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Keys in one list of a script: the list is text, and its length is bounded.
+const KEYS_PER_CALL: usize = 10_000;
+
+/// Up to so many (class, rank) pairs a page is merged from the fronts of all; past it, it depends.
+const PAIRS_MERGED: usize = 64;
+
+/// Answers of up to so many rows are waited for with a spin.
+const ROWS_SPUN_FOR: usize = 4;
+
+/// How the transaction stands that the questions are asked in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// Open already.
+    None,
+    /// To be opened for writing by the same call.
+    Write,
+    /// To be opened for reading by the same call.
+    Read,
+}
+
+/// One kind of statement of a read script. The order is that of the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Part {
+    BeginWrite,
+    BeginRead,
+    Meta,
+    Jobs,
+    RowsOfOneJob,
+    Rows,
+    Ready,
+    ReadyJob,
+    DueBy,
+    DueSetAfter,
+    Dependents,
+    Dependencies,
+    Held,
+    Owners,
+    JobsAfter,
+    Edges,
+    Cursors,
+    Log,
+}
+
+const PARTS: [(Part, &str); 18] = [
+    (Part::BeginWrite, statements::BEGIN_WRITE),
+    (Part::BeginRead, statements::BEGIN_READ),
+    (Part::Meta, statements::META),
+    (Part::Jobs, statements::JOBS),
+    (Part::RowsOfOneJob, statements::ROWS_OF_ONE_JOB),
+    (Part::Rows, statements::ROWS),
+    (Part::Ready, statements::READY),
+    (Part::ReadyJob, statements::READY_JOB),
+    (Part::DueBy, statements::DUE_BY),
+    (Part::DueSetAfter, statements::DUE_SET_AFTER),
+    (Part::Dependents, statements::DEPENDENTS),
+    (Part::Dependencies, statements::DEPENDENCIES),
+    (Part::Held, statements::HELD),
+    (Part::Owners, statements::OWNERS),
+    (Part::JobsAfter, statements::JOBS_AFTER),
+    (Part::Edges, statements::EDGES),
+    (Part::Cursors, statements::CURSORS),
+    (Part::Log, statements::LOG),
+];
+
+/// The statements of one call and their values.
+struct Script {
+    parts: u64,
+    values: Vec<Value>,
+    /// About so many rows will come back.
+    rows: usize,
+}
+
+#[derive(Clone)]
+enum Value {
+    Null,
+    Int(i64),
+    Text(String),
+}
+
+impl Script {
+    fn new() -> Self {
+        Script { parts: 0, values: vec![Value::Null; statements::READ_VALUES], rows: 0 }
+    }
+
+    fn add(&mut self, part: Part) {
+        self.parts |= 1 << part as u8;
+    }
+
+    /// Sets the value that the statements call by this number.
+    fn set(&mut self, number: usize, value: Value) {
+        self.values[number - 1] = value;
+    }
+
+    fn has(&self, part: Part) -> bool {
+        self.parts & (1 << part as u8) != 0
+    }
+
+    fn included(&self) -> impl Iterator<Item = &'static (Part, &'static str)> + use<> {
+        let parts = self.parts;
+        PARTS.iter().filter(move |(part, _)| parts & (1 << *part as u8) != 0)
+    }
+
+    /// Names the text: no write script begins with this byte.
+    fn key(&self) -> [u8; 9] {
+        let mut key = [0xff; 9];
+        key[1..].copy_from_slice(&self.parts.to_le_bytes());
+        key
+    }
+
+    fn args(&self) -> Args {
+        let mut args = Args::default();
+        for value in &self.values {
+            match value {
+                Value::Null => args.push(None::<i64>),
+                Value::Int(value) => args.push(*value),
+                Value::Text(text) => args.push(text.clone()),
+            }
+        }
+        args
+    }
+
+    fn wait(&self) -> Wait {
+        if self.rows <= ROWS_SPUN_FOR { Wait::Spin } else { Wait::Park }
+    }
+}
+
+/// Answers questions from the transaction of a connection.
+pub(super) fn load(connection: &mut Connection, needs: &Needs, opening: Opening) -> Result<Loaded> {
+    let mut script = Script::new();
+    match opening {
+        Opening::None => {}
+        Opening::Write => script.add(Part::BeginWrite),
+        Opening::Read => script.add(Part::BeginRead),
+    }
+    let later = compose(needs, &mut script)?;
+    let mut answers = Answers::new(needs);
+    if opening == Opening::None {
+        answers.ask(connection, &script).map_err(Failure::into_error)?;
+    } else {
+        // Nothing has happened yet, so that a busy store may be asked again from the start.
+        patience::wait(
+            || {
+                answers = Answers::new(needs);
+                answers.ask(connection, &script).inspect_err(|failure| {
+                    if failure.is_busy() && matches!(failure, Failure::Sql { ran, .. } if *ran > 0) {
+                        // What cannot be taken back shows at the next try.
+                        let _ = connection.roll_back();
+                    }
+                })
+            },
+            Failure::is_busy,
+        )
+        .map_err(Failure::into_error)?;
+    }
+    for list in later.rows.chunks(KEYS_PER_CALL) {
+        let mut script = Script::new();
+        add_rows(&mut script, list);
+        answers.ask(connection, &script).map_err(Failure::into_error)?;
+    }
+    for indexes in later.dependents {
+        let mut script = Script::new();
+        add_dependents(&mut script, needs, &indexes)?;
+        answers.dependents_asked = indexes;
+        answers.ask(connection, &script).map_err(Failure::into_error)?;
+    }
+    for indexes in later.ready {
+        answers.ready_of_many(connection, &needs.ready, &indexes)?;
+    }
+    let mut loaded = answers.into_loaded(needs)?;
+    for need in &needs.pages {
+        loaded.pages.push(page(connection, need)?);
+    }
+    Ok(loaded)
+}
+
+/// What does not fit into the first call.
+struct Later<'n> {
+    rows: &'n [Key],
+    /// Indexes of the questions for dependents, by equal bound.
+    dependents: Vec<Vec<usize>>,
+    /// Indexes of the questions for ready rows, by similar bound.
+    ready: Vec<Vec<usize>>,
+}
+
+fn compose<'n>(needs: &'n Needs, script: &mut Script) -> Result<Later<'n>> {
+    script.add(Part::Meta);
+    if !needs.jobs.is_empty() {
+        script.add(Part::Jobs);
+        script.set(1, Value::Text(list(needs.jobs.iter())));
+    }
+    let (first, rest) = needs.rows.split_at(needs.rows.len().min(KEYS_PER_CALL));
+    if !first.is_empty() {
+        add_rows(script, first);
+    }
+    if let [need] = needs.ready.as_slice() {
+        script.add(Part::Ready);
+        let (rank, chunk) = position(need)?;
+        script.set(4, Value::Int(need.job));
+        script.set(5, Value::Int(rank));
+        script.set(6, Value::Int(chunk));
+        script.set(7, limit(need.limit));
+        script.rows += need.limit;
+    }
+    if let Some(job) = needs.ready_job_from {
+        script.add(Part::ReadyJob);
+        script.set(8, Value::Int(job));
+    }
+    match needs.due {
+        None => {}
+        Some(DueNeed::By { at_ms, limit: bound }) => {
+            script.add(Part::DueBy);
+            script.set(9, Value::Int(i64::try_from(at_ms).unwrap_or(i64::MAX)));
+            script.set(10, limit(bound));
+        }
+        Some(DueNeed::SetAfter { at_ms, limit: bound }) => {
+            script.add(Part::DueSetAfter);
+            script.set(9, Value::Int(i64::try_from(at_ms).unwrap_or(i64::MAX)));
+            script.set(10, limit(bound));
+        }
+    }
+    let mut dependents = by_bound(&needs.dependents, |(_, _, bound)| *bound);
+    if !dependents.is_empty() {
+        let first = dependents.remove(0);
+        add_dependents(script, needs, &first)?;
+    }
+    if !needs.dependencies.is_empty() {
+        script.add(Part::Dependencies);
+        script.set(13, Value::Text(pairs(&needs.dependencies)));
+        script.rows += needs.dependencies.len();
+    }
+    if let Some((owner, after, bound)) = needs.held {
+        script.add(Part::Held);
+        let (job, chunk) = match after {
+            None => (-1, -1),
+            Some(key) => (key.job, columns::int(key.chunk)?),
+        };
+        script.set(14, Value::Text(columns::owner_text(owner)));
+        script.set(15, Value::Int(job));
+        script.set(16, Value::Int(chunk));
+        script.set(17, limit(bound));
+        script.rows += bound;
+    }
+    if needs.owners {
+        script.add(Part::Owners);
+    }
+    if let Some((after, bound)) = needs.jobs_after {
+        script.add(Part::JobsAfter);
+        script.set(18, Value::Int(after.unwrap_or(-1)));
+        script.set(19, limit(bound));
+        script.rows += bound;
+    }
+    if let Some(EdgesNeed { job, after, limit: bound }) = needs.edges {
+        script.add(Part::Edges);
+        let (chunk, on) = match after {
+            None => (-1, -1),
+            Some((chunk, on)) => (columns::int(chunk)?, columns::int(on)?),
+        };
+        script.set(20, Value::Int(job));
+        script.set(21, Value::Int(chunk));
+        script.set(22, Value::Int(on));
+        script.set(23, limit(bound));
+        script.rows += bound;
+    }
+    if needs.cursors > 0 {
+        script.add(Part::Cursors);
+        script.set(24, limit(needs.cursors));
+    }
+    if let Some((since, bound)) = needs.log {
+        script.add(Part::Log);
+        script.set(25, Value::Int(i64::try_from(since).unwrap_or(i64::MAX)));
+        script.set(26, limit(bound));
+        script.rows += bound;
+    }
+    let ready = match needs.ready.len() {
+        0 | 1 => Vec::new(),
+        _ => by_bound(&needs.ready, |need| need.limit.next_power_of_two()),
+    };
+    Ok(Later { rows: rest, dependents, ready })
+}
+
+/// The questions of one kind, by their bound: SQL knows one bound for all that it answers together.
+fn by_bound<T>(needs: &[T], bound: impl Fn(&T) -> usize) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (index, need) in needs.iter().enumerate() {
+        groups.entry(bound(need)).or_default().push(index);
+    }
+    groups.into_values().collect()
+}
+
+fn add_rows(script: &mut Script, keys: &[Key]) {
+    let job = keys[0].job;
+    if keys.iter().all(|key| key.job == job) {
+        script.add(Part::RowsOfOneJob);
+        script.set(2, Value::Text(list(keys.iter().map(|key| key.chunk))));
+        script.set(3, Value::Int(job));
+    } else {
+        script.add(Part::Rows);
+        script.set(2, Value::Text(pairs(keys)));
+    }
+    script.rows += keys.len();
+}
+
+fn add_dependents(script: &mut Script, needs: &Needs, indexes: &[usize]) -> Result<()> {
+    let mut text = String::from("[");
+    for index in indexes {
+        let (on, after, _) = needs.dependents[*index];
+        let after = after.map(columns::int).transpose()?.unwrap_or(-1);
+        separate(&mut text);
+        let _ = write!(text, "[{},{},{after}]", on.job, on.chunk);
+    }
+    text.push(']');
+    let bound = needs.dependents[indexes[0]].2;
+    script.add(Part::Dependents);
+    script.set(11, Value::Text(text));
+    script.set(12, limit(bound));
+    script.rows += bound;
+    Ok(())
+}
+
+fn position(need: &ReadyNeed) -> Result<(i64, i64)> {
+    match need.after {
+        None => Ok((-1, -1)),
+        Some((rank, chunk)) => Ok((i64::from(rank.0), columns::int(chunk)?)),
+    }
+}
+
+fn limit(rows: usize) -> Value {
+    Value::Int(i64::try_from(rows).unwrap_or(i64::MAX))
+}
+
+fn separate(text: &mut String) {
+    if text.len() > 1 {
+        text.push(',');
+    }
+}
+
+fn list<T: std::fmt::Display>(numbers: impl Iterator<Item = T>) -> String {
+    let mut text = String::from("[");
+    for number in numbers {
+        separate(&mut text);
+        let _ = write!(text, "{number}");
+    }
+    text.push(']');
+    text
+}
+
+fn pairs(keys: &[Key]) -> String {
+    let mut text = String::from("[");
+    for key in keys {
+        separate(&mut text);
+        let _ = write!(text, "[{},{}]", key.job, key.chunk);
+    }
+    text.push(']');
+    text
+}
+
+/// What has been answered so far.
+struct Answers {
+    loaded: Option<Loaded>,
+    found: Vec<Row>,
+    ready: Vec<Vec<Row>>,
+    due: Vec<Row>,
+    held: Vec<Row>,
+    dependents: Vec<Vec<Dependent>>,
+    dependencies: Vec<Vec<u64>>,
+    /// Which questions for dependents the running call asks.
+    dependents_asked: Vec<usize>,
+}
+
+impl Answers {
+    fn new(needs: &Needs) -> Self {
+        Answers {
+            loaded: None,
+            found: Vec::with_capacity(needs.rows.len()),
+            ready: needs.ready.iter().map(|_| Vec::new()).collect(),
+            due: Vec::new(),
+            held: Vec::new(),
+            dependents: needs.dependents.iter().map(|_| Vec::new()).collect(),
+            dependencies: needs.dependencies.iter().map(|_| Vec::new()).collect(),
+            dependents_asked: by_bound(&needs.dependents, |(_, _, bound)| *bound)
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
+        }
+    }
+
+    fn ask(&mut self, connection: &mut Connection, script: &Script) -> Result<(), Failure> {
+        let sql = connection.script(&script.key(), || script.included().map(|(_, sql)| *sql).collect());
+        let parts: Vec<Part> = script.included().map(|(part, _)| *part).collect();
+        connection.call(sql, script.args(), script.wait(), |statement, row| {
+            let part = parts.get(statement).copied();
+            self.take(part.ok_or_else(|| Error::new(ErrorKind::Internal, "a row of no statement"))?, row)
+        })?;
+        debug_assert!(self.loaded.is_some() || !script.has(Part::Meta), "the store's own record is missing");
+        Ok(())
+    }
+
+    fn loaded(&mut self) -> Result<&mut Loaded> {
+        self.loaded.as_mut().ok_or_else(no_meta)
+    }
+
+    fn take(&mut self, part: Part, row: &SqliteRow) -> Result<()> {
+        match part {
+            Part::BeginWrite | Part::BeginRead => {}
+            Part::Meta => self.loaded = Some(Loaded::new(rows::meta(rows::get(row, 0)?)?)),
+            Part::Jobs => {
+                let job = rows::job(rows::get(row, 0)?)?;
+                self.loaded()?.jobs.insert(job.id, Some(job));
+            }
+            Part::RowsOfOneJob | Part::Rows => self.found.push(whole(row)?),
+            Part::Ready => self.ready[0].push(whole(row)?),
+            Part::ReadyJob => self.loaded()?.ready_job = Some(rows::get(row, 0)?),
+            Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),
+            Part::Dependents => {
+                let index = question(row, 1)?;
+                let at = self.dependents_asked.get(index).copied();
+                let dependent = whole(row)?;
+                let met = rows::get(row, 2)?;
+                if let Some(list) = at.and_then(|at| self.dependents.get_mut(at)) {
+                    list.push(Dependent { row: dependent, met });
+                }
+            }
+            Part::Dependencies => {
+                let (edge, _) = rows::edge(row)?;
+                if let Some(list) = self.dependencies.get_mut(question(row, 0)?) {
+                    list.push(edge.on);
+                }
+            }
+            Part::Held => self.held.push(whole(row)?),
+            Part::Owners => {
+                let owner: &str = rows::get(row, 0)?;
+                let owner = owner.parse().map_err(|_| {
+                    Error::new(ErrorKind::Corrupt, format!("{owner:?} holds chunks and is no owner id"))
+                })?;
+                self.loaded()?.owners.push(owner);
+            }
+            Part::JobsAfter => {
+                let job = rows::job(rows::get(row, 0)?)?;
+                self.loaded()?.jobs_after.push(job);
+            }
+            Part::Edges => {
+                let (edge, _) = rows::edge(row)?;
+                self.loaded()?.edges.push(edge);
+            }
+            Part::Cursors => {
+                let cursor = rows::cursor(row)?;
+                self.loaded()?.cursors.push(cursor);
+            }
+            Part::Log => {
+                let runs = rows::log(row)?;
+                self.loaded()?.log.extend(runs);
+            }
+        }
+        Ok(())
+    }
+
+    /// Questions for ready rows of several jobs. Each is answered with as many rows as the largest of them asks for.
+    fn ready_of_many(
+        &mut self,
+        connection: &mut Connection,
+        needs: &[ReadyNeed],
+        indexes: &[usize],
+    ) -> Result<()> {
+        let mut text = String::from("[");
+        let mut bound = 0;
+        for index in indexes {
+            let (rank, chunk) = position(&needs[*index])?;
+            separate(&mut text);
+            let _ = write!(text, "[{},{rank},{chunk}]", needs[*index].job);
+            bound = bound.max(needs[*index].limit);
+        }
+        text.push(']');
+        let args = Args::default().with(text).with(i64::try_from(bound).unwrap_or(i64::MAX));
+        let mut lists: Vec<Vec<(Rank, Row)>> = indexes.iter().map(|_| Vec::new()).collect();
+        connection
+            .call(statements::READY_OF_MANY.into_sql_str(), args, Wait::Park, |_, row| {
+                let placed = rows::row(rows::get(row, 0)?)?;
+                if let Some(list) = lists.get_mut(question(row, 1)?) {
+                    list.push((placed.rank, placed.row));
+                }
+                Ok(())
+            })
+            .map_err(Failure::into_error)?;
+        for (mut list, index) in lists.into_iter().zip(indexes) {
+            list.sort_unstable_by_key(|(rank, row)| (*rank, row.key.chunk));
+            list.truncate(needs[*index].limit);
+            self.ready[*index] = list.into_iter().map(|(_, row)| row).collect();
+        }
+        Ok(())
+    }
+
+    fn into_loaded(self, needs: &Needs) -> Result<Loaded> {
+        let mut loaded = self.loaded.ok_or_else(no_meta)?;
+        for job in &needs.jobs {
+            loaded.jobs.entry(*job).or_insert(None);
+        }
+        loaded.rows = needs.rows.iter().map(|key| (*key, None)).collect();
+        loaded.rows.extend(self.found.into_iter().map(|row| (row.key, Some(row))));
+        if let Some((since, _)) = needs.log {
+            loaded.log.retain(|run| run.revision + run.count - 1 > since);
+        }
+        (loaded.ready, loaded.due, loaded.held) = (self.ready, self.due, self.held);
+        (loaded.dependents, loaded.dependencies) = (self.dependents, self.dependencies);
+        loaded.dependents.iter_mut().for_each(|list| list.sort_unstable_by_key(|d| d.row.key));
+        loaded.dependencies.iter_mut().for_each(|list| list.sort_unstable());
+        Ok(loaded)
+    }
+}
+
+fn no_meta() -> Error {
+    Error::new(ErrorKind::Corrupt, "the store's own record is missing; restore the file from a copy")
+}
+
+fn whole(row: &SqliteRow) -> Result<Row> {
+    rows::row(rows::get(row, 0)?).map(|placed| placed.row)
+}
+
+/// The number of the question that a row answers.
+fn question(row: &SqliteRow, at: usize) -> Result<usize> {
+    usize::try_from(rows::get::<i64>(row, at)?).map_err(|e| errors::unchanged(sqlx::Error::decode(e)))
+}
+
+/// A page of a job's rows.
+///
+/// The index has the rows of a class by rank first. Where the wanted classes have few ranks, which is the rule, the
+/// page is merged from the fronts of each; where they have many, and many rows, it is sooner found in the table.
+fn page(connection: &mut Connection, need: &PageNeed) -> Result<Vec<Row>> {
+    let classes = list(need.classes.iter().map(|class| columns::class_code(*class)));
+    let merged = if need.classes.is_empty() || need.classes.len() == Class::ALL.len() {
+        None
+    } else {
+        merged_pairs(connection, need, &classes)?
+    };
+    let after = need.after.map(columns::int).transpose()?.unwrap_or(-1);
+    let (sql, what) = match merged {
+        Some(pairs) => (statements::PAGE_OF_PAIRS, pairs),
+        None => (statements::PAGE, classes),
+    };
+    let bound = i64::try_from(need.limit).unwrap_or(i64::MAX);
+    let args = Args::default().with(need.job).with(what).with(after).with(bound);
+    let wait = if need.limit <= ROWS_SPUN_FOR { Wait::Spin } else { Wait::Park };
+    let mut page = Vec::new();
+    connection
+        .call(sql, args, wait, |_, row| {
+            page.push(whole(row)?);
+            Ok(())
+        })
+        .map_err(Failure::into_error)?;
+    page.sort_unstable_by_key(|row| row.key.chunk);
+    Ok(page)
+}
+
+/// The pairs to merge a page from, where that is the shorter way.
+fn merged_pairs(connection: &mut Connection, need: &PageNeed, classes: &str) -> Result<Option<String>> {
+    let counted = Needs { jobs: vec![need.job], ..Needs::default() };
+    let job = load(connection, &counted, Opening::None)?.jobs.remove(&need.job).flatten();
+    let count = |class: &Class| job.as_ref().map_or(0, |job| job.counts.of(*class));
+    let wanted: u64 = need.classes.iter().map(count).sum();
+    let worth = (PAIRS_MERGED * need.limit) as u64;
+    let pairs_max = if wanted <= worth { usize::MAX } else { PAIRS_MERGED + 1 };
+    let args =
+        Args::default().with(need.job).with(classes).with(i64::try_from(pairs_max).unwrap_or(i64::MAX));
+    let (mut text, mut pairs) = (String::from("["), 0);
+    connection
+        .call(statements::PAIRS, args, Wait::Spin, |_, row| {
+            separate(&mut text);
+            let _ = write!(text, "[{},{}]", rows::get::<i64>(row, 0)?, rows::get::<i64>(row, 1)?);
+            pairs += 1;
+            Ok(())
+        })
+        .map_err(Failure::into_error)?;
+    text.push(']');
+    Ok((pairs < pairs_max).then_some(text))
+}

@@ -1,0 +1,234 @@
+//! Opens a file: refuses what is not ours and leaves it as it is, creates and migrates what is, one process at a time.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sqlx::migrate::{MigrateError, Migrator};
+
+use crate::backends::sqlite::block::{Wait, block_on};
+use crate::backends::sqlite::connection::{Args, Connection, Failure};
+use crate::backends::sqlite::pragmas::{self, Role};
+use crate::backends::sqlite::{errors, files, patience, rows};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+static MIGRATOR: Migrator = sqlx::migrate!("src/backends/sqlite/migrations");
+
+/// `PRAGMA application_id` of our files: "Mgnt".
+const APPLICATION_ID: u32 = 0x4d67_6e74;
+const SET_APPLICATION_ID: &str = "PRAGMA application_id = 1298624116;";
+
+/// `PRAGMA user_version` of a whole file of this version's format.
+const FORMAT: u32 = 1;
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Where the file's header has the application id.
+const APPLICATION_ID_AT: usize = 68;
+const HEADER_BYTES: usize = 100;
+
+/// The WAL is written up to here ahead of time: about where a checkpoint starts it over.
+const WAL_BYTES_PRIMED: u64 = 1_000 * (4096 + 24) + 32;
+
+/// Opens or creates a store in a file.
+pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
+    let lock = lock(path)?;
+    let is_new = look(path)?;
+    if is_new {
+        files::create(path)
+            .and_then(|file| file.sync_all())
+            .map_err(|e| io_error("creating the file", path, e))?;
+        files::sync_directory(path).map_err(|e| io_error("creating the file", path, e))?;
+    }
+    let mut connection = Connection::open_file(path)?;
+    if number(&mut connection, "PRAGMA application_id")? != APPLICATION_ID {
+        // Empty by SQLite's own account too, once it has taken back what a crash left.
+        if number(&mut connection, "SELECT count(*) FROM sqlite_schema")? != 0 {
+            return Err(foreign(path));
+        }
+        connection.run(SET_APPLICATION_ID).map_err(Failure::into_error)?;
+    }
+    let format = number(&mut connection, "PRAGMA user_version")?;
+    if format > FORMAT {
+        return Err(Error::new(
+            ErrorKind::NewerFormat,
+            format!(
+                "{} has format {format}, this version of Magnetar reads up to {FORMAT}; update it",
+                path.display()
+            ),
+        ));
+    }
+    check_schema(&mut connection)?;
+    let bytes = path.metadata().map_or(0, |meta| meta.len());
+    if format == FORMAT && bytes <= check_bytes_max {
+        quick_check(&mut connection)?;
+    }
+    pragmas::apply(&mut connection, Role::Writer)?;
+    if format < FORMAT {
+        migrate(&mut connection)?;
+        files::sync_directory(path).map_err(|e| io_error("creating the file", path, e))?;
+    }
+    prime_wal(&mut connection, path)?;
+    drop(lock);
+    Ok(connection)
+}
+
+/// Another connection to a file that is open already.
+pub(super) fn reader(path: &Path) -> Result<Connection> {
+    let mut connection = Connection::open_file(path)?;
+    pragmas::apply(&mut connection, Role::Reader)?;
+    Ok(connection)
+}
+
+/// A new store in memory.
+pub(super) fn memory() -> Result<Connection> {
+    let mut connection = Connection::open_memory()?;
+    pragmas::apply(&mut connection, Role::Memory)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// The limit up to which a file is checked whole when it is opened.
+pub(super) const CHECK_BYTES_MAX: u64 = limits::CHECK_ON_OPEN_BYTES_MAX;
+
+/// A lock over creating, migrating and checking: sqlx itself takes none on SQLite.
+fn lock(path: &Path) -> Result<Option<File>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = files::create(&name).map_err(|e| io_error("opening the lock of the file", &name, e))?;
+    let locked = patience::wait(|| file.try_lock(), |error| matches!(error, TryLockError::WouldBlock));
+    match locked {
+        Ok(()) => Ok(Some(file)),
+        // A file system without locks: SQLite's own will not do much there either, but that is for it to say.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+        Err(TryLockError::Error(error)) => Err(io_error("locking the file", &name, error)),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            ErrorKind::Busy,
+            format!("{} is being created or checked by another process; try again later", path.display()),
+        )),
+    }
+}
+
+/// Whether there is nothing yet. What is not ours is refused here, before SQLite has even seen it.
+fn look(path: &Path) -> Result<bool> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(io_error("opening the file", path, error)),
+    };
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    file.by_ref()
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut header)
+        .map_err(|e| io_error("reading the file", path, e))?;
+    if header.is_empty() {
+        return Ok(true);
+    }
+    // A power cut while the very first page was written leaves zeros, and the journal that takes them back.
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    if header.iter().all(|byte| *byte == 0) && Path::new(&journal).exists() {
+        return Ok(false);
+    }
+    let id = header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4);
+    if header.starts_with(MAGIC) && id == Some(APPLICATION_ID.to_be_bytes().as_slice()) {
+        Ok(false)
+    } else {
+        Err(foreign(path))
+    }
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("{} is not a Magnetar store and was left as it is; give another path", path.display()),
+    )
+}
+
+fn number(connection: &mut Connection, sql: &'static str) -> Result<u32> {
+    // The application id is a signed number to SQLite; ours is a positive one.
+    Ok(pragmas::single(connection, sql)?.parse().unwrap_or_default())
+}
+
+/// Triggers would change what we write. Views and further tables and indexes of somebody's own do no harm.
+fn check_schema(connection: &mut Connection) -> Result<()> {
+    let mut trigger = None;
+    connection
+        .call(
+            "SELECT name FROM sqlite_schema WHERE type='trigger' ORDER BY name LIMIT 1",
+            Args::default(),
+            Wait::Park,
+            |_, row| {
+                trigger = Some(rows::get::<String>(row, 0)?);
+                Ok(())
+            },
+        )
+        .map_err(Failure::into_error)?;
+    match trigger {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "somebody added the trigger {name:?} to the file, which would change what is stored; drop it"
+            ),
+        )),
+    }
+}
+
+/// A check of the file's structure, its indexes' contents left out.
+fn quick_check(connection: &mut Connection) -> Result<()> {
+    match pragmas::single(connection, "PRAGMA quick_check(1)")?.as_str() {
+        "ok" => Ok(()),
+        found => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("the file is damaged ({found}); restore it from a copy, nothing was changed"),
+        )),
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<()> {
+    block_on(MIGRATOR.run(connection.sqlite()), Wait::Park).map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => errors::unchanged(error),
+        error => Error::new(
+            ErrorKind::Corrupt,
+            format!("the file's format cannot be brought up to date ({error}); restore it from a copy"),
+        )
+        .caused_by(error),
+    })
+}
+
+/// Gives a new WAL the length that it will have anyway: growing it with every commit makes each sync dearer, by a
+/// third. What follows the last frame has no valid checksum and is nothing to SQLite.
+fn prime_wal(connection: &mut Connection, path: &Path) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    let name = PathBuf::from(name);
+    let is_short = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() < WAL_BYTES_PRIMED);
+    if !is_short(&name) {
+        return Ok(());
+    }
+    // Nobody writes to the WAL, or shortens it, while we hold the write lock.
+    let begun = patience::wait(|| connection.run("BEGIN IMMEDIATE"), Failure::is_busy);
+    begun.map_err(Failure::into_error)?;
+    let grown = if is_short(&name) { grow(&name) } else { Ok(()) };
+    connection.roll_back()?;
+    grown.map_err(|e| io_error("preparing the WAL", &name, e))
+}
+
+fn grow(wal: &Path) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    let mut file = files::create(wal)?;
+    let end = file.seek(SeekFrom::End(0))?;
+    let zeros = vec![0; usize::try_from(WAL_BYTES_PRIMED.saturating_sub(end)).unwrap_or_default()];
+    file.write_all(&zeros)?;
+    file.sync_all()
+}
+
+fn io_error(doing: &str, path: &Path, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("{doing} {} failed: {error}", path.display())).caused_by(error)
+}

@@ -1,0 +1,100 @@
+//! The settings of a connection: each is set, read back and compared.
+
+use sqlx::{Row, SqlSafeStr};
+
+use crate::backends::sqlite::block::Wait;
+use crate::backends::sqlite::connection::{Args, Connection, Failure};
+use crate::backends::sqlite::{errors, patience};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The first version without the WAL-reset bug, which can lose a commit where two connections write or checkpoint.
+const VERSION_MIN: [u32; 3] = [3, 51, 3];
+
+/// What every connection is set to, and what it answers when asked.
+const SETTINGS: [(&str, &str, &str); 10] = [
+    ("trusted_schema", "OFF", "0"),
+    ("cell_size_check", "ON", "1"),
+    ("mmap_size", "0", "0"),
+    ("foreign_keys", "ON", "1"),
+    ("synchronous", "FULL", "2"),
+    // Where the platform knows of no such thing it changes nothing.
+    ("fullfsync", "ON", "1"),
+    ("checkpoint_fullfsync", "ON", "1"),
+    ("temp_store", "MEMORY", "2"),
+    ("busy_timeout", "20", "20"),
+    ("journal_size_limit", "-1", "-1"),
+];
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Writer,
+    Reader,
+    /// The one connection of a store in memory, for both.
+    Memory,
+}
+
+/// Refuses a library that is known to lose data.
+pub(super) fn check_version(connection: &mut Connection) -> Result<()> {
+    let version = single(connection, "SELECT sqlite_version()")?;
+    let numbers: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
+    if numbers.as_slice() >= VERSION_MIN.as_slice() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("SQLite {version} can lose commits in WAL mode (fixed in 3.51.3); link a newer one"),
+    ))
+}
+
+/// Sets everything and looks whether it took.
+pub(super) fn apply(connection: &mut Connection, role: Role) -> Result<()> {
+    let (journal, query_only) = match role {
+        Role::Writer => ("wal", "0"),
+        Role::Reader => ("wal", "1"),
+        Role::Memory => ("memory", "0"),
+    };
+    let changing = [("journal_mode", journal), ("query_only", query_only)];
+    let mut settings: Vec<(&str, &str, &str)> = SETTINGS.to_vec();
+    // Memory is not mapped, and does not answer whether it is.
+    settings.retain(|(name, ..)| role != Role::Memory || *name != "mmap_size");
+    settings.extend(changing.map(|(name, value)| (name, value, value)));
+    // A reader must not be able to change the mode of the file, not even by being the first to open it.
+    let set = settings.iter().filter(|(name, ..)| !(role == Role::Reader && *name == "journal_mode"));
+    let set: Vec<String> = set.map(|(name, value, _)| format!("PRAGMA {name} = {value}")).collect();
+    let get: Vec<String> = settings.iter().map(|(name, ..)| format!("PRAGMA {name}")).collect();
+    let (set, get) = (set.join(";"), get.join(";"));
+    patience::wait(|| run(connection, &set), Failure::is_busy).map_err(Failure::into_error)?;
+    let answers = patience::wait(|| run(connection, &get), Failure::is_busy).map_err(Failure::into_error)?;
+    for (at, (name, _, expected)) in settings.iter().enumerate() {
+        let answer =
+            answers.iter().find(|(statement, _)| *statement == at).map(|(_, answer)| answer.as_str());
+        if answer != Some(*expected) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "PRAGMA {name} is {} though it was set to {expected}; without it a commit is not safe here \
+                     (is the file on a network drive?)",
+                    answer.unwrap_or("unknown")
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The one value that a statement answers, as text.
+pub(super) fn single(connection: &mut Connection, sql: &'static str) -> Result<String> {
+    let answers = patience::wait(|| run(connection, sql), Failure::is_busy).map_err(Failure::into_error)?;
+    Ok(answers.into_iter().next().map(|(_, answer)| answer).unwrap_or_default())
+}
+
+fn run(connection: &mut Connection, sql: &str) -> Result<Vec<(usize, String)>, Failure> {
+    let mut answers = Vec::new();
+    let sql = sqlx::AssertSqlSafe(sql).into_sql_str();
+    connection.call(sql, Args::default(), Wait::Park, |statement, row| {
+        answers.push((statement, row.try_get_unchecked(0).map_err(errors::unchanged)?));
+        Ok(())
+    })?;
+    Ok(answers)
+}

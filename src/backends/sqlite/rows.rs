@@ -1,0 +1,373 @@
+//! From what SQLite answers to rows; each is checked against its checksums on the way.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::backends::contract::{
+    Content, Counts, Cursor, Edge, JobRow, Key, LogRun, Meta, Rank, Record, Row,
+};
+use crate::backends::sqlite::{columns, errors, runs, sums};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Backoff, Deadline, JobSpec, Json, OwnerId};
+
+/// What to do about a row that is not as it was written.
+const ADVICE: &str = "it was changed from outside or damaged, and is not used; restore the file from a copy, or delete \
+                      the job and import it again";
+
+fn corrupt(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("{what}: {ADVICE}"))
+}
+
+/// Text that is borrowed from the answer where it holds no escapes.
+enum Text<'a> {
+    Borrowed(&'a str),
+    Owned(String),
+}
+
+impl Text<'_> {
+    fn as_str(&self) -> &str {
+        match self {
+            Text::Borrowed(text) => text,
+            Text::Owned(text) => text,
+        }
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Text::Borrowed(text))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Text::Owned(text.to_owned()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// The columns of a row, in the order in which the statements list them.
+#[derive(Deserialize)]
+struct RowColumns<'a> {
+    job: i64,
+    chunk: u64,
+    #[serde(borrow)]
+    checksum: Option<Text<'a>>,
+    payload: Option<Text<'a>>,
+    priority: Option<i32>,
+    attempts_max: Option<u32>,
+    losses_max: Option<u32>,
+    on_dependency_failure: Option<i64>,
+    created_at_ms: Option<u64>,
+    content_updated_at_ms: Option<u64>,
+    content_revision: Option<u64>,
+    content_sum: Option<i64>,
+    class: i64,
+    rank: u32,
+    due_at_ms: Option<i64>,
+    due_set_at_ms: Option<u64>,
+    holder: Option<Text<'a>>,
+    place_sum: i64,
+    unmet: u32,
+    unmet_sum: i64,
+    status: i64,
+    attempts: u32,
+    losses: u32,
+    fence: u64,
+    open_fence: u64,
+    owner: Option<Text<'a>>,
+    claim_seq: u64,
+    lease_set_at_ms: Option<u64>,
+    lease_ms: Option<u64>,
+    not_before_set_at_ms: Option<u64>,
+    not_before_ms: Option<u64>,
+    cause: Option<u64>,
+    updated_at_ms: u64,
+    revision: u64,
+    observed: Option<Text<'a>>,
+    error: Option<Text<'a>>,
+    output: Option<Text<'a>>,
+    record_sum: i64,
+}
+
+/// A row as it was read, with where the indexes have it.
+pub(super) struct Placed {
+    pub(super) row: Row,
+    pub(super) class: i64,
+    pub(super) rank: Rank,
+    pub(super) due_at_ms: Option<i64>,
+    pub(super) due_set_at_ms: Option<u64>,
+    pub(super) holder: Option<OwnerId>,
+}
+
+/// A row from its JSON array.
+pub(super) fn row(text: &str) -> Result<Placed> {
+    let columns: RowColumns<'_> = serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?;
+    let key = Key { job: columns.job, chunk: columns.chunk };
+    let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
+    let content = content(key, &columns)?;
+    let record = record(key, &columns)?;
+    if columns.record_sum != sums::record(key, &record) || (record.is_fresh() && record != Record::fresh()) {
+        return Err(bad("the state of this chunk is not as it was written"));
+    }
+    let holder = columns.holder.as_ref().map(Text::as_str);
+    let place_sum = sums::place_parts(
+        key,
+        columns.class,
+        i64::from(columns.rank),
+        columns.due_at_ms,
+        columns.due_set_at_ms,
+        holder,
+    );
+    if columns.place_sum != place_sum || columns.unmet_sum != sums::unmet(key, columns.unmet) {
+        return Err(bad("where this chunk stands in the indexes is not as it was written"));
+    }
+    let holder = owner(holder).ok_or_else(|| bad("the holder of this chunk is no owner id"))?;
+    Ok(Placed {
+        row: Row { key, content: Arc::new(content), record, unmet: columns.unmet },
+        class: columns.class,
+        rank: Rank(columns.rank),
+        due_at_ms: columns.due_at_ms,
+        due_set_at_ms: columns.due_set_at_ms,
+        holder,
+    })
+}
+
+fn content(key: Key, columns: &RowColumns<'_>) -> Result<Content> {
+    let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
+    let (Some(priority), Some(created_at_ms), Some(updated_at_ms), Some(revision), Some(content_sum)) = (
+        columns.priority,
+        columns.created_at_ms,
+        columns.content_updated_at_ms,
+        columns.content_revision,
+        columns.content_sum,
+    ) else {
+        return Err(bad("the content of this chunk is missing"));
+    };
+    let policy = match columns.on_dependency_failure {
+        None => None,
+        Some(code) => Some(columns::policy(code).ok_or_else(|| bad("a code in the content is unknown"))?),
+    };
+    let content = Content {
+        checksum: owned(columns.checksum.as_ref()),
+        payload: json(columns.payload.as_ref()),
+        priority,
+        attempts_max: columns.attempts_max,
+        losses_max: columns.losses_max,
+        on_dependency_failure: policy,
+        created_at_ms,
+        updated_at_ms,
+        revision,
+    };
+    if content_sum == sums::content(key, &content) {
+        Ok(content)
+    } else {
+        Err(bad("the content of this chunk is not as it was written"))
+    }
+}
+
+fn record(key: Key, columns: &RowColumns<'_>) -> Result<Record> {
+    let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
+    Ok(Record {
+        status: columns::status(columns.status).ok_or_else(|| bad("the status of this chunk is unknown"))?,
+        observed: owned(columns.observed.as_ref()),
+        error: owned(columns.error.as_ref()),
+        output: json(columns.output.as_ref()),
+        attempts: columns.attempts,
+        losses: columns.losses,
+        fence: columns.fence,
+        open_fence: columns.open_fence,
+        owner: owner(columns.owner.as_ref().map(Text::as_str))
+            .ok_or_else(|| bad("the owner of this chunk is no owner id"))?,
+        claim_seq: columns.claim_seq,
+        lease: deadline(columns.lease_set_at_ms, columns.lease_ms),
+        not_before: deadline(columns.not_before_set_at_ms, columns.not_before_ms),
+        cause: columns.cause,
+        updated_at_ms: columns.updated_at_ms,
+        revision: columns.revision,
+    })
+}
+
+fn owned(text: Option<&Text<'_>>) -> Option<String> {
+    text.map(|text| text.as_str().to_owned())
+}
+
+fn json(text: Option<&Text<'_>>) -> Option<Json> {
+    text.map(|text| Json::trusted(text.as_str()))
+}
+
+/// `None` for text that is no owner id.
+#[expect(clippy::option_option, reason = "readable or not, and somebody or nobody")]
+fn owner(text: Option<&str>) -> Option<Option<OwnerId>> {
+    match text {
+        None => Some(None),
+        Some(text) => text.parse().ok().map(Some),
+    }
+}
+
+fn deadline(set_at_ms: Option<u64>, duration_ms: Option<u64>) -> Option<Deadline> {
+    Some(Deadline { set_at_ms: set_at_ms?, duration_ms: duration_ms? })
+}
+
+/// An array that does not even have the right types: named by its first two numbers, if it has them.
+fn named_by_prefix(text: &str, error: &serde_json::Error) -> Error {
+    let found = corrupt(&format!("a stored row cannot be read ({error})"));
+    let mut numbers = text.trim_start_matches('[').split([',', ']']);
+    let job = numbers.next().and_then(|n| n.parse().ok());
+    match (job, numbers.next().and_then(|n| n.parse().ok())) {
+        (Some(job), Some(chunk)) => found.at(job, chunk),
+        (Some(job), None) => found.in_job(job),
+        _ => found,
+    }
+}
+
+#[derive(Deserialize)]
+struct JobColumns<'a> {
+    job: i64,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    attempts_max: Option<u32>,
+    losses_max: Option<u32>,
+    lease_ms: Option<u64>,
+    backoff_initial_ms: Option<u64>,
+    backoff_max_ms: Option<u64>,
+    on_dependency_failure: Option<i64>,
+    phase: i64,
+    owner: Option<Text<'a>>,
+    seq: u64,
+    created_at_ms: u64,
+    revision: u64,
+    spec_sum: i64,
+    edges: u64,
+    edges_upward: u64,
+    counts: [u64; 7],
+    counts_sum: i64,
+}
+
+/// A job from its JSON array.
+pub(super) fn job(text: &str) -> Result<JobRow> {
+    let columns: JobColumns<'_> = serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?;
+    let bad = |what: &str| corrupt(what).in_job(columns.job);
+    let mut spec = JobSpec::new();
+    spec.name = owned(columns.name.as_ref());
+    spec.attempts_max = columns.attempts_max;
+    spec.losses_max = columns.losses_max;
+    spec.lease_ms = columns.lease_ms;
+    spec.backoff = match (columns.backoff_initial_ms, columns.backoff_max_ms) {
+        (Some(initial_ms), Some(max_ms)) => Some(Backoff { initial_ms, max_ms }),
+        _ => None,
+    };
+    spec.on_dependency_failure = match columns.on_dependency_failure {
+        None => None,
+        Some(code) => Some(columns::policy(code).ok_or_else(|| bad("a code of this job is unknown"))?),
+    };
+    let job = JobRow {
+        id: columns.job,
+        spec,
+        phase: columns::phase(columns.phase).ok_or_else(|| bad("the phase of this job is unknown"))?,
+        owner: owner(columns.owner.as_ref().map(Text::as_str))
+            .ok_or_else(|| bad("the owner of this job is no owner id"))?,
+        seq: columns.seq,
+        edges: columns.edges,
+        edges_upward: columns.edges_upward,
+        counts: Counts { by_class: columns.counts },
+        created_at_ms: columns.created_at_ms,
+        revision: columns.revision,
+    };
+    if columns.spec_sum != sums::job_spec(&job) {
+        return Err(bad("this job's settings are not as they were written"));
+    }
+    if columns.counts_sum != sums::job_counts(&job) {
+        return Err(bad("this job's counts are not as they were written"));
+    }
+    Ok(job)
+}
+
+/// What the store keeps about itself, from its JSON array.
+pub(super) fn meta(text: &str) -> Result<Meta> {
+    let bad = || corrupt("the store's own record is not as it was written");
+    let (store_id, revision, last_job, clock_ms, cursors, log_start, sum): (
+        &str,
+        u64,
+        i64,
+        u64,
+        u64,
+        u64,
+        Option<i64>,
+    ) = serde_json::from_str(text).map_err(|_| bad())?;
+    let store_id = *store_id.parse::<OwnerId>().map_err(|_| bad())?.as_bytes();
+    let meta = Meta { store_id, revision, last_job, clock_ms, cursors, log_start };
+    let untouched = Meta { store_id, revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
+    let intact = match sum {
+        Some(sum) => sum == sums::meta(&meta),
+        None => meta == untouched,
+    };
+    if intact { Ok(meta) } else { Err(bad()) }
+}
+
+/// A value of a row.
+pub(super) fn get<'r, T>(row: &'r SqliteRow, at: usize) -> Result<T>
+where
+    T: sqlx::Decode<'r, sqlx::Sqlite>,
+{
+    row.try_get_unchecked(at).map_err(errors::unchanged)
+}
+
+fn get_u64(row: &SqliteRow, at: usize) -> Result<u64> {
+    u64::try_from(get::<i64>(row, at)?).map_err(|_| corrupt("a stored number is negative"))
+}
+
+/// A dependency from the five columns behind the first.
+pub(super) fn edge(row: &SqliteRow) -> Result<(Edge, bool)> {
+    let edge = Edge { job: get(row, 1)?, chunk: get_u64(row, 2)?, on: get_u64(row, 3)? };
+    let met = get(row, 4)?;
+    check_edge(edge, met, get(row, 5)?)?;
+    Ok((edge, met))
+}
+
+pub(super) fn check_edge(edge: Edge, met: bool, sum: i64) -> Result<()> {
+    if sum == sums::edge(edge, met) {
+        Ok(())
+    } else {
+        Err(corrupt(&format!("this chunk's dependency on chunk {} is not as it was written", edge.on))
+            .at(edge.job, edge.chunk))
+    }
+}
+
+pub(super) fn cursor(row: &SqliteRow) -> Result<Cursor> {
+    let key = Key { job: get(row, 0)?, chunk: get_u64(row, 1)? };
+    let bad = || {
+        corrupt("the work left on this chunk's dependents is not as it was written").at(key.job, key.chunk)
+    };
+    let after: Option<i64> = get(row, 2)?;
+    let after = after.map(u64::try_from).transpose().map_err(|_| bad())?;
+    let cursor = Cursor { key, after, news: u8::try_from(get::<i64>(row, 3)?).map_err(|_| bad())? };
+    if get::<i64>(row, 4)? == sums::cursor(&cursor) { Ok(cursor) } else { Err(bad()) }
+}
+
+/// The runs of a log entry.
+pub(super) fn log(row: &SqliteRow) -> Result<Vec<LogRun>> {
+    let revision = get_u64(row, 0)?;
+    let bytes: &[u8] = get(row, 1)?;
+    let bad = || corrupt(&format!("the log entry of revision {revision} is not as it was written"));
+    if get::<i64>(row, 2)? != sums::log(revision, bytes) {
+        return Err(bad());
+    }
+    runs::unpack(bytes).ok_or_else(bad)
+}

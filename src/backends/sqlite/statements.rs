@@ -1,0 +1,313 @@
+//! The text of every statement that reads or writes rows.
+//!
+//! Three rules, each measured and held by a test on the query plans:
+//! - Reads name their values `$1`, `$2` ... over the whole script, so a script may leave statements out.
+//!   Writes use bare `?`, in sequence: naming thousands of values takes SQLite longer than writing them.
+//! - `CROSS JOIN` holds the order of a join where the planner, which knows no sizes, would walk a whole table.
+//! - `OR ROLLBACK` on statements that write many rows: they need no way back of their own, so SQLite keeps no journal
+//!   of the statement.
+
+/// A whole row as one JSON array: one value to hand between threads instead of forty.
+macro_rules! row {
+    () => {
+        "json_array(s.job,s.chunk,\
+         c.checksum,c.payload,c.priority,c.attempts_max,c.losses_max,c.on_dependency_failure,c.created_at_ms,\
+         c.updated_at_ms,c.revision,c.content_sum,\
+         s.class,s.rank,s.due_at_ms,s.due_set_at_ms,s.holder,s.place_sum,s.unmet,s.unmet_sum,\
+         s.status,s.attempts,s.losses,s.fence,s.open_fence,s.owner,s.claim_seq,s.lease_set_at_ms,s.lease_ms,\
+         s.not_before_set_at_ms,s.not_before_ms,s.cause,s.updated_at_ms,s.revision,s.observed,s.error,s.output,\
+         s.record_sum)"
+    };
+}
+
+macro_rules! with_content {
+    () => {
+        " LEFT JOIN contents c ON c.job=s.job AND c.chunk=s.chunk "
+    };
+}
+
+macro_rules! job {
+    () => {
+        "json_array(job,name,attempts_max,losses_max,lease_ms,backoff_initial_ms,backoff_max_ms,\
+         on_dependency_failure,phase,owner,seq,created_at_ms,revision,spec_sum,edges,edges_upward,\
+         json_array(ready,blocked,delayed,processing,done,failed,cancelled),counts_sum)"
+    };
+}
+
+pub(super) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE;";
+pub(super) const BEGIN_READ: &str = "BEGIN;";
+pub(super) const COMMIT: &str = "COMMIT;";
+
+pub(super) const META: &str =
+    "SELECT json_array(store_id,revision,last_job,clock_ms,cursors,log_start,meta_sum) FROM meta WHERE id=1;";
+
+// Values of a read script
+
+/// How many values a read script has.
+pub(super) const READ_VALUES: usize = 28;
+
+/// `$1`: job ids.
+pub(super) const JOBS: &str =
+    concat!("SELECT ", job!(), " FROM jobs WHERE job IN (SELECT value FROM json_each($1));");
+
+/// `$2`: chunk ids of job `$3`.
+pub(super) const ROWS_OF_ONE_JOB: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM json_each($2) n CROSS JOIN states s",
+    with_content!(),
+    "WHERE s.job=$3+0*n.key AND s.chunk=n.value;"
+);
+
+/// `$2`: pairs of job and chunk.
+pub(super) const ROWS: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM json_each($2) n CROSS JOIN states s",
+    with_content!(),
+    "WHERE s.job=n.value->>0 AND s.chunk=n.value->>1;"
+);
+
+/// The first ready rows of job `$4` behind rank `$5` and chunk `$6`, at most `$7`. 1 is `Class::Ready`.
+pub(super) const READY: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM states s",
+    with_content!(),
+    "WHERE s.job=$4 AND s.class=1 AND (s.rank,s.chunk)>($5,$6) ORDER BY s.rank,s.chunk LIMIT $7;"
+);
+
+/// The same for a list `$1` of (job, rank, chunk), at most `$2` each; each row with the number of its question.
+pub(super) const READY_OF_MANY: &str = concat!(
+    "SELECT ",
+    row!(),
+    ",n.key FROM json_each($1) n CROSS JOIN states s",
+    with_content!(),
+    "WHERE s.job=n.value->>0 AND s.chunk IN (SELECT r.chunk FROM states r WHERE r.job=n.value->>0 AND r.class=1 \
+     AND (r.rank,r.chunk)>(n.value->>1,n.value->>2) ORDER BY r.rank,r.chunk LIMIT $2);"
+);
+
+/// From job `$8` on.
+pub(super) const READY_JOB: &str = "SELECT job FROM jobs WHERE claimable=1 AND job>=$8 ORDER BY job LIMIT 1;";
+
+/// Due at `$9`, at most `$10`.
+pub(super) const DUE_BY: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM states s INDEXED BY states_due",
+    with_content!(),
+    "WHERE s.due_at_ms<=$9 ORDER BY s.due_at_ms LIMIT $10;"
+);
+
+/// Set after `$9`, at most `$10`. What was set after a time is due after it too, which bounds the walk.
+pub(super) const DUE_SET_AFTER: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM states s INDEXED BY states_due",
+    with_content!(),
+    "WHERE s.due_at_ms>$9 AND s.due_set_at_ms>$9 LIMIT $10;"
+);
+
+/// For a list `$11` of (job, chunk depended on, above this chunk), at most `$12` each.
+pub(super) const DEPENDENTS: &str = concat!(
+    "SELECT ",
+    row!(),
+    ",n.key,d.met,d.edge_sum FROM json_each($11) n CROSS JOIN dependencies d \
+     CROSS JOIN states s",
+    with_content!(),
+    "WHERE d.job=n.value->>0 AND d.depends_on=n.value->>1 AND d.chunk IN (SELECT x.chunk FROM dependencies x \
+     WHERE x.job=n.value->>0 AND x.depends_on=n.value->>1 AND x.chunk>n.value->>2 ORDER BY x.chunk LIMIT $12) \
+     AND s.job=d.job AND s.chunk=d.chunk;"
+);
+
+/// For a list `$13` of (job, chunk).
+pub(super) const DEPENDENCIES: &str = "SELECT n.key,d.job,d.chunk,d.depends_on,d.met,d.edge_sum FROM json_each($13) n CROSS JOIN dependencies d \
+     WHERE d.job=n.value->>0 AND d.chunk=n.value->>1;";
+
+/// Held by `$14`, behind (job `$15`, chunk `$16`), at most `$17`.
+pub(super) const HELD: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM states s INDEXED BY states_holder",
+    with_content!(),
+    "WHERE s.holder=$14 AND (s.job,s.chunk)>($15,$16) ORDER BY s.job,s.chunk LIMIT $17;"
+);
+
+/// From one holder to the next, whatever each one holds.
+pub(super) const OWNERS: &str = "WITH RECURSIVE o(holder) AS (SELECT min(holder) FROM states WHERE holder IS NOT NULL \
+     UNION ALL SELECT (SELECT min(s.holder) FROM states s WHERE s.holder>o.holder) FROM o WHERE o.holder IS NOT NULL) \
+     SELECT holder FROM o WHERE holder IS NOT NULL;";
+
+/// Above job `$18`, at most `$19`.
+pub(super) const JOBS_AFTER: &str =
+    concat!("SELECT ", job!(), " FROM jobs WHERE job>$18 ORDER BY job LIMIT $19;");
+
+/// Of job `$20`, behind (chunk `$21`, depends on `$22`), at most `$23`.
+pub(super) const EDGES: &str = "SELECT 0,job,chunk,depends_on,met,edge_sum FROM dependencies \
+     WHERE job=$20 AND (chunk,depends_on)>($21,$22) ORDER BY chunk,depends_on LIMIT $23;";
+
+/// At most `$24`.
+pub(super) const CURSORS: &str =
+    "SELECT job,chunk,after_chunk,news,cursor_sum FROM cursors ORDER BY job,chunk LIMIT $24;";
+
+/// Behind revision `$25`, until `$26` changes are reached.
+pub(super) const LOG: &str = "SELECT revision,runs,log_sum FROM (SELECT revision,runs,log_sum,\
+     sum(changes) OVER (ORDER BY revision ROWS UNBOUNDED PRECEDING)-changes AS ahead \
+     FROM log WHERE revision>$25 ORDER BY revision LIMIT $26) WHERE ahead<$26;";
+
+// A page of some classes
+
+/// The (class, rank) pairs of job `$1` in classes `$2`, at most `$3`, from one to the next; and how many rows there may
+/// be in these classes.
+pub(super) const PAIRS: &str = "WITH RECURSIVE p(class,rank) AS (\
+       SELECT n.value,(SELECT min(s.rank) FROM states s WHERE s.job=$1 AND s.class=n.value) FROM json_each($2) n \
+       UNION ALL \
+       SELECT p.class,(SELECT min(s.rank) FROM states s WHERE s.job=$1 AND s.class=p.class AND s.rank>p.rank) \
+       FROM p WHERE p.rank IS NOT NULL) \
+     SELECT class,rank FROM p WHERE rank IS NOT NULL LIMIT $3;";
+
+/// The rows of job `$1` in (class, rank) pairs `$2`, above chunk `$3`, at most `$4`: the first of each pair, merged.
+pub(super) const PAGE_OF_PAIRS: &str = concat!(
+    "WITH p(chunk) AS MATERIALIZED (SELECT m.chunk FROM json_each($2) n CROSS JOIN states m \
+     WHERE m.job=$1+0*n.key AND m.chunk IN (SELECT r.chunk FROM states r WHERE r.job=$1 AND r.class=n.value->>0 \
+     AND r.rank=n.value->>1 AND r.chunk>$3 ORDER BY r.chunk LIMIT $4) ORDER BY m.chunk LIMIT $4) \
+     SELECT ",
+    row!(),
+    " FROM p CROSS JOIN states s",
+    with_content!(),
+    "WHERE s.job=$1+0*p.chunk AND s.chunk=p.chunk;"
+);
+
+/// The rows of job `$1` in classes `$2`, above chunk `$3`, at most `$4`, in the order of the table.
+pub(super) const PAGE: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM states s",
+    with_content!(),
+    "WHERE s.job=$1 AND s.chunk>$3 AND (json_array_length($2)=0 OR s.class IN (SELECT value FROM json_each($2))) \
+     ORDER BY s.chunk LIMIT $4;"
+);
+
+// Writes. Each is a head, a row of values that is repeated, and a tail; rows whose first value is NULL pad the list.
+
+/// The parts of a statement that writes many rows.
+pub(super) struct ManyRows {
+    pub(super) head: &'static str,
+    pub(super) columns: usize,
+    pub(super) tail: &'static str,
+}
+
+pub(super) const CONTENTS_INSERT: ManyRows = ManyRows {
+    head: "INSERT OR ROLLBACK INTO contents(job,chunk,checksum,payload,priority,attempts_max,losses_max,\
+           on_dependency_failure,created_at_ms,updated_at_ms,revision,content_sum) SELECT * FROM (VALUES",
+    columns: 12,
+    tail: ") WHERE column1 IS NOT NULL;",
+};
+
+pub(super) const CONTENTS_UPDATE: ManyRows = ManyRows {
+    head: "UPDATE OR ROLLBACK contents SET checksum=v.column3,payload=v.column4,priority=v.column5,\
+           attempts_max=v.column6,losses_max=v.column7,on_dependency_failure=v.column8,created_at_ms=v.column9,\
+           updated_at_ms=v.column10,revision=v.column11,content_sum=v.column12 FROM (VALUES",
+    columns: 12,
+    tail: ") v WHERE contents.job=v.column1 AND contents.chunk=v.column2;",
+};
+
+pub(super) const CONTENTS_DELETE: ManyRows =
+    ManyRows { head: "DELETE FROM contents WHERE (job,chunk) IN (VALUES", columns: 2, tail: ");" };
+
+/// A row to which nothing has happened: its record is the columns' defaults.
+pub(super) const STATES_INSERT: ManyRows = ManyRows {
+    head: "INSERT OR ROLLBACK INTO states(job,chunk,class,rank,due_at_ms,due_set_at_ms,holder,place_sum,unmet,\
+           unmet_sum) SELECT * FROM (VALUES",
+    columns: 10,
+    tail: ") WHERE column1 IS NOT NULL;",
+};
+
+/// Another place and another record; the count of unmet dependencies where it is given.
+pub(super) const STATES_UPDATE: ManyRows = ManyRows {
+    head: "UPDATE OR ROLLBACK states SET class=v.column3,rank=v.column4,due_at_ms=v.column5,\
+           due_set_at_ms=v.column6,holder=v.column7,place_sum=v.column8,unmet=coalesce(v.column9,unmet),\
+           unmet_sum=coalesce(v.column10,unmet_sum),status=v.column11,attempts=v.column12,losses=v.column13,\
+           fence=v.column14,open_fence=v.column15,owner=v.column16,claim_seq=v.column17,lease_set_at_ms=v.column18,\
+           lease_ms=v.column19,not_before_set_at_ms=v.column20,not_before_ms=v.column21,cause=v.column22,\
+           updated_at_ms=v.column23,revision=v.column24,observed=v.column25,error=v.column26,output=v.column27,\
+           record_sum=v.column28 FROM (VALUES",
+    columns: 28,
+    tail: ") v WHERE states.job=v.column1 AND states.chunk=v.column2;",
+};
+
+/// Another place only, and the count of unmet dependencies where it is given.
+pub(super) const STATES_MOVE: ManyRows = ManyRows {
+    head: "UPDATE OR ROLLBACK states SET class=v.column3,rank=v.column4,due_at_ms=v.column5,\
+           due_set_at_ms=v.column6,holder=v.column7,place_sum=v.column8,unmet=coalesce(v.column9,unmet),\
+           unmet_sum=coalesce(v.column10,unmet_sum) FROM (VALUES",
+    columns: 10,
+    tail: ") v WHERE states.job=v.column1 AND states.chunk=v.column2;",
+};
+
+pub(super) const STATES_DELETE: ManyRows =
+    ManyRows { head: "DELETE FROM states WHERE (job,chunk) IN (VALUES", columns: 2, tail: ");" };
+
+pub(super) const EDGES_PUT: ManyRows = ManyRows {
+    head: "INSERT OR ROLLBACK INTO dependencies(job,chunk,depends_on,met,edge_sum) SELECT * FROM (VALUES",
+    columns: 5,
+    tail: ") WHERE column1 IS NOT NULL ON CONFLICT(job,chunk,depends_on) \
+           DO UPDATE SET met=excluded.met,edge_sum=excluded.edge_sum;",
+};
+
+pub(super) const EDGES_DELETE: ManyRows = ManyRows {
+    head: "DELETE FROM dependencies WHERE (job,chunk,depends_on) IN (VALUES",
+    columns: 3,
+    tail: ");",
+};
+
+pub(super) const JOBS_PUT: ManyRows = ManyRows {
+    head: "INSERT OR ROLLBACK INTO jobs(job,name,attempts_max,losses_max,lease_ms,backoff_initial_ms,\
+           backoff_max_ms,on_dependency_failure,phase,owner,seq,created_at_ms,revision,spec_sum,edges,edges_upward,\
+           ready,blocked,delayed,processing,done,failed,cancelled,counts_sum) SELECT * FROM (VALUES",
+    columns: 24,
+    tail: ") WHERE column1 IS NOT NULL ON CONFLICT(job) DO UPDATE SET name=excluded.name,\
+           attempts_max=excluded.attempts_max,losses_max=excluded.losses_max,lease_ms=excluded.lease_ms,\
+           backoff_initial_ms=excluded.backoff_initial_ms,backoff_max_ms=excluded.backoff_max_ms,\
+           on_dependency_failure=excluded.on_dependency_failure,phase=excluded.phase,owner=excluded.owner,\
+           seq=excluded.seq,created_at_ms=excluded.created_at_ms,revision=excluded.revision,\
+           spec_sum=excluded.spec_sum,edges=excluded.edges,edges_upward=excluded.edges_upward,\
+           ready=excluded.ready,blocked=excluded.blocked,delayed=excluded.delayed,processing=excluded.processing,\
+           done=excluded.done,failed=excluded.failed,cancelled=excluded.cancelled,counts_sum=excluded.counts_sum;",
+};
+
+pub(super) const JOBS_COUNT: ManyRows = ManyRows {
+    head: "UPDATE OR ROLLBACK jobs SET edges=v.column2,edges_upward=v.column3,ready=v.column4,blocked=v.column5,\
+           delayed=v.column6,processing=v.column7,done=v.column8,failed=v.column9,cancelled=v.column10,\
+           counts_sum=v.column11 FROM (VALUES",
+    columns: 11,
+    tail: ") v WHERE jobs.job=v.column1;",
+};
+
+/// Writes only where a job's last ready row went or its first one came.
+pub(super) const JOBS_CLAIMABLE: ManyRows = ManyRows {
+    head: "UPDATE OR ROLLBACK jobs SET claimable=(ready>0) WHERE job IN (VALUES",
+    columns: 1,
+    tail: ") AND claimable<>(ready>0);",
+};
+
+pub(super) const JOBS_DELETE: ManyRows =
+    ManyRows { head: "DELETE FROM jobs WHERE job IN (VALUES", columns: 1, tail: ");" };
+
+pub(super) const CURSORS_PUT: ManyRows = ManyRows {
+    head: "INSERT OR REPLACE INTO cursors(job,chunk,after_chunk,news,cursor_sum) SELECT * FROM (VALUES",
+    columns: 5,
+    tail: ") WHERE column1 IS NOT NULL;",
+};
+
+pub(super) const CURSORS_DELETE: ManyRows =
+    ManyRows { head: "DELETE FROM cursors WHERE (job,chunk) IN (VALUES", columns: 2, tail: ");" };
+
+/// The entry of a commit.
+pub(super) const LOG_APPEND: &str = "INSERT INTO log(revision,changes,runs,log_sum) VALUES(?,?,?,?);";
+
+/// A few entries at a time, so that no commit pays for many.
+pub(super) const LOG_PRUNE: &str = "DELETE FROM log WHERE revision IN (SELECT revision FROM log WHERE revision<=? ORDER BY revision LIMIT 8);";
+
+pub(super) const META_PUT: &str =
+    "UPDATE meta SET revision=?,last_job=?,clock_ms=?,cursors=?,log_start=?,meta_sum=? WHERE id=1;";

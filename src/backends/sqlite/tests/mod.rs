@@ -1,0 +1,162 @@
+//! The backend against a model, against damage, and against other processes.
+
+mod files;
+mod model;
+mod plans;
+mod tamper;
+#[cfg(unix)]
+mod unix;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::backends::contract::{
+    Class, Content, Counts, Delta, JobChange, JobPhase, JobRow, Key, LogRun, Meta, Place, Rank, Record,
+    RowChange, Subject,
+};
+use crate::model::{JobSpec, Json};
+
+/// A directory that is gone after the test.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("magnetar-sqlite-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let base = std::env::var_os("MAGNETAR_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let path = base.join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub(super) fn file(&self) -> PathBuf {
+        self.0.join("jobs.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// SQL from outside, by a connection that knows nothing of us.
+pub(super) fn outside(path: &Path, sql: &'static str) -> Vec<String> {
+    use super::block::{Wait, block_on};
+    use sqlx::{Connection as _, Row as _};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    block_on(
+        async {
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await.unwrap();
+            let texts = rows.iter().map(|row| row.try_get_unchecked(0).unwrap()).collect();
+            connection.close().await.unwrap();
+            texts
+        },
+        Wait::Park,
+    )
+}
+
+pub(super) fn content(revision: u64) -> Content {
+    Content {
+        checksum: None,
+        payload: Some(Json::trusted(r#"{"path":"a.bin","offset":4096}"#)),
+        priority: 0,
+        attempts_max: None,
+        losses_max: None,
+        on_dependency_failure: None,
+        created_at_ms: 1_700_000_000_000,
+        updated_at_ms: 1_700_000_000_000,
+        revision,
+    }
+}
+
+pub(super) const READY: Place =
+    Place { class: Class::Ready, rank: Rank(0x7fff_ffff), due: None, holder: None };
+
+pub(super) fn job(id: i64, counts: Counts) -> JobRow {
+    JobRow {
+        id,
+        spec: JobSpec::new(),
+        phase: JobPhase::Open,
+        owner: None,
+        seq: 0,
+        edges: 0,
+        edges_upward: 0,
+        counts,
+        created_at_ms: 1_700_000_000_000,
+        revision: 1,
+    }
+}
+
+/// A delta that changes nothing but the store's own record.
+pub(super) fn empty(meta: Meta) -> Delta {
+    Delta {
+        meta,
+        rows: Vec::new(),
+        jobs: Vec::new(),
+        edges: Vec::new(),
+        cursors_put: Vec::new(),
+        cursors_deleted: Vec::new(),
+        log: Vec::new(),
+        log_prune_to: 0,
+    }
+}
+
+/// The import of ready chunks `from..to` into a job that has all before them.
+pub(super) fn import(meta: &Meta, id: i64, from: u64, to: u64) -> Delta {
+    let mut meta = meta.clone();
+    let first = meta.revision + 1;
+    meta.revision += to - from;
+    meta.last_job = meta.last_job.max(id);
+    let mut counts = Counts::default();
+    *counts.of_mut(Class::Ready) = to;
+    let rows = (from..to).map(|chunk| RowChange {
+        key: Key { job: id, chunk },
+        before: None,
+        after: Some(READY),
+        content: Some(Arc::new(content(first + chunk - from))),
+        record: None,
+        unmet: None,
+    });
+    Delta {
+        rows: rows.collect(),
+        jobs: vec![JobChange::Put(job(id, counts))],
+        log: vec![LogRun {
+            subject: Subject::Chunk,
+            revision: first,
+            key: Key { job: id, chunk: from },
+            count: to - from,
+        }],
+        ..empty(meta)
+    }
+}
+
+#[test]
+fn a_new_row_has_the_columns_of_a_fresh_record() {
+    use crate::backends::contract::{Backend, Needs};
+    let mut backend = super::in_memory().unwrap();
+    let mut tx = backend.begin().unwrap();
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    tx.commit(import(&meta, 1, 0, 1)).unwrap();
+    let key = Key { job: 1, chunk: 0 };
+    let row = backend.begin().unwrap().load(&Needs { rows: vec![key], ..Needs::default() }).unwrap().rows
+        [&key]
+        .clone();
+    assert_eq!(row.unwrap().record, Record::fresh());
+}
+
+#[test]
+fn numbers_of_the_vocabulary_are_those_of_the_statements_and_the_views() {
+    use super::columns;
+    use crate::model::JobStatus;
+    assert_eq!(columns::class_code(Class::Ready), 1);
+    let texts = ["pending", "processing", "done", "failed", "cancelled"];
+    for (code, text) in (0..).zip(texts) {
+        assert_eq!(columns::status(code).map(JobStatus::as_str), Some(text));
+    }
+    for (code, text) in (0..).zip(["wait", "cancel", "ignore"]) {
+        assert_eq!(columns::policy(code).map(crate::model::DependencyFailure::as_str), Some(text));
+    }
+}

@@ -1,0 +1,479 @@
+//! Random changes, random questions: the answers are those of a map.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::backends::contract::{
+    Backend, Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange,
+    JobPhase, JobRow, Key, Load, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
+    RowChange, Subject,
+};
+use crate::backends::sqlite::tests::{Folder, empty, job};
+use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
+use crate::model::{Backoff, Deadline, DependencyFailure, JobStatus, Json, OwnerId};
+
+/// splitmix64: a seed in, the same numbers out.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.one_in(2) { Some(make(self)) } else { None }
+    }
+
+    fn text(&mut self) -> String {
+        const PIECES: [&str; 10] =
+            ["a", "\0", "\"", "\\", "\u{1f980}", "ä", "\n", "\u{1}", "'; DROP TABLE jobs; --", "\u{2028}"];
+        (0..self.below(6)).map(|_| PIECES[usize::try_from(self.below(10)).unwrap()]).collect()
+    }
+
+    fn json(&mut self) -> Json {
+        Json::new(&self.text()).unwrap()
+    }
+
+    fn owner(&mut self) -> OwnerId {
+        let mut bytes = [0xa5; 16];
+        bytes[0] = u8::try_from(self.below(4)).unwrap();
+        OwnerId::from_bytes(bytes)
+    }
+
+    fn deadline(&mut self) -> Deadline {
+        Deadline { set_at_ms: self.below(2_000), duration_ms: self.below(500) }
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+
+    fn key(&mut self) -> Key {
+        Key { job: self.below(3).cast_signed(), chunk: self.below(60) }
+    }
+
+    fn place(&mut self) -> Place {
+        let class = self.pick(&Class::ALL);
+        Place {
+            class,
+            rank: if class == Class::Ready {
+                Rank(u32::try_from(self.below(3)).unwrap() << 30)
+            } else {
+                Rank(0)
+            },
+            due: self.maybe(Self::deadline),
+            holder: self.maybe(Self::owner),
+        }
+    }
+
+    fn content(&mut self, revision: u64) -> Content {
+        Content {
+            checksum: self.maybe(Self::text),
+            payload: self.maybe(Self::json),
+            priority: u32::try_from(self.below(1 << 32)).unwrap().cast_signed(),
+            attempts_max: self.maybe(|r| u32::try_from(r.below(1 << 32)).unwrap()),
+            losses_max: self.maybe(|r| u32::try_from(r.below(9)).unwrap()),
+            on_dependency_failure: self.maybe(|r| {
+                r.pick(&[DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore])
+            }),
+            created_at_ms: self.below(1 << 53),
+            updated_at_ms: self.below(1 << 53),
+            revision,
+        }
+    }
+
+    fn record(&mut self, revision: u64) -> Record {
+        if self.one_in(8) {
+            return Record::fresh();
+        }
+        Record {
+            status: self.pick(&JobStatus::ALL),
+            observed: self.maybe(Self::text),
+            error: self.maybe(Self::text),
+            output: self.maybe(Self::json),
+            attempts: u32::try_from(self.below(1 << 32)).unwrap(),
+            losses: u32::try_from(self.below(9)).unwrap(),
+            fence: self.below(1 << 53),
+            open_fence: self.below(1 << 53),
+            owner: self.maybe(Self::owner),
+            claim_seq: self.below(1 << 53),
+            lease: self.maybe(Self::deadline),
+            not_before: self.maybe(Self::deadline),
+            cause: self.maybe(|r| r.below(1 << 53)),
+            updated_at_ms: self.below(1 << 53),
+            revision,
+        }
+    }
+}
+
+/// What the store is to hold.
+#[derive(Default)]
+struct Model {
+    meta: Option<Meta>,
+    rows: BTreeMap<Key, (Row, Place)>,
+    jobs: BTreeMap<i64, JobRow>,
+    edges: BTreeMap<Edge, bool>,
+    cursors: BTreeMap<Key, Cursor>,
+    log: Vec<LogRun>,
+}
+
+impl Model {
+    fn counts(&self, id: i64) -> Counts {
+        let mut counts = Counts::default();
+        self.rows
+            .iter()
+            .filter(|(key, _)| key.job == id)
+            .for_each(|(_, (_, p))| *counts.of_mut(p.class) += 1);
+        counts
+    }
+
+    /// A random change, and the model after it.
+    fn change(&mut self, random: &mut Random) -> Delta {
+        let mut meta = self.meta.clone().unwrap();
+        let mut delta = empty(meta.clone());
+        let size = random.pick(&[1, 1, 3, 20, 90]);
+        let keys: std::collections::BTreeSet<Key> = (0..size).map(|_| random.key()).collect();
+        for key in keys {
+            meta.revision += 1;
+            let run = LogRun { subject: Subject::Chunk, revision: meta.revision, key, count: 1 };
+            delta.log.push(run);
+            let stored = self.rows.get(&key).cloned();
+            let change = match stored {
+                None => self.add(key, random, meta.revision),
+                Some((_, before)) if random.one_in(8) => {
+                    self.rows.remove(&key);
+                    RowChange {
+                        key,
+                        before: Some(before),
+                        after: None,
+                        content: None,
+                        record: None,
+                        unmet: None,
+                    }
+                }
+                Some((mut row, before)) => {
+                    let after = random.place();
+                    let content = random.maybe(|r| Arc::new(r.content(meta.revision)));
+                    let record = random.maybe(|r| r.record(meta.revision));
+                    let unmet = random.maybe(|r| u32::try_from(r.below(4)).unwrap());
+                    row.content = content.clone().unwrap_or(row.content);
+                    row.record = record.clone().unwrap_or(row.record);
+                    row.unmet = unmet.unwrap_or(row.unmet);
+                    self.rows.insert(key, (row, after));
+                    RowChange { key, before: Some(before), after: Some(after), content, record, unmet }
+                }
+            };
+            delta.rows.push(change);
+        }
+        for id in 0..3 {
+            let mut row = self.jobs.get(&id).cloned().unwrap_or_else(|| job(id, Counts::default()));
+            row.counts = self.counts(id);
+            row.edges = random.below(9);
+            if !self.jobs.contains_key(&id) || random.one_in(4) {
+                row.spec.name = random.maybe(Random::text);
+                row.spec.lease_ms = random.maybe(|r| r.below(1 << 40));
+                row.spec.backoff =
+                    random.maybe(|r| Backoff { initial_ms: r.below(99), max_ms: r.below(1 << 40) });
+                row.spec.on_dependency_failure = random.maybe(|_| DependencyFailure::Cancel);
+                row.phase = random.pick(&[JobPhase::Open, JobPhase::Importing, JobPhase::Deleting]);
+                row.owner = random.maybe(Random::owner);
+                row.seq = random.below(1 << 53);
+                delta.jobs.push(JobChange::Put(row.clone()));
+            } else {
+                delta.jobs.push(JobChange::Counts(row.clone()));
+            }
+            self.jobs.insert(id, row);
+        }
+        for _ in 0..random.pick(&[0, 0, 2, 30]) {
+            let key = random.key();
+            let edge = Edge { job: key.job, chunk: key.chunk, on: random.below(60) };
+            if delta.edges.iter().any(|change| matches!(change, EdgeChange::Put { edge: e, .. } | EdgeChange::Delete { edge: e } if *e == edge)) {
+                continue;
+            }
+            if self.edges.contains_key(&edge) && random.one_in(2) {
+                self.edges.remove(&edge);
+                delta.edges.push(EdgeChange::Delete { edge });
+            } else {
+                let met = random.one_in(2);
+                self.edges.insert(edge, met);
+                delta.edges.push(EdgeChange::Put { edge, met });
+            }
+        }
+        if random.one_in(3) {
+            let key = random.key();
+            if self.cursors.remove(&key).is_some() {
+                delta.cursors_deleted.push(key);
+            } else {
+                let cursor = Cursor { key, after: random.maybe(|r| r.below(99)), news: 7 };
+                self.cursors.insert(key, cursor);
+                delta.cursors_put.push(cursor);
+            }
+        }
+        self.log.extend(&delta.log);
+        meta.cursors = self.cursors.len() as u64;
+        meta.clock_ms += random.below(99);
+        meta.last_job = 2;
+        if random.one_in(5) {
+            meta.log_start = meta.revision.saturating_sub(150);
+            delta.log_prune_to = meta.log_start;
+        }
+        self.meta = Some(meta.clone());
+        delta.meta = meta;
+        delta
+    }
+
+    fn add(&mut self, key: Key, random: &mut Random, revision: u64) -> RowChange {
+        let after = random.place();
+        let content = Arc::new(random.content(revision));
+        let record = if random.one_in(3) { Some(random.record(revision)) } else { None };
+        let unmet = random.maybe(|r| u32::try_from(r.below(4)).unwrap());
+        let row = Row {
+            key,
+            content: content.clone(),
+            record: record.clone().unwrap_or_else(Record::fresh),
+            unmet: unmet.unwrap_or_default(),
+        };
+        self.rows.insert(key, (row, after));
+        RowChange { key, before: None, after: Some(after), content: Some(content), record, unmet }
+    }
+
+    fn listed(&self, take: impl Fn(&Key, &Place) -> bool) -> Vec<(Row, Place)> {
+        self.rows
+            .iter()
+            .filter(|(key, (_, place))| take(key, place))
+            .map(|(_, found)| found.clone())
+            .collect()
+    }
+
+    /// Asks everything there is to ask and compares.
+    fn compare(&self, tx: &mut dyn Load, random: &mut Random) {
+        let limit = random.pick(&[0, 1, 2, 7, 1000]);
+        let bound = usize::try_from(limit).unwrap();
+        let rows: Vec<Key> = match random.below(3) {
+            0 => (0..40).map(|chunk| Key { job: 1, chunk }).collect(),
+            1 => (0..9).map(|_| random.key()).collect(),
+            _ => Vec::new(),
+        };
+        let ready: Vec<ReadyNeed> = (0..random.below(4))
+            .map(|_| ReadyNeed {
+                job: random.below(3).cast_signed(),
+                after: random.maybe(|r| (Rank(u32::try_from(r.below(3)).unwrap() << 30), r.below(60))),
+                limit: usize::try_from(random.pick(&[0_u64, 1, 5, 99])).unwrap(),
+            })
+            .collect();
+        let dependents: Vec<(Key, Option<u64>, usize)> = (0..random.below(6))
+            .map(|_| (random.key(), random.maybe(|r| r.below(60)), random.pick(&[1, 2, 100])))
+            .filter(|(key, ..)| {
+                self.edges
+                    .keys()
+                    .filter(|e| e.on == key.chunk)
+                    .all(|e| self.rows.contains_key(&Key { job: e.job, chunk: e.chunk }))
+            })
+            .collect();
+        const SETS: [&[Class]; 5] = [
+            &[],
+            &[Class::Ready],
+            &[Class::Ready, Class::Blocked, Class::Delayed],
+            &[Class::Failed],
+            &Class::ALL,
+        ];
+        let pages: Vec<PageNeed> = (0..random.below(3))
+            .map(|_| PageNeed {
+                job: random.below(3).cast_signed(),
+                classes: random.pick(&SETS),
+                after: random.maybe(|r| r.below(60)),
+                limit: random.pick(&[1, 3, 500]),
+            })
+            .collect();
+        let at_ms = random.below(2_500);
+        let by = random.one_in(2);
+        let owner = random.owner();
+        let key = random.key();
+        let after_edge = random.maybe(|r| (r.below(60), r.below(60)));
+        let since =
+            random.below(self.meta.as_ref().unwrap().revision + 2).max(self.meta.as_ref().unwrap().log_start);
+        let needs = Needs {
+            jobs: vec![0, 2, 77],
+            rows,
+            ready,
+            ready_job_from: Some(random.below(4).cast_signed()),
+            due: Some(if by {
+                DueNeed::By { at_ms, limit: bound }
+            } else {
+                DueNeed::SetAfter { at_ms, limit: bound }
+            }),
+            dependents,
+            dependencies: (0..random.below(4)).map(|_| random.key()).collect(),
+            held: Some((owner, random.maybe(|_| key), bound)),
+            owners: random.one_in(2),
+            pages,
+            jobs_after: Some((random.maybe(|r| r.below(3).cast_signed()), bound)),
+            edges: Some(crate::backends::contract::EdgesNeed {
+                job: key.job,
+                after: after_edge,
+                limit: bound,
+            }),
+            cursors: bound,
+            log: Some((since, bound)),
+        };
+        let loaded = tx.load(&needs).unwrap();
+
+        assert_eq!(Some(&loaded.meta), self.meta.as_ref());
+        let jobs = needs.jobs.iter().map(|id| (*id, self.jobs.get(id).cloned())).collect::<BTreeMap<_, _>>();
+        assert_eq!(loaded.jobs, jobs);
+        let expected: BTreeMap<Key, Option<Row>> =
+            needs.rows.iter().map(|key| (*key, self.rows.get(key).map(|(row, _)| row.clone()))).collect();
+        assert_eq!(loaded.rows, expected);
+        for (need, answer) in needs.ready.iter().zip(&loaded.ready) {
+            let mut found = self.listed(|key, place| key.job == need.job && place.class == Class::Ready);
+            found.sort_by_key(|(row, place)| (place.rank, row.key.chunk));
+            found.retain(|(row, place)| need.after.is_none_or(|after| (place.rank, row.key.chunk) > after));
+            found.truncate(need.limit);
+            assert_eq!(answer, &found.into_iter().map(|(row, _)| row).collect::<Vec<_>>(), "{need:?}");
+        }
+        assert_eq!(loaded.ready.len(), needs.ready.len());
+        let from = needs.ready_job_from.unwrap();
+        let ready_job = self.jobs.iter().find(|(id, job)| **id >= from && job.counts.of(Class::Ready) > 0);
+        assert_eq!(loaded.ready_job, ready_job.map(|(id, _)| *id));
+        let due = |place: &Place| {
+            place.due.is_some_and(|d| if by { d.at_ms() <= at_ms } else { d.set_at_ms > at_ms })
+        };
+        let mut found = self.listed(|_, place| due(place));
+        assert_eq!(loaded.due.len(), found.len().min(bound));
+        found.sort_by_key(|(_, place)| place.due.map(Deadline::at_ms));
+        let time = |row: &Row| self.rows[&row.key].1.due.map(Deadline::at_ms);
+        for (row, (_, place)) in loaded.due.iter().zip(&found) {
+            assert_eq!(&self.rows[&row.key].0, row);
+            assert!(due(&self.rows[&row.key].1));
+            assert!(!by || time(row) == place.due.map(Deadline::at_ms), "in the order of time");
+        }
+        for ((on, after, limit), answer) in needs.dependents.iter().zip(&loaded.dependents) {
+            let found = self.edges.iter().filter(|(edge, _)| {
+                edge.job == on.job && edge.on == on.chunk && after.is_none_or(|after| edge.chunk > after)
+            });
+            let expected: Vec<Dependent> = found
+                .take(*limit)
+                .map(|(e, met)| Dependent {
+                    row: self.rows[&Key { job: e.job, chunk: e.chunk }].0.clone(),
+                    met: *met,
+                })
+                .collect();
+            assert_eq!(answer, &expected);
+        }
+        for (key, answer) in needs.dependencies.iter().zip(&loaded.dependencies) {
+            let found = self.edges.keys().filter(|e| e.job == key.job && e.chunk == key.chunk).map(|e| e.on);
+            assert_eq!(answer, &found.collect::<Vec<_>>());
+        }
+        let (_, after, _) = needs.held.unwrap();
+        let held =
+            self.listed(|key, place| place.holder == Some(owner) && after.is_none_or(|after| *key > after));
+        assert_eq!(loaded.held, held.into_iter().take(bound).map(|(row, _)| row).collect::<Vec<_>>());
+        if needs.owners {
+            let owners = self.rows.values().filter_map(|(_, place)| place.holder);
+            assert_eq!(
+                loaded.owners,
+                owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+            );
+        }
+        for (need, answer) in needs.pages.iter().zip(&loaded.pages) {
+            let found = self.listed(|key, place| {
+                key.job == need.job
+                    && need.after.is_none_or(|after| key.chunk > after)
+                    && (need.classes.is_empty() || need.classes.contains(&place.class))
+            });
+            assert_eq!(
+                answer,
+                &found.into_iter().take(need.limit).map(|(row, _)| row).collect::<Vec<_>>(),
+                "{need:?}"
+            );
+        }
+        assert_eq!(loaded.pages.len(), needs.pages.len());
+        let (after, _) = needs.jobs_after.unwrap();
+        let jobs = self.jobs.values().filter(|job| after.is_none_or(|after| job.id > after)).take(bound);
+        assert_eq!(loaded.jobs_after, jobs.cloned().collect::<Vec<_>>());
+        let edges =
+            self.edges.keys().filter(|e| e.job == key.job && after_edge.is_none_or(|a| (e.chunk, e.on) > a));
+        assert_eq!(loaded.edges, edges.take(bound).copied().collect::<Vec<_>>());
+        assert_eq!(loaded.cursors, self.cursors.values().take(bound).copied().collect::<Vec<_>>());
+        let log: Vec<LogRun> = self.log.iter().filter(|run| run.revision > since).copied().collect();
+        assert_eq!(loaded.log, log[..loaded.log.len()], "a prefix");
+        assert!(!loaded.log.is_empty() || log.is_empty() || bound == 0, "it goes on");
+    }
+}
+
+fn run(mut backend: SqliteBackend, seed: u64, steps: usize, reopen: impl Fn(&mut SqliteBackend)) {
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    let mut model = Model::default();
+    for step in 0..steps {
+        let mut tx = backend.begin().unwrap();
+        if model.meta.is_none() {
+            model.meta = Some(tx.load(&Needs::default()).unwrap().meta);
+        } else {
+            model.compare(&mut *tx, &mut random);
+        }
+        tx.commit(model.change(&mut random)).unwrap();
+        if random.one_in(4) {
+            // Written and taken back: nothing of it is left.
+            let mut tx = backend.begin().unwrap();
+            tx.load(&Needs::default()).unwrap();
+            drop(tx);
+        }
+        if random.one_in(10) {
+            reopen(&mut backend);
+        }
+        let reader = backend.reader();
+        let mut snapshot = reader.snapshot().unwrap();
+        model.compare(&mut *snapshot, &mut random);
+        drop(snapshot);
+        assert!(step < steps);
+    }
+    backend.close().unwrap();
+}
+
+#[test]
+fn a_file_answers_what_a_map_would() {
+    for seed in 1..=4 {
+        let folder = Folder::new();
+        let backend = open_file(&folder.file(), FileOptions::default()).unwrap();
+        run(backend, seed, 120, |backend| backend.reopen().unwrap());
+    }
+}
+
+#[test]
+fn memory_answers_what_a_map_would() {
+    for seed in 11..=14 {
+        run(in_memory().unwrap(), seed, 120, |backend| backend.reopen().unwrap());
+    }
+}
+
+#[test]
+fn runs_of_the_log_survive_being_packed() {
+    let mut random = Random(5);
+    for _ in 0..200 {
+        let mut revision = 0;
+        let runs: Vec<LogRun> = (0..random.below(20))
+            .map(|_| {
+                revision += 1 + random.below(1 << 40);
+                let subject =
+                    random.pick(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone]);
+                let key = Key { job: random.below(1 << 53).cast_signed(), chunk: random.below(1 << 53) };
+                LogRun { subject, revision, key, count: 1 + random.below(1 << 30) }
+            })
+            .collect();
+        let bytes = crate::backends::sqlite::runs::pack(&runs);
+        assert_eq!(crate::backends::sqlite::runs::unpack(&bytes), Some(runs));
+    }
+}

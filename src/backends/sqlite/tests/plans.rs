@@ -1,0 +1,123 @@
+//! No statement walks a table of chunks.
+
+use sqlx::SqlSafeStr;
+
+use crate::backends::sqlite::block::Wait;
+use crate::backends::sqlite::connection::{Args, Connection};
+use crate::backends::sqlite::statements as sql;
+use crate::backends::sqlite::{Home, in_memory, rows, write};
+
+/// The plan of a statement, a line per step.
+fn plan(connection: &mut Connection, sql: &str) -> Vec<String> {
+    let sql = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")).into_sql_str();
+    let mut steps = Vec::new();
+    connection
+        .call(sql, Args::default(), Wait::Park, |_, row| {
+            steps.push(rows::get(row, 3)?);
+            Ok(())
+        })
+        .unwrap();
+    steps
+}
+
+#[test]
+fn every_statement_finds_its_rows_by_an_index() {
+    let backend = in_memory().unwrap();
+    let Home::Memory(connection) = &backend.home else { panic!("not in memory") };
+    let mut guard = connection.lock().unwrap();
+    let connection = guard.as_mut().unwrap();
+    let reads = [
+        ("META", sql::META),
+        ("JOBS", sql::JOBS),
+        ("ROWS_OF_ONE_JOB", sql::ROWS_OF_ONE_JOB),
+        ("ROWS", sql::ROWS),
+        ("READY", sql::READY),
+        ("READY_OF_MANY", sql::READY_OF_MANY),
+        ("READY_JOB", sql::READY_JOB),
+        ("DUE_BY", sql::DUE_BY),
+        ("DUE_SET_AFTER", sql::DUE_SET_AFTER),
+        ("DEPENDENTS", sql::DEPENDENTS),
+        ("DEPENDENCIES", sql::DEPENDENCIES),
+        ("HELD", sql::HELD),
+        ("OWNERS", sql::OWNERS),
+        ("JOBS_AFTER", sql::JOBS_AFTER),
+        ("EDGES", sql::EDGES),
+        ("LOG", sql::LOG),
+        ("PAIRS", sql::PAIRS),
+        ("PAGE_OF_PAIRS", sql::PAGE_OF_PAIRS),
+        ("PAGE", sql::PAGE),
+        ("LOG_PRUNE", sql::LOG_PRUNE),
+    ];
+    let lists = [
+        ("CONTENTS_INSERT", &sql::CONTENTS_INSERT),
+        ("CONTENTS_UPDATE", &sql::CONTENTS_UPDATE),
+        ("CONTENTS_DELETE", &sql::CONTENTS_DELETE),
+        ("STATES_INSERT", &sql::STATES_INSERT),
+        ("STATES_UPDATE", &sql::STATES_UPDATE),
+        ("STATES_MOVE", &sql::STATES_MOVE),
+        ("STATES_DELETE", &sql::STATES_DELETE),
+        ("EDGES_PUT", &sql::EDGES_PUT),
+        ("EDGES_DELETE", &sql::EDGES_DELETE),
+        ("JOBS_PUT", &sql::JOBS_PUT),
+        ("JOBS_COUNT", &sql::JOBS_COUNT),
+        ("JOBS_CLAIMABLE", &sql::JOBS_CLAIMABLE),
+        ("JOBS_DELETE", &sql::JOBS_DELETE),
+        ("CURSORS_PUT", &sql::CURSORS_PUT),
+        ("CURSORS_DELETE", &sql::CURSORS_DELETE),
+    ];
+    let mut statements: Vec<(String, String)> =
+        reads.iter().map(|(name, sql)| ((*name).into(), (*sql).into())).collect();
+    for (name, many) in lists {
+        for rows in [1, 2, 32, 256] {
+            statements.push((format!("{name} of {rows}"), write::text(many, rows)));
+        }
+    }
+    let mut bad = Vec::new();
+    for (name, sql) in statements {
+        let steps = plan(connection, &sql);
+        // What is walked must be a list of ours: JSON, VALUES, a recursion, or the answer of an inner query.
+        let walks = |step: &String| {
+            step.starts_with("SCAN")
+                && [
+                    "s",
+                    "r",
+                    "m",
+                    "x",
+                    "d",
+                    "c",
+                    "states",
+                    "contents",
+                    "dependencies",
+                    "jobs",
+                    "log",
+                    "cursors",
+                ]
+                .iter()
+                .any(|table| step.split(' ').nth(1) == Some(table))
+        };
+        let sorts_a_table =
+            |step: &String| step.contains("TEMP B-TREE FOR ORDER BY") && !name.starts_with("PAGE_OF");
+        // A walk that says USING INDEX is still a walk, except where the index is all there is to answer.
+        if steps.iter().any(|step| walks(step) || step.contains("AUTOMATIC") || sorts_a_table(step)) {
+            bad.push(format!("{name}: {steps:#?}"));
+        }
+        // The second half of a composite key is used too.
+        for step in steps.iter().filter(|step| step.starts_with("SEARCH")) {
+            let whole = [
+                "PRIMARY KEY (job=? AND chunk",
+                "states_place (job=? AND class",
+                "states_due",
+                "states_holder",
+                "INTEGER PRIMARY KEY",
+                "dependencies_dependents (job=? AND depends_on",
+                "jobs_claimable",
+                "PRIMARY KEY (job>?)",
+            ];
+            let by_job_alone = name.starts_with("EDGES") && step.contains("PRIMARY KEY (job=? AND (chunk");
+            if !whole.iter().any(|part| step.contains(part)) && !by_job_alone {
+                bad.push(format!("{name}: {step}"));
+            }
+        }
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}

@@ -1,0 +1,501 @@
+//! From a set of changes to statements.
+//!
+//! Rows of one kind are one statement over a list of values; the lengths of lists are powers of two, padded with
+//! NULLs, so that the texts are few and stay prepared. The usual change is one call with its COMMIT; a larger one goes
+//! in calls of [`VALUES_PER_CALL`] values, inside the same transaction.
+
+use crate::backends::contract::{
+    Content, Delta, EdgeChange, JobChange, JobRow, Key, LogRun, Place, Record, RowChange,
+};
+use crate::backends::sqlite::block::Wait;
+use crate::backends::sqlite::connection::{Args, Connection, Failure};
+use crate::backends::sqlite::statements::{self, ManyRows};
+use crate::backends::sqlite::{columns, runs, sums};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest list of one statement, in rows.
+const ROWS_PER_STATEMENT: usize = 256;
+
+/// A call is sent once it has so many values.
+const VALUES_PER_CALL: usize = 8_192;
+
+/// Changes of up to so many rows are waited for with a spin.
+const ROWS_SPUN_FOR: usize = 1;
+
+/// The statements that write many rows, in the order in which a commit runs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Many {
+    ContentsInsert,
+    ContentsUpdate,
+    ContentsDelete,
+    StatesInsert,
+    StatesUpdate,
+    StatesMove,
+    StatesDelete,
+    EdgesPut,
+    EdgesDelete,
+    JobsPut,
+    JobsCount,
+    JobsClaimable,
+    JobsDelete,
+    CursorsPut,
+    CursorsDelete,
+}
+
+impl Many {
+    const ALL: [Many; 15] = [
+        Many::ContentsInsert,
+        Many::ContentsUpdate,
+        Many::ContentsDelete,
+        Many::StatesInsert,
+        Many::StatesUpdate,
+        Many::StatesMove,
+        Many::StatesDelete,
+        Many::EdgesPut,
+        Many::EdgesDelete,
+        Many::JobsPut,
+        Many::JobsCount,
+        Many::JobsClaimable,
+        Many::JobsDelete,
+        Many::CursorsPut,
+        Many::CursorsDelete,
+    ];
+
+    fn sql(self) -> &'static ManyRows {
+        match self {
+            Many::ContentsInsert => &statements::CONTENTS_INSERT,
+            Many::ContentsUpdate => &statements::CONTENTS_UPDATE,
+            Many::ContentsDelete => &statements::CONTENTS_DELETE,
+            Many::StatesInsert => &statements::STATES_INSERT,
+            Many::StatesUpdate => &statements::STATES_UPDATE,
+            Many::StatesMove => &statements::STATES_MOVE,
+            Many::StatesDelete => &statements::STATES_DELETE,
+            Many::EdgesPut => &statements::EDGES_PUT,
+            Many::EdgesDelete => &statements::EDGES_DELETE,
+            Many::JobsPut => &statements::JOBS_PUT,
+            Many::JobsCount => &statements::JOBS_COUNT,
+            Many::JobsClaimable => &statements::JOBS_CLAIMABLE,
+            Many::JobsDelete => &statements::JOBS_DELETE,
+            Many::CursorsPut => &statements::CURSORS_PUT,
+            Many::CursorsDelete => &statements::CURSORS_DELETE,
+        }
+    }
+
+    /// Whether each row that it names must be there: what is missing then was deleted from outside.
+    fn must_hit(self) -> bool {
+        matches!(
+            self,
+            Many::ContentsUpdate
+                | Many::ContentsDelete
+                | Many::StatesUpdate
+                | Many::StatesMove
+                | Many::StatesDelete
+                | Many::JobsCount
+        )
+    }
+}
+
+/// The text of a statement over a list of so many rows.
+pub(super) fn text(sql: &ManyRows, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; sql.columns].join(","));
+    format!("{}{}{}", sql.head, vec![row; rows].join(","), sql.tail)
+}
+
+/// What a statement of the running call is to be checked for.
+enum Check {
+    Nothing,
+    /// So many rows must have changed.
+    Changed(u64),
+}
+
+/// A call under construction.
+#[derive(Default)]
+struct Call {
+    /// Names the text: the statements and the lengths of their lists, a byte each.
+    shape: Vec<u8>,
+    args: Args,
+    values: usize,
+    checks: Vec<Check>,
+}
+
+/// One step of the shape that is not a list.
+const SHAPE_BEGIN: u8 = 0xf0;
+const SHAPE_META: u8 = 0xf1;
+const SHAPE_LOG: u8 = 0xf2;
+const SHAPE_PRUNE: u8 = 0xf3;
+const SHAPE_COMMIT: u8 = 0xf4;
+
+impl Call {
+    fn single(&mut self, shape: u8) {
+        self.shape.push(shape);
+        self.checks.push(Check::Nothing);
+    }
+
+    fn compose(shape: &[u8]) -> String {
+        let mut sql = String::new();
+        let mut bytes = shape.iter();
+        while let Some(byte) = bytes.next() {
+            match *byte {
+                SHAPE_BEGIN => sql.push_str(statements::BEGIN_WRITE),
+                SHAPE_META => sql.push_str(statements::META_PUT),
+                SHAPE_LOG => sql.push_str(statements::LOG_APPEND),
+                SHAPE_PRUNE => sql.push_str(statements::LOG_PRUNE),
+                SHAPE_COMMIT => sql.push_str(statements::COMMIT),
+                many => {
+                    let rows = 1_usize << bytes.next().copied().unwrap_or_default();
+                    sql.push_str(&text(Many::ALL[usize::from(many)].sql(), rows));
+                }
+            }
+        }
+        sql
+    }
+}
+
+/// Writes changes into the transaction of a connection.
+pub(super) struct Writer<'c> {
+    connection: &'c mut Connection,
+    call: Call,
+    wait: Wait,
+}
+
+/// How a commit went wrong.
+pub(super) enum CommitError {
+    /// Before COMMIT was run: what was written so far can be taken back.
+    Before(Error),
+    /// COMMIT itself failed.
+    At(sqlx::Error),
+    /// It is committed, and turned out not to have changed what it was to change.
+    After(Error),
+}
+
+impl<'c> Writer<'c> {
+    pub(super) fn new(connection: &'c mut Connection) -> Self {
+        Writer { connection, call: Call::default(), wait: Wait::Park }
+    }
+
+    /// Writes the changes and commits. `begun` says whether the transaction is open already.
+    pub(super) fn commit(mut self, delta: &Delta, begun: bool) -> Result<(), CommitError> {
+        if delta.rows.len() + delta.edges.len() <= ROWS_SPUN_FOR {
+            self.wait = Wait::Spin;
+        }
+        if !begun {
+            self.call.single(SHAPE_BEGIN);
+        }
+        self.write(delta).map_err(CommitError::Before)?;
+        self.finish(delta).map_err(CommitError::Before)?;
+        self.send_last()
+    }
+
+    fn write(&mut self, delta: &Delta) -> Result<()> {
+        let rows = &delta.rows;
+        self.contents(rows)?;
+        self.many(Many::StatesInsert, rows.iter().filter(|row| row.before.is_none()), put_new_state)?;
+        // A new row that something has happened to already is a new row that something happens to.
+        let with_record = |row: &&RowChange| match (&row.before, &row.record) {
+            (Some(_), Some(_)) => true,
+            (None, Some(record)) => !record.is_fresh(),
+            _ => false,
+        };
+        self.many(
+            Many::StatesUpdate,
+            rows.iter().filter(|row| row.after.is_some()).filter(with_record),
+            put_state,
+        )?;
+        let moved = |row: &&RowChange| {
+            row.before.is_some() && row.record.is_none() && (row.before != row.after || row.unmet.is_some())
+        };
+        self.many(Many::StatesMove, rows.iter().filter(|row| row.after.is_some()).filter(moved), put_move)?;
+        self.many(Many::StatesDelete, rows.iter().filter(|row| row.after.is_none()), |args, row| {
+            put_key(args, row.key)
+        })?;
+        self.edges(&delta.edges)?;
+        self.jobs(&delta.jobs)?;
+        self.many(Many::CursorsPut, delta.cursors_put.iter(), |args, cursor| {
+            put_key(args, cursor.key)?;
+            args.push(cursor.after.map(columns::int).transpose()?);
+            args.push(i64::from(cursor.news));
+            args.push(sums::cursor(cursor));
+            Ok(())
+        })?;
+        self.many(Many::CursorsDelete, delta.cursors_deleted.iter(), |args, key| put_key(args, *key))
+    }
+
+    fn contents(&mut self, rows: &[RowChange]) -> Result<()> {
+        let with_content =
+            || rows.iter().filter_map(|row| row.content.as_ref().map(|content| (row, content)));
+        let put = |args: &mut Args, (row, content): (&RowChange, &std::sync::Arc<Content>)| {
+            put_content(args, row.key, content)
+        };
+        self.many(Many::ContentsInsert, with_content().filter(|(row, _)| row.before.is_none()), put)?;
+        let changed = with_content().filter(|(row, _)| row.before.is_some() && row.after.is_some());
+        self.many(Many::ContentsUpdate, changed, put)?;
+        self.many(Many::ContentsDelete, rows.iter().filter(|row| row.after.is_none()), |args, row| {
+            put_key(args, row.key)
+        })
+    }
+
+    fn edges(&mut self, edges: &[EdgeChange]) -> Result<()> {
+        let put = edges.iter().filter_map(|change| match change {
+            EdgeChange::Put { edge, met } => Some((*edge, *met)),
+            EdgeChange::Delete { .. } => None,
+        });
+        self.many(Many::EdgesPut, put, |args, (edge, met)| {
+            args.push(edge.job);
+            args.push(columns::int(edge.chunk)?);
+            args.push(columns::int(edge.on)?);
+            args.push(met);
+            args.push(sums::edge(edge, met));
+            Ok(())
+        })?;
+        let gone = edges.iter().filter_map(|change| match change {
+            EdgeChange::Put { .. } => None,
+            EdgeChange::Delete { edge } => Some(*edge),
+        });
+        self.many(Many::EdgesDelete, gone, |args, edge| {
+            args.push(edge.job);
+            args.push(columns::int(edge.chunk)?);
+            args.push(columns::int(edge.on)?);
+            Ok(())
+        })
+    }
+
+    fn jobs(&mut self, jobs: &[JobChange]) -> Result<()> {
+        let put = jobs.iter().filter_map(|change| match change {
+            JobChange::Put(job) => Some(job),
+            _ => None,
+        });
+        self.many(Many::JobsPut, put, put_job)?;
+        let counted = jobs.iter().filter_map(|change| match change {
+            JobChange::Counts(job) => Some(job),
+            _ => None,
+        });
+        self.many(Many::JobsCount, counted, |args, job| {
+            args.push(job.id);
+            put_counts(args, job)
+        })?;
+        let kept = jobs.iter().filter_map(|change| match change {
+            JobChange::Put(job) | JobChange::Counts(job) => Some(job.id),
+            JobChange::Delete(_) => None,
+        });
+        self.many(Many::JobsClaimable, kept, |args, job| {
+            args.push(job);
+            Ok(())
+        })?;
+        let gone = jobs.iter().filter_map(|change| match change {
+            JobChange::Delete(job) => Some(*job),
+            _ => None,
+        });
+        self.many(Many::JobsDelete, gone, |args, job| {
+            args.push(job);
+            Ok(())
+        })
+    }
+
+    /// The last statements of every commit.
+    fn finish(&mut self, delta: &Delta) -> Result<()> {
+        if let Some(last) = delta.log.last() {
+            let revision = last.revision + last.count - 1;
+            let bytes = runs::pack(&delta.log);
+            let args = &mut self.call.args;
+            args.push(columns::int(revision)?);
+            args.push(columns::int(delta.log.iter().map(|run: &LogRun| run.count).sum())?);
+            let sum = sums::log(revision, &bytes);
+            args.push(bytes);
+            args.push(sum);
+            self.call.single(SHAPE_LOG);
+        }
+        if delta.log_prune_to > 0 {
+            self.call.args.push(columns::int(delta.log_prune_to)?);
+            self.call.single(SHAPE_PRUNE);
+        }
+        let meta = &delta.meta;
+        let args = &mut self.call.args;
+        args.push(columns::int(meta.revision)?);
+        args.push(meta.last_job);
+        args.push(columns::int(meta.clock_ms)?);
+        args.push(columns::int(meta.cursors)?);
+        args.push(columns::int(meta.log_start)?);
+        args.push(sums::meta(meta));
+        self.call.checks.push(Check::Changed(1));
+        self.call.shape.push(SHAPE_META);
+        self.call.single(SHAPE_COMMIT);
+        Ok(())
+    }
+
+    /// Adds statements over a list of rows, and sends what is too long to wait for the COMMIT.
+    fn many<T>(
+        &mut self,
+        many: Many,
+        rows: impl Iterator<Item = T>,
+        mut put: impl FnMut(&mut Args, T) -> Result<()>,
+    ) -> Result<()> {
+        let mut in_statement = 0;
+        for row in rows {
+            put(&mut self.call.args, row)?;
+            in_statement += 1;
+            if in_statement == ROWS_PER_STATEMENT {
+                self.end_list(many, in_statement)?;
+                in_statement = 0;
+            }
+        }
+        if in_statement > 0 { self.end_list(many, in_statement) } else { Ok(()) }
+    }
+
+    fn end_list(&mut self, many: Many, rows: usize) -> Result<()> {
+        let padded = rows.next_power_of_two();
+        let columns = many.sql().columns;
+        for _ in 0..(padded - rows) * columns {
+            self.call.args.push(None::<i64>);
+        }
+        // At most 8: a list has at most 256 rows.
+        let length = u8::try_from(padded.trailing_zeros()).unwrap_or_default();
+        self.call.shape.extend([many as u8, length]);
+        self.call.checks.push(if many.must_hit() { Check::Changed(rows as u64) } else { Check::Nothing });
+        self.call.values += padded * columns;
+        if self.call.values >= VALUES_PER_CALL { self.send().map_err(Failure::into_error) } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> Result<(), Failure> {
+        let call = std::mem::take(&mut self.call);
+        let sql = self.connection.script(&call.shape, || Call::compose(&call.shape));
+        let changed = self.connection.call(sql, call.args, self.wait, |_, _| Ok(()))?;
+        check(&call.checks, &changed).map_err(Failure::Row)
+    }
+
+    /// Sends the call that ends with the COMMIT.
+    fn send_last(mut self) -> Result<(), CommitError> {
+        let statements = self.call.checks.len();
+        match self.send() {
+            Ok(()) => Ok(()),
+            Err(Failure::Sql { ran, error }) if ran + 1 == statements => Err(CommitError::At(error)),
+            Err(failure @ Failure::Sql { .. }) => Err(CommitError::Before(failure.into_error())),
+            // Under the lock nobody can have deleted a row since it was read.
+            Err(Failure::Row(error)) => Err(CommitError::After(error)),
+        }
+    }
+}
+
+fn check(checks: &[Check], changed: &[u64]) -> Result<()> {
+    for (check, changed) in checks.iter().zip(changed) {
+        if let Check::Changed(expected) = check
+            && expected != changed
+        {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "{expected} rows were to be written and {changed} were there: some were deleted from outside; \
+                     restore the file from a copy"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn put_key(args: &mut Args, key: Key) -> Result<()> {
+    args.push(key.job);
+    args.push(columns::int(key.chunk)?);
+    Ok(())
+}
+
+fn put_content(args: &mut Args, key: Key, content: &Content) -> Result<()> {
+    put_key(args, key)?;
+    args.push(content.checksum.as_deref());
+    args.push(content.payload.as_ref().map(|payload| payload.as_str()));
+    args.push(content.priority);
+    args.push(content.attempts_max);
+    args.push(content.losses_max);
+    args.push(content.on_dependency_failure.map(columns::policy_code));
+    args.push(columns::int(content.created_at_ms)?);
+    args.push(columns::int(content.updated_at_ms)?);
+    args.push(columns::int(content.revision)?);
+    args.push(sums::content(key, content));
+    Ok(())
+}
+
+/// The key and where the row stands in the indexes.
+fn put_place(args: &mut Args, key: Key, place: Option<Place>) -> Result<()> {
+    let place =
+        place.ok_or_else(|| Error::new(ErrorKind::Internal, "a row without a place was to be written"))?;
+    put_key(args, key)?;
+    args.push(columns::class_code(place.class));
+    args.push(place.rank.0);
+    args.push(place.due.map(columns::due_at));
+    args.push(place.due.map(|due| columns::int(due.set_at_ms)).transpose()?);
+    args.push(place.holder.map(columns::owner_text));
+    args.push(sums::place(key, &place));
+    Ok(())
+}
+
+fn put_new_state(args: &mut Args, row: &RowChange) -> Result<()> {
+    put_place(args, row.key, row.after)?;
+    let unmet = row.unmet.unwrap_or_default();
+    args.push(unmet);
+    args.push(sums::unmet(row.key, unmet));
+    Ok(())
+}
+
+fn put_move(args: &mut Args, row: &RowChange) -> Result<()> {
+    put_place(args, row.key, row.after)?;
+    args.push(row.unmet);
+    args.push(row.unmet.map(|unmet| sums::unmet(row.key, unmet)));
+    Ok(())
+}
+
+fn put_state(args: &mut Args, row: &RowChange) -> Result<()> {
+    put_move(args, row)?;
+    let Some(record) = &row.record else { return Ok(()) };
+    put_record(args, row.key, record)
+}
+
+fn put_record(args: &mut Args, key: Key, record: &Record) -> Result<()> {
+    args.push(columns::status_code(record.status));
+    args.push(record.attempts);
+    args.push(record.losses);
+    args.push(columns::int(record.fence)?);
+    args.push(columns::int(record.open_fence)?);
+    args.push(record.owner.map(columns::owner_text));
+    args.push(columns::int(record.claim_seq)?);
+    for deadline in [record.lease, record.not_before] {
+        args.push(deadline.map(|d| columns::int(d.set_at_ms)).transpose()?);
+        args.push(deadline.map(|d| columns::int(d.duration_ms)).transpose()?);
+    }
+    args.push(record.cause.map(columns::int).transpose()?);
+    args.push(columns::int(record.updated_at_ms)?);
+    args.push(columns::int(record.revision)?);
+    args.push(record.observed.as_deref());
+    args.push(record.error.as_deref());
+    args.push(record.output.as_ref().map(|output| output.as_str()));
+    args.push(sums::record(key, record));
+    Ok(())
+}
+
+fn put_job(args: &mut Args, job: &JobRow) -> Result<()> {
+    let spec = &job.spec;
+    args.push(job.id);
+    args.push(spec.name.as_deref());
+    args.push(spec.attempts_max);
+    args.push(spec.losses_max);
+    args.push(spec.lease_ms.map(columns::int).transpose()?);
+    args.push(spec.backoff.map(|b| columns::int(b.initial_ms)).transpose()?);
+    args.push(spec.backoff.map(|b| columns::int(b.max_ms)).transpose()?);
+    args.push(spec.on_dependency_failure.map(columns::policy_code));
+    args.push(columns::phase_code(job.phase));
+    args.push(job.owner.map(columns::owner_text));
+    args.push(columns::int(job.seq)?);
+    args.push(columns::int(job.created_at_ms)?);
+    args.push(columns::int(job.revision)?);
+    args.push(sums::job_spec(job));
+    put_counts(args, job)
+}
+
+fn put_counts(args: &mut Args, job: &JobRow) -> Result<()> {
+    args.push(columns::int(job.edges)?);
+    args.push(columns::int(job.edges_upward)?);
+    for count in job.counts.by_class {
+        args.push(columns::int(count)?);
+    }
+    args.push(sums::job_counts(job));
+    Ok(())
+}
