@@ -28,6 +28,9 @@ const IMPURE: [&str; 11] = [
     "crate::clock",
 ];
 
+/// Tests of a pure module that write the file they are compared with, where they are asked to.
+const WRITE_GOLDEN: [&str; 1] = ["src/machine/table.rs"];
+
 /// The pure modules that speak the storage contract's vocabulary.
 const SPEAK_CONTRACT: [&str; 2] = ["codec", "machine"];
 
@@ -62,6 +65,7 @@ const LINES_MAX: usize = 1_000;
 fn purity(path: &str, text: &str) -> Vec<Fault> {
     let Some(module) = PURE.iter().find(|module| belongs_to(path, module)) else { return Vec::new() };
     let contract = SPEAK_CONTRACT.contains(module);
+    let golden = WRITE_GOLDEN.contains(&path);
     let code = code(text);
     let (imports, rest) = split_imports(&code);
     let mut faults = Vec::new();
@@ -71,7 +75,7 @@ fn purity(path: &str, text: &str) -> Vec<Fault> {
             faults.push((line, format!("a pure module names `{name}`; pass what it needs as an argument")));
         }
     };
-    for name in IMPURE {
+    for name in IMPURE.into_iter().filter(|name| !(golden && *name == "std::fs")) {
         for (line, import) in &imports {
             judge(*line, &format!("{import}::"), name);
         }

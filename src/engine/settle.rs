@@ -2,7 +2,8 @@
 //!
 //! Each dependency keeps a bit that says whether it counts as met, so telling twice does no harm. That is what lets a
 //! chunk with very many dependents be settled in slices: a durable cursor stands for the rest, and newer news simply
-//! starts a new round.
+//! starts a new round. The one thing that newer news may not swallow is that what was done is to be done again: it goes
+//! along with them.
 
 use std::collections::VecDeque;
 
@@ -28,12 +29,38 @@ enum News {
     UnmetThrough = 5,
 }
 
-impl News {
-    fn from_code(code: u8) -> Option<Self> {
-        [News::Met, News::Broken, News::Revived, News::Unmet, News::UnmetThrough]
-            .into_iter()
-            .find(|news| *news as u8 == code)
+/// News, and whether what was done on top is to be reset before they are told: left over from a reset through whose
+/// slices were not over when the news came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    news: News,
+    reset_first: bool,
+}
+
+impl Told {
+    const RESET_FIRST: u8 = 0x10;
+
+    fn code(self) -> u8 {
+        self.news as u8 | if self.reset_first { Told::RESET_FIRST } else { 0 }
     }
+
+    fn from_code(code: u8) -> Option<Self> {
+        let news = [News::Met, News::Broken, News::Revived, News::Unmet, News::UnmetThrough]
+            .into_iter()
+            .find(|news| *news as u8 == code & !Told::RESET_FIRST)?;
+        Some(Told { news, reset_first: code & Told::RESET_FIRST != 0 })
+    }
+
+    fn resets(self) -> bool {
+        self.reset_first || self.news == News::UnmetThrough
+    }
+}
+
+/// A new round for the dependents of a chunk, with what an unfinished one still owes them.
+fn round_for(work: &mut Work<'_>, key: Key, told: Told) -> Result<Cursor> {
+    let owed = work.cursor(key)?.and_then(|cursor| Told::from_code(cursor.news)).is_some_and(Told::resets);
+    let reset_first = (told.reset_first || owed) && told.news != News::UnmetThrough;
+    Ok(Cursor { key, after: None, news: Told { reset_first, ..told }.code() })
 }
 
 /// Tells the dependents of a chunk whose status changed.
@@ -45,7 +72,10 @@ pub(super) fn changed(
     reach: ResetReach,
 ) -> Result<()> {
     match news(before, after, reach) {
-        Some(news) => round(work, Cursor { key, after: None, news: news as u8 }),
+        Some(news) => {
+            let first = round_for(work, key, Told { news, reset_first: false })?;
+            round(work, first)
+        }
         None => Ok(()),
     }
 }
@@ -84,7 +114,7 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
     let mut lists = VecDeque::from([first]);
     let mut left = limits::DEPENDENTS_PER_COMMIT_MAX;
     while let Some(cursor) = lists.pop_front() {
-        let Some(news) = News::from_code(cursor.news) else { continue };
+        let Some(told) = Told::from_code(cursor.news) else { continue };
         if left == 0 {
             work.put_cursor(cursor)?;
             continue;
@@ -96,8 +126,8 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
             left -= 1;
             last = Some(dependent.chunk);
             let edge = Edge { job: dependent.job, chunk: dependent.chunk, on: cursor.key.chunk };
-            if let Some(news) = tell(work, edge, met, news)? {
-                lists.push_back(Cursor { key: dependent, after: None, news: news as u8 });
+            if let Some(told) = tell_all(work, edge, met, told)? {
+                lists.push_back(round_for(work, dependent, told)?);
             }
         }
         if more {
@@ -107,6 +137,21 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tells one dependent, of an older reset first where that is owed.
+fn tell_all(work: &mut Work<'_>, edge: Edge, met: bool, told: Told) -> Result<Option<Told>> {
+    if !told.reset_first {
+        let news = tell(work, edge, met, told.news)?;
+        return Ok(news.map(|news| Told { news, reset_first: false }));
+    }
+    let first = tell(work, edge, met, News::UnmetThrough)?;
+    let second = tell(work, edge, false, told.news)?;
+    Ok(match (first, second) {
+        (None, second) => second.map(|news| Told { news, reset_first: false }),
+        (Some(news), None) => Some(Told { news, reset_first: false }),
+        (Some(_), Some(news)) => Some(Told { news, reset_first: true }),
+    })
 }
 
 /// Tells one dependent. Where that changes its own status, its dependents are to be told in turn.

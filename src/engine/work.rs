@@ -672,6 +672,11 @@ impl<'t> Work<'t> {
         Ok(())
     }
 
+    /// What is left to be told to the dependents of a chunk.
+    pub(super) fn cursor(&mut self, key: Key) -> Result<Option<Cursor>> {
+        Ok(self.cursors()?.get(&key).and_then(|slot| slot.cursor))
+    }
+
     /// The first cursor that is left to work on.
     pub(super) fn first_cursor(&mut self) -> Result<Option<Cursor>> {
         Ok(self.cursors()?.values().find_map(|slot| slot.cursor))

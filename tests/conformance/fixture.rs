@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use magnetar::{JobStore, OpenOptions, OwnerId, Result};
 
-use crate::support::{Living, ManualClock};
+use crate::support::{Living, ManualClock, Place};
 
 /// The time at which every case begins, in milliseconds since the Unix epoch.
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
@@ -15,14 +15,6 @@ pub(crate) const ME: OwnerId = OwnerId::from_bytes([1; 16]);
 
 /// Another client.
 pub(crate) const OTHER: OwnerId = OwnerId::from_bytes([2; 16]);
-
-/// Where a store is, and how it is opened.
-pub(crate) trait Place: Send + Sync {
-    fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>>;
-
-    /// Whether what is stored outlives the handle. Where it does not, opening again is a `reopen` of the handle.
-    fn keeps(&self) -> bool;
-}
 
 /// A store under test.
 pub(crate) struct Fixture {

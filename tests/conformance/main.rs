@@ -6,7 +6,6 @@
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
 mod fixture;
-mod places;
 mod suite;
 #[path = "../support/mod.rs"]
 mod support;
@@ -300,18 +299,18 @@ macro_rules! threaded {
 }
 
 #[cfg(target_family = "wasm")]
-stamp! { redb_memory (crate::places::redb::Memory): always }
+stamp! { redb_memory (crate::support::places::redb::Memory): always }
 #[cfg(target_family = "wasm")]
-stamp! { redb_host (crate::places::redb::Host::default()): always kept }
+stamp! { redb_host (crate::support::places::redb::Host::default()): always kept }
 
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
-stamp! { redb_memory (crate::places::redb::Memory): always threaded }
+stamp! { redb_memory (crate::support::places::redb::Memory): always threaded }
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
-stamp! { redb_host (crate::places::redb::Host::default()): always kept threaded }
+stamp! { redb_host (crate::support::places::redb::Host::default()): always kept threaded }
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
-stamp! { redb_file (crate::places::native::File::named("jobs.redb")): always kept threaded }
+stamp! { redb_file (crate::support::places::native::File::named("jobs.redb")): always kept threaded }
 
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
-stamp! { sqlite_memory (crate::places::native::SqliteMemory): always threaded }
+stamp! { sqlite_memory (crate::support::places::native::SqliteMemory): always threaded }
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
-stamp! { sqlite_file (crate::places::native::File::named("jobs.db")): always kept threaded }
+stamp! { sqlite_file (crate::support::places::native::File::named("jobs.db")): always kept threaded }

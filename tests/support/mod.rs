@@ -1,10 +1,11 @@
 //! What several test binaries share: a clock and a liveness that the test steers, and a store's whole state as text.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod bytes;
 mod clock;
 mod living;
+pub(crate) mod places;
 
 use std::fmt::Write;
 
@@ -13,6 +14,7 @@ use magnetar::{Change, JobState, JobStore};
 pub(crate) use bytes::SharedBytes;
 pub(crate) use clock::ManualClock;
 pub(crate) use living::Living;
+pub(crate) use places::Place;
 
 /// A page that every listing here reads at once.
 const PAGE: usize = 1_000;

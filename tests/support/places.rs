@@ -4,14 +4,20 @@ use std::sync::Arc;
 
 use magnetar::{JobStore, OpenOptions, Result};
 
-use crate::fixture::Place;
+/// Where a store is, and how it is opened.
+pub(crate) trait Place: Send + Sync {
+    fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>>;
+
+    /// Whether what is stored outlives the handle. Where it does not, opening again is a `reopen` of the handle.
+    fn keeps(&self) -> bool;
+}
 
 #[cfg(any(feature = "redb", target_family = "wasm"))]
 pub(crate) mod redb {
     use magnetar::RedbStore;
 
+    use super::super::SharedBytes;
     use super::{Arc, JobStore, OpenOptions, Place, Result};
-    use crate::support::SharedBytes;
 
     /// Memory of the store's own.
     pub(crate) struct Memory;
@@ -47,7 +53,8 @@ pub(crate) mod native {
     use tempfile::TempDir;
 
     #[cfg(feature = "sqlite")]
-    use magnetar::{SqliteStore, block_on};
+    use magnetar::SqliteStore;
+    use magnetar::block_on;
 
     use super::{Arc, JobStore, OpenOptions, Place, Result};
 
