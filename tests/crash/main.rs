@@ -3,10 +3,12 @@
 //!
 //! `MAGNETAR_PROOF=full` makes it long, `MAGNETAR_SEED` repeats a run.
 
+mod child;
 #[cfg(feature = "redb")]
 mod disk;
 #[cfg(feature = "redb")]
 mod io_errors;
+mod kills;
 #[cfg(feature = "redb")]
 mod power_loss;
 #[cfg(feature = "redb")]

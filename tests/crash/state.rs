@@ -1,4 +1,5 @@
 //! Everything that a store shows, in a form that can be compared.
+#![allow(dead_code, reason = "several suites share it, and each uses a part")]
 
 use std::collections::BTreeMap;
 

@@ -134,8 +134,9 @@ impl StorageBackend for Boxed {
 /// redb lengthens a new file, writes its header and puts the magic number in front last. A crash before that leaves
 /// a file that redb takes for a stranger's, though nothing was ever kept in it. Empties such a file; says whether it did.
 pub(super) fn empty_if_half_created(backend: &dyn StorageBackend) -> std::io::Result<bool> {
-    /// Before the magic number is written there is nothing but these zeros, the header and more zeros.
-    const MAGIC_BYTES: usize = 9;
+    /// Before all of it is written there is nothing but a part of it, the rest of the header, and zeros.
+    const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+    const MAGIC_BYTES: usize = MAGIC.len();
     const HEADER_BYTES: usize = 4096;
     /// What follows the magic number and a byte of flags.
     const PADDED_PAGE_SIZE: [u8; 6] = [0, 0, 0, 16, 0, 0];
@@ -155,11 +156,16 @@ pub(super) fn empty_if_half_created(backend: &dyn StorageBackend) -> std::io::Re
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     backend.read(0, &mut bytes)?;
     let is_zero = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+    let is_part_of_magic = |bytes: &[u8]| {
+        let part = bytes.iter().zip(MAGIC).take_while(|(byte, magic)| byte == magic).count();
+        part < MAGIC_BYTES && is_zero(&bytes[part..])
+    };
     let is_half_created = if let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) {
-        is_zero(&header[..MAGIC_BYTES]) && is_zero(rest)
+        is_part_of_magic(&header[..MAGIC_BYTES]) && is_zero(rest)
     } else {
         // The header, or a part of it, got there before the lengthening did. So short a file may as well be somebody
-        // else's, so it must begin as the header does: no magic number, flags, two zeros, the size of a page.
+        // else's, or what is left of a store, so it must begin as the header did then: nothing of the magic number,
+        // flags, two zeros, the size of a page.
         let (flags, page_size) = (bytes.get(MAGIC_BYTES), bytes.get(MAGIC_BYTES + 1..).unwrap_or(&[]));
         is_zero(&bytes[..bytes.len().min(MAGIC_BYTES)])
             && flags.is_none_or(|&flags| flags < 16)

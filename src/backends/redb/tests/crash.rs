@@ -128,8 +128,22 @@ fn a_creation_whose_header_came_before_the_files_length_is_made_good() {
 }
 
 #[test]
+fn a_creation_that_was_cut_short_within_the_magic_number_is_made_good() {
+    let magic = b"redb\x1A\x0A\xA9\x0D\x0A";
+    for part in 0..magic.len() {
+        let mut bytes = vec![0; 72 << 10];
+        bytes[..part].copy_from_slice(&magic[..part]);
+        bytes[9..16].copy_from_slice(&[2, 0, 0, 0, 16, 0, 0]);
+        let mut store = Disk::holding(bytes).open().unwrap();
+        store.verify().unwrap();
+    }
+}
+
+#[test]
 fn a_strangers_file_is_refused_and_left_as_it_was() {
-    for bytes in [b"hello".to_vec(), vec![b'x'; 10_000], b"SQLite format 3\0".to_vec(), vec![0; 100]] {
+    for bytes in
+        [b"hello".to_vec(), b"redb".to_vec(), vec![b'x'; 10_000], b"SQLite format 3\0".to_vec(), vec![0; 100]]
+    {
         let disk = Disk::holding(bytes.clone());
         assert_eq!(disk.open().err().unwrap().kind(), ErrorKind::Corrupt);
         assert_eq!(*disk.bytes.lock().unwrap(), bytes);

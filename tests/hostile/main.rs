@@ -1,0 +1,14 @@
+//! Files that are not what they should be: damaged ones, and strangers' ones. Each is either read exactly as it was
+//! written or refused with a typed error; never a panic, never other records.
+//!
+//! `MAGNETAR_PROOF=full` makes it long, `MAGNETAR_SEED` repeats a run.
+
+#[path = "../crash/child.rs"]
+mod child;
+mod damage;
+mod original;
+#[path = "../crash/seed.rs"]
+mod seed;
+#[path = "../crash/state.rs"]
+mod state;
+mod strangers;
