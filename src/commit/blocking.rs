@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -16,11 +17,17 @@ pub(crate) fn may_block() -> bool {
     MAY_BLOCK.get()
 }
 
-struct Unpark(Thread);
+/// Remembers a wake-up by itself: whatever parks this thread in the middle of a poll (a lock, a channel, a driver that
+/// blocks) takes the thread's own token away.
+struct Unpark {
+    thread: Thread,
+    woken: AtomicBool,
+}
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
@@ -47,13 +54,39 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         }
     }
     let _restore = Restore(MAY_BLOCK.replace(true));
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark { thread: thread::current(), woken: AtomicBool::new(false) });
+    let waker = Waker::from(Arc::clone(&unpark));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
-        thread::park();
+        while !unpark.woken.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[test]
+    fn a_wake_up_is_not_lost_where_a_poll_parks_the_thread_itself() {
+        let mut polls = 0;
+        block_on(poll_fn(|context| {
+            polls += 1;
+            if polls == 2 {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            // Takes the token that the wake-up left.
+            thread::park();
+            Poll::Pending
+        }));
+        assert_eq!(polls, 2);
     }
 }
