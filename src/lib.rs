@@ -54,6 +54,12 @@
 //! `sqlite` (default, native), `redb` (optional natively, always there on wasm32), `all`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod backends;
 mod clock;
 mod codec;

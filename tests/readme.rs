@@ -1,4 +1,4 @@
-//! The README says what is so: its quick start is an example that runs, and every command in it exists.
+//! The README says what is so: every command in it exists. (Its code is a doctest of the crate.)
 #![allow(missing_docs, reason = "a test crate documents itself by its names")]
 
 use std::fs;
@@ -7,28 +7,6 @@ use std::path::Path;
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-/// The lines of the first fenced block of a language.
-fn block<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
-    let fence = format!("```{language}");
-    let mut lines = text.lines().skip_while(|line| *line != fence).skip(1);
-    lines.by_ref().take_while(|line| *line != "```").map(str::trim).filter(|line| !line.is_empty()).collect()
-}
-
-#[test]
-fn the_quick_start_is_the_example_that_runs() {
-    let (readme, example) = (read("README.md"), read("examples/basic_usage.rs"));
-    let mut lines = example.lines().map(str::trim);
-    let quick_start = block(&readme, "rust");
-    assert!(quick_start.len() > 5, "the README has a quick start");
-    for line in quick_start {
-        let line = line.replace("\"jobs.db\"", "&path");
-        assert!(
-            lines.any(|found| found == line),
-            "examples/basic_usage.rs lacks, in this order, the README's line: {line}"
-        );
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::work::{Happened, Work};
 use super::{Applied, Op, Reply, Result};
 use crate::backends::contract::{Class, Edge, JobPhase, Key, PageNeed};
 use crate::limits;
-use crate::machine::{self, Event};
+use crate::machine::Event;
 use crate::model::{Outcome, ResetReach, Selection};
 use crate::owners::Probe;
 
@@ -55,29 +55,20 @@ impl Bulk {
                 Ok(Applied::Reply(Reply::Count(changed)))
             }
             Selection::All => {
-                let keys = work.page(PageNeed {
+                let (keys, next) = work.page(PageNeed {
                     job: self.job,
                     classes: self.kind.classes(),
                     after: self.after,
                     limit: limits::SLICE_ROWS_MAX,
                 })?;
-                // Storage lists what it holds; this group may have moved some of it on.
-                let mut open = Vec::with_capacity(keys.len());
-                for &key in &keys {
-                    let row = work.row_if_any(key)?;
-                    if row.is_some_and(|row| self.kind.classes().contains(&machine::place(row).class)) {
-                        open.push(key);
-                    }
-                }
-                let changed = self.changed + self.kind.to_each(work, &open)?;
-                Ok(if keys.len() < limits::SLICE_ROWS_MAX {
-                    Applied::Reply(Reply::Count(changed))
-                } else {
-                    Applied::Again(Op::Bulk(Bulk {
-                        after: keys.last().map(|key| key.chunk),
+                let changed = self.changed + self.kind.to_each(work, &keys)?;
+                Ok(match next {
+                    None => Applied::Reply(Reply::Count(changed)),
+                    Some(_) => Applied::Again(Op::Bulk(Bulk {
+                        after: next,
                         changed,
                         ..Bulk::new(self.job, self.kind, Selection::All)
-                    }))
+                    })),
                 })
             }
         }
@@ -140,7 +131,7 @@ impl Kind {
 /// Removes one slice of a job that is being deleted; `true` when nothing of it is left.
 pub(super) fn purge(work: &mut Work<'_>, job: i64) -> Result<bool> {
     let need = PageNeed { job, classes: &[], after: None, limit: limits::SLICE_ROWS_MAX };
-    let keys = work.page(need)?;
+    let (keys, next) = work.page(need)?;
     if work.job_in_any_phase(job)?.is_some_and(|job| job.edges > 0) {
         let lists = work.dependencies(&keys)?;
         for (key, list) in keys.iter().zip(lists) {
@@ -153,7 +144,7 @@ pub(super) fn purge(work: &mut Work<'_>, job: i64) -> Result<bool> {
         work.delete_cursor(key)?;
         work.delete_row(key, false);
     }
-    let gone = keys.len() < limits::SLICE_ROWS_MAX;
+    let gone = next.is_none();
     if gone {
         work.delete_job(job);
     }

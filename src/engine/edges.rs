@@ -159,13 +159,12 @@ pub(super) fn check_graph(
     if work.job_in_any_phase(job)?.is_some_and(|job| job.edges > 0) {
         let mut after = None;
         loop {
-            let page = work.edges_page(job, after, EDGES_PER_PAGE)?;
-            after = page.last().map(|edge| (edge.chunk, edge.on));
-            let more = page.len() == EDGES_PER_PAGE;
+            let (page, next) = work.edges_page(job, after, EDGES_PER_PAGE)?;
             edges.extend(page.iter().filter(|e| !replaced.contains(&e.chunk)).map(|e| (e.chunk, e.on)));
-            if !more {
+            if next.is_none() {
                 break;
             }
+            after = next;
         }
     }
     find_cycle(&edges)?.map_or(Ok(()), |found| Err(cycle(job, found)))

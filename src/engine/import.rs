@@ -68,12 +68,19 @@ impl Import {
         self.check(work, existing.as_ref(), &plans, &missing)?;
 
         // Nothing below can be refused.
+        let of_job_before = existing.as_ref().and_then(|job| job.spec.on_dependency_failure);
         let spec = put_spec(work, self.job, existing, self.spec.clone(), JobPhase::Open, None);
         let of_job = spec.on_dependency_failure;
+        let mut other_policy = HashSet::new();
         for (chunk, plan) in self.chunks.iter().zip(&plans) {
             if let Plan::Revise { content } = plan {
                 let key = Key { job: self.job, chunk: chunk.id };
-                let created_at_ms = work.row(key)?.content.created_at_ms;
+                let old = &work.row(key)?.content;
+                let created_at_ms = old.created_at_ms;
+                let policy = old.on_dependency_failure.or(of_job_before).unwrap_or_default();
+                if policy != chunk.on_dependency_failure.or(of_job).unwrap_or_default() {
+                    other_policy.insert(chunk.id);
+                }
                 work.revise(key, content_of(chunk, created_at_ms, work.now_ms));
                 if *content {
                     finish::happen(work, key, Event::Revise)?;
@@ -91,7 +98,8 @@ impl Import {
                     }
                 }
                 Plan::Revise { .. } => {
-                    if !same_set(old, &chunk.depends_on) {
+                    // Another policy may take an edge for met that was not, or the other way round.
+                    if !same_set(old, &chunk.depends_on) || other_policy.contains(&chunk.id) {
                         for &on in old {
                             work.remove_edge(Edge { job: self.job, chunk: chunk.id, on });
                         }
@@ -206,27 +214,17 @@ impl Import {
         let mut after = None;
         loop {
             let need = PageNeed { job: self.job, classes, after, limit: limits::PAGE_ROWS_MAX };
-            let page = work.page(need)?;
-            after = page.last().map(|key| key.chunk);
-            let more = page.len() == limits::PAGE_ROWS_MAX;
+            let (page, next) = work.page(need)?;
             missing.extend(page.into_iter().filter(|key| !self.has(key.chunk)));
             if missing.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX {
                 return Err(too_many("chunks that the manifest no longer has").in_job(self.job));
             }
-            if !more {
+            if next.is_none() {
                 break;
             }
+            after = next;
         }
-        let mut present = Vec::with_capacity(missing.len());
-        for key in missing {
-            let keep = work.row_if_any(key)?.is_some_and(|row| {
-                self.options.on_missing == OnMissing::Delete || row.record.status != JobStatus::Done
-            });
-            if keep {
-                present.push(key);
-            }
-        }
-        Ok(present)
+        Ok(missing)
     }
 
     fn has(&self, id: u64) -> bool {
@@ -492,6 +490,10 @@ fn wire(work: &mut Work<'_>, job: i64, chunk: &NewChunk, of_job: Option<Dependen
         statuses.push((on, status));
     }
     work.set_unmet(key, unmet);
+    if unmet > 0 {
+        // A claim that lapsed may not be finished late, now that it would come too early.
+        finish::happen(work, key, Event::Block)?;
+    }
     if let Some(on) = settle::cause_of_cancel(statuses, policy)
         && work.row(key)?.record.status == JobStatus::Pending
     {

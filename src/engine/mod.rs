@@ -398,6 +398,10 @@ impl Op {
                 Ok(Applied::Reply(Reply::Outcome(finish::complete(work, *claim, result)?)))
             }
             Op::CompleteAndClaim { claim, result, owner, seq, request } => {
+                if let Some(job) = request.job_id {
+                    // Before the completion changes anything.
+                    work.job(job)?;
+                }
                 finish::complete(work, *claim, result)?;
                 Ok(Applied::Reply(Reply::Claims(claim::claim(work, probe, *owner, *seq, request)?)))
             }
@@ -442,15 +446,14 @@ fn request_needs(request: &ClaimRequest, needs: &mut Needs) {
 
 /// The chunks that a bulk operation is about, checked to be few enough to name.
 pub(crate) fn check_selection(selection: &Selection) -> Result<()> {
-    match selection {
-        Selection::Chunks(chunks) if chunks.len() > limits::BATCH_UPDATES_MAX => Err(Error::new(
-            ErrorKind::TooLarge,
-            format!(
-                "{} chunks are named, the limit is {}; call again for the rest",
-                chunks.len(),
-                limits::BATCH_UPDATES_MAX
-            ),
-        )),
-        _ => Ok(()),
+    let Selection::Chunks(chunks) = selection else { return Ok(()) };
+    if chunks.len() > limits::BATCH_UPDATES_MAX {
+        let text = format!(
+            "{} chunks are named, the limit is {}; call again for the rest",
+            chunks.len(),
+            limits::BATCH_UPDATES_MAX
+        );
+        return Err(Error::new(ErrorKind::TooLarge, text));
     }
+    chunks.iter().try_for_each(|&chunk| crate::model::check_chunk_id(chunk).map(|_| ()))
 }

@@ -123,7 +123,15 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
                 work.set_met(edge, true);
             }
             if status == JobStatus::Cancelled && cause == Some(edge.on) {
-                work.happen(key, Event::Retry)?
+                let revived = work.happen(key, Event::Retry)?;
+                match broken_by_another(work, edge, policy)? {
+                    // Its other dependency says the same: nothing changes but the cause.
+                    Some(on) => {
+                        work.happen(key, Event::Cancel { cause: Some(on) })?;
+                        Happened::Nothing
+                    }
+                    None => revived,
+                }
             } else {
                 Happened::Nothing
             }
@@ -156,6 +164,23 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
         Happened::Changed { before, after } => self::news(before, after, reach),
         Happened::Nothing => None,
     })
+}
+
+/// Another dependency than the edge's, if any, that failed or was cancelled and so cancels the chunk.
+fn broken_by_another(work: &mut Work<'_>, edge: Edge, policy: DependencyFailure) -> Result<Option<u64>> {
+    if policy != DependencyFailure::Cancel {
+        return Ok(None);
+    }
+    let key = Key { job: edge.job, chunk: edge.chunk };
+    let others = work.dependencies(&[key])?.pop().unwrap_or_default();
+    work.fetch(others.iter().map(|&chunk| Key { job: edge.job, chunk }))?;
+    let mut statuses = Vec::with_capacity(others.len());
+    for on in others.into_iter().filter(|&on| on != edge.on) {
+        if let Some(row) = work.row_if_any(Key { job: edge.job, chunk: on })? {
+            statuses.push((on, row.record.status));
+        }
+    }
+    Ok(cause_of_cancel(statuses, policy))
 }
 
 /// What an edge to a chunk of this status is to a dependent of this policy, when it is created.

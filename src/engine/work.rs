@@ -59,6 +59,9 @@ impl Window {
     }
 }
 
+/// A place in a list of dependencies.
+pub(super) type ChunkAndOn = (u64, u64);
+
 /// The working set.
 pub(super) struct Work<'t> {
     tx: &'t mut dyn WriteTx,
@@ -69,6 +72,10 @@ pub(super) struct Work<'t> {
     jobs: HashMap<i64, JobSlot>,
     rows: HashMap<Key, RowSlot>,
     windows: HashMap<i64, Window>,
+    /// Jobs in which this group made something ready.
+    readied: BTreeSet<i64>,
+    /// Rows that this group moved from one class to another, new ones among them.
+    moved: BTreeSet<Key>,
     edges: BTreeMap<Edge, Option<bool>>,
     cursors: Option<BTreeMap<Key, CursorSlot>>,
     /// Who waits for the chunks that this group is known to be about, as storage has it.
@@ -99,6 +106,8 @@ impl<'t> Work<'t> {
             jobs: HashMap::new(),
             rows: HashMap::new(),
             windows: HashMap::new(),
+            readied: BTreeSet::new(),
+            moved: BTreeSet::new(),
             edges: BTreeMap::new(),
             cursors: None,
             waiting: HashMap::new(),
@@ -363,6 +372,12 @@ impl<'t> Work<'t> {
         change(slot);
         let after = slot.row.as_ref().map(machine::place);
         let (class_before, class_after) = (before.map(|p| p.class), after.map(|p| p.class));
+        if class_before != class_after {
+            self.moved.insert(key);
+            if class_after == Some(Class::Ready) {
+                self.readied.insert(key.job);
+            }
+        }
         if class_before != class_after
             && let Some(job) = self.jobs.get_mut(&key.job)
         {
@@ -441,9 +456,11 @@ impl<'t> Work<'t> {
         window.horizon = horizon;
     }
 
-    /// The lowest open job at or above an id with something ready, as storage has it.
+    /// The lowest job at or above an id that has something ready, or had before this group took it.
     pub(super) fn ready_job_from(&mut self, from: i64) -> Result<Option<i64>> {
-        Ok(self.load(&Needs { ready_job_from: Some(from), ..Needs::default() })?.ready_job)
+        let stored = self.load(&Needs { ready_job_from: Some(from), ..Needs::default() })?.ready_job;
+        let here = self.readied.range(from..).next().copied();
+        Ok(stored.into_iter().chain(here).min())
     }
 
     // Dependencies
@@ -514,15 +531,32 @@ impl<'t> Work<'t> {
         Ok(lists)
     }
 
-    /// Every dependency of a job, as storage has it, one page after the other.
+    /// A page of a job's dependencies by (chunk, on), as storage and this group have them, and behind which one it
+    /// goes on where it does.
     pub(super) fn edges_page(
         &mut self,
         job: i64,
-        after: Option<(u64, u64)>,
+        after: Option<ChunkAndOn>,
         limit: usize,
-    ) -> Result<Vec<Edge>> {
+    ) -> Result<(Vec<Edge>, Option<ChunkAndOn>)> {
         let need = EdgesNeed { job, after, limit };
-        Ok(self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges)
+        let stored = self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges;
+        let next = stored.last().filter(|_| stored.len() >= limit).map(|edge| (edge.chunk, edge.on));
+        let mut found: BTreeSet<Edge> = stored.into_iter().collect();
+        let (chunk, on) = after.unwrap_or((0, 0));
+        let changed = self.edges.range(Edge { job, chunk, on }..).take_while(|(edge, _)| edge.job == job);
+        for (&edge, state) in changed {
+            let at = (edge.chunk, edge.on);
+            if next.is_some_and(|next| at > next) {
+                break;
+            }
+            match state {
+                Some(_) if after != Some(at) => found.insert(edge),
+                Some(_) => false,
+                None => found.remove(&edge),
+            };
+        }
+        Ok((found.into_iter().collect(), next))
     }
 
     /// Adds a dependency, met or not; the dependent's count follows.
@@ -567,11 +601,25 @@ impl<'t> Work<'t> {
 
     // Lists
 
-    /// A page of a job's rows as storage has it; rows that this group changed are answered as they are now.
-    pub(super) fn page(&mut self, need: PageNeed) -> Result<Vec<Key>> {
+    /// A page of a job's rows, as storage and this group have them, and behind which id it goes on where it does.
+    pub(super) fn page(&mut self, need: PageNeed) -> Result<(Vec<Key>, Option<u64>)> {
         let rows =
             self.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
-        Ok(self.take_in(rows))
+        let next = rows.last().filter(|_| rows.len() >= need.limit).map(|row| row.key.chunk);
+        let mut keys: BTreeSet<Key> = self.take_in(rows).into_iter().collect();
+        let first = need.after.map_or(0, |after| after.saturating_add(1));
+        let last = next.unwrap_or(u64::MAX);
+        if first <= last {
+            let span = Key { job: need.job, chunk: first }..=Key { job: need.job, chunk: last };
+            keys.extend(self.moved.range(span));
+        }
+        keys.retain(|key| {
+            let row = self.rows.get(key).and_then(|slot| slot.row.as_ref());
+            row.is_some_and(|row| {
+                need.classes.is_empty() || need.classes.contains(&machine::place(row).class)
+            })
+        });
+        Ok((keys.into_iter().collect(), next))
     }
 
     pub(super) fn due(&mut self, need: DueNeed) -> Result<Vec<Key>> {

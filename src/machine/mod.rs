@@ -3,6 +3,8 @@
 //! No clock, no store, no randomness: the time and the revision come in as values. Everything around it, the storage
 //! backends above all, carries out what [`step`] decided.
 
+#[cfg(test)]
+mod table;
 mod view;
 
 use crate::backends::contract::{Content, Key, Record};
@@ -320,11 +322,9 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
         }
 
         Event::Revise => {
-            if record.is_fresh() {
-                Ok(Step::Unchanged)
-            } else {
-                changed(restarted(record))
-            }
+            let next = restarted(record);
+            let same = next == Record { updated_at_ms: 0, revision: 0, ..record.clone() };
+            if same { Ok(Step::Unchanged) } else { changed(next) }
         }
     }
 }

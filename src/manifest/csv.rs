@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::io::Read;
 
+use ::csv::ByteRecord;
+
 use super::problem::{Part, Position, Problem, Shown};
 use super::read::{CHUNK_KEYS, merged, policy};
-use super::records::{BYTE_ORDER_MARK, Record, Records};
+use super::records::Records;
 use super::{check, text};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -36,6 +38,11 @@ struct Column {
 /// absent. A record has at most [`limits::MANIFEST_LINE_BYTES_MAX`] bytes. The settings of the job have no place in
 /// CSV; give them to the import.
 ///
+/// Lines end with `\n`, `\r\n` or `\r`; blank ones are skipped, but counted. A byte order mark is fine. The `csv`
+/// crate parses, and reads what RFC 4180 leaves open in its way: a quote within a cell that does not start with one
+/// is text (`5" pipe`), and what follows a closing quote belongs to the cell as it is (`"a"b` is `ab`). A quote that
+/// is never closed is an error.
+///
 /// ```
 /// let text = "id,checksum,depends_on,path\n1,abc,,a.bin\n2,,1,b.bin\n";
 /// let chunks = magnetar::manifest::csv(text.as_bytes())?.collect::<magnetar::Result<Vec<_>>>()?;
@@ -44,15 +51,14 @@ struct Column {
 /// # Ok::<(), magnetar::Error>(())
 /// ```
 pub fn csv<R: Read>(reader: R) -> Result<CsvRows<R>> {
-    let mut records = Records::new(reader);
+    let mut records = Records::new(reader)?;
     if !records.advance()? {
         return Err(wrong(1, "", "the manifest is empty; its first line names the columns: id,checksum"));
     }
-    let line = records.record().line;
+    let line = records.line();
     let mut columns: Vec<Column> = Vec::new();
-    for (at, cell) in records.record().cells().enumerate() {
+    for (at, cell) in records.record().iter().enumerate() {
         let place = format!("column {}", at + 1);
-        let cell = if at == 0 { cell.strip_prefix(BYTE_ORDER_MARK).unwrap_or(cell) } else { cell };
         let name = utf8(cell, line, &place)?.trim();
         if name.is_empty() {
             return Err(wrong(line, &place, "it has no name; give it one"));
@@ -82,7 +88,7 @@ impl<R: Read> Iterator for CsvRows<R> {
             return None;
         }
         let chunk = match self.records.advance() {
-            Ok(true) => Some(chunk(&self.columns, self.records.record())),
+            Ok(true) => Some(chunk(&self.columns, self.records.record(), self.records.line())),
             Ok(false) => None,
             Err(error) => Some(Err(error)),
         };
@@ -91,8 +97,8 @@ impl<R: Read> Iterator for CsvRows<R> {
     }
 }
 
-fn chunk(names: &[Column], record: &Record) -> Result<NewChunk> {
-    let (line, cells, columns) = (record.line, record.len(), names.len());
+fn chunk(names: &[Column], record: &ByteRecord, line: u64) -> Result<NewChunk> {
+    let (cells, columns) = (record.len(), names.len());
     if cells < columns {
         let missing = &names[cells].name;
         let text = format!("missing; the row has {cells} cells for {columns} columns; fill in the rest");
@@ -109,7 +115,7 @@ fn chunk(names: &[Column], record: &Record) -> Result<NewChunk> {
     let mut has_id = false;
     let mut payload = None;
     let mut further: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
-    for (column, cell) in names.iter().zip(record.cells()) {
+    for (column, cell) in names.iter().zip(record) {
         let name = column.name.as_str();
         let cell = utf8(cell, line, name)?;
         let fail = |text: String| {

@@ -299,6 +299,9 @@ impl<B: Backing> JobStore for Store<B> {
     async fn add_dependency(&self, job_id: i64, chunk: u64, depends_on: Vec<u64>) -> Result<Outcome> {
         check_job_id(job_id)?;
         check_chunk_id(chunk)?;
+        for &on in &depends_on {
+            check_chunk_id(on).map_err(|e| e.at(job_id, chunk))?;
+        }
         self.shared.outcome(Op::AddDependencies { job: job_id, chunk, on: depends_on }).await
     }
 
@@ -471,6 +474,7 @@ impl<B: Backing> JobStore for Store<B> {
     ) -> Result<Vec<JobState>> {
         let job = check_job_id(job_id)?;
         let classes = status.map_or(&[][..], machine::listed_classes);
+        let after = after.map(check_chunk_id).transpose()?;
         let need = PageNeed { job, classes, after, limit: check_limit(limit)? };
         self.shared.read(move |load| engine::page(load, need)).await
     }
@@ -490,6 +494,7 @@ impl<B: Backing> JobStore for Store<B> {
     #[instrument(level = "debug", skip(self))]
     async fn list_jobs(&self, after: Option<i64>, limit: usize) -> Result<Vec<JobInfo>> {
         let limit = check_limit(limit)?;
+        let after = after.map(check_job_id).transpose()?;
         self.shared.read(move |load| engine::jobs_page(load, after, limit)).await
     }
 
@@ -529,6 +534,10 @@ impl<B: Backing> JobStore for Store<B> {
     #[instrument(level = "debug", skip(self))]
     async fn changes(&self, since: u64, limit: usize) -> Result<Changes> {
         let limit = check_limit(limit)?;
+        if since > limits::ID_MAX {
+            let text = format!("revision {since} is out of range: use 0 to {}", limits::ID_MAX);
+            return Err(Error::invalid(text));
+        }
         self.shared.read(move |load| engine::changes(load, since, limit)).await
     }
 

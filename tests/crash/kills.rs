@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use magnetar::{
-    ClaimRequest, Completion, ImportOptions, JobSpec, JobState, JobStatus, JobStore, Json, NewChunk, OnMissing,
-    block_on, chunks, limits,
+    ClaimRequest, Completion, ImportOptions, JobSpec, JobState, JobStatus, JobStore, Json, NewChunk,
+    OnMissing, block_on, chunks, limits,
 };
 
 use crate::child::{Running, say, told};
@@ -96,11 +96,18 @@ fn listen(said: &[String], heard: &mut BTreeMap<u64, Said>, at: &str) {
         match what {
             "claim" => {
                 assert_eq!(said.done, None, "{at}: chunk {chunk} was done and is claimed again");
-                assert!(said.claims.last() < Some(&fence), "{at}: fence {fence} of chunk {chunk} is not a new one");
+                assert!(
+                    said.claims.last() < Some(&fence),
+                    "{at}: fence {fence} of chunk {chunk} is not a new one"
+                );
                 said.claims.insert(fence);
             }
             "done" => {
-                assert_eq!(said.claims.last(), Some(&fence), "{at}: chunk {chunk} was done under an old claim");
+                assert_eq!(
+                    said.claims.last(),
+                    Some(&fence),
+                    "{at}: chunk {chunk} was done under an old claim"
+                );
                 said.done = Some(fence);
             }
             other => panic!("{at}: the child said {other:?}"),
@@ -138,15 +145,28 @@ fn kill_rounds(who: &str, file: &str, recover: impl Fn(&dyn JobStore)) {
             match chunk.status {
                 JobStatus::Done => {
                     // Done under its newest claim, even where the kill was quicker than the answer.
-                    assert!(said.claims.iter().all(|&fence| fence <= chunk.fence), "{at}: an old claim won: {chunk:?}");
-                    assert!(said.done.is_none_or(|fence| fence == chunk.fence), "{at}: done twice: {chunk:?}");
-                    assert_eq!(chunk.output, Some(Json::new(&chunk.fence).expect("a number")), "{at}: {chunk:?}");
+                    assert!(
+                        said.claims.iter().all(|&fence| fence <= chunk.fence),
+                        "{at}: an old claim won: {chunk:?}"
+                    );
+                    assert!(
+                        said.done.is_none_or(|fence| fence == chunk.fence),
+                        "{at}: done twice: {chunk:?}"
+                    );
+                    assert_eq!(
+                        chunk.output,
+                        Some(Json::new(&chunk.fence).expect("a number")),
+                        "{at}: {chunk:?}"
+                    );
                     unacked += usize::from(said.done.is_none());
                     said.done = Some(chunk.fence);
                 }
                 JobStatus::Pending => {
                     assert_eq!(said.done, None, "{at}: an acknowledged completion is lost: {chunk:?}");
-                    assert!(said.claims.len() as u64 <= u64::from(chunk.losses), "{at}: a loss is not counted: {chunk:?}");
+                    assert!(
+                        said.claims.len() as u64 <= u64::from(chunk.losses),
+                        "{at}: a loss is not counted: {chunk:?}"
+                    );
                     left += 1;
                     put_back += usize::from(chunk.losses > 0);
                 }

@@ -103,7 +103,9 @@ fn reader() {
         match catch_unwind(AssertUnwindSafe(|| look(&path))) {
             Ok(Ok(state)) if state == expected => say("intact"),
             Ok(Ok(state)) => say(&format!("wrong {}", state.difference(&expected).replace('\n', " "))),
-            Ok(Err(error)) => say(&format!("refused {:?} {}", error.kind(), error.to_string().replace('\n', " "))),
+            Ok(Err(error)) => {
+                say(&format!("refused {:?} {}", error.kind(), error.to_string().replace('\n', " ")));
+            }
             Err(_) => say("panic"),
         }
         fs::remove_file(path).expect("the copy goes");
@@ -113,7 +115,9 @@ fn reader() {
 
 /// What is an answer to a damaged file.
 fn is_typed(kind: &str) -> bool {
-    [ErrorKind::Corrupt, ErrorKind::NewerFormat, ErrorKind::Io].iter().any(|known| format!("{known:?}") == kind)
+    [ErrorKind::Corrupt, ErrorKind::NewerFormat, ErrorKind::Io]
+        .iter()
+        .any(|known| format!("{known:?}") == kind)
 }
 
 fn damaged_files(who: &str, file: &str) {
@@ -153,8 +157,17 @@ fn damaged_files(who: &str, file: &str) {
         }
     }
     let looked: usize = answers.values().sum();
-    println!("{who}: {looked} damaged files of {} bytes: {answers:?}, faults {}", fs::metadata(&original).map_or(0, |m| m.len()), faults.len());
-    assert!(faults.is_empty(), "{who}, seed {seed}, {} faults, the first: {:#?}", faults.len(), &faults[..faults.len().min(5)]);
+    println!(
+        "{who}: {looked} damaged files of {} bytes: {answers:?}, faults {}",
+        fs::metadata(&original).map_or(0, |m| m.len()),
+        faults.len()
+    );
+    assert!(
+        faults.is_empty(),
+        "{who}, seed {seed}, {} faults, the first: {:#?}",
+        faults.len(),
+        &faults[..faults.len().min(5)]
+    );
     assert_eq!(looked, images, "every image is answered for");
     assert!(answers.len() > 1, "some damage must be found: {answers:?}");
 }

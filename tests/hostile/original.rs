@@ -27,7 +27,9 @@ pub(crate) fn write(path: &Path) {
                     1 => store.release(&chunk.claim()).await?,
                     _ => {
                         let result = Completion::new().output(Json::new(&turn)?);
-                        store.complete(&chunk.claim(), result.checksum(format!("sum of {}", chunk.chunk))).await?
+                        store
+                            .complete(&chunk.claim(), result.checksum(format!("sum of {}", chunk.chunk)))
+                            .await?
                     }
                 };
             }

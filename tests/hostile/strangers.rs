@@ -9,7 +9,8 @@ use magnetar::{ErrorKind, block_on};
 fn is_refused(path: &Path, what: &str) {
     let before = fs::read(path).expect("the file");
     for _ in 0..2 {
-        let error = block_on(magnetar::open(path)).err().unwrap_or_else(|| panic!("{what} was taken for a store"));
+        let error =
+            block_on(magnetar::open(path)).err().unwrap_or_else(|| panic!("{what} was taken for a store"));
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error:?}");
         assert!(fs::read(path).expect("the file") == before, "{what} was changed");
     }

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use magnetar::{Backoff, ClaimRequest, Completion, JobSpec, JobStore, Json, NewChunk, block_on, chunks, limits};
+use magnetar::{
+    Backoff, ClaimRequest, Completion, JobSpec, JobStore, Json, NewChunk, block_on, chunks, limits,
+};
 
 use crate::child::{Running, say, told};
 use crate::seed::{rounds, seed};
@@ -45,7 +47,8 @@ fn work(store: &dyn JobStore, notes: &str, rng: &mut fastrand::Rng) {
         };
         let result = Completion::new().output(Json::new(&chunk.fence).expect("a number"));
         if claimed.is_empty() && rng.bool() {
-            claimed = block_on(store.complete_and_claim(&chunk.claim(), result, &request)).expect("a completion");
+            claimed =
+                block_on(store.complete_and_claim(&chunk.claim(), result, &request)).expect("a completion");
         } else {
             block_on(store.complete(&chunk.claim(), result)).expect("a completion");
         }
@@ -94,7 +97,10 @@ impl Member {
     fn kill(&self) -> bool {
         let child = self.child.lock().expect("no panic under it");
         let Some(id) = *child else { return false };
-        std::process::Command::new("kill").args(["-9", &id.to_string()]).status().is_ok_and(|status| status.success())
+        std::process::Command::new("kill")
+            .args(["-9", &id.to_string()])
+            .status()
+            .is_ok_and(|status| status.success())
     }
 }
 
@@ -149,7 +155,9 @@ fn a_fleet_with_kills_does_every_chunk_once() {
     }
     let stats = block_on(store.get_stats(JOB)).expect("the counters");
     assert!(stats.is_complete(), "{stats:?}");
-    for entry in std::fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("an entry").path()) {
+    for entry in
+        std::fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("an entry").path())
+    {
         if !entry.to_string_lossy().contains("notes-") {
             continue;
         }
@@ -162,11 +170,14 @@ fn a_fleet_with_kills_does_every_chunk_once() {
     }
     let mut unnoted = 0;
     for after in (0..count as u64).step_by(limits::PAGE_ROWS_MAX) {
-        let page = block_on(store.page_by_status(JOB, None, after.checked_sub(1), limits::PAGE_ROWS_MAX)).expect("a page");
+        let page = block_on(store.page_by_status(JOB, None, after.checked_sub(1), limits::PAGE_ROWS_MAX))
+            .expect("a page");
         for chunk in page {
             assert_eq!(chunk.output, Some(Json::new(&chunk.fence).expect("a number")), "{chunk:?}");
             match notes.remove(&chunk.chunk) {
-                Some(fence) => assert_eq!(fence, chunk.fence, "another claim than the noted one won: {chunk:?}"),
+                Some(fence) => {
+                    assert_eq!(fence, chunk.fence, "another claim than the noted one won: {chunk:?}");
+                }
                 None => unnoted += 1,
             }
         }

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use magnetar::{
-    Clock, Completion, ErrorKind, JobSpec, JobStatus, JobStore, NewChunk, OpenOptions, SystemClock, block_on, chunks,
+    Clock, Completion, ErrorKind, JobSpec, JobStatus, JobStore, NewChunk, OpenOptions, SystemClock, block_on,
+    chunks,
 };
 
 use crate::child::{Running, say, told, wait_for_go};
@@ -31,12 +32,14 @@ fn sleeper() {
     say("held");
     wait_for_go();
     let heartbeat = block_on(store.heartbeat(&chunk.claim())).map_err(|e| e.kind());
-    let complete = block_on(store.complete(&chunk.claim(), Completion::new().checksum("late"))).map_err(|e| e.kind());
+    let complete =
+        block_on(store.complete(&chunk.claim(), Completion::new().checksum("late"))).map_err(|e| e.kind());
     say(&format!("{heartbeat:?} {complete:?}"));
 }
 
 fn signal(name: &str, child: &Running) {
-    let status = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill is a command");
+    let status =
+        Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill is a command");
     assert!(status.success(), "kill {name}: {status}");
 }
 
@@ -46,7 +49,8 @@ fn stop_and_go(folder: &Path, meanwhile: impl Fn(&dyn JobStore)) -> (String, Arc
     let options = OpenOptions::new().clock(Arc::new(Ahead));
     let store = block_on(magnetar::open_with(&path, &options)).expect("a new file");
     let spec = JobSpec::new().lease_ms(1_000);
-    block_on(store.import(JOB, &spec, chunks([Ok(NewChunk::new(0))].into_iter()), &Default::default())).expect("an import");
+    block_on(store.import(JOB, &spec, chunks([Ok(NewChunk::new(0))].into_iter()), &Default::default()))
+        .expect("an import");
     let mut child = Running::start("stopped::sleeper", &[path.to_str().expect("a path in text")]);
     assert_eq!(child.next().as_deref(), Some("held"));
     signal("-STOP", &child);

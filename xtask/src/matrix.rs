@@ -24,6 +24,28 @@ pub(crate) const TEST: &[Step] = &[
     Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
     Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
         .needs(&[CCompiler]),
+    // The examples as a user runs them.
+    Step::lines("basic-usage", &["cargo run --example basic_usage --features sqlite"]).needs(&[CCompiler]),
+    Step::lines(
+        "examples",
+        &[
+            "cargo run --all-features --example dag_dependencies",
+            "cargo run --all-features --example crash_recovery",
+            "cargo run --all-features --example worker",
+        ],
+    )
+    .needs(&[CCompiler]),
+    // The README's own command, and what it must come to. A copy that is there already is copied again.
+    Step::lines(
+        "copy",
+        &[
+            "cargo run --release --example resumable_copy -- src target/copy",
+            "diff -r src target/copy",
+            "cargo run --release --example resumable_copy -- src target/copy",
+            "diff -r src target/copy",
+        ],
+    )
+    .needs(&[CCompiler]),
     Step::lines("doc", &["cargo doc --no-deps --all-features"])
         .with(&[("RUSTDOCFLAGS", "-Dwarnings")])
         .needs(&[CCompiler]),

@@ -52,6 +52,10 @@ pub(super) fn block_on<F: Future>(future: F, wait: Wait) -> F::Output {
             return output;
         }
         if wait == Wait::Spin {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "how long to spin is no business of the store's clock"
+            )]
             let start = Instant::now();
             while !flag.woken.load(Ordering::Acquire) && start.elapsed() < SPIN {
                 std::hint::spin_loop();

@@ -567,6 +567,7 @@ fn page(connection: &mut Connection, need: &PageNeed) -> Result<Vec<Row>> {
             Ok(())
         })
         .map_err(Failure::into_error)?;
+    page.sort_unstable_by_key(|row| row.key.chunk);
     Ok(page)
 }
 

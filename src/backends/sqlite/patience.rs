@@ -16,6 +16,10 @@ pub(super) fn wait<T, E>(
     mut attempt: impl FnMut() -> Result<T, E>,
     is_busy: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long to wait for a lock is no business of the store's clock"
+    )]
     let start = Instant::now();
     let mut tries = 0_u32;
     loop {
@@ -32,6 +36,6 @@ pub(super) fn wait<T, E>(
 /// 1 ms at first, up to a bound that doubles to 50 ms; no two processes in step.
 fn pause_ms(tries: u32) -> u64 {
     let bound = (1_u64 << tries.min(6)).min(SLEEP_MS_MAX);
-    let noise = format!("{:?}{:?}{}", Instant::now(), thread::current().id(), std::process::id());
+    let noise = format!("{tries} {:?} {}", thread::current().id(), std::process::id());
     1 + xxh3_64(noise.as_bytes()) % bound
 }

@@ -213,6 +213,7 @@ fn json(text: Option<&Text<'_>>) -> Option<Json> {
 }
 
 /// `None` for text that is no owner id.
+#[expect(clippy::option_option, reason = "readable or not, and somebody or nobody")]
 fn owner(text: Option<&str>) -> Option<Option<OwnerId>> {
     match text {
         None => Some(None),

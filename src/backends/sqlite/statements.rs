@@ -168,12 +168,14 @@ pub(super) const PAIRS: &str = "WITH RECURSIVE p(class,rank) AS (\
 
 /// The rows of job `$1` in (class, rank) pairs `$2`, above chunk `$3`, at most `$4`: the first of each pair, merged.
 pub(super) const PAGE_OF_PAIRS: &str = concat!(
-    "SELECT ",
+    "WITH p(chunk) AS MATERIALIZED (SELECT m.chunk FROM json_each($2) n CROSS JOIN states m \
+     WHERE m.job=$1+0*n.key AND m.chunk IN (SELECT r.chunk FROM states r WHERE r.job=$1 AND r.class=n.value->>0 \
+     AND r.rank=n.value->>1 AND r.chunk>$3 ORDER BY r.chunk LIMIT $4) ORDER BY m.chunk LIMIT $4) \
+     SELECT ",
     row!(),
-    " FROM json_each($2) n CROSS JOIN states s",
+    " FROM p CROSS JOIN states s",
     with_content!(),
-    "WHERE s.job=$1+0*n.key AND s.chunk IN (SELECT r.chunk FROM states r WHERE r.job=$1 AND r.class=n.value->>0 \
-     AND r.rank=n.value->>1 AND r.chunk>$3 ORDER BY r.chunk LIMIT $4) ORDER BY s.chunk LIMIT $4;"
+    "WHERE s.job=$1+0*p.chunk AND s.chunk=p.chunk;"
 );
 
 /// The rows of job `$1` in classes `$2`, above chunk `$3`, at most `$4`, in the order of the table.

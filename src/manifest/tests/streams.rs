@@ -2,6 +2,7 @@
 
 use std::io::{self, BufReader, Read};
 
+use super::super::records::Records;
 use super::*;
 
 fn lines(text: impl AsRef<[u8]>) -> Result<(JobSpec, Vec<NewChunk>)> {
@@ -209,6 +210,22 @@ fn a_reader_that_fails_is_an_io_error_with_the_line() {
 }
 
 #[test]
+fn an_interrupted_read_is_tried_again() {
+    struct Interrupted<'a>(&'a [u8], bool);
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            self.0.read(&mut buffer[..1])
+        }
+    }
+    let read = csv(Interrupted(b"\xEF\xBB\xBFid\n1\n2", false)).unwrap().collect::<Result<Vec<_>>>();
+    assert_eq!(read.unwrap(), [NewChunk::new(1), NewChunk::new(2)]);
+}
+
+#[test]
 fn every_column_of_csv_is_read() {
     let text = "path, id ,checksum,depends_on,priority,max_attempts,max_losses,on_dependency_failure,payload,count\n\
         a.bin,1,abc,,,,,,,\n\
@@ -273,12 +290,104 @@ fn an_error_of_csv_names_line_and_column() {
     invalid_row("id,payload\n5,{a}\n", Some(5), &["line 2: payload: ", "JSON", "quotes"]);
     invalid_row("id,payload,x\n5,[],1\n", Some(5), &["line 2: payload: ", "x"]);
     invalid_row("id,payload,x\n5,\"{\"\"x\"\":1}\",1\n", Some(5), &["line 2: x: ", "twice"]);
-    invalid_row("id,checksum\n1,\"a\n2,b\n", None, &["line 2: column 2: ", "never closed"]);
-    invalid_row("id,checksum\n1,5\" pipe\n", None, &["line 2: column 2: a quote within a cell", "double"]);
-    invalid_row("id,checksum\n1,\"a\"b\n", None, &["line 2: column 2: a quoted cell goes on", "double"]);
-    invalid_row("id,checksum\n1,\"a\nb\"c\n", None, &["line 3: column 2: a quoted cell goes on"]);
-    invalid_row("id,checksum\n1,a\rb\n", None, &["line 2: column 2: a carriage return", "quotes"]);
     // Lines are those of the file, blank ones and those within quotes included.
     invalid_row("id,a\n\n\n1,\"x\ny\nz\"\n\n\nq,\"1\n2\"\n", None, &["line 9: id: "]);
     invalid_row("id,a\r\n\r\n1,\"x\r\ny\"\r\n\r\nq,1", None, &["line 6: id: "]);
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_an_error_with_its_line() {
+    for end in ["", "\n", "\r", "\r\n", "\n\n", "\n2,b", "\n2,b\n", "\n\"\"", "\n\"\"\n"] {
+        let text = format!("id,checksum\n\n0,\"b\n\"\n1,\"a{end}");
+        invalid_row(&text, None, &["line 5: a quote is never closed", "double"]);
+        let read = csv(OneByOne(text.as_bytes())).unwrap().collect::<Result<Vec<_>>>();
+        assert_error(read, ErrorKind::InvalidManifest, None, &["line 5: a quote is never closed"]);
+    }
+    invalid_row("\"", None, &["line 1: a quote is never closed"]);
+    invalid_row("\n\"id\n1\n", None, &["line 2: a quote is never closed"]);
+    // A quote that opens there closes another.
+    for text in ["id,checksum\n1,\"a\n2,\"", "id,checksum\n1,\"a\n2,\"\n", "id,checksum\r1,\"a\n2,\"\r"] {
+        assert_eq!(rows(text).unwrap(), [NewChunk::new(1).checksum("a\n2,")]);
+    }
+}
+
+#[test]
+fn quotes_astray_are_text() {
+    let read = |cell: &str| rows(format!("id,checksum\n1,{cell}\n2,x")).unwrap();
+    let chunks = |checksum| [NewChunk::new(1).checksum(checksum), NewChunk::new(2).checksum("x")];
+    assert_eq!(read("5\" pipe"), chunks("5\" pipe"));
+    assert_eq!(read("\"a\"b"), chunks("ab"));
+    assert_eq!(read("\"a\nb\"c\"d\"\"e"), chunks("a\nbc\"d\"\"e"));
+    assert_eq!(read(" \"a\""), chunks("\"a\""));
+}
+
+#[test]
+fn a_carriage_return_ends_a_line() {
+    let expected = [NewChunk::new(1).checksum("a\rb"), NewChunk::new(2)];
+    assert_eq!(rows("id,checksum\r\r1,\"a\rb\"\r2,\r").unwrap(), expected);
+    invalid_row("id\r\r1\r\"2\r\"\r\n\rx\r", None, &["line 7: id: "]);
+    invalid_row("id,checksum\n1,a\rb\n", None, &["line 3: checksum: missing"]);
+}
+
+#[test]
+fn every_row_has_the_line_that_it_starts_in() {
+    for end in ["\n", "\r\n", "\r"] {
+        for blank in 0..3 {
+            for quoted in 0..3 {
+                for has_last_end in [false, true] {
+                    let (blank_lines, cell) = (end.repeat(blank), format!("\"{}\"", end.repeat(quoted)));
+                    let row = |id: &str| format!("{blank_lines}{id},{cell}{end}");
+                    let text = format!("{blank_lines}id,a{end}{}{}", row("1"), row("x"));
+                    let text = if has_last_end { &text } else { text.trim_end_matches(['\r', '\n']) };
+                    let line = 2 * (blank + 1) + (quoted + 1) + blank;
+                    let fact = format!("line {line}: id: ");
+                    invalid_row(text, None, &[&fact]);
+                    let read = csv(OneByOne(text.as_bytes())).unwrap().collect::<Result<Vec<_>>>();
+                    assert_error(read, ErrorKind::InvalidManifest, None, &[&fact]);
+                }
+            }
+        }
+    }
+}
+
+/// All texts of up to five of these bytes, beside the `csv` crate by itself.
+#[test]
+fn records_are_those_of_the_csv_crate_with_their_lines() {
+    fn by_the_crate(text: &[u8]) -> Vec<(Vec<Vec<u8>>, usize)> {
+        let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
+        let records = reader.byte_records().map(|record| {
+            let record = record.unwrap();
+            let start = usize::try_from(record.position().unwrap().byte()).unwrap();
+            (record.iter().map(<[u8]>::to_vec).collect(), start)
+        });
+        records.collect()
+    }
+    fn line_of(text: &[u8], mut at: usize) -> u64 {
+        while matches!(text[at], b'\r' | b'\n') {
+            at += 1;
+        }
+        let text = String::from_utf8(text[..at].to_vec()).unwrap().replace("\r\n", "\n");
+        1 + text.chars().filter(|c| matches!(c, '\r' | '\n')).count() as u64
+    }
+    let bytes = *b"a,\"\n\r";
+    for length in 0..=5_u32 {
+        for number in 0..5_usize.pow(length) {
+            let text: Vec<u8> = (0..length).map(|place| bytes[number / 5_usize.pow(place) % 5]).collect();
+            let expected = by_the_crate(&text);
+            let mut with_end = text.clone();
+            with_end.push(b'\n');
+            // One more line end changes nothing but a cell that is open.
+            let is_open = by_the_crate(&with_end) != expected;
+            let mut records = Records::new(&text[..]).unwrap();
+            for (at, (cells, start)) in expected.iter().enumerate() {
+                if is_open && at + 1 == expected.len() {
+                    break;
+                }
+                assert!(records.advance().unwrap());
+                assert_eq!(records.record().iter().collect::<Vec<_>>(), *cells, "{text:?}");
+                assert_eq!(records.line(), line_of(&text, *start), "{text:?}");
+            }
+            assert_eq!(records.advance().ok(), if is_open { None } else { Some(false) }, "{text:?}");
+        }
+    }
 }

@@ -141,7 +141,9 @@ fn a_creation_that_was_cut_short_within_the_magic_number_is_made_good() {
 
 #[test]
 fn a_strangers_file_is_refused_and_left_as_it_was() {
-    for bytes in [b"hello".to_vec(), b"redb".to_vec(), vec![b'x'; 10_000], b"SQLite format 3\0".to_vec(), vec![0; 100]] {
+    for bytes in
+        [b"hello".to_vec(), b"redb".to_vec(), vec![b'x'; 10_000], b"SQLite format 3\0".to_vec(), vec![0; 100]]
+    {
         let disk = Disk::holding(bytes.clone());
         assert_eq!(disk.open().err().unwrap().kind(), ErrorKind::Corrupt);
         assert_eq!(*disk.bytes.lock().unwrap(), bytes);

@@ -1,1 +1,312 @@
+//! Files: ours, somebody else's, new ones, and several processes at one.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use crate::backends::contract::{Backend, Class, Load, Needs};
+use crate::backends::sqlite::connection::Connection;
+use crate::backends::sqlite::pragmas::{self, Role};
+use crate::backends::sqlite::tests::{Folder, empty, import, outside};
+use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
+use crate::error::{Error, ErrorKind, Result};
+
+fn open(path: &Path) -> Result<SqliteBackend> {
+    open_file(path, FileOptions::default())
+}
+
+fn refusal(path: &Path) -> Error {
+    let before = std::fs::read(path).unwrap();
+    let error = open(path).err().expect("it was opened");
+    assert_eq!(std::fs::read(path).unwrap(), before, "it was changed");
+    error
+}
+
+fn add_ten(backend: &mut SqliteBackend, job: i64) -> Result<()> {
+    let mut tx = backend.begin()?;
+    let meta = tx.load(&Needs::default())?.meta;
+    tx.commit(import(&meta, job, 0, 10))
+}
+
+fn ready(backend: &mut SqliteBackend, job: i64) -> u64 {
+    let mut tx = backend.begin().unwrap();
+    let loaded = tx.load(&Needs { jobs: vec![job], ..Needs::default() }).unwrap();
+    loaded.jobs[&job].as_ref().map_or(0, |job| job.counts.of(Class::Ready))
+}
+
+#[test]
+fn what_is_not_ours_is_refused_and_left_as_it_is() {
+    let folder = Folder::new();
+    let text = folder.file();
+    std::fs::write(&text, "notes, and no database").unwrap();
+    assert_eq!(refusal(&text).kind(), ErrorKind::Corrupt);
+    std::fs::write(&text, "x").unwrap();
+    assert_eq!(refusal(&text).kind(), ErrorKind::Corrupt);
+    std::fs::write(&text, vec![0; 4096]).unwrap();
+    assert_eq!(refusal(&text).kind(), ErrorKind::Corrupt);
+    std::fs::write(&text, "").unwrap();
+    outside(&text, "PRAGMA journal_mode=WAL; CREATE TABLE somebodys(own INTEGER);");
+    let error = refusal(&text);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("not a Magnetar store"), "{error}");
+}
+
+#[test]
+fn an_empty_file_is_a_new_store() {
+    let folder = Folder::new();
+    std::fs::write(folder.file(), "").unwrap();
+    let mut backend = open(&folder.file()).unwrap();
+    add_ten(&mut backend, 1).unwrap();
+    backend.close().unwrap();
+    let mut backend = open(&folder.file()).unwrap();
+    assert_eq!(ready(&mut backend, 1), 10);
+    backend.verify().unwrap();
+}
+
+#[test]
+fn a_creation_that_was_cut_short_is_finished() {
+    let folder = Folder::new();
+    outside_create(&folder.file(), "PRAGMA application_id = 1298624116; PRAGMA journal_mode=WAL;");
+    let mut backend = open(&folder.file()).unwrap();
+    add_ten(&mut backend, 1).unwrap();
+    backend.close().unwrap();
+}
+
+fn outside_create(path: &Path, sql: &'static str) {
+    std::fs::write(path, "").unwrap();
+    outside(path, sql);
+}
+
+#[test]
+fn a_newer_format_is_named_so() {
+    let folder = Folder::new();
+    open(&folder.file()).unwrap().close().unwrap();
+    outside(&folder.file(), "PRAGMA user_version = 2;");
+    assert_eq!(open(&folder.file()).err().unwrap().kind(), ErrorKind::NewerFormat);
+}
+
+#[test]
+fn a_trigger_is_refused_by_name_and_a_view_is_not() {
+    let folder = Folder::new();
+    open(&folder.file()).unwrap().close().unwrap();
+    outside(&folder.file(), "CREATE VIEW mine AS SELECT * FROM chunks_v;");
+    open(&folder.file()).unwrap().close().unwrap();
+    outside(&folder.file(), "CREATE TRIGGER sly AFTER UPDATE ON states BEGIN DELETE FROM jobs; END;");
+    let error = open(&folder.file()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("sly"), "{error}");
+}
+
+#[test]
+fn damage_is_found_when_the_file_is_opened() {
+    let folder = Folder::new();
+    let mut backend = open(&folder.file()).unwrap();
+    let mut tx = backend.begin().unwrap();
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    tx.commit(import(&meta, 1, 0, 5_000)).unwrap();
+    backend.close().unwrap();
+    let mut bytes = std::fs::read(folder.file()).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 64].fill(0xff);
+    std::fs::write(folder.file(), bytes).unwrap();
+    assert_eq!(open(&folder.file()).err().unwrap().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn every_setting_is_read_back() {
+    let folder = Folder::new();
+    open(&folder.file()).unwrap().close().unwrap();
+    let mut connection = Connection::open_file(&folder.file()).unwrap();
+    pragmas::apply(&mut connection, Role::Writer).unwrap();
+    for (sql, expected) in [
+        ("PRAGMA journal_mode", "wal"),
+        ("PRAGMA synchronous", "2"),
+        ("PRAGMA foreign_keys", "1"),
+        ("PRAGMA temp_store", "2"),
+        ("PRAGMA trusted_schema", "0"),
+        ("PRAGMA cell_size_check", "1"),
+        ("PRAGMA mmap_size", "0"),
+        ("PRAGMA journal_size_limit", "-1"),
+        ("PRAGMA fullfsync", "1"),
+    ] {
+        assert_eq!(pragmas::single(&mut connection, sql).unwrap(), expected, "{sql}");
+    }
+    // A setting that does not take: another mode of the file, for a reader.
+    connection.close().unwrap();
+    outside(&folder.file(), "PRAGMA journal_mode=DELETE;");
+    let mut connection = Connection::open_file(&folder.file()).unwrap();
+    let error = pragmas::apply(&mut connection, Role::Reader).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("journal_mode"), "{error}");
+}
+
+#[test]
+fn eight_threads_create_one_file_at_once() {
+    let folder = Folder::new();
+    let path = folder.file();
+    thread::scope(|scope| {
+        for job in 0..8 {
+            let path = &path;
+            scope.spawn(move || {
+                let mut backend = open(path).unwrap();
+                for _ in 0..5 {
+                    add_one_chunk(&mut backend, job);
+                }
+                backend.close().unwrap();
+            });
+        }
+    });
+    finish_eight(&path);
+}
+
+/// Adds the next chunk to a job.
+fn add_one_chunk(backend: &mut SqliteBackend, job: i64) {
+    let mut tx = backend.begin().unwrap();
+    let loaded = tx.load(&Needs { jobs: vec![job], ..Needs::default() }).unwrap();
+    let from = loaded.jobs[&job].as_ref().map_or(0, |job| job.counts.of(Class::Ready));
+    let mut delta = import(&loaded.meta, job, from, from + 1);
+    delta.meta.last_job = delta.meta.last_job.max(7);
+    tx.commit(delta).unwrap();
+}
+
+fn finish_eight(path: &Path) {
+    let mut backend = open(path).unwrap();
+    for job in 0..8 {
+        assert_eq!(ready(&mut backend, job), 5);
+    }
+    backend.verify().unwrap();
+    backend.close().unwrap();
+}
+
+const CREATE_HERE: &str = "MAGNETAR_TEST_CREATE_HERE";
+const CREATE_JOB: &str = "MAGNETAR_TEST_CREATE_JOB";
+
+#[test]
+#[ignore = "run by eight_processes_create_one_file_at_once, in a process of its own"]
+fn one_of_eight_processes() {
+    let path = std::env::var(CREATE_HERE).expect("set by the test that starts this one");
+    let job = std::env::var(CREATE_JOB).unwrap().parse().unwrap();
+    let mut backend = open(Path::new(&path)).unwrap();
+    for _ in 0..5 {
+        add_one_chunk(&mut backend, job);
+    }
+    backend.close().unwrap();
+}
+
+#[test]
+fn eight_processes_create_one_file_at_once() {
+    let folder = Folder::new();
+    let this = std::env::current_exe().unwrap();
+    let children: Vec<_> = (0..8)
+        .map(|job: i64| {
+            let test = "backends::sqlite::tests::files::one_of_eight_processes";
+            Command::new(&this)
+                .args([test, "--exact", "--ignored"])
+                .env(CREATE_HERE, folder.file())
+                .env(CREATE_JOB, job.to_string())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    finish_eight(&folder.file());
+}
+
+#[test]
+fn a_reader_survives_a_reopening_and_ends_with_the_store() {
+    let folder = Folder::new();
+    let mut backend = open(&folder.file()).unwrap();
+    add_ten(&mut backend, 1).unwrap();
+    let reader = backend.reader();
+    let needs = Needs { jobs: vec![1, 2], ..Needs::default() };
+    let mut old = reader.snapshot().unwrap();
+    let before = old.load(&needs).unwrap();
+    backend.reopen().unwrap();
+    add_ten(&mut backend, 2).unwrap();
+    assert_eq!(old.load(&needs).unwrap().jobs, before.jobs, "one snapshot");
+    drop(old);
+    // More at once than there are connections at first.
+    let mut several: Vec<_> = (0..4).map(|_| reader.snapshot().unwrap()).collect();
+    for snapshot in &mut several {
+        assert!(snapshot.load(&needs).unwrap().jobs[&2].is_some());
+    }
+    drop(several);
+    backend.close().unwrap();
+    assert_eq!(reader.snapshot().err().unwrap().kind(), ErrorKind::Closed);
+    assert_eq!(backend.begin().err().unwrap().kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn a_transaction_that_is_dropped_leaves_nothing_behind() {
+    let folder = Folder::new();
+    let mut backend = open(&folder.file()).unwrap();
+    let mut tx = backend.begin().unwrap();
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    drop(tx);
+    // The lock is free again: another connection writes.
+    outside(&folder.file(), "BEGIN IMMEDIATE; COMMIT;");
+    let mut tx = backend.begin().unwrap();
+    let mut broken = import(&meta, 1, 0, 300);
+    // Breaks a rule of the schema in the last row of many.
+    broken.rows[299].key.chunk = 1 << 60;
+    assert_eq!(tx.load(&Needs::default()).unwrap().meta, meta);
+    assert_eq!(tx.commit(broken).unwrap_err().kind(), ErrorKind::Internal);
+    let mut tx = backend.begin().unwrap();
+    assert_eq!(tx.load(&Needs::default()).unwrap().meta, meta);
+    tx.commit(empty(meta)).unwrap();
+    backend.verify().unwrap();
+}
+
+#[test]
+fn a_full_disk_is_told_and_changes_nothing() {
+    let folder = Folder::new();
+    let mut backend = open(&folder.file()).unwrap();
+    add_ten(&mut backend, 1).unwrap();
+    let meta = backend.begin().unwrap().load(&Needs::default()).unwrap().meta;
+    let limit = |backend: &mut SqliteBackend, sql| {
+        let (mut held, _) = backend.hold().unwrap();
+        held.connection().unwrap().run(sql).unwrap();
+    };
+    limit(&mut backend, "PRAGMA max_page_count=40");
+    let error = backend.begin().unwrap().commit(import(&meta, 2, 0, 5_000)).unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Full, crate::error::Retry::Later));
+    assert_eq!(ready(&mut backend, 2), 0);
+    limit(&mut backend, "PRAGMA max_page_count=100000");
+    backend.begin().unwrap().commit(import(&meta, 2, 0, 5_000)).unwrap();
+    assert_eq!(ready(&mut backend, 2), 5_000);
+    backend.verify().unwrap();
+}
+
+#[test]
+fn a_lock_that_somebody_else_holds_is_waited_for() {
+    let folder = Folder::new();
+    let mut backend = open(&folder.file()).unwrap();
+    let mut other = Connection::open_file(&folder.file()).unwrap();
+    other.run("BEGIN IMMEDIATE").unwrap();
+    thread::scope(|scope| {
+        let added = scope.spawn(|| add_ten(&mut backend, 1));
+        // Whether the other is waiting already or comes later is the same to it.
+        thread::yield_now();
+        other.run("COMMIT").unwrap();
+        added.join().unwrap().unwrap();
+    });
+    assert_eq!(ready(&mut backend, 1), 10);
+}
+
+#[test]
+fn the_views_are_readable() {
+    let folder = Folder::new();
+    let mut backend = open(&folder.file()).unwrap();
+    add_ten(&mut backend, 1).unwrap();
+    let first = outside(
+        &folder.file(),
+        "SELECT job_id || ' ' || chunk || ' ' || status || ' ' || class || ' ' || created_at || ' ' || payload \
+         FROM chunks_v ORDER BY chunk LIMIT 1;",
+    );
+    assert_eq!(first, [r#"1 0 pending ready 2023-11-14T22:13:20.000Z {"path":"a.bin","offset":4096}"#]);
+    assert_eq!(outside(&folder.file(), "SELECT phase || total_chunks || pending FROM jobs_v;"), ["open1010"]);
+    assert!(outside(&folder.file(), "SELECT state FROM dependencies_v;").is_empty());
+}

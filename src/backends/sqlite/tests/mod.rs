@@ -1,10 +1,11 @@
 //! The backend against a model, against damage, and against other processes.
 
-mod bench;
 mod files;
 mod model;
 mod plans;
 mod tamper;
+#[cfg(unix)]
+mod unix;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -320,7 +320,11 @@ impl Model {
             owners: random.one_in(2),
             pages,
             jobs_after: Some((random.maybe(|r| r.below(3).cast_signed()), bound)),
-            edges: Some((key.job, after_edge, bound)),
+            edges: Some(crate::backends::contract::EdgesNeed {
+                job: key.job,
+                after: after_edge,
+                limit: bound,
+            }),
             cursors: bound,
             log: Some((since, bound)),
         };

@@ -78,9 +78,22 @@ fn every_statement_finds_its_rows_by_an_index() {
         // What is walked must be a list of ours: JSON, VALUES, a recursion, or the answer of an inner query.
         let walks = |step: &String| {
             step.starts_with("SCAN")
-                && ["s", "r", "x", "d", "c", "states", "contents", "dependencies", "jobs", "log", "cursors"]
-                    .iter()
-                    .any(|table| step.split(' ').nth(1) == Some(table))
+                && [
+                    "s",
+                    "r",
+                    "m",
+                    "x",
+                    "d",
+                    "c",
+                    "states",
+                    "contents",
+                    "dependencies",
+                    "jobs",
+                    "log",
+                    "cursors",
+                ]
+                .iter()
+                .any(|table| step.split(' ').nth(1) == Some(table))
         };
         let sorts_a_table =
             |step: &String| step.contains("TEMP B-TREE FOR ORDER BY") && !name.starts_with("PAGE_OF");

@@ -1,1 +1,194 @@
+//! What is changed from outside is found out, and not obeyed.
 
+use crate::backends::contract::{
+    Backend, Class, Counts, Cursor, Edge, EdgeChange, JobChange, Key, Load, LogRun, Needs, Record, RowChange,
+    Subject,
+};
+use crate::backends::sqlite::tests::{Folder, READY, content, empty, import, job, outside};
+use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
+use crate::error::{ErrorKind, Result};
+use crate::model::{JobStatus, Json, OwnerId};
+
+/// Ten ready chunks, one of them done, one that depends on another.
+fn filled(folder: &Folder) -> SqliteBackend {
+    let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
+    let mut tx = backend.begin().unwrap();
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    tx.commit(import(&meta, 1, 0, 10)).unwrap();
+    let mut meta = meta;
+    meta.revision = 11;
+    meta.last_job = 1;
+    meta.cursors = 1;
+    let mut counts = Counts::default();
+    (*counts.of_mut(Class::Ready), *counts.of_mut(Class::Done), *counts.of_mut(Class::Blocked)) = (8, 1, 1);
+    let mut jobs = job(1, counts);
+    (jobs.edges, jobs.edges_upward) = (1, 0);
+    let change = |chunk, record, after, unmet| RowChange {
+        key: Key { job: 1, chunk },
+        before: Some(READY),
+        after: Some(after),
+        content: None,
+        record,
+        unmet,
+    };
+    let done = Record {
+        status: JobStatus::Done,
+        output: Some(Json::trusted("1")),
+        fence: 5,
+        owner: Some(OwnerId::from_bytes([7; 16])),
+        updated_at_ms: 9,
+        revision: 11,
+        ..Record::fresh()
+    };
+    let mut place = READY;
+    (place.class, place.rank) = (Class::Done, crate::backends::contract::Rank(0));
+    let mut blocked = place;
+    blocked.class = Class::Blocked;
+    let mut delta = empty(meta);
+    delta.rows = vec![change(3, Some(done), place, None), change(9, None, blocked, Some(1))];
+    delta.jobs = vec![JobChange::Counts(jobs)];
+    delta.edges = vec![EdgeChange::Put { edge: Edge { job: 1, chunk: 9, on: 4 }, met: false }];
+    delta.cursors_put = vec![Cursor { key: Key { job: 1, chunk: 4 }, after: None, news: 1 }];
+    delta.log =
+        vec![LogRun { subject: Subject::Chunk, revision: 11, key: Key { job: 1, chunk: 3 }, count: 1 }];
+    backend.begin().unwrap().commit(delta).unwrap();
+    backend
+}
+
+fn everything() -> Needs {
+    Needs {
+        jobs: vec![1],
+        rows: (0..10).map(|chunk| Key { job: 1, chunk }).collect(),
+        dependencies: vec![Key { job: 1, chunk: 9 }],
+        cursors: 9,
+        log: Some((0, 99)),
+        ..Needs::default()
+    }
+}
+
+fn read(backend: &mut SqliteBackend) -> Result<()> {
+    backend.begin()?.load(&everything()).map(|_| ())
+}
+
+#[test]
+fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() {
+    let cases: [(&'static str, Option<i64>, Option<u64>); 17] = [
+        ("UPDATE contents SET payload='{}' WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE contents SET priority=7 WHERE chunk=2", Some(1), Some(2)),
+        ("DELETE FROM contents WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE states SET status=2 WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE states SET status=0 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET revision=0,record_sum=0 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET fence=6 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET class=5 WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE states SET holder=lower(hex(zeroblob(16))) WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE states SET unmet=0 WHERE chunk=9", Some(1), Some(9)),
+        ("UPDATE states SET unmet=1 WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE jobs SET done=9", Some(1), None),
+        ("UPDATE jobs SET lease_ms=5", Some(1), None),
+        ("UPDATE dependencies SET met=1", Some(1), Some(9)),
+        ("UPDATE cursors SET after_chunk=3", Some(1), Some(4)),
+        ("UPDATE log SET runs=x'0102' WHERE revision=11", None, None),
+        ("UPDATE meta SET revision=99", None, None),
+    ];
+    for (sql, job, chunk) in cases {
+        let folder = Folder::new();
+        let mut backend = filled(&folder);
+        read(&mut backend).unwrap();
+        backend.verify().unwrap();
+        outside(&folder.file(), sql);
+        let error = read(&mut backend).expect_err(sql);
+        assert_eq!(
+            (error.kind(), error.job(), error.chunk()),
+            (ErrorKind::Corrupt, job, chunk),
+            "{sql}: {error}"
+        );
+        assert_eq!(backend.verify().expect_err(sql).kind(), ErrorKind::Corrupt, "{sql}");
+        let reader = backend.reader();
+        let mut snapshot = reader.snapshot().unwrap();
+        assert_eq!(snapshot.load(&everything()).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
+fn what_no_single_row_shows_is_found_by_a_check() {
+    for sql in [
+        "DELETE FROM states WHERE chunk=2; DELETE FROM contents WHERE chunk=2;",
+        "DELETE FROM states WHERE chunk=2;",
+        "DELETE FROM dependencies;",
+        "DELETE FROM jobs;",
+        "DELETE FROM cursors;",
+        "UPDATE jobs SET claimable=0;",
+        "INSERT INTO contents SELECT 1,77,checksum,payload,priority,attempts_max,losses_max,on_dependency_failure,\
+         created_at_ms,updated_at_ms,revision,content_sum FROM contents WHERE chunk=1;",
+    ] {
+        let folder = Folder::new();
+        let mut backend = filled(&folder);
+        outside(&folder.file(), sql);
+        assert_eq!(backend.verify().expect_err(sql).kind(), ErrorKind::Corrupt, "{sql}");
+    }
+}
+
+#[test]
+fn a_row_that_was_deleted_under_us_is_not_written_in_silence() {
+    let folder = Folder::new();
+    let mut backend = filled(&folder);
+    outside(&folder.file(), "DELETE FROM states WHERE chunk=2;");
+    let mut tx = backend.begin().unwrap();
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    let mut delta = empty(meta);
+    delta.rows = vec![RowChange {
+        key: Key { job: 1, chunk: 2 },
+        before: Some(READY),
+        after: Some(READY),
+        content: None,
+        record: Some(Record { revision: 12, ..Record::fresh() }),
+        unmet: None,
+    }];
+    assert_eq!(tx.commit(delta).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert!(backend.begin().is_err());
+    backend.reopen().unwrap();
+    assert!(backend.begin().is_ok());
+}
+
+#[test]
+fn any_text_survives_as_it_is() {
+    let texts = [
+        "",
+        "\0",
+        "a\0b",
+        "\"quoted\"",
+        "back\\slash",
+        "\u{1f980} ä \u{7f}\u{2028}",
+        "'); --",
+        "\u{1}\u{1f}\n\t\r",
+    ];
+    let folder = Folder::new();
+    let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
+    let meta = backend.begin().unwrap().load(&Needs::default()).unwrap().meta;
+    let mut delta = import(&meta, 1, 0, texts.len() as u64);
+    for (row, text) in delta.rows.iter_mut().zip(texts) {
+        let mut content = content(1);
+        content.checksum = Some(text.to_owned());
+        content.payload = Some(Json::new(text).unwrap());
+        row.content = Some(std::sync::Arc::new(content));
+        row.record = Some(Record {
+            error: Some(text.to_owned()),
+            observed: Some(text.to_owned()),
+            output: Some(Json::new(&[text, text]).unwrap()),
+            revision: 1,
+            ..Record::fresh()
+        });
+    }
+    backend.begin().unwrap().commit(delta).unwrap();
+    backend.reopen().unwrap();
+    let rows = (0..texts.len() as u64).map(|chunk| Key { job: 1, chunk }).collect();
+    let loaded = backend.begin().unwrap().load(&Needs { rows, ..Needs::default() }).unwrap();
+    for (row, text) in loaded.rows.values().zip(texts) {
+        let row = row.as_ref().unwrap();
+        assert_eq!(row.content.checksum.as_deref(), Some(text));
+        assert_eq!(row.content.payload.as_ref().unwrap().parse::<String>().unwrap(), text);
+        assert_eq!(row.record.error.as_deref(), Some(text));
+        assert_eq!(row.record.output.as_ref().unwrap().parse::<[String; 2]>().unwrap(), [text, text]);
+    }
+}

@@ -1,0 +1,90 @@
+//! The places that a store can be in, each behind the feature that it needs.
+
+use std::sync::Arc;
+
+use magnetar::{JobStore, OpenOptions, Result};
+
+use crate::fixture::Place;
+
+#[cfg(any(feature = "redb", target_family = "wasm"))]
+pub(crate) mod redb {
+    use magnetar::RedbStore;
+
+    use super::{Arc, JobStore, OpenOptions, Place, Result};
+    use crate::support::SharedBytes;
+
+    /// Memory of the store's own.
+    pub(crate) struct Memory;
+
+    impl Place for Memory {
+        fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+            Ok(Arc::new(RedbStore::in_memory_with(options)?))
+        }
+
+        fn keeps(&self) -> bool {
+            false
+        }
+    }
+
+    /// Storage that the host brings.
+    #[derive(Default)]
+    pub(crate) struct Host(SharedBytes);
+
+    impl Place for Host {
+        fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+            let bytes = self.0.clone();
+            Ok(Arc::new(RedbStore::on_storage(move || Ok(bytes.clone()), options)?))
+        }
+
+        fn keeps(&self) -> bool {
+            true
+        }
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod native {
+    use tempfile::TempDir;
+
+    #[cfg(feature = "sqlite")]
+    use magnetar::{SqliteStore, block_on};
+
+    use super::{Arc, JobStore, OpenOptions, Place, Result};
+
+    /// A file in a folder of its own, opened by its name's ending.
+    pub(crate) struct File {
+        folder: TempDir,
+        name: &'static str,
+    }
+
+    impl File {
+        pub(crate) fn named(name: &'static str) -> Self {
+            File { folder: tempfile::tempdir().expect("a folder for the case"), name }
+        }
+    }
+
+    impl Place for File {
+        fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+            block_on(magnetar::open_with(self.folder.path().join(self.name), options))
+        }
+
+        fn keeps(&self) -> bool {
+            true
+        }
+    }
+
+    /// SQLite in memory.
+    #[cfg(feature = "sqlite")]
+    pub(crate) struct SqliteMemory;
+
+    #[cfg(feature = "sqlite")]
+    impl Place for SqliteMemory {
+        fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+            Ok(Arc::new(block_on(SqliteStore::in_memory_with(options))?))
+        }
+
+        fn keeps(&self) -> bool {
+            false
+        }
+    }
+}

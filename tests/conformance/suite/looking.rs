@@ -1,0 +1,305 @@
+//! What a store shows: lists, pages, counts, orders, drawings, the feed, the watch.
+
+use std::collections::BTreeMap;
+
+use magnetar::{
+    Change, Completion, ErrorKind, GraphFormat, ImportOptions, JobSpec, JobStats, JobStatus, JobStore,
+    Selection,
+};
+
+use super::{JOB, c, changes_nothing, claim, ids, import, mark_done, try_import};
+use crate::fixture::Fixture;
+use crate::support::{changes_since, chunks_of, seed};
+
+pub(crate) async fn jobs_are_listed_page_by_page(fx: Fixture) {
+    for job in [40, 10, 30, 20, 0] {
+        try_import(&*fx, job, JobSpec::new().name(format!("job {job}")), [c(1)], ImportOptions::new())
+            .await
+            .expect("it is fine");
+    }
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = fx.list_jobs(after, 2).await.expect("the store is open");
+        after = page.last().map(|info| info.job_id).or(after);
+        let more = page.len() == 2;
+        found.extend(page.iter().map(|info| info.job_id));
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(found, [0, 10, 20, 30, 40]);
+    let info = fx.list_jobs(Some(20), 1).await.expect("the store is open").remove(0);
+    assert_eq!((info.job_id, info.spec.name.as_deref()), (30, Some("job 30")));
+    assert_eq!(fx.get_job(30).await.expect("it exists"), info);
+    assert_eq!(fx.get_stats(30).await.expect("it exists"), info.stats);
+}
+
+pub(crate) async fn chunks_are_listed_by_status_in_the_order_of_their_ids(fx: Fixture) {
+    import(
+        &*fx,
+        (1..=9).map(|id| if id == 5 { c(5).depends_on([1]) } else { c(id).priority(i32::from(id == 7)) }),
+    )
+    .await;
+    let seven = claim(&*fx).await;
+    let one = claim(&*fx).await;
+    assert_eq!((seven.chunk, one.chunk), (7, 1));
+    let two = claim(&*fx).await;
+    fx.fail(&two.claim(), "oops").await.expect("it is open");
+    mark_done(&*fx, [9]).await;
+    let list = |status| fx.get_by_status(JOB, status);
+    assert_eq!(ids(&list(JobStatus::Pending).await.expect("it exists")), [2, 3, 4, 5, 6, 8]);
+    assert_eq!(list(JobStatus::Processing).await.expect("it exists"), [one, seven]);
+    assert_eq!(ids(&list(JobStatus::Done).await.expect("it exists")), [9]);
+    assert_eq!(ids(&list(JobStatus::Failed).await.expect("it exists")), [0; 0]);
+    let page = |after, limit| fx.page_by_status(JOB, Some(JobStatus::Pending), after, limit);
+    assert_eq!(ids(&page(None, 2).await.expect("it exists")), [2, 3]);
+    assert_eq!(ids(&page(Some(3), 3).await.expect("it exists")), [4, 5, 6]);
+    assert_eq!(ids(&page(Some(6), 3).await.expect("it exists")), [8]);
+    assert_eq!(ids(&page(Some(8), 3).await.expect("it exists")), [0; 0]);
+    assert_eq!(ids(&fx.page_by_status(JOB, None, Some(7), 9).await.expect("it exists")), [8, 9]);
+}
+
+pub(crate) async fn what_does_not_exist_is_an_error_or_none(fx: Fixture) {
+    import(&*fx, [c(1)]).await;
+    assert_eq!(fx.get_chunk(JOB, 2).await.expect("the job exists"), None);
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.get_chunk(8, 1));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.get_stats(8));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.get_job(8));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.get_by_status(8, JobStatus::Done));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.page_by_status(8, None, None, 1));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.resume_pending(8));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.topo_sort_ready(8));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.topo_order(8));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.graph(8, GraphFormat::Dot));
+    changes_nothing!(fx, ErrorKind::JobNotFound, fx.get_dependencies(8, 1));
+    changes_nothing!(fx, ErrorKind::ChunkNotFound, fx.get_dependencies(JOB, 2));
+    changes_nothing!(fx, ErrorKind::ChunkNotFound, fx.get_dependents(JOB, 2));
+    changes_nothing!(fx, ErrorKind::ChunkNotFound, fx.add_dependency(JOB, 2, vec![1]));
+}
+
+/// The counts of a job from its chunks, one by one.
+async fn recount(store: &dyn JobStore) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for state in chunks_of(store, JOB).await {
+        let mut count = |name| *counts.entry(name).or_default() += 1;
+        count("total");
+        count(state.status.as_str());
+        if state.status == JobStatus::Pending {
+            match (state.unmet_dependencies, state.not_before) {
+                (0, None) => count("ready"),
+                (0, Some(_)) => count("delayed"),
+                _ => count("blocked"),
+            }
+        }
+    }
+    counts
+}
+
+fn counted(stats: &JobStats) -> BTreeMap<&'static str, u64> {
+    let all = [
+        ("total", stats.total_chunks),
+        ("pending", stats.pending),
+        ("processing", stats.processing),
+        ("done", stats.done),
+        ("failed", stats.failed),
+        ("cancelled", stats.cancelled),
+        ("ready", stats.ready()),
+        ("delayed", stats.delayed),
+        ("blocked", stats.blocked),
+    ];
+    all.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+pub(crate) async fn the_counts_equal_a_recount_after_every_step_of_a_random_walk(fx: Fixture) {
+    let mut random = fastrand::Rng::with_seed(seed("counts", 11));
+    let spec = JobSpec::new().losses_max(3).on_dependency_failure(magnetar::DependencyFailure::Cancel);
+    let new = (0..30_u64).map(|id| c(id).depends_on((0..id).filter(|on| (on * 7 + id) % 11 == 0)));
+    super::import_as(&*fx, spec, new).await;
+    let mut held = Vec::new();
+    for step in 0..400 {
+        let chunk = random.u64(0..32);
+        let some = Selection::Chunks(vec![chunk]);
+        // Half of these are refused; the counts hold all the same.
+        match random.u32(0..12) {
+            0..=2 => {
+                held.extend(fx.claim_pending_batch(JOB, random.usize(1..4)).await.expect("the job exists"));
+            }
+            3..=5 if !held.is_empty() => {
+                let claim = held.swap_remove(random.usize(0..held.len())).claim();
+                drop(match random.u32(0..3) {
+                    0 => fx.fail(&claim, "oops").await,
+                    1 => fx.release(&claim).await,
+                    _ => fx.complete(&claim, Completion::new()).await,
+                });
+            }
+            6 => drop(fx.retry_failed(JOB, some).await),
+            7 => drop(fx.reset(JOB, some, magnetar::ResetReach::Through).await),
+            8 => drop(fx.cancel(JOB, some).await),
+            9 => drop(
+                fx.mark_status(JOB, chunk, random.choice(JobStatus::ALL).expect("there are five"), None)
+                    .await,
+            ),
+            10 => drop(import(&*fx, [c(chunk).priority(random.i32(-2..3))]).await),
+            _ => fx.clock.advance(random.u64(0..90_000)),
+        }
+        let stats = fx.get_stats(JOB).await.expect("the job exists");
+        assert_eq!(counted(&stats), recount(&*fx).await, "after step {step}");
+        let ready = fx.topo_sort_ready(JOB).await.expect("the job exists");
+        assert_eq!(ready.len() as u64, stats.ready(), "after step {step}");
+    }
+    fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn stats_say_how_far_a_job_is(fx: Fixture) {
+    import(&*fx, (0..8).map(c)).await;
+    assert!(fx.get_stats(JOB).await.expect("it exists").completion_percent().abs() < 1e-9);
+    mark_done(&*fx, [0, 1, 2]).await;
+    let stats = fx.get_stats(JOB).await.expect("it exists");
+    assert!((stats.completion_percent() - 37.5).abs() < 1e-9 && !stats.is_complete() && !stats.is_stalled());
+    mark_done(&*fx, 3..8).await;
+    let stats = fx.get_stats(JOB).await.expect("it exists");
+    assert!((stats.completion_percent() - 100.0).abs() < 1e-9 && stats.is_complete() && stats.is_finished());
+}
+
+pub(crate) async fn topo_order_puts_each_chunk_behind_what_it_depends_on(fx: Fixture) {
+    import(&*fx, [c(1).depends_on([4]), c(2).depends_on([1, 3]), c(3), c(4), c(5).depends_on([4])]).await;
+    assert_eq!(fx.topo_order(JOB).await.expect("it exists"), [3, 4, 1, 2, 5]);
+    mark_done(&*fx, [4]).await;
+    assert_eq!(fx.topo_order(JOB).await.expect("it exists"), [3, 4, 1, 2, 5], "whatever is done");
+    assert_eq!(fx.topo_sort_ready(JOB).await.expect("it exists"), [1, 3, 5]);
+}
+
+pub(crate) async fn the_graph_is_drawn_with_each_chunks_status(fx: Fixture) {
+    import(&*fx, [c(1), c(2).depends_on([1]), c(3).depends_on([1, 2]), c(4)]).await;
+    mark_done(&*fx, [1]).await;
+    fx.mark_failed(JOB, 4, "broken".into()).await.expect("it is not done");
+    let dot = fx.graph(JOB, GraphFormat::Dot).await.expect("it exists");
+    let mermaid = fx.graph(JOB, GraphFormat::Mermaid).await.expect("it exists");
+    assert!(dot.starts_with("digraph") && dot.trim_end().ends_with('}'), "{dot}");
+    for part in ["1 -> 2;", "1 -> 3;", "2 -> 3;", "done", "blocked", "failed", "pending"] {
+        assert!(dot.contains(part), "{part} is not in {dot}");
+    }
+    assert!(mermaid.starts_with("flowchart LR\n"), "{mermaid}");
+    for part in ["c1 --> c2", "c1 --> c3", "c2 --> c3", ":::done", ":::blocked", ":::failed", ":::pending"] {
+        assert!(mermaid.contains(part), "{part} is not in {mermaid}");
+    }
+    assert_eq!(dot.matches(" -> ").count(), 3);
+    assert_eq!(mermaid.matches(" --> ").count(), 3);
+}
+
+/// What a change is about: job, chunk, what it is.
+fn about(change: &Change) -> (i64, Option<u64>, &'static str) {
+    match change {
+        Change::Chunk { state, .. } => (state.job_id, Some(state.chunk), "is"),
+        Change::ChunkDeleted { job_id, chunk, .. } => (*job_id, Some(*chunk), "gone"),
+        Change::Job { job, .. } => (job.job_id, None, "is"),
+        Change::JobDeleted { job_id, .. } => (*job_id, None, "gone"),
+        other => panic!("{other:?} is no change known here"),
+    }
+}
+
+pub(crate) async fn the_feed_lists_the_newest_state_of_each_thing_in_the_order_of_change(fx: Fixture) {
+    import(&*fx, [c(1), c(2).depends_on([1]), c(3)]).await;
+    let first = fx.changes(0, 100).await.expect("nothing was pruned");
+    let all: Vec<_> = first.changes.iter().map(about).collect();
+    assert_eq!(all, [(JOB, None, "is"), (JOB, Some(1), "is"), (JOB, Some(2), "is"), (JOB, Some(3), "is")]);
+    assert!(!first.more);
+    assert_eq!(fx.changes(first.next, 100).await.expect("nothing was pruned").changes, []);
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    fx.mark_failed(JOB, 3, "broken".into()).await.expect("it is not done");
+    fx.cancel(JOB, Selection::Chunks(vec![3])).await.expect("it may");
+    let second = fx.changes(first.next, 100).await.expect("nothing was pruned");
+    let states: Vec<_> = second
+        .changes
+        .iter()
+        .map(|change| match change {
+            Change::Chunk { state, depends_on } => (state.chunk, state.status, depends_on.clone()),
+            other => panic!("{other:?} is not of a chunk"),
+        })
+        .collect();
+    assert_eq!(states, [(1, JobStatus::Done, vec![]), (3, JobStatus::Cancelled, vec![])]);
+    let whole = changes_since(&*fx, 0).await;
+    let order: Vec<u64> = whole.iter().map(Change::revision).collect();
+    assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+    let depends_on = whole.iter().find_map(|change| match change {
+        Change::Chunk { state, depends_on } if state.chunk == 2 => Some(depends_on.clone()),
+        _ => None,
+    });
+    assert_eq!(depends_on, Some(vec![1]));
+}
+
+pub(crate) async fn the_feed_in_small_pages_is_the_feed_in_one(fx: Fixture) {
+    for job in 0..4 {
+        let new = (0..9).map(|id| c(id).depends_on((id > 3).then(|| id - 1)));
+        try_import(&*fx, job, JobSpec::new(), new, ImportOptions::new()).await.expect("it is fine");
+    }
+    let some = fx.claim(&magnetar::ClaimRequest::new().count(7)).await.expect("they are ready");
+    fx.release(&some[2].claim()).await.expect("it is open");
+    fx.delete_job(1).await.expect("it exists");
+    let whole = changes_since(&*fx, 0).await;
+    for limit in 1..=5 {
+        let (mut since, mut found) = (0, Vec::new());
+        loop {
+            let page = fx.changes(since, limit).await.expect("nothing was pruned");
+            assert!(page.changes.len() <= limit && page.next >= since);
+            assert!(page.next > since || !page.more, "stuck at {since}");
+            since = page.next;
+            found.extend(page.changes);
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(found, whole, "in pages of {limit}");
+    }
+}
+
+pub(crate) async fn the_feed_tells_of_what_was_deleted(fx: Fixture) {
+    import(&*fx, [c(1), c(2)]).await;
+    try_import(&*fx, 8, JobSpec::new(), [c(1)], ImportOptions::new()).await.expect("it is fine");
+    let since = fx.changes(0, 100).await.expect("nothing was pruned").next;
+    let delete = ImportOptions::new().on_missing(magnetar::OnMissing::Delete);
+    try_import(&*fx, JOB, JobSpec::new(), [c(2)], delete).await.expect("it is fine");
+    fx.delete_job(8).await.expect("it exists");
+    let told: Vec<_> = changes_since(&*fx, since).await.iter().map(about).collect();
+    assert_eq!(told, [(JOB, Some(1), "gone"), (8, None, "gone")]);
+    try_import(&*fx, 8, JobSpec::new(), [c(1)], ImportOptions::new()).await.expect("it is fine");
+    let told: Vec<_> = changes_since(&*fx, since).await.iter().map(about).collect();
+    assert_eq!(told[1..], [(8, None, "gone"), (8, None, "is"), (8, Some(1), "is")]);
+}
+
+pub(crate) async fn a_heartbeat_is_not_told_to_the_feed(fx: Fixture) {
+    import(&*fx, [c(1)]).await;
+    let held = claim(&*fx).await;
+    let since = fx.changes(0, 100).await.expect("nothing was pruned").next;
+    fx.clock.advance(10);
+    fx.heartbeat(&held.claim()).await.expect("it is open");
+    let page = fx.changes(since, 100).await.expect("nothing was pruned");
+    assert_eq!((page.changes.len(), page.next), (0, since));
+}
+
+pub(crate) async fn a_changed_dependency_is_told_to_the_feed(fx: Fixture) {
+    import(&*fx, [c(1), c(2)]).await;
+    let since = fx.changes(0, 100).await.expect("nothing was pruned").next;
+    fx.add_dependency(JOB, 2, vec![1]).await.expect("it may");
+    match &changes_since(&*fx, since).await[..] {
+        [Change::Chunk { state, depends_on }] => {
+            assert_eq!((state.chunk, &depends_on[..], state.unmet_dependencies), (2, &[1][..], 1));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn a_watch_tells_of_changes_once_and_many_as_one(fx: Fixture) {
+    let mut watch = fx.watch();
+    import(&*fx, [c(1), c(2)]).await;
+    claim(&*fx).await;
+    let newest = changes_since(&*fx, 0).await.last().map(Change::revision);
+    assert_eq!(watch.changed().await, newest);
+    let held = claim(&*fx).await;
+    assert_eq!(watch.changed().await, Some(held.revision));
+    fx.close().await.expect("nothing is in the way");
+    assert!(watch.changed().await.is_some(), "closing gave both claims back");
+    assert_eq!(watch.changed().await, None);
+}

@@ -1,0 +1,122 @@
+//! More dependents than one commit tells: the rest follows in slices, also after a crash between two of them.
+
+use magnetar::{Completion, JobSpec, JobStatus, JobStore, ResetReach, Selection, limits};
+
+use super::{JOB, c, claim, import, import_as};
+use crate::fixture::{Fixture, OTHER};
+
+/// Three and a half times what one commit tells.
+const MANY: u64 = 3_500;
+
+fn fan() -> impl Iterator<Item = magnetar::NewChunk> {
+    assert!(MANY as usize > 3 * limits::DEPENDENTS_PER_COMMIT_MAX);
+    std::iter::once(c(0)).chain((1..=MANY).map(|id| c(id).depends_on([0])))
+}
+
+/// Other operations of the same store come behind the slices that are left, one each.
+async fn settled(store: &dyn JobStore) -> magnetar::JobStats {
+    for _ in 0..MANY {
+        let stats = store.get_stats(JOB).await.expect("the job exists");
+        if stats.blocked == 0 || stats.blocked == MANY {
+            return stats;
+        }
+        store.release_all().await.expect("the store is open");
+    }
+    panic!("the slices come to no end");
+}
+
+pub(crate) async fn a_completion_frees_thousands_in_slices(fx: Fixture) {
+    import(&*fx, fan()).await;
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").blocked, MANY);
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    assert_eq!(settled(&*fx).await.ready(), MANY);
+    fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn a_completion_is_told_to_the_end_after_a_crash(mut fx: Fixture) {
+    import(&*fx, fan()).await;
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    // The answer came with the first slice; the handle is dropped before the others, or with them under way.
+    fx.reopen_as(OTHER);
+    assert_eq!(
+        fx.get_stats(JOB).await.expect("the job exists").ready(),
+        MANY,
+        "opening goes on with the slices"
+    );
+    fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn a_cascade_cancels_and_revives_thousands(fx: Fixture) {
+    let spec = JobSpec::new().on_dependency_failure(magnetar::DependencyFailure::Cancel);
+    import_as(&*fx, spec, fan()).await;
+    fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
+    settled(&*fx).await;
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").cancelled, MANY);
+    fx.retry_failed(JOB, Selection::All).await.expect("the job exists");
+    settled(&*fx).await;
+    let stats = fx.get_stats(JOB).await.expect("the job exists");
+    assert_eq!((stats.blocked, stats.cancelled, stats.ready()), (MANY, 0, 1));
+}
+
+pub(crate) async fn a_reset_that_comes_before_the_slices_are_done_wins(fx: Fixture) {
+    import(&*fx, fan()).await;
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Direct).await.expect("it is done");
+    settled(&*fx).await;
+    let stats = fx.get_stats(JOB).await.expect("the job exists");
+    assert_eq!((stats.blocked, stats.ready()), (MANY, 1));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn a_reset_through_takes_back_thousands(fx: Fixture) {
+    import(&*fx, fan()).await;
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    settled(&*fx).await;
+    let all = fx.claim_pending_batch(JOB, 10_000).await.expect("all are ready");
+    assert_eq!(all.len() as u64, MANY);
+    let updates = all.iter().map(|s| magnetar::ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
+    let answers = fx.apply_batch_updates(JOB, updates).await.expect("the call is fine");
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(fx.get_stats(JOB).await.expect("the job exists").is_complete());
+    fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
+    settled(&*fx).await;
+    let stats = fx.get_stats(JOB).await.expect("the job exists");
+    assert_eq!((stats.done, stats.blocked, stats.ready()), (0, MANY, 1));
+}
+
+pub(crate) async fn what_is_left_of_a_reset_through_is_not_forgotten_when_the_chunk_is_done_again(
+    fx: Fixture,
+) {
+    import(&*fx, fan()).await;
+    super::mark_done(&*fx, [0]).await;
+    settled(&*fx).await;
+    let all = fx.claim_pending_batch(JOB, 10_000).await.expect("all are ready");
+    let updates = all.iter().map(|s| magnetar::ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
+    fx.apply_batch_updates(JOB, updates).await.expect("the call is fine");
+    fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
+    super::mark_done(&*fx, [0]).await;
+    settled(&*fx).await;
+    let done = fx.get_by_status(JOB, JobStatus::Done).await.expect("the job exists");
+    assert_eq!((done.len(), done[0].chunk), (1, 0), "every dependent is to be done again");
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").ready(), MANY);
+}
+
+pub(crate) async fn a_job_with_slices_left_can_be_deleted(mut fx: Fixture) {
+    import(&*fx, fan()).await;
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    fx.delete_job(JOB).await.expect("the job exists");
+    fx.reopen().await;
+    assert_eq!(fx.list_jobs(None, 10).await.expect("the store is open"), []);
+    import(&*fx, fan()).await;
+    assert_eq!(
+        fx.get_stats(JOB).await.expect("the job exists").blocked,
+        MANY,
+        "nothing of the old one is left"
+    );
+    fx.verify().await.expect("nothing is damaged");
+}

@@ -1,0 +1,305 @@
+//! Callers that wait at the same moment share a commit; here the test decides which ones do.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use magnetar::{
+    ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, OnMissing, Outcome, Result,
+    Selection,
+};
+
+use super::{JOB, c, claim, get, ids, import, status, statuses, try_import};
+use crate::fixture::{Fixture, START_MS};
+
+/// A claim of a job that no case has: its heartbeat is refused, and changes nothing.
+const NOBODY: magnetar::Claim = magnetar::Claim { job_id: 99, chunk: 1, fence: 1 };
+
+/// A call, its answer as text.
+type Call<'a> = Pin<Box<dyn Future<Output = Result<String>> + Send + 'a>>;
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn call<'a, T: std::fmt::Debug>(future: impl Future<Output = Result<T>> + Send + 'a) -> Call<'a> {
+    Box::pin(async move { future.await.map(|answer| format!("{answer:?}")) })
+}
+
+/// Has the store run all of these as one group, in this order: its driver is held at the clock by a call before them
+/// until all of them wait.
+fn together(fx: &Fixture, mut calls: Vec<Call<'_>>) -> Vec<Result<String>> {
+    let (store, clock) = (fx.handle(), &fx.clock);
+    thread::scope(|scope| {
+        // On a thread of its own, because one that waits in `block_on` drives the commits itself.
+        let caller = scope.spawn(|| {
+            let waker = Waker::from(Arc::new(Unpark(thread::current())));
+            let mut context = Context::from_waker(&waker);
+            clock.hold();
+            let mut before = call(store.heartbeat(&NOBODY));
+            assert!(before.as_mut().poll(&mut context).is_pending(), "the driver is held");
+            clock.wait_until_asked();
+            let mut answers: Vec<_> =
+                calls.iter_mut().map(|call| answer(call.as_mut().poll(&mut context))).collect();
+            assert!(answers.iter().all(Option::is_none), "the driver is held");
+            clock.release();
+            while answers.iter().any(Option::is_none) {
+                for (call, slot) in calls.iter_mut().zip(&mut answers) {
+                    if slot.is_none() {
+                        *slot = answer(call.as_mut().poll(&mut context));
+                    }
+                }
+                thread::park_timeout(std::time::Duration::from_millis(5));
+            }
+            answers.into_iter().flatten().collect()
+        });
+        caller.join().expect("the calls do not panic")
+    })
+}
+
+fn answer(poll: Poll<Result<String>>) -> Option<Result<String>> {
+    match poll {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
+}
+
+fn kinds(answers: &[Result<String>]) -> Vec<Option<ErrorKind>> {
+    answers.iter().map(|answer| answer.as_ref().err().map(magnetar::Error::kind)).collect()
+}
+
+pub(crate) async fn a_refused_companion_leaves_the_others_whole(fx: Fixture) {
+    import(&*fx, [c(1).checksum("a"), c(2), c(3)]).await;
+    let held = fx.claim_pending_batch(JOB, 3).await.expect("they are ready");
+    let claims: Vec<_> = held.iter().map(magnetar::JobState::claim).collect();
+    let stale = magnetar::Claim { fence: 1, ..claims[2] };
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.complete(&claims[0], Completion::new().checksum("wrong"))),
+            call(fx.complete(&claims[1], Completion::new())),
+            call(fx.complete(&stale, Completion::new())),
+            call(fx.cancel(JOB, Selection::Chunks(vec![3, 99]))),
+        ],
+    );
+    assert_eq!(
+        kinds(&answers),
+        [
+            Some(ErrorKind::ChecksumMismatch),
+            None,
+            Some(ErrorKind::Superseded),
+            Some(ErrorKind::ChunkNotFound)
+        ]
+    );
+    assert_eq!(statuses(&*fx).await, [JobStatus::Processing, JobStatus::Done, JobStatus::Processing]);
+    assert_eq!(get(&*fx, 3).await, held[2]);
+}
+
+pub(crate) async fn callers_of_one_moment_share_one_commit(fx: Fixture) {
+    import(&*fx, (1..=8).map(c)).await;
+    let held = fx.claim_pending_batch(JOB, 8).await.expect("they are ready");
+    let claims: Vec<_> = held.iter().map(magnetar::JobState::claim).collect();
+    let mut watch = fx.watch();
+    let answers =
+        together(&fx, claims.iter().map(|claim| call(fx.complete(claim, Completion::new()))).collect());
+    assert!(answers.iter().all(Result::is_ok));
+    let newest = watch.changed().await.expect("there was a commit");
+    assert_eq!(newest, held[7].revision + 8, "all of them came in the first commit told of");
+}
+
+pub(crate) async fn no_two_callers_of_one_moment_get_the_same_chunk(fx: Fixture) {
+    import(&*fx, (1..=10).map(|id| c(id).priority(i32::from(id == 9)))).await;
+    let answers = together(
+        &fx,
+        (0..12).map(|_| call(async { Ok(fx.claim_pending(JOB).await?.map(|s| s.chunk)) })).collect(),
+    );
+    let taken: Vec<_> = answers.into_iter().map(|answer| answer.expect("the job exists")).collect();
+    let expected: Vec<_> = [9, 1, 2, 3, 4, 5, 6, 7, 8, 10]
+        .iter()
+        .map(|id| format!("Some({id})"))
+        .chain(["None".into(), "None".into()])
+        .collect();
+    assert_eq!(taken, expected);
+}
+
+pub(crate) async fn a_claim_sees_what_a_completion_before_it_in_the_group_freed(fx: Fixture) {
+    import(&*fx, [c(1), c(2).depends_on([1])]).await;
+    let one = claim(&*fx).await.claim();
+    let answers = together(
+        &fx,
+        vec![
+            call(async { Ok(fx.claim_pending(JOB).await?.map(|s| s.chunk)) }),
+            call(fx.complete(&one, Completion::new())),
+            call(async { Ok(fx.claim_pending(JOB).await?.map(|s| s.chunk)) }),
+        ],
+    );
+    let texts: Vec<_> = answers.into_iter().map(|answer| answer.expect("nothing is refused")).collect();
+    assert_eq!(texts, ["None", "Changed", "Some(2)"]);
+}
+
+pub(crate) async fn a_claim_of_any_job_sees_an_import_before_it_in_the_group(fx: Fixture) {
+    let (spec, options) = (JobSpec::new(), ImportOptions::new());
+    let any = magnetar::ClaimRequest::new();
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.import(5, &spec, magnetar::chunks([Ok(c(1))].into_iter()), &options)),
+            call(async { Ok(ids(&fx.claim(&any).await?)) }),
+        ],
+    );
+    assert_eq!(answers[1].as_ref().expect("nothing is refused"), "[1]");
+}
+
+pub(crate) async fn a_job_imported_and_deleted_in_one_group_leaves_nothing(mut fx: Fixture) {
+    let (spec, options) = (JobSpec::new(), ImportOptions::new());
+    let new = [c(1), c(2).depends_on([1]), c(3)];
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.import(JOB, &spec, magnetar::chunks(new.into_iter().map(Ok)), &options)),
+            call(fx.delete_job(JOB)),
+        ],
+    );
+    assert_eq!(kinds(&answers), [None, None]);
+    assert_eq!(answers[1].as_ref().expect("it existed"), &format!("{:?}", Outcome::Changed));
+    fx.verify().await.expect("nothing is damaged");
+    fx.reopen().await;
+    assert_eq!(import(&*fx, [c(9)]).await.added, 1);
+    assert_eq!(ids(&crate::support::chunks_of(&*fx, JOB).await), [9]);
+    fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn two_imports_of_one_group_close_no_circle(fx: Fixture) {
+    import(&*fx, [c(1), c(2), c(3)]).await;
+    let (spec, options) = (JobSpec::new(), ImportOptions::new());
+    let upsert = |chunk| call(fx.import(JOB, &spec, magnetar::chunks([Ok(chunk)].into_iter()), &options));
+    let answers = together(
+        &fx,
+        vec![upsert(c(1).depends_on([2])), upsert(c(2).depends_on([3])), upsert(c(3).depends_on([1]))],
+    );
+    assert_eq!(kinds(&answers), [None, None, Some(ErrorKind::DependencyCycle)]);
+    assert_eq!(fx.topo_order(JOB).await.expect("there is no circle"), [3, 2, 1]);
+}
+
+pub(crate) async fn a_dependency_taken_away_in_the_group_closes_no_circle(fx: Fixture) {
+    import(&*fx, [c(1).depends_on([2]), c(2)]).await;
+    let (spec, options) = (JobSpec::new(), ImportOptions::new());
+    let upsert = |chunk| call(fx.import(JOB, &spec, magnetar::chunks([Ok(chunk)].into_iter()), &options));
+    let answers = together(&fx, vec![upsert(c(1)), upsert(c(2).depends_on([1]))]);
+    assert_eq!(kinds(&answers), [None, None]);
+    assert_eq!(fx.topo_order(JOB).await.expect("there is no circle"), [1, 2]);
+}
+
+pub(crate) async fn dependencies_added_in_one_group_close_no_circle(fx: Fixture) {
+    import(&*fx, [c(1), c(2)]).await;
+    let answers = together(
+        &fx,
+        vec![call(fx.add_dependency(JOB, 1, vec![2])), call(fx.add_dependency(JOB, 2, vec![1]))],
+    );
+    assert_eq!(kinds(&answers), [None, Some(ErrorKind::DependencyCycle)]);
+}
+
+pub(crate) async fn a_chunk_added_before_in_the_group_is_missing_from_the_next_manifest(fx: Fixture) {
+    import(&*fx, [c(1)]).await;
+    let (spec, keep) = (JobSpec::new(), ImportOptions::new());
+    let delete = ImportOptions::new().on_missing(OnMissing::Delete);
+    together(
+        &fx,
+        vec![
+            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(2))].into_iter()), &keep)),
+            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(1))].into_iter()), &delete)),
+        ],
+    );
+    assert_eq!(ids(&crate::support::chunks_of(&*fx, JOB).await), [1]);
+}
+
+pub(crate) async fn a_retry_of_all_sees_what_failed_before_it_in_the_group(fx: Fixture) {
+    import(&*fx, [c(1), c(2)]).await;
+    let answers = together(
+        &fx,
+        vec![call(fx.mark_failed(JOB, 1, "broken".into())), call(fx.retry_failed(JOB, Selection::All))],
+    );
+    assert_eq!(answers[1].as_ref().expect("nothing is refused"), "1");
+    assert_eq!(status(&*fx, 1).await, JobStatus::Pending);
+}
+
+pub(crate) async fn one_claim_is_ended_once_whoever_comes_first(fx: Fixture) {
+    import(&*fx, [c(1)]).await;
+    let held = claim(&*fx).await.claim();
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.fail(&held, "oops")),
+            call(fx.complete(&held, Completion::new())),
+            call(fx.fail(&held, "oops")),
+            call(fx.heartbeat(&held)),
+        ],
+    );
+    let superseded = Some(ErrorKind::Superseded);
+    assert_eq!(kinds(&answers), [None, superseded, None, superseded]);
+    assert_eq!(get(&*fx, 1).await.attempts, 1);
+}
+
+pub(crate) async fn a_claim_given_up_while_its_commit_runs_is_released(fx: Fixture) {
+    import(&*fx, [c(1)]).await;
+    let store = fx.handle();
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let mut context = Context::from_waker(Waker::noop());
+            fx.clock.hold();
+            let mut claiming = call(store.claim_pending(JOB));
+            assert!(claiming.as_mut().poll(&mut context).is_pending(), "the driver is held");
+            fx.clock.wait_until_asked();
+            drop(claiming);
+            fx.clock.release();
+        });
+        caller.join().expect("the caller does not panic");
+    });
+    fx.verify().await.expect("nothing is damaged");
+    fx.new_job(&JobSpec::new()).await.expect("the store is open");
+    let state = get(&*fx, 1).await;
+    assert_eq!((state.status, state.losses), (JobStatus::Pending, 0));
+    assert!(state.fence > 0, "it was claimed, and given back");
+}
+
+pub(crate) async fn many_threads_work_a_job_off_and_no_chunk_is_done_twice(fx: Fixture) {
+    let many = 600_u64;
+    import(&*fx, (0..many).map(|id| c(id).depends_on((id >= 100).then(|| id - 100)))).await;
+    try_import(&*fx, 8, JobSpec::new(), [c(1)], ImportOptions::new()).await.expect("it is fine");
+    let done = std::sync::Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for worker in 0..8 {
+            let (store, done) = (fx.handle(), &done);
+            scope.spawn(move || {
+                magnetar::block_on(async {
+                    while !store.get_stats(JOB).await.expect("the job exists").is_complete() {
+                        for state in store.claim_pending_batch(JOB, 5).await.expect("the job exists") {
+                            let updates = vec![
+                                ChunkUpdate::Complete(
+                                    state.claim(),
+                                    Completion::new().checksum(format!("{worker}")),
+                                ),
+                                ChunkUpdate::Mark { chunk: many + 1, status: JobStatus::Done, detail: None },
+                            ];
+                            let answers =
+                                store.apply_batch_updates(JOB, updates).await.expect("the call is fine");
+                            assert_eq!(answers[0].as_ref().expect("it is open"), &Outcome::Changed);
+                            assert!(answers[1].is_err());
+                            done.lock().expect("nobody panicked").push(state.chunk);
+                        }
+                    }
+                });
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("nobody panicked");
+    done.sort_unstable();
+    assert_eq!(done, (0..many).collect::<Vec<_>>());
+    assert_eq!(get(&*fx, 0).await.updated_at_ms, START_MS);
+    fx.verify().await.expect("nothing is damaged");
+}
