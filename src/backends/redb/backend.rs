@@ -195,8 +195,8 @@ impl RedbBackend {
         if self.options.shared_readers {
             builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
         }
-        let (held, hold) = Held::new(bytes);
-        let opened = builder.create_with_backend(held).map_err(DatabaseOrOurs::Database)?;
+        let (backend, hold) = Held::new(bytes);
+        let opened = builder.create_with_backend(backend).map_err(DatabaseOrOurs::Database)?;
         Ok((opened, hold))
     }
 

@@ -225,10 +225,10 @@ mod tests {
                 backend.set_len(300).unwrap();
                 backend.write(0, &[1; 300]).unwrap();
             }
-            let (held, hold) = Held::new(Box::new(below));
+            let (held, gate) = Held::new(Box::new(below));
             for turn in 0..12 {
                 if turn == 9 {
-                    hold.release().unwrap();
+                    gate.release().unwrap();
                 }
                 let len = plain.len().unwrap();
                 if rng.u8(..3) == 0 {
@@ -276,10 +276,10 @@ mod tests {
                 self.0.write(offset, data)
             }
         }
-        let (held, hold) = Held::new(Box::new(Below(Arc::clone(&below))));
+        let (held, gate) = Held::new(Box::new(Below(Arc::clone(&below))));
         held.set_len(10).unwrap();
         held.write(2, &[1; 4]).unwrap();
-        drop((held, hold));
+        drop((held, gate));
         assert_eq!(below.len().unwrap(), 0);
     }
 }
