@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use magnetar::{
-    Claim, ClaimRequest, Completion, ErrorKind, JobSpec, JobState, JobStatus, JobStore, NewChunk, RedbStore,
+    Claim, ClaimRequest, Completion, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus, JobStore, NewChunk, RedbStore,
     Retry, Selection, Storage, block_on, chunks,
 };
 
@@ -166,7 +166,7 @@ impl Worker {
             (0, _) => {
                 let spec = JobSpec::new().attempts_max(0).losses_max(0).lease_ms(3_600_000);
                 let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id).depends_on((id > 8).then(|| id - 8))));
-                store.import(JOB, &spec, chunks(new), &Default::default()).await?;
+                store.import(JOB, &spec, chunks(new), &ImportOptions::new()).await?;
             }
             (1 | 5, _) => {
                 let claimed = store.claim_pending_batch(JOB, 3).await?;
@@ -364,7 +364,10 @@ fn a_reopening_that_fails_in_its_turn_can_be_done_again() {
     for failure in Failure::ALL {
         let mut first = 0;
         loop {
-            let failed = (0..).take_while(|&second| fail_twice(failure, first, second).is_some()).count();
+            let mut failed = 0;
+            while fail_twice(failure, first, failed).is_some() {
+                failed += 1;
+            }
             if failed == 0 {
                 break;
             }

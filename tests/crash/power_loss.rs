@@ -248,7 +248,9 @@ fn cuts(script: &Script, promise: Promise, per_change: usize, every: usize, seed
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..parts).map(|_| scope.spawn(work)).collect();
         let mut tally = Tally::default();
-        threads.into_iter().for_each(|thread| tally += thread.join().expect("a part's tally"));
+        for thread in threads {
+            tally += thread.join().expect("a part's tally");
+        }
         tally
     })
 }

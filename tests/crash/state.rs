@@ -47,10 +47,10 @@ impl State {
                 let page = store.page_by_status(info.job_id, None, after, PAGE).await?;
                 let full = page.len() == PAGE;
                 for state in page {
-                    let Some((fed, on)) = depends_on.remove(&(state.job_id, state.chunk)) else {
+                    let Some((same, on)) = depends_on.remove(&(state.job_id, state.chunk)) else {
                         panic!("torn: the feed lacks {state:?}")
                     };
-                    assert_eq!(*fed, state, "torn: the feed has another state than the job");
+                    assert_eq!(*same, state, "torn: the feed has another state than the job");
                     chunks.push((state, on.clone()));
                 }
                 if !full {

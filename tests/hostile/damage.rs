@@ -23,7 +23,9 @@ fn damage(bytes: &mut Vec<u8>, rng: &mut fastrand::Rng) -> String {
     match rng.u8(..10) {
         0..2 => {
             let bits: Vec<usize> = (0..rng.usize(1..4)).map(|_| rng.usize(..bytes.len() * 8)).collect();
-            bits.iter().for_each(|bit| bytes[bit / 8] ^= 1 << (bit % 8));
+            for bit in &bits {
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
             format!("bits {bits:?} flipped")
         }
         2 => {

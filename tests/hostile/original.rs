@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use magnetar::{
-    Backoff, Completion, JobSpec, JobStatus, Json, NewChunk, Selection, block_on, chunks, limits,
+    Backoff, Completion, ImportOptions, JobSpec, JobStatus, Json, NewChunk, Selection, block_on, chunks, limits,
 };
 
 const CHUNKS: u64 = 60;
@@ -20,7 +20,7 @@ pub(crate) fn write(path: &Path) {
                 let chunk = NewChunk::new(id).checksum(format!("sum of {id}")).payload(payload);
                 Ok(chunk.priority(i32::from(id % 7 == 0)).depends_on((id % 5 == 4).then(|| id - 2)))
             });
-            store.import(job, &spec, chunks(new), &Default::default()).await?;
+            store.import(job, &spec, chunks(new), &ImportOptions::new()).await?;
             for (turn, chunk) in store.claim_pending_batch(job, 20).await?.into_iter().enumerate() {
                 match turn % 4 {
                     0 => store.fail(&chunk.claim(), "the network was down").await?,

@@ -1,6 +1,6 @@
 //! One new file, created by many processes at the same moment.
 
-use magnetar::{Completion, ErrorKind, JobSpec, NewChunk, block_on, chunks};
+use magnetar::{Completion, ErrorKind, ImportOptions, JobSpec, NewChunk, block_on, chunks};
 
 use crate::child::{Running, say, told, wait_for_go};
 
@@ -21,7 +21,7 @@ fn creator() {
     };
     block_on(async {
         let new = (0..3).map(|id| Ok(NewChunk::new(id)));
-        store.import(job, &JobSpec::new(), chunks(new), &Default::default()).await?;
+        store.import(job, &JobSpec::new(), chunks(new), &ImportOptions::new()).await?;
         let chunk = store.claim_pending(job).await?.expect("three are ready");
         store.complete(&chunk.claim(), Completion::new()).await?;
         store.close().await

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use magnetar::{
-    Backoff, ClaimRequest, Completion, JobSpec, JobStore, Json, NewChunk, block_on, chunks, limits,
+    Backoff, ClaimRequest, Completion, ImportOptions, JobSpec, JobStore, Json, NewChunk, block_on, chunks, limits,
 };
 
 use crate::child::{Running, say, told};
@@ -114,7 +114,7 @@ fn a_fleet_with_kills_does_every_chunk_once() {
     let backoff = Backoff { initial_ms: 0, max_ms: 0 };
     let spec = JobSpec::new().losses_max(0).lease_ms(3_600_000).backoff(backoff);
     let new = (0..count as u64).map(|id| Ok(NewChunk::new(id)));
-    block_on(store.import(JOB, &spec, chunks(new), &Default::default())).expect("an import");
+    block_on(store.import(JOB, &spec, chunks(new), &ImportOptions::new())).expect("an import");
 
     let (said, heard) = channel();
     let mut members: Vec<Member> =

@@ -1,10 +1,11 @@
 //! A process that is stopped for longer than its lease, and then goes on as if nothing had happened.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use magnetar::{
-    Clock, Completion, ErrorKind, JobSpec, JobStatus, JobStore, NewChunk, OpenOptions, SystemClock, block_on,
+    Clock, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk, OpenOptions, SystemClock, block_on,
     chunks,
 };
 
@@ -43,13 +44,12 @@ fn signal(name: &str, child: &Running) {
 }
 
 /// Stops a child that holds the only chunk, lets `meanwhile` have the store, and gives what the child says after.
-fn stop_and_go(meanwhile: impl Fn(&dyn JobStore)) -> (String, Arc<dyn JobStore>) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("jobs.db");
+fn stop_and_go(folder: &Path, meanwhile: impl Fn(&dyn JobStore)) -> (String, Arc<dyn JobStore>) {
+    let path = folder.join("jobs.db");
     let options = OpenOptions::new().clock(Arc::new(Ahead));
     let store = block_on(magnetar::open_with(&path, &options)).expect("a new file");
     let spec = JobSpec::new().lease_ms(1_000);
-    block_on(store.import(JOB, &spec, chunks([Ok(NewChunk::new(0))].into_iter()), &Default::default()))
+    block_on(store.import(JOB, &spec, chunks([Ok(NewChunk::new(0))].into_iter()), &ImportOptions::new()))
         .expect("an import");
     let mut child = Running::start("stopped::sleeper", &[path.to_str().expect("a path in text")]);
     assert_eq!(child.next().as_deref(), Some("held"));
@@ -65,7 +65,8 @@ fn stop_and_go(meanwhile: impl Fn(&dyn JobStore)) -> (String, Arc<dyn JobStore>)
 
 #[test]
 fn a_stopped_process_whose_chunk_was_taken_is_superseded() {
-    let (said, store) = stop_and_go(|store| {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (said, store) = stop_and_go(folder.path(), |store| {
         let chunk = block_on(store.claim_pending(JOB)).expect("a claim").expect("the lease is over");
         assert_eq!(chunk.losses, 1);
         block_on(store.heartbeat(&chunk.claim())).expect("it is ours");
@@ -78,7 +79,8 @@ fn a_stopped_process_whose_chunk_was_taken_is_superseded() {
 
 #[test]
 fn a_stopped_process_whose_chunk_was_done_by_another_changes_nothing() {
-    let (said, store) = stop_and_go(|store| {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (said, store) = stop_and_go(folder.path(), |store| {
         let chunk = block_on(store.claim_pending(JOB)).expect("a claim").expect("the lease is over");
         block_on(store.complete(&chunk.claim(), Completion::new().checksum("ours"))).expect("it is ours");
     });
@@ -89,7 +91,8 @@ fn a_stopped_process_whose_chunk_was_done_by_another_changes_nothing() {
 
 #[test]
 fn a_stopped_process_whose_chunk_nobody_took_goes_on() {
-    let (said, store) = stop_and_go(|store| {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (said, store) = stop_and_go(folder.path(), |store| {
         let pending = block_on(store.resume_pending(JOB)).expect("a look");
         // The lease is over, but its owner lives: either way the claim is still the newest.
         assert_eq!(pending.iter().map(|chunk| chunk.losses).sum::<u32>(), 1);

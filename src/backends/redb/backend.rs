@@ -7,6 +7,7 @@ use redb::{
     ReadTransaction, ReadableDatabase as _, StorageBackend, StorageError, TableHandle as _,
 };
 
+use super::held::{Held, Hold};
 use super::medium::{self, Boxed, Made, Medium};
 use super::snapshot::Snapshot;
 use super::{CACHE_BYTES_DEFAULT, errors, tables, verify, write};
@@ -119,16 +120,19 @@ impl RedbBackend {
     }
 
     fn open_handle(&mut self, is_first: bool) -> Result<()> {
-        let handle = match self.access {
+        let (handle, hold) = match self.access {
             Access::Read => {
                 let bytes = Boxed(self.medium.open(is_first)?);
                 let mut builder = self.builder();
                 // The mode of a writer that lets others read.
                 builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
                 let opened = builder.open_read_only_with_backend(bytes);
-                Handle::Read(opened.map_err(|e| errors::opening(e, || self.medium.holder()))?)
+                (Handle::Read(opened.map_err(|e| errors::opening(e, || self.medium.holder()))?), None)
             }
-            Access::Write => Handle::Write(self.open_database(is_first)?),
+            Access::Write => {
+                let (database, hold) = self.open_database(is_first)?;
+                (Handle::Write(database), Some(hold))
+            }
         };
         let is_new = match tables_of(&handle.begin_read()?) {
             Ok(Tables::Ours) => false,
@@ -136,13 +140,20 @@ impl RedbBackend {
             Ok(Tables::None) => return Err(errors::not_ours("it has no tables")),
             Err(error) => return Err(error),
         };
+        // Every table is there, and the store record is whole and of our version.
+        let is_whole = || Snapshot::new(handle.begin_read()?)?.meta();
+        if !is_new {
+            is_whole()?;
+        }
+        if let Some(hold) = hold {
+            hold.release().map_err(|e| errors::io("the file cannot be written to", e))?;
+        }
         if let Handle::Write(database) = &handle
             && is_new
         {
             self.create(database)?;
+            is_whole()?;
         }
-        // Every table is there, and the store record is whole and of our version.
-        Snapshot::new(handle.begin_read()?)?.meta()?;
         if self.access == Access::Write {
             self.medium.opened()?;
         }
@@ -157,7 +168,7 @@ impl RedbBackend {
         builder
     }
 
-    fn open_database(&self, is_first: bool) -> Result<Database> {
+    fn open_database(&self, is_first: bool) -> Result<(Database, Arc<Hold>)> {
         match self.try_open_database(is_first) {
             Err(DatabaseOrOurs::Database(error)) if is_not_a_database(&error) => {
                 let bytes = self.medium.open(is_first)?;
@@ -173,7 +184,7 @@ impl RedbBackend {
         .map_err(|e| e.into_ours(&*self.medium))
     }
 
-    fn try_open_database(&self, is_first: bool) -> Result<Database, DatabaseOrOurs> {
+    fn try_open_database(&self, is_first: bool) -> Result<(Database, Arc<Hold>), DatabaseOrOurs> {
         let bytes = self.medium.open(is_first).map_err(DatabaseOrOurs::Ours)?;
         let length =
             bytes.len().map_err(|e| DatabaseOrOurs::Ours(errors::io("the file has no length", e)))?;
@@ -184,7 +195,9 @@ impl RedbBackend {
         if self.options.shared_readers {
             builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
         }
-        builder.create_with_backend(Boxed(bytes)).map_err(DatabaseOrOurs::Database)
+        let (backend, hold) = Held::new(bytes);
+        let opened = builder.create_with_backend(backend).map_err(DatabaseOrOurs::Database)?;
+        Ok((opened, hold))
     }
 
     /// Two commits: redb keeps two headers and falls back from a damaged one to the other. After the second commit

@@ -3,6 +3,7 @@
 
 mod backend;
 mod errors;
+mod held;
 mod medium;
 mod snapshot;
 mod spans;

@@ -50,6 +50,10 @@ pub(super) fn unchanged(error: sqlx::Error) -> Error {
         }
         _ => match &error {
             sqlx::Error::Io(_) => (ErrorKind::Io, "the operating system reported an error"),
+            // A value that is not of its column's type, or text that is none: a file that nobody damaged has neither.
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                (ErrorKind::Corrupt, "the file is damaged; restore it from a copy, nothing was changed")
+            }
             sqlx::Error::WorkerCrashed => (ErrorKind::Poisoned, "the connection is gone; reopen the store"),
             _ => (ErrorKind::Internal, "SQLite refused a statement; please report this"),
         },
