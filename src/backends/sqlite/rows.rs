@@ -118,7 +118,23 @@ pub(super) struct Placed {
 
 /// A row from its JSON array.
 pub(super) fn row(text: &str) -> Result<Placed> {
-    let columns: RowColumns<'_> = serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?;
+    placed(serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?)
+}
+
+/// The rows of a pack: JSON arrays one after the other, or nothing for none.
+pub(super) fn pack(text: Option<&str>, mut each: impl FnMut(Placed)) -> Result<()> {
+    let text = text.unwrap_or_default();
+    let mut arrays = serde_json::Deserializer::from_str(text).into_iter::<RowColumns<'_>>();
+    loop {
+        let at = arrays.byte_offset();
+        match arrays.next() {
+            None => return Ok(()),
+            Some(columns) => each(placed(columns.map_err(|e| named_by_prefix(text[at..].trim_start(), &e))?)?),
+        }
+    }
+}
+
+fn placed(columns: RowColumns<'_>) -> Result<Placed> {
     let key = Key { job: columns.job, chunk: columns.chunk };
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
     let content = content(key, &columns)?;

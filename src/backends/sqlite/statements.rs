@@ -7,7 +7,8 @@
 //! - `OR ROLLBACK` on statements that write many rows: they need no way back of their own, so SQLite keeps no journal
 //!   of the statement.
 
-/// A whole row as one JSON array: one value to hand between threads instead of forty.
+/// A whole row as one JSON array: one value to hand between threads instead of forty. Where a list is long, up to
+/// [`ROWS_PER_PACK`] of them are handed over as one text, a *pack*: handing over costs more than reading.
 macro_rules! row {
     () => {
         "json_array(s.job,s.chunk,\
@@ -34,6 +35,10 @@ macro_rules! job {
     };
 }
 
+/// Rows in one pack at most. Even with the largest payloads and outputs, every other character of them escaped, a pack
+/// stays below the gigabyte that a value may have in SQLite.
+pub(super) const ROWS_PER_PACK: usize = 128;
+
 pub(super) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE;";
 pub(super) const BEGIN_READ: &str = "BEGIN;";
 pub(super) const COMMIT: &str = "COMMIT;";
@@ -50,31 +55,31 @@ pub(super) const READ_VALUES: usize = 28;
 pub(super) const JOBS: &str =
     concat!("SELECT ", job!(), " FROM jobs WHERE job IN (SELECT value FROM json_each($1));");
 
-/// `$2`: chunk ids of job `$3`.
+/// `$2`: lists of chunk ids of job `$3`; a pack for each list.
 pub(super) const ROWS_OF_ONE_JOB: &str = concat!(
-    "SELECT ",
+    "SELECT (SELECT group_concat(",
     row!(),
-    " FROM json_each($2) n CROSS JOIN states s",
+    ",' ') FROM json_each(l.value) n CROSS JOIN states s",
     with_content!(),
-    "WHERE s.job=$3+0*n.key AND s.chunk=n.value;"
+    "WHERE s.job=$3+0*n.key AND s.chunk=n.value) FROM json_each($2) l;"
 );
 
-/// `$2`: pairs of job and chunk.
+/// `$2`: lists of pairs of job and chunk; a pack for each list.
 pub(super) const ROWS: &str = concat!(
-    "SELECT ",
+    "SELECT (SELECT group_concat(",
     row!(),
-    " FROM json_each($2) n CROSS JOIN states s",
+    ",' ') FROM json_each(l.value) n CROSS JOIN states s",
     with_content!(),
-    "WHERE s.job=n.value->>0 AND s.chunk=n.value->>1;"
+    "WHERE s.job=n.value->>0 AND s.chunk=n.value->>1) FROM json_each($2) l;"
 );
 
 /// The first ready rows of job `$4` behind rank `$5` and chunk `$6`, at most `$7`. 1 is `Class::Ready`.
 pub(super) const READY: &str = concat!(
-    "SELECT ",
+    "SELECT group_concat(line,' ') FROM (SELECT ",
     row!(),
-    " FROM states s",
+    " AS line FROM states s",
     with_content!(),
-    "WHERE s.job=$4 AND s.class=1 AND (s.rank,s.chunk)>($5,$6) ORDER BY s.rank,s.chunk LIMIT $7;"
+    "WHERE s.job=$4 AND s.class=1 AND (s.rank,s.chunk)>($5,$6) ORDER BY s.rank,s.chunk LIMIT $7);"
 );
 
 /// The same for a list `$1` of (job, rank, chunk), at most `$2` each; each row with the number of its question.
@@ -171,21 +176,21 @@ pub(super) const PAGE_OF_PAIRS: &str = concat!(
     "WITH p(chunk) AS MATERIALIZED (SELECT m.chunk FROM json_each($2) n CROSS JOIN states m \
      WHERE m.job=$1+0*n.key AND m.chunk IN (SELECT r.chunk FROM states r WHERE r.job=$1 AND r.class=n.value->>0 \
      AND r.rank=n.value->>1 AND r.chunk>$3 ORDER BY r.chunk LIMIT $4) ORDER BY m.chunk LIMIT $4) \
-     SELECT ",
+     SELECT group_concat(",
     row!(),
-    " FROM p CROSS JOIN states s",
+    ",' ') FROM p CROSS JOIN states s",
     with_content!(),
     "WHERE s.job=$1+0*p.chunk AND s.chunk=p.chunk;"
 );
 
 /// The rows of job `$1` in classes `$2`, above chunk `$3`, at most `$4`, in the order of the table.
 pub(super) const PAGE: &str = concat!(
-    "SELECT ",
+    "SELECT group_concat(line,' ') FROM (SELECT ",
     row!(),
-    " FROM states s",
+    " AS line FROM states s",
     with_content!(),
     "WHERE s.job=$1 AND s.chunk>$3 AND (json_array_length($2)=0 OR s.class IN (SELECT value FROM json_each($2))) \
-     ORDER BY s.chunk LIMIT $4;"
+     ORDER BY s.chunk LIMIT $4);"
 );
 
 // Writes. Each is a head, a row of values that is repeated, and a tail; rows whose first value is NULL pad the list.
