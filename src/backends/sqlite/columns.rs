@@ -11,7 +11,7 @@ const POLICIES: [DependencyFailure; 3] =
 
 /// A status as a number: its place in [`JobStatus::ALL`].
 pub(super) fn status_code(status: JobStatus) -> i64 {
-    code_of(&JobStatus::ALL, status)
+    code_of(&JobStatus::ALL, &status)
 }
 
 pub(super) fn status(code: i64) -> Option<JobStatus> {
@@ -19,7 +19,7 @@ pub(super) fn status(code: i64) -> Option<JobStatus> {
 }
 
 pub(super) fn policy_code(policy: DependencyFailure) -> i64 {
-    code_of(&POLICIES, policy)
+    code_of(&POLICIES, &policy)
 }
 
 pub(super) fn policy(code: i64) -> Option<DependencyFailure> {
@@ -42,8 +42,8 @@ pub(super) fn subject(code: u64) -> Option<Subject> {
     SUBJECTS.into_iter().find(|subject| u64::from(*subject as u8) == code)
 }
 
-fn code_of<T: PartialEq>(all: &[T], value: T) -> i64 {
-    all.iter().position(|other| *other == value).map_or(-1, usize::cast_signed) as i64
+fn code_of<T: PartialEq>(all: &[T], value: &T) -> i64 {
+    all.iter().position(|other| other == value).map_or(-1, usize::cast_signed) as i64
 }
 
 /// A number as an SQL integer. The engine's numbers end at 2^53 - 1 and its times at the year 285,000: anything

@@ -1,4 +1,4 @@
-//! From SQLite's result codes to our kinds of error.
+//! From `SQLite`'s result codes to our kinds of error.
 
 use crate::error::{Error, ErrorKind};
 
@@ -14,7 +14,7 @@ const TOOBIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const NOTADB: i32 = 26;
 
-/// The primary result code, where SQLite itself reported the error.
+/// The primary result code, where `SQLite` itself reported the error.
 fn code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)

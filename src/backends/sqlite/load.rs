@@ -316,7 +316,10 @@ fn add_rows(script: &mut Script, keys: &[Key]) {
     let job = keys[0].job;
     if keys.iter().all(|key| key.job == job) {
         script.add(Part::RowsOfOneJob);
-        script.set(2, Value::Text(list(keys.chunks(ROWS_PER_PACK).map(|keys| list(keys.iter().map(|key| key.chunk))))));
+        script.set(
+            2,
+            Value::Text(list(keys.chunks(ROWS_PER_PACK).map(|keys| list(keys.iter().map(|key| key.chunk))))),
+        );
         script.set(3, Value::Int(job));
     } else {
         script.add(Part::Rows);
@@ -485,11 +488,11 @@ impl Answers {
     }
 
     fn take_ready(&mut self, row: &SqliteRow) -> Result<()> {
-        let list = &mut self.ready[0];
+        let found = &mut self.ready[0];
         let last = &mut self.last_ready;
         rows::pack(rows::get(row, 0)?, |placed| {
             *last = Some((placed.rank, placed.row.key.chunk));
-            list.push(placed.row);
+            found.push(placed.row);
         })
     }
 

@@ -1,6 +1,5 @@
 //! The backend against a model, against damage, and against other processes.
 
-mod bench;
 mod files;
 mod model;
 mod plans;
@@ -13,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backends::contract::{
-    Class, Content, Counts, Delta, JobChange, JobPhase, JobRow, Key, LogRun, Meta, Place, Rank, Record, RowChange,
-    Subject,
+    Class, Content, Counts, Delta, JobChange, JobPhase, JobRow, Key, LogRun, Meta, Place, Rank, Record,
+    RowChange, Subject,
 };
 use crate::model::{JobSpec, Json};
 
@@ -73,7 +72,8 @@ pub(super) fn content(revision: u64) -> Content {
     }
 }
 
-pub(super) const READY: Place = Place { class: Class::Ready, rank: Rank(0x7fff_ffff), due: None, holder: None };
+pub(super) const READY: Place =
+    Place { class: Class::Ready, rank: Rank(0x7fff_ffff), due: None, holder: None };
 
 pub(super) fn job(id: i64, counts: Counts) -> JobRow {
     JobRow {
@@ -141,7 +141,9 @@ fn a_new_row_has_the_columns_of_a_fresh_record() {
     let meta = tx.load(&Needs::default()).unwrap().meta;
     tx.commit(import(&meta, 1, 0, 1)).unwrap();
     let key = Key { job: 1, chunk: 0 };
-    let row = backend.begin().unwrap().load(&Needs { rows: vec![key], ..Needs::default() }).unwrap().rows[&key].clone();
+    let row = backend.begin().unwrap().load(&Needs { rows: vec![key], ..Needs::default() }).unwrap().rows
+        [&key]
+        .clone();
     assert_eq!(row.unwrap().record, Record::fresh());
 }
 

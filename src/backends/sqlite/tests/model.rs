@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::backends::contract::{
-    Backend, Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange, JobPhase, JobRow,
-    Key, Load, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row, RowChange, Subject,
+    Backend, Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange,
+    JobPhase, JobRow, Key, Load, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
+    RowChange, Subject,
 };
 use crate::backends::sqlite::tests::{Folder, empty, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
@@ -67,7 +68,11 @@ impl Random {
         let class = self.pick(&Class::ALL);
         Place {
             class,
-            rank: if class == Class::Ready { Rank(u32::try_from(self.below(3)).unwrap() << 30) } else { Rank(0) },
+            rank: if class == Class::Ready {
+                Rank(u32::try_from(self.below(3)).unwrap() << 30)
+            } else {
+                Rank(0)
+            },
             due: self.maybe(Self::deadline),
             holder: self.maybe(Self::owner),
         }
@@ -113,6 +118,8 @@ impl Random {
     }
 }
 
+/// Sets of classes that pages are asked of.
+const SETS: [&[Class]; 
 /// What the store is to hold.
 #[derive(Default)]
 struct Model {
@@ -127,7 +134,10 @@ struct Model {
 impl Model {
     fn counts(&self, id: i64) -> Counts {
         let mut counts = Counts::default();
-        self.rows.iter().filter(|(key, _)| key.job == id).for_each(|(_, (_, p))| *counts.of_mut(p.class) += 1);
+        self.rows
+            .iter()
+            .filter(|(key, _)| key.job == id)
+            .for_each(|(_, (_, p))| *counts.of_mut(p.class) += 1);
         counts
     }
 
@@ -146,7 +156,14 @@ impl Model {
                 None => self.add(key, random, meta.revision),
                 Some((_, before)) if random.one_in(8) => {
                     self.rows.remove(&key);
-                    RowChange { key, before: Some(before), after: None, content: None, record: None, unmet: None }
+                    RowChange {
+                        key,
+                        before: Some(before),
+                        after: None,
+                        content: None,
+                        record: None,
+                        unmet: None,
+                    }
                 }
                 Some((mut row, before)) => {
                     let after = random.place();
@@ -169,7 +186,8 @@ impl Model {
             if !self.jobs.contains_key(&id) || random.one_in(4) {
                 row.spec.name = random.maybe(Random::text);
                 row.spec.lease_ms = random.maybe(|r| r.below(1 << 40));
-                row.spec.backoff = random.maybe(|r| Backoff { initial_ms: r.below(99), max_ms: r.below(1 << 40) });
+                row.spec.backoff =
+                    random.maybe(|r| Backoff { initial_ms: r.below(99), max_ms: r.below(1 << 40) });
                 row.spec.on_dependency_failure = random.maybe(|_| DependencyFailure::Cancel);
                 row.phase = random.pick(&[JobPhase::Open, JobPhase::Importing, JobPhase::Deleting]);
                 row.owner = random.maybe(Random::owner);
@@ -234,10 +252,15 @@ impl Model {
     }
 
     fn listed(&self, take: impl Fn(&Key, &Place) -> bool) -> Vec<(Row, Place)> {
-        self.rows.iter().filter(|(key, (_, place))| take(key, place)).map(|(_, found)| found.clone()).collect()
+        self.rows
+            .iter()
+            .filter(|(key, (_, place))| take(key, place))
+            .map(|(_, found)| found.clone())
+            .collect()
     }
 
     /// Asks everything there is to ask and compares.
+    #[allow(clippy::too_many_lines)] // One line per kind of question, in one order.
     fn compare(&self, tx: &mut dyn Load, random: &mut Random) {
         let limit = random.pick(&[0, 1, 2, 7, 1000]);
         let bound = usize::try_from(limit).unwrap();
@@ -255,11 +278,14 @@ impl Model {
             .collect();
         let dependents: Vec<(Key, Option<u64>, usize)> = (0..random.below(6))
             .map(|_| (random.key(), random.maybe(|r| r.below(60)), random.pick(&[1, 2, 100])))
-            .filter(|(key, ..)| self.edges.keys().filter(|e| e.on == key.chunk).all(|e| {
-                self.rows.contains_key(&Key { job: e.job, chunk: e.chunk })
-            }))
+            .filter(|(key, ..)| {
+                self.edges
+                    .keys()
+                    .filter(|e| e.on == key.chunk)
+                    .all(|e| self.rows.contains_key(&Key { job: e.job, chunk: e.chunk }))
+            })
             .collect();
-        const SETS: [&[Class]; 5] = [
+5] = [
             &[],
             &[Class::Ready],
             &[Class::Ready, Class::Blocked, Class::Delayed],
@@ -279,13 +305,18 @@ impl Model {
         let owner = random.owner();
         let key = random.key();
         let after_edge = random.maybe(|r| (r.below(60), r.below(60)));
-        let since = random.below(self.meta.as_ref().unwrap().revision + 2).max(self.meta.as_ref().unwrap().log_start);
+        let since =
+            random.below(self.meta.as_ref().unwrap().revision + 2).max(self.meta.as_ref().unwrap().log_start);
         let needs = Needs {
             jobs: vec![0, 2, 77],
             rows,
             ready,
             ready_job_from: Some(random.below(4).cast_signed()),
-            due: Some(if by { DueNeed::By { at_ms, limit: bound } } else { DueNeed::SetAfter { at_ms, limit: bound } }),
+            due: Some(if by {
+                DueNeed::By { at_ms, limit: bound }
+            } else {
+                DueNeed::SetAfter { at_ms, limit: bound }
+            }),
             dependents,
             dependencies: (0..random.below(4)).map(|_| random.key()).collect(),
             held: Some((owner, random.maybe(|_| key), bound)),
@@ -315,7 +346,9 @@ impl Model {
         let from = needs.ready_job_from.unwrap();
         let ready_job = self.jobs.iter().find(|(id, job)| **id >= from && job.counts.of(Class::Ready) > 0);
         assert_eq!(loaded.ready_job, ready_job.map(|(id, _)| *id));
-        let due = |place: &Place| place.due.is_some_and(|d| if by { d.at_ms() <= at_ms } else { d.set_at_ms > at_ms });
+        let due = |place: &Place| {
+            place.due.is_some_and(|d| if by { d.at_ms() <= at_ms } else { d.set_at_ms > at_ms })
+        };
         let mut found = self.listed(|_, place| due(place));
         assert_eq!(loaded.due.len(), found.len().min(bound));
         found.sort_by_key(|(_, place)| place.due.map(Deadline::at_ms));
@@ -331,7 +364,10 @@ impl Model {
             });
             let expected: Vec<Dependent> = found
                 .take(*limit)
-                .map(|(e, met)| Dependent { row: self.rows[&Key { job: e.job, chunk: e.chunk }].0.clone(), met: *met })
+                .map(|(e, met)| Dependent {
+                    row: self.rows[&Key { job: e.job, chunk: e.chunk }].0.clone(),
+                    met: *met,
+                })
                 .collect();
             assert_eq!(answer, &expected);
         }
@@ -340,11 +376,15 @@ impl Model {
             assert_eq!(answer, &found.collect::<Vec<_>>());
         }
         let (_, after, _) = needs.held.unwrap();
-        let held = self.listed(|key, place| place.holder == Some(owner) && after.is_none_or(|after| *key > after));
+        let held =
+            self.listed(|key, place| place.holder == Some(owner) && after.is_none_or(|after| *key > after));
         assert_eq!(loaded.held, held.into_iter().take(bound).map(|(row, _)| row).collect::<Vec<_>>());
         if needs.owners {
             let owners = self.rows.values().filter_map(|(_, place)| place.holder);
-            assert_eq!(loaded.owners, owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+            assert_eq!(
+                loaded.owners,
+                owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+            );
         }
         for (need, answer) in needs.pages.iter().zip(&loaded.pages) {
             let found = self.listed(|key, place| {
@@ -352,13 +392,18 @@ impl Model {
                     && need.after.is_none_or(|after| key.chunk > after)
                     && (need.classes.is_empty() || need.classes.contains(&place.class))
             });
-            assert_eq!(answer, &found.into_iter().take(need.limit).map(|(row, _)| row).collect::<Vec<_>>(), "{need:?}");
+            assert_eq!(
+                answer,
+                &found.into_iter().take(need.limit).map(|(row, _)| row).collect::<Vec<_>>(),
+                "{need:?}"
+            );
         }
         assert_eq!(loaded.pages.len(), needs.pages.len());
         let (after, _) = needs.jobs_after.unwrap();
         let jobs = self.jobs.values().filter(|job| after.is_none_or(|after| job.id > after)).take(bound);
         assert_eq!(loaded.jobs_after, jobs.cloned().collect::<Vec<_>>());
-        let edges = self.edges.keys().filter(|e| e.job == key.job && after_edge.is_none_or(|a| (e.chunk, e.on) > a));
+        let edges =
+            self.edges.keys().filter(|e| e.job == key.job && after_edge.is_none_or(|a| (e.chunk, e.on) > a));
         assert_eq!(loaded.edges, edges.take(bound).copied().collect::<Vec<_>>());
         assert_eq!(loaded.cursors, self.cursors.values().take(bound).copied().collect::<Vec<_>>());
         let log: Vec<LogRun> = self.log.iter().filter(|run| run.revision > since).copied().collect();
@@ -421,7 +466,8 @@ fn runs_of_the_log_survive_being_packed() {
         let runs: Vec<LogRun> = (0..random.below(20))
             .map(|_| {
                 revision += 1 + random.below(1 << 40);
-                let subject = random.pick(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone]);
+                let subject =
+                    random.pick(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone]);
                 let key = Key { job: random.below(1 << 53).cast_signed(), chunk: random.below(1 << 53) };
                 LogRun { subject, revision, key, count: 1 + random.below(1 << 30) }
             })

@@ -1,7 +1,8 @@
 //! What is changed from outside is found out, and not obeyed.
 
 use crate::backends::contract::{
-    Backend, Class, Counts, Cursor, Edge, EdgeChange, JobChange, Key, Load, LogRun, Needs, Record, RowChange, Subject,
+    Backend, Class, Counts, Cursor, Edge, EdgeChange, JobChange, Key, LogRun, Needs, Record, RowChange,
+    Subject,
 };
 use crate::backends::sqlite::tests::{Folder, READY, content, empty, import, job, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
@@ -97,7 +98,11 @@ fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() 
         backend.verify().unwrap();
         outside(&folder.file(), sql);
         let error = read(&mut backend).expect_err(sql);
-        assert_eq!((error.kind(), error.job(), error.chunk()), (ErrorKind::Corrupt, job, chunk), "{sql}: {error}");
+        assert_eq!(
+            (error.kind(), error.job(), error.chunk()),
+            (ErrorKind::Corrupt, job, chunk),
+            "{sql}: {error}"
+        );
         assert_eq!(backend.verify().expect_err(sql).kind(), ErrorKind::Corrupt, "{sql}");
         let reader = backend.reader();
         let mut snapshot = reader.snapshot().unwrap();
@@ -148,8 +153,16 @@ fn a_row_that_was_deleted_under_us_is_not_written_in_silence() {
 
 #[test]
 fn any_text_survives_as_it_is() {
-    let texts =
-        ["", "\0", "a\0b", "\"quoted\"", "back\\slash", "\u{1f980} ä \u{7f}\u{2028}", "'); --", "\u{1}\u{1f}\n\t\r"];
+    let texts = [
+        "",
+        "\0",
+        "a\0b",
+        "\"quoted\"",
+        "back\\slash",
+        "\u{1f980} ä \u{7f}\u{2028}",
+        "'); --",
+        "\u{1}\u{1f}\n\t\r",
+    ];
     let folder = Folder::new();
     let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
     let meta = backend.begin().unwrap().load(&Needs::default()).unwrap().meta;
