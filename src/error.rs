@@ -18,6 +18,8 @@ pub enum ErrorKind {
     InvalidInput,
     /// A manifest does not say what a manifest must say; the text gives line, chunk and key.
     InvalidManifest,
+    /// The source that a stream of chunks was read from failed. Made by [`Error::from_source`].
+    Source,
     /// Two chunks of one manifest have the same id.
     DuplicateChunk,
     /// A chunk depends on one that does not exist.
@@ -146,6 +148,17 @@ impl Error {
 
     pub(crate) fn chunk_not_found(job: i64, chunk: u64) -> Self {
         Error::new(ErrorKind::ChunkNotFound, "the job has no such chunk").at(job, chunk)
+    }
+
+    /// The error of a stream of chunks whose own source failed, to end an import with: nothing of the import stays.
+    ///
+    /// ```
+    /// let broken = std::io::Error::other("the connection was reset");
+    /// let error = magnetar::Error::from_source(broken);
+    /// assert_eq!(error.kind(), magnetar::ErrorKind::Source);
+    /// ```
+    pub fn from_source(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Error::new(ErrorKind::Source, format!("the source of the chunks failed: {cause}")).caused_by(cause)
     }
 
     /// What kind of thing went wrong.

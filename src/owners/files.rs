@@ -155,7 +155,7 @@ mod tests {
         assert!(matches!(ours.probe(owner(1)), Probe::Alive));
         assert!(matches!(theirs.probe(owner(1)), Probe::Alive));
         // What kill -9 does: the lock goes, the file stays.
-        std::mem::drop(theirs.held().remove(&owner(1)).map(|held| {
+        drop(theirs.held().remove(&owner(1)).map(|held| {
             let path = held.path.clone();
             drop(held);
             File::create(path).unwrap()

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use magnetar::{
-    Claim, ClaimRequest, Completion, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus, JobStore, NewChunk, RedbStore,
-    Retry, Selection, Storage, block_on, chunks,
+    Claim, ClaimRequest, Completion, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus, JobStore,
+    NewChunk, RedbStore, Retry, Selection, Storage, block_on, chunks,
 };
 
 use crate::disk::Disk;

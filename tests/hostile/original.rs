@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use magnetar::{
-    Backoff, Completion, ImportOptions, JobSpec, JobStatus, Json, NewChunk, Selection, block_on, chunks, limits,
+    Backoff, Completion, ImportOptions, JobSpec, JobStatus, Json, NewChunk, Selection, block_on, chunks,
+    limits,
 };
 
 const CHUNKS: u64 = 60;

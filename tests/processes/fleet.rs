@@ -8,7 +8,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use magnetar::{
-    Backoff, ClaimRequest, Completion, ImportOptions, JobSpec, JobStore, Json, NewChunk, block_on, chunks, limits,
+    Backoff, ClaimRequest, Completion, ImportOptions, JobSpec, JobStore, Json, NewChunk, block_on, chunks,
+    limits,
 };
 
 use crate::child::{Running, say, told};

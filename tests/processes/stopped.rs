@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use magnetar::{
-    Clock, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk, OpenOptions, SystemClock, block_on,
-    chunks,
+    Clock, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk, OpenOptions,
+    SystemClock, block_on, chunks,
 };
 
 use crate::child::{Running, say, told, wait_for_go};

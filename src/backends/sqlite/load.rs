@@ -15,6 +15,7 @@ use crate::backends::contract::{
 };
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
+use crate::backends::sqlite::statements::ROWS_PER_PACK;
 use crate::backends::sqlite::{columns, errors, patience, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -173,6 +174,9 @@ pub(super) fn load(connection: &mut Connection, needs: &Needs, opening: Opening)
         )
         .map_err(Failure::into_error)?;
     }
+    if let [need] = needs.ready.as_slice() {
+        answers.rest_of_ready(connection, need)?;
+    }
     for list in later.rows.chunks(KEYS_PER_CALL) {
         let mut script = Script::new();
         add_rows(&mut script, list);
@@ -219,7 +223,7 @@ fn compose<'n>(needs: &'n Needs, script: &mut Script) -> Result<Later<'n>> {
         script.set(4, Value::Int(need.job));
         script.set(5, Value::Int(rank));
         script.set(6, Value::Int(chunk));
-        script.set(7, limit(need.limit));
+        script.set(7, limit(need.limit.min(ROWS_PER_PACK)));
         script.rows += need.limit;
     }
     if let Some(job) = needs.ready_job_from {
@@ -312,11 +316,14 @@ fn add_rows(script: &mut Script, keys: &[Key]) {
     let job = keys[0].job;
     if keys.iter().all(|key| key.job == job) {
         script.add(Part::RowsOfOneJob);
-        script.set(2, Value::Text(list(keys.iter().map(|key| key.chunk))));
+        script.set(
+            2,
+            Value::Text(list(keys.chunks(ROWS_PER_PACK).map(|keys| list(keys.iter().map(|key| key.chunk))))),
+        );
         script.set(3, Value::Int(job));
     } else {
         script.add(Part::Rows);
-        script.set(2, Value::Text(pairs(keys)));
+        script.set(2, Value::Text(list(keys.chunks(ROWS_PER_PACK).map(pairs))));
     }
     script.rows += keys.len();
 }
@@ -386,6 +393,8 @@ struct Answers {
     dependencies: Vec<Vec<u64>>,
     /// Which questions for dependents the running call asks.
     dependents_asked: Vec<usize>,
+    /// Where the only list of ready rows ends so far.
+    last_ready: Option<(Rank, u64)>,
 }
 
 impl Answers {
@@ -398,6 +407,7 @@ impl Answers {
             held: Vec::new(),
             dependents: needs.dependents.iter().map(|_| Vec::new()).collect(),
             dependencies: needs.dependencies.iter().map(|_| Vec::new()).collect(),
+            last_ready: None,
             dependents_asked: by_bound(&needs.dependents, |(_, _, bound)| *bound)
                 .into_iter()
                 .next()
@@ -428,8 +438,10 @@ impl Answers {
                 let job = rows::job(rows::get(row, 0)?)?;
                 self.loaded()?.jobs.insert(job.id, Some(job));
             }
-            Part::RowsOfOneJob | Part::Rows => self.found.push(whole(row)?),
-            Part::Ready => self.ready[0].push(whole(row)?),
+            Part::RowsOfOneJob | Part::Rows => {
+                rows::pack(rows::get(row, 0)?, |placed| self.found.push(placed.row))?;
+            }
+            Part::Ready => self.take_ready(row)?,
             Part::ReadyJob => self.loaded()?.ready_job = Some(rows::get(row, 0)?),
             Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),
             Part::Dependents => {
@@ -471,6 +483,34 @@ impl Answers {
                 let runs = rows::log(row)?;
                 self.loaded()?.log.extend(runs);
             }
+        }
+        Ok(())
+    }
+
+    fn take_ready(&mut self, row: &SqliteRow) -> Result<()> {
+        let found = &mut self.ready[0];
+        let last = &mut self.last_ready;
+        rows::pack(rows::get(row, 0)?, |placed| {
+            *last = Some((placed.rank, placed.row.key.chunk));
+            found.push(placed.row);
+        })
+    }
+
+    /// The ready rows behind the first pack, a pack at a time.
+    fn rest_of_ready(&mut self, connection: &mut Connection, need: &ReadyNeed) -> Result<()> {
+        let mut asked = ROWS_PER_PACK;
+        while self.ready[0].len() == asked && asked < need.limit {
+            let mut script = Script::new();
+            script.add(Part::Ready);
+            let (rank, chunk) = position(&ReadyNeed { after: self.last_ready, ..*need })?;
+            let more = ROWS_PER_PACK.min(need.limit - asked);
+            script.set(4, Value::Int(need.job));
+            script.set(5, Value::Int(rank));
+            script.set(6, Value::Int(chunk));
+            script.set(7, limit(more));
+            script.rows = more;
+            self.ask(connection, &script).map_err(Failure::into_error)?;
+            asked += more;
         }
         Ok(())
     }
@@ -552,22 +592,26 @@ fn page(connection: &mut Connection, need: &PageNeed) -> Result<Vec<Row>> {
     } else {
         merged_pairs(connection, need, &classes)?
     };
-    let after = need.after.map(columns::int).transpose()?.unwrap_or(-1);
     let (sql, what) = match merged {
         Some(pairs) => (statements::PAGE_OF_PAIRS, pairs),
         None => (statements::PAGE, classes),
     };
-    let bound = i64::try_from(need.limit).unwrap_or(i64::MAX);
-    let args = Args::default().with(need.job).with(what).with(after).with(bound);
-    let wait = if need.limit <= ROWS_SPUN_FOR { Wait::Spin } else { Wait::Park };
-    let mut page = Vec::new();
-    connection
-        .call(sql, args, wait, |_, row| {
-            page.push(whole(row)?);
-            Ok(())
-        })
-        .map_err(Failure::into_error)?;
-    page.sort_unstable_by_key(|row| row.key.chunk);
+    let mut page: Vec<Row> = Vec::new();
+    let mut after = need.after.map(columns::int).transpose()?.unwrap_or(-1);
+    let mut asked = 0;
+    while page.len() == asked && asked < need.limit {
+        let more = ROWS_PER_PACK.min(need.limit - asked);
+        let args = Args::default().with(need.job).with(what.as_str()).with(after);
+        let args = args.with(i64::try_from(more).unwrap_or(i64::MAX));
+        connection
+            .call(sql, args, Wait::Spin, |_, row| {
+                rows::pack(rows::get(row, 0)?, |placed| page.push(placed.row))
+            })
+            .map_err(Failure::into_error)?;
+        page[asked..].sort_unstable_by_key(|row| row.key.chunk);
+        after = page.last().map_or(Ok(after), |row| columns::int(row.key.chunk))?;
+        asked += more;
+    }
     Ok(page)
 }
 

@@ -1,4 +1,4 @@
-//! The SQLite backend: typed tables that anybody can read, one connection for writing, a few for reading.
+//! The `SQLite` backend: typed tables that anybody can read, one connection for writing, a few for reading.
 //!
 //! SQL texts are in `statements`, the tables in `migrations`. A group of operations costs two calls to the connection's
 //! thread, whatever its size: [`load`] asks everything in one, [`write`] writes everything and commits in the other.
@@ -71,7 +71,7 @@ enum Home {
     Memory(Arc<Mutex<Option<Connection>>>),
 }
 
-/// A store in SQLite.
+/// A store in `SQLite`.
 pub(crate) struct SqliteBackend {
     home: Home,
     /// Why nothing can be written before the store is reopened.
@@ -131,7 +131,7 @@ impl Backend for SqliteBackend {
             }
             // The data is the connection: all there is to take back is an open transaction.
             Home::Memory(connection) => {
-                reader::lock(connection).as_mut().ok_or_else(reader::closed)?.roll_back()?
+                reader::lock(connection).as_mut().ok_or_else(reader::closed)?.roll_back()?;
             }
         }
         self.broken = None;

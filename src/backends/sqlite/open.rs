@@ -1,7 +1,7 @@
 //! Opens a file: refuses what is not ours and leaves it as it is, creates and migrates what is, one process at a time.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -91,7 +91,7 @@ pub(super) fn memory() -> Result<Connection> {
 /// The limit up to which a file is checked whole when it is opened.
 pub(super) const CHECK_BYTES_MAX: u64 = limits::CHECK_ON_OPEN_BYTES_MAX;
 
-/// A lock over creating, migrating and checking: sqlx itself takes none on SQLite.
+/// A lock over creating, migrating and checking: sqlx itself takes none on `SQLite`.
 fn lock(path: &Path) -> Result<Option<File>> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -110,16 +110,15 @@ fn lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Whether there is nothing yet. What is not ours is refused here, before SQLite has even seen it.
+/// Whether there is nothing yet. What is not ours is refused here, before `SQLite` has even seen it.
 fn look(path: &Path) -> Result<bool> {
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(io_error("opening the file", path, error)),
     };
     let mut header = Vec::with_capacity(HEADER_BYTES);
-    file.by_ref()
-        .take(HEADER_BYTES as u64)
+    file.take(HEADER_BYTES as u64)
         .read_to_end(&mut header)
         .map_err(|e| io_error("reading the file", path, e))?;
     if header.is_empty() {
@@ -199,7 +198,7 @@ fn migrate(connection: &mut Connection) -> Result<()> {
 }
 
 /// Gives a new WAL the length that it will have anyway: growing it with every commit makes each sync dearer, by a
-/// third. What follows the last frame has no valid checksum and is nothing to SQLite.
+/// third. What follows the last frame has no valid checksum and is nothing to `SQLite`.
 fn prime_wal(connection: &mut Connection, path: &Path) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
@@ -211,13 +210,14 @@ fn prime_wal(connection: &mut Connection, path: &Path) -> Result<()> {
     // Nobody writes to the WAL, or shortens it, while we hold the write lock.
     let begun = patience::wait(|| connection.run("BEGIN IMMEDIATE"), Failure::is_busy);
     begun.map_err(Failure::into_error)?;
-    let grown = if is_short(&name) { grow(&name) } else { Ok(()) };
-    connection.roll_back()?;
-    grown.map_err(|e| io_error("preparing the WAL", &name, e))
+    if is_short(&name) {
+        // It only saves time: where it does not work, on a disk that is nearly full for one, nothing is lost.
+        let _ = grow(&name);
+    }
+    connection.roll_back()
 }
 
 fn grow(wal: &Path) -> io::Result<()> {
-    use std::io::{Seek, SeekFrom, Write};
     let mut file = files::create(wal)?;
     let end = file.seek(SeekFrom::End(0))?;
     let zeros = vec![0; usize::try_from(WAL_BYTES_PRIMED.saturating_sub(end)).unwrap_or_default()];

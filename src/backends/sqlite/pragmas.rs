@@ -61,9 +61,9 @@ pub(super) fn apply(connection: &mut Connection, role: Role) -> Result<()> {
     settings.extend(changing.map(|(name, value)| (name, value, value)));
     // A reader must not be able to change the mode of the file, not even by being the first to open it.
     let set = settings.iter().filter(|(name, ..)| !(role == Role::Reader && *name == "journal_mode"));
-    let set: Vec<String> = set.map(|(name, value, _)| format!("PRAGMA {name} = {value}")).collect();
-    let get: Vec<String> = settings.iter().map(|(name, ..)| format!("PRAGMA {name}")).collect();
-    let (set, get) = (set.join(";"), get.join(";"));
+    let set: Vec<String> = set.map(|(name, value, _)| format!("PRAGMA {name} = {value};")).collect();
+    let get: Vec<String> = settings.iter().map(|(name, ..)| format!("PRAGMA {name};")).collect();
+    let (set, get) = (set.concat(), get.concat());
     patience::wait(|| run(connection, &set), Failure::is_busy).map_err(Failure::into_error)?;
     let answers = patience::wait(|| run(connection, &get), Failure::is_busy).map_err(Failure::into_error)?;
     for (at, (name, _, expected)) in settings.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! From what SQLite answers to rows; each is checked against its checksums on the way.
+//! From what `SQLite` answers to rows; each is checked against its checksums on the way.
 
 use std::fmt;
 use std::sync::Arc;
@@ -118,11 +118,29 @@ pub(super) struct Placed {
 
 /// A row from its JSON array.
 pub(super) fn row(text: &str) -> Result<Placed> {
-    let columns: RowColumns<'_> = serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?;
+    placed(&serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?)
+}
+
+/// The rows of a pack: JSON arrays one after the other, or nothing for none.
+pub(super) fn pack(text: Option<&str>, mut each: impl FnMut(Placed)) -> Result<()> {
+    let text = text.unwrap_or_default();
+    let mut arrays = serde_json::Deserializer::from_str(text).into_iter::<RowColumns<'_>>();
+    loop {
+        let at = arrays.byte_offset();
+        match arrays.next() {
+            None => return Ok(()),
+            Some(columns) => {
+                each(placed(&columns.map_err(|e| named_by_prefix(text[at..].trim_start(), &e))?)?);
+            }
+        }
+    }
+}
+
+fn placed(columns: &RowColumns<'_>) -> Result<Placed> {
     let key = Key { job: columns.job, chunk: columns.chunk };
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
-    let content = content(key, &columns)?;
-    let record = record(key, &columns)?;
+    let content = content(key, columns)?;
+    let record = record(key, columns)?;
     if columns.record_sum != sums::record(key, &record) || (record.is_fresh() && record != Record::fresh()) {
         return Err(bad("the state of this chunk is not as it was written"));
     }
@@ -138,7 +156,7 @@ pub(super) fn row(text: &str) -> Result<Placed> {
     if columns.place_sum != place_sum || columns.unmet_sum != sums::unmet(key, columns.unmet) {
         return Err(bad("where this chunk stands in the indexes is not as it was written"));
     }
-    let holder = owner(holder).ok_or_else(|| bad("the holder of this chunk is no owner id"))?;
+    let holder = owner(holder).map_err(|_| bad("the holder of this chunk is no owner id"))?;
     Ok(Placed {
         row: Row { key, content: Arc::new(content), record, unmet: columns.unmet },
         class: columns.class,
@@ -194,7 +212,7 @@ fn record(key: Key, columns: &RowColumns<'_>) -> Result<Record> {
         fence: columns.fence,
         open_fence: columns.open_fence,
         owner: owner(columns.owner.as_ref().map(Text::as_str))
-            .ok_or_else(|| bad("the owner of this chunk is no owner id"))?,
+            .map_err(|_| bad("the owner of this chunk is no owner id"))?,
         claim_seq: columns.claim_seq,
         lease: deadline(columns.lease_set_at_ms, columns.lease_ms),
         not_before: deadline(columns.not_before_set_at_ms, columns.not_before_ms),
@@ -212,13 +230,9 @@ fn json(text: Option<&Text<'_>>) -> Option<Json> {
     text.map(|text| Json::trusted(text.as_str()))
 }
 
-/// `None` for text that is no owner id.
-#[expect(clippy::option_option, reason = "readable or not, and somebody or nobody")]
-fn owner(text: Option<&str>) -> Option<Option<OwnerId>> {
-    match text {
-        None => Some(None),
-        Some(text) => text.parse().ok().map(Some),
-    }
+/// The owner in a column that may be empty.
+fn owner(text: Option<&str>) -> Result<Option<OwnerId>> {
+    text.map(str::parse).transpose()
 }
 
 fn deadline(set_at_ms: Option<u64>, duration_ms: Option<u64>) -> Option<Deadline> {
@@ -282,7 +296,7 @@ pub(super) fn job(text: &str) -> Result<JobRow> {
         spec,
         phase: columns::phase(columns.phase).ok_or_else(|| bad("the phase of this job is unknown"))?,
         owner: owner(columns.owner.as_ref().map(Text::as_str))
-            .ok_or_else(|| bad("the owner of this job is no owner id"))?,
+            .map_err(|_| bad("the owner of this job is no owner id"))?,
         seq: columns.seq,
         edges: columns.edges,
         edges_upward: columns.edges_upward,

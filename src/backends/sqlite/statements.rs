@@ -1,13 +1,16 @@
 //! The text of every statement that reads or writes rows.
 //!
-//! Three rules, each measured and held by a test on the query plans:
+//! Four rules, each measured and held by a test on the query plans:
 //! - Reads name their values `$1`, `$2` ... over the whole script, so a script may leave statements out.
-//!   Writes use bare `?`, in sequence: naming thousands of values takes SQLite longer than writing them.
+//!   Writes use bare `?`, in sequence: naming thousands of values takes `SQLite` longer than writing them.
 //! - `CROSS JOIN` holds the order of a join where the planner, which knows no sizes, would walk a whole table.
-//! - `OR ROLLBACK` on statements that write many rows: they need no way back of their own, so SQLite keeps no journal
+//! - `LIMIT $7+0`, never `LIMIT $7`: to `SQLite` the bare value is a hint for the plan, and the statement is prepared anew
+//!   at every call, which takes longer than running it.
+//! - `OR ROLLBACK` on statements that write many rows: they need no way back of their own, so `SQLite` keeps no journal
 //!   of the statement.
 
-/// A whole row as one JSON array: one value to hand between threads instead of forty.
+/// A whole row as one JSON array: one value to hand between threads instead of forty. Where a list is long, up to
+/// [`ROWS_PER_PACK`] of them are handed over as one text, a *pack*: handing over costs more than reading.
 macro_rules! row {
     () => {
         "json_array(s.job,s.chunk,\
@@ -34,6 +37,10 @@ macro_rules! job {
     };
 }
 
+/// Rows in one pack at most. Even with the largest payloads and outputs, every other character of them escaped, a pack
+/// stays below the gigabyte that a value may have in `SQLite`.
+pub(super) const ROWS_PER_PACK: usize = 128;
+
 pub(super) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE;";
 pub(super) const BEGIN_READ: &str = "BEGIN;";
 pub(super) const COMMIT: &str = "COMMIT;";
@@ -50,31 +57,31 @@ pub(super) const READ_VALUES: usize = 28;
 pub(super) const JOBS: &str =
     concat!("SELECT ", job!(), " FROM jobs WHERE job IN (SELECT value FROM json_each($1));");
 
-/// `$2`: chunk ids of job `$3`.
+/// `$2`: lists of chunk ids of job `$3`; a pack for each list.
 pub(super) const ROWS_OF_ONE_JOB: &str = concat!(
-    "SELECT ",
+    "SELECT (SELECT group_concat(",
     row!(),
-    " FROM json_each($2) n CROSS JOIN states s",
+    ",' ') FROM json_each(l.value) n CROSS JOIN states s",
     with_content!(),
-    "WHERE s.job=$3+0*n.key AND s.chunk=n.value;"
+    "WHERE s.job=$3+0*n.key AND s.chunk=n.value) FROM json_each($2) l;"
 );
 
-/// `$2`: pairs of job and chunk.
+/// `$2`: lists of pairs of job and chunk; a pack for each list.
 pub(super) const ROWS: &str = concat!(
-    "SELECT ",
+    "SELECT (SELECT group_concat(",
     row!(),
-    " FROM json_each($2) n CROSS JOIN states s",
+    ",' ') FROM json_each(l.value) n CROSS JOIN states s",
     with_content!(),
-    "WHERE s.job=n.value->>0 AND s.chunk=n.value->>1;"
+    "WHERE s.job=n.value->>0 AND s.chunk=n.value->>1) FROM json_each($2) l;"
 );
 
 /// The first ready rows of job `$4` behind rank `$5` and chunk `$6`, at most `$7`. 1 is `Class::Ready`.
 pub(super) const READY: &str = concat!(
-    "SELECT ",
+    "SELECT group_concat(line,' ') FROM (SELECT ",
     row!(),
-    " FROM states s",
+    " AS line FROM states s",
     with_content!(),
-    "WHERE s.job=$4 AND s.class=1 AND (s.rank,s.chunk)>($5,$6) ORDER BY s.rank,s.chunk LIMIT $7;"
+    "WHERE s.job=$4 AND s.class=1 AND (s.rank,s.chunk)>($5,$6) ORDER BY s.rank,s.chunk LIMIT $7+0);"
 );
 
 /// The same for a list `$1` of (job, rank, chunk), at most `$2` each; each row with the number of its question.
@@ -84,7 +91,7 @@ pub(super) const READY_OF_MANY: &str = concat!(
     ",n.key FROM json_each($1) n CROSS JOIN states s",
     with_content!(),
     "WHERE s.job=n.value->>0 AND s.chunk IN (SELECT r.chunk FROM states r WHERE r.job=n.value->>0 AND r.class=1 \
-     AND (r.rank,r.chunk)>(n.value->>1,n.value->>2) ORDER BY r.rank,r.chunk LIMIT $2);"
+     AND (r.rank,r.chunk)>(n.value->>1,n.value->>2) ORDER BY r.rank,r.chunk LIMIT $2+0);"
 );
 
 /// From job `$8` on.
@@ -96,7 +103,7 @@ pub(super) const DUE_BY: &str = concat!(
     row!(),
     " FROM states s INDEXED BY states_due",
     with_content!(),
-    "WHERE s.due_at_ms<=$9 ORDER BY s.due_at_ms LIMIT $10;"
+    "WHERE s.due_at_ms<=$9 ORDER BY s.due_at_ms LIMIT $10+0;"
 );
 
 /// Set after `$9`, at most `$10`. What was set after a time is due after it too, which bounds the walk.
@@ -105,7 +112,7 @@ pub(super) const DUE_SET_AFTER: &str = concat!(
     row!(),
     " FROM states s INDEXED BY states_due",
     with_content!(),
-    "WHERE s.due_at_ms>$9 AND s.due_set_at_ms>$9 LIMIT $10;"
+    "WHERE s.due_at_ms>$9 AND s.due_set_at_ms>$9 LIMIT $10+0;"
 );
 
 /// For a list `$11` of (job, chunk depended on, above this chunk), at most `$12` each.
@@ -116,7 +123,7 @@ pub(super) const DEPENDENTS: &str = concat!(
      CROSS JOIN states s",
     with_content!(),
     "WHERE d.job=n.value->>0 AND d.depends_on=n.value->>1 AND d.chunk IN (SELECT x.chunk FROM dependencies x \
-     WHERE x.job=n.value->>0 AND x.depends_on=n.value->>1 AND x.chunk>n.value->>2 ORDER BY x.chunk LIMIT $12) \
+     WHERE x.job=n.value->>0 AND x.depends_on=n.value->>1 AND x.chunk>n.value->>2 ORDER BY x.chunk LIMIT $12+0) \
      AND s.job=d.job AND s.chunk=d.chunk;"
 );
 
@@ -130,7 +137,7 @@ pub(super) const HELD: &str = concat!(
     row!(),
     " FROM states s INDEXED BY states_holder",
     with_content!(),
-    "WHERE s.holder=$14 AND (s.job,s.chunk)>($15,$16) ORDER BY s.job,s.chunk LIMIT $17;"
+    "WHERE s.holder=$14 AND (s.job,s.chunk)>($15,$16) ORDER BY s.job,s.chunk LIMIT $17+0;"
 );
 
 /// From one holder to the next, whatever each one holds.
@@ -140,20 +147,20 @@ pub(super) const OWNERS: &str = "WITH RECURSIVE o(holder) AS (SELECT min(holder)
 
 /// Above job `$18`, at most `$19`.
 pub(super) const JOBS_AFTER: &str =
-    concat!("SELECT ", job!(), " FROM jobs WHERE job>$18 ORDER BY job LIMIT $19;");
+    concat!("SELECT ", job!(), " FROM jobs WHERE job>$18 ORDER BY job LIMIT $19+0;");
 
 /// Of job `$20`, behind (chunk `$21`, depends on `$22`), at most `$23`.
 pub(super) const EDGES: &str = "SELECT 0,job,chunk,depends_on,met,edge_sum FROM dependencies \
-     WHERE job=$20 AND (chunk,depends_on)>($21,$22) ORDER BY chunk,depends_on LIMIT $23;";
+     WHERE job=$20 AND (chunk,depends_on)>($21,$22) ORDER BY chunk,depends_on LIMIT $23+0;";
 
 /// At most `$24`.
 pub(super) const CURSORS: &str =
-    "SELECT job,chunk,after_chunk,news,cursor_sum FROM cursors ORDER BY job,chunk LIMIT $24;";
+    "SELECT job,chunk,after_chunk,news,cursor_sum FROM cursors ORDER BY job,chunk LIMIT $24+0;";
 
 /// Behind revision `$25`, until `$26` changes are reached.
 pub(super) const LOG: &str = "SELECT revision,runs,log_sum FROM (SELECT revision,runs,log_sum,\
      sum(changes) OVER (ORDER BY revision ROWS UNBOUNDED PRECEDING)-changes AS ahead \
-     FROM log WHERE revision>$25 ORDER BY revision LIMIT $26) WHERE ahead<$26;";
+     FROM log WHERE revision>$25 ORDER BY revision LIMIT $26+0) WHERE ahead<$26;";
 
 // A page of some classes
 
@@ -164,28 +171,28 @@ pub(super) const PAIRS: &str = "WITH RECURSIVE p(class,rank) AS (\
        UNION ALL \
        SELECT p.class,(SELECT min(s.rank) FROM states s WHERE s.job=$1 AND s.class=p.class AND s.rank>p.rank) \
        FROM p WHERE p.rank IS NOT NULL) \
-     SELECT class,rank FROM p WHERE rank IS NOT NULL LIMIT $3;";
+     SELECT class,rank FROM p WHERE rank IS NOT NULL LIMIT $3+0;";
 
 /// The rows of job `$1` in (class, rank) pairs `$2`, above chunk `$3`, at most `$4`: the first of each pair, merged.
 pub(super) const PAGE_OF_PAIRS: &str = concat!(
     "WITH p(chunk) AS MATERIALIZED (SELECT m.chunk FROM json_each($2) n CROSS JOIN states m \
      WHERE m.job=$1+0*n.key AND m.chunk IN (SELECT r.chunk FROM states r WHERE r.job=$1 AND r.class=n.value->>0 \
-     AND r.rank=n.value->>1 AND r.chunk>$3 ORDER BY r.chunk LIMIT $4) ORDER BY m.chunk LIMIT $4) \
-     SELECT ",
+     AND r.rank=n.value->>1 AND r.chunk>$3 ORDER BY r.chunk LIMIT $4+0) ORDER BY m.chunk LIMIT $4+0) \
+     SELECT group_concat(",
     row!(),
-    " FROM p CROSS JOIN states s",
+    ",' ') FROM p CROSS JOIN states s",
     with_content!(),
     "WHERE s.job=$1+0*p.chunk AND s.chunk=p.chunk;"
 );
 
 /// The rows of job `$1` in classes `$2`, above chunk `$3`, at most `$4`, in the order of the table.
 pub(super) const PAGE: &str = concat!(
-    "SELECT ",
+    "SELECT group_concat(line,' ') FROM (SELECT ",
     row!(),
-    " FROM states s",
+    " AS line FROM states s",
     with_content!(),
     "WHERE s.job=$1 AND s.chunk>$3 AND (json_array_length($2)=0 OR s.class IN (SELECT value FROM json_each($2))) \
-     ORDER BY s.chunk LIMIT $4;"
+     ORDER BY s.chunk LIMIT $4+0);"
 );
 
 // Writes. Each is a head, a row of values that is repeated, and a tail; rows whose first value is NULL pad the list.

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::backends::contract::{Content, Cursor, Edge, JobRow, Key, Meta, Place, Record};
 use crate::backends::sqlite::columns;
-use crate::model::{Deadline, OwnerId};
+use crate::model::{Deadline, Json, OwnerId};
 
 /// Collects the canonical encoding. Every value has a length that can be told from what stands before it, so that two
 /// different rows have two different encodings.
@@ -58,7 +58,7 @@ impl Encoding {
 pub(super) fn content(key: Key, content: &Content) -> i64 {
     Encoding::of(1, key.job, key.chunk)
         .text(content.checksum.as_deref())
-        .text(content.payload.as_ref().map(|p| p.as_str()))
+        .text(content.payload.as_ref().map(Json::as_str))
         .int(i64::from(content.priority).cast_unsigned())
         .maybe_int(content.attempts_max.map(u64::from))
         .maybe_int(content.losses_max.map(u64::from))
@@ -78,7 +78,7 @@ pub(super) fn record(key: Key, record: &Record) -> i64 {
         .int(columns::status_code(record.status).cast_unsigned())
         .text(record.observed.as_deref())
         .text(record.error.as_deref())
-        .text(record.output.as_ref().map(|o| o.as_str()))
+        .text(record.output.as_ref().map(Json::as_str))
         .int(u64::from(record.attempts))
         .int(u64::from(record.losses))
         .int(record.fence)

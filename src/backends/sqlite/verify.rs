@@ -11,7 +11,7 @@ use crate::backends::sqlite::{columns, pragmas, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine;
 
-/// Rows that are looked at in one go.
+/// Dependencies and log entries that are looked at in one go.
 const ROWS_PER_STEP: usize = 10_000;
 
 /// Rows and dependencies of jobs that do not exist, halves of rows, and dependencies on nothing.
@@ -78,13 +78,12 @@ fn check_job(connection: &mut Connection, job: &JobRow) -> Result<()> {
     let mut counts = Counts::default();
     let mut after = -1;
     loop {
-        let mut found = Vec::with_capacity(ROWS_PER_STEP);
-        let bound = i64::try_from(ROWS_PER_STEP).unwrap_or(i64::MAX);
+        let mut found = Vec::with_capacity(statements::ROWS_PER_PACK);
+        let bound = i64::try_from(statements::ROWS_PER_PACK).unwrap_or(i64::MAX);
         let args = Args::default().with(job.id).with("[]").with(after).with(bound);
         connection
             .call(statements::PAGE, args, Wait::Park, |_, row| {
-                found.push(rows::row(rows::get(row, 0)?)?);
-                Ok(())
+                rows::pack(rows::get(row, 0)?, |placed| found.push(placed))
             })
             .map_err(Failure::into_error)?;
         let Some(last) = found.last() else { break };

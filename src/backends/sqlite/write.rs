@@ -12,6 +12,7 @@ use crate::backends::sqlite::connection::{Args, Connection, Failure};
 use crate::backends::sqlite::statements::{self, ManyRows};
 use crate::backends::sqlite::{columns, runs, sums};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Json;
 
 /// The longest list of one statement, in rows.
 const ROWS_PER_STATEMENT: usize = 256;
@@ -402,7 +403,7 @@ fn put_key(args: &mut Args, key: Key) -> Result<()> {
 fn put_content(args: &mut Args, key: Key, content: &Content) -> Result<()> {
     put_key(args, key)?;
     args.push(content.checksum.as_deref());
-    args.push(content.payload.as_ref().map(|payload| payload.as_str()));
+    args.push(content.payload.as_ref().map(Json::as_str));
     args.push(content.priority);
     args.push(content.attempts_max);
     args.push(content.losses_max);
@@ -466,7 +467,7 @@ fn put_record(args: &mut Args, key: Key, record: &Record) -> Result<()> {
     args.push(columns::int(record.revision)?);
     args.push(record.observed.as_deref());
     args.push(record.error.as_deref());
-    args.push(record.output.as_ref().map(|output| output.as_str()));
+    args.push(record.output.as_ref().map(Json::as_str));
     args.push(sums::record(key, record));
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::backends::contract::{Backend, Class, Load, Needs};
+use crate::backends::contract::{Backend, Class, Needs};
 use crate::backends::sqlite::connection::Connection;
 use crate::backends::sqlite::pragmas::{self, Role};
 use crate::backends::sqlite::tests::{Folder, empty, import, outside};

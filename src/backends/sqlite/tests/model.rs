@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::backends::contract::EdgesNeed;
 use crate::backends::contract::{
     Backend, Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange,
     JobPhase, JobRow, Key, Load, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
@@ -117,6 +118,10 @@ impl Random {
         }
     }
 }
+
+/// Sets of classes that pages are asked of.
+const SETS: [&[Class]; 5] =
+    [&[], &[Class::Ready], &[Class::Ready, Class::Blocked, Class::Delayed], &[Class::Failed], &Class::ALL];
 
 /// What the store is to hold.
 #[derive(Default)]
@@ -258,6 +263,7 @@ impl Model {
     }
 
     /// Asks everything there is to ask and compares.
+    #[allow(clippy::too_many_lines)] // One line per kind of question, in one order.
     fn compare(&self, tx: &mut dyn Load, random: &mut Random) {
         let limit = random.pick(&[0, 1, 2, 7, 1000]);
         let bound = usize::try_from(limit).unwrap();
@@ -282,13 +288,6 @@ impl Model {
                     .all(|e| self.rows.contains_key(&Key { job: e.job, chunk: e.chunk }))
             })
             .collect();
-        const SETS: [&[Class]; 5] = [
-            &[],
-            &[Class::Ready],
-            &[Class::Ready, Class::Blocked, Class::Delayed],
-            &[Class::Failed],
-            &Class::ALL,
-        ];
         let pages: Vec<PageNeed> = (0..random.below(3))
             .map(|_| PageNeed {
                 job: random.below(3).cast_signed(),
@@ -320,11 +319,7 @@ impl Model {
             owners: random.one_in(2),
             pages,
             jobs_after: Some((random.maybe(|r| r.below(3).cast_signed()), bound)),
-            edges: Some(crate::backends::contract::EdgesNeed {
-                job: key.job,
-                after: after_edge,
-                limit: bound,
-            }),
+            edges: Some(EdgesNeed { job: key.job, after: after_edge, limit: bound }),
             cursors: bound,
             log: Some((since, bound)),
         };

@@ -1,7 +1,7 @@
 //! What is changed from outside is found out, and not obeyed.
 
 use crate::backends::contract::{
-    Backend, Class, Counts, Cursor, Edge, EdgeChange, JobChange, Key, Load, LogRun, Needs, Record, RowChange,
+    Backend, Class, Counts, Cursor, Edge, EdgeChange, JobChange, Key, LogRun, Needs, Record, RowChange,
     Subject,
 };
 use crate::backends::sqlite::tests::{Folder, READY, content, empty, import, job, outside};

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::backends::contract::{Backend, Load, Needs};
+use crate::backends::contract::{Backend, Needs};
 use crate::backends::sqlite::tests::{Folder, import};
 use crate::backends::sqlite::{FileOptions, open_file};
 
