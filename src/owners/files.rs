@@ -25,18 +25,11 @@ pub(crate) struct OwnerFiles {
     unlockable: AtomicBool,
 }
 
-/// A locked file of our own; removed when its owner ends in good order.
+/// A locked file of our own. When it is dropped its lock goes, which proves the owner dead; the file stays for that.
 #[derive(Debug)]
 struct Held {
     path: PathBuf,
     _file: File,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Where it stays, the next probe finds it unlocked and removes it.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 impl OwnerFiles {
@@ -113,6 +106,13 @@ impl Liveness for OwnerFiles {
         }
     }
 
+    fn retire(&self, owner: OwnerId) {
+        if let Some(held) = self.held().remove(&owner) {
+            // Where it stays, whoever opens the store next removes it.
+            let _ = fs::remove_file(&held.path);
+        }
+    }
+
     fn forget_dead(&self, still_holding: &[OwnerId]) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
@@ -154,13 +154,17 @@ mod tests {
         theirs.announce(owner(1)).unwrap();
         assert!(matches!(ours.probe(owner(1)), Probe::Alive));
         assert!(matches!(theirs.probe(owner(1)), Probe::Alive));
-        // What kill -9 does: the lock goes, the file stays.
-        drop(theirs.held().remove(&owner(1)).map(|held| {
-            let path = held.path.clone();
-            drop(held);
-            File::create(path).unwrap()
-        }));
+        drop(theirs);
         assert!(matches!(ours.probe(owner(1)), Probe::Dead(_)));
+    }
+
+    #[test]
+    fn an_owner_that_retires_leaves_nothing() {
+        let (_folder, store) = folder();
+        let files = OwnerFiles::beside(&store);
+        files.announce(owner(1)).unwrap();
+        files.retire(owner(1));
+        assert_eq!(fs::read_dir(&files.folder).unwrap().count(), 0);
     }
 
     #[test]
