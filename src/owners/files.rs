@@ -2,7 +2,8 @@
 //! process ends, however it ends.
 //!
 //! The files stand in `<store>.owners/`, each named by its owner. A lock that can be taken proves its owner dead; a file
-//! that is missing proves nothing.
+//! that is missing proves nothing. So an owner leaves its file behind when it ends, in whatever way: it may hold claims
+//! still. Whoever opens the store next removes it once they are put back.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -20,23 +21,9 @@ use crate::model::OwnerId;
 pub(crate) struct OwnerFiles {
     folder: PathBuf,
     /// Our own, locked until they are dropped.
-    held: Mutex<HashMap<OwnerId, Held>>,
+    held: Mutex<HashMap<OwnerId, File>>,
     /// The file system there has no locks.
     unlockable: AtomicBool,
-}
-
-/// A locked file of our own; removed when its owner ends in good order.
-#[derive(Debug)]
-struct Held {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Where it stays, the next probe finds it unlocked and removes it.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 impl OwnerFiles {
@@ -59,15 +46,14 @@ impl OwnerFiles {
         Error::new(ErrorKind::Io, text).caused_by(error)
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<OwnerId, Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<OwnerId, File>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks a file under a name that nobody probes, then gives it the owner's: whoever finds it finds it locked.
-    fn create(&self, owner: OwnerId) -> io::Result<Option<Held>> {
+    fn create(&self, owner: OwnerId) -> io::Result<Option<File>> {
         fs::create_dir_all(&self.folder)?;
-        let path = self.path(owner);
-        let unlocked = path.with_extension("new");
+        let unlocked = self.path(owner).with_extension("new");
         let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unlocked)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -78,8 +64,8 @@ impl OwnerFiles {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        fs::rename(&unlocked, &path)?;
-        Ok(Some(Held { path, _file: file }))
+        fs::rename(&unlocked, self.path(owner))?;
+        Ok(Some(file))
     }
 }
 
@@ -154,12 +140,8 @@ mod tests {
         theirs.announce(owner(1)).unwrap();
         assert!(matches!(ours.probe(owner(1)), Probe::Alive));
         assert!(matches!(theirs.probe(owner(1)), Probe::Alive));
-        // What kill -9 does: the lock goes, the file stays.
-        drop(theirs.held().remove(&owner(1)).map(|held| {
-            let path = held.path.clone();
-            drop(held);
-            File::create(path).unwrap()
-        }));
+        // Its end, by kill -9 or in good order: the lock goes, the file stays.
+        drop(theirs);
         assert!(matches!(ours.probe(owner(1)), Probe::Dead(_)));
     }
 
