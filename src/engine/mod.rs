@@ -310,8 +310,19 @@ impl Engine {
         self.backend.verify()
     }
 
+    /// Releases the storage. What this client still holds is found by the next one that opens it.
     pub(crate) fn close(&mut self) -> Result<()> {
+        if self.announced && self.poisoned.is_none() && !self.holds_anything() {
+            self.host.liveness.retire(self.host.owner);
+        }
         self.backend.close()
+    }
+
+    /// Whether this client has claims open, as far as can be seen.
+    fn holds_anything(&mut self) -> bool {
+        let needs = Needs { held: Some((self.host.owner, None, 1)), ..Needs::default() };
+        let held = self.backend.begin().and_then(|mut tx| tx.load(&needs));
+        held.map_or(true, |loaded| !loaded.held.is_empty())
     }
 }
 

@@ -2,8 +2,7 @@
 //! process ends, however it ends.
 //!
 //! The files stand in `<store>.owners/`, each named by its owner. A lock that can be taken proves its owner dead; a file
-//! that is missing proves nothing. So an owner leaves its file behind when it ends, in whatever way: it may hold claims
-//! still. Whoever opens the store next removes it once they are put back.
+//! that is missing proves nothing.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -21,9 +20,16 @@ use crate::model::OwnerId;
 pub(crate) struct OwnerFiles {
     folder: PathBuf,
     /// Our own, locked until they are dropped.
-    held: Mutex<HashMap<OwnerId, File>>,
+    held: Mutex<HashMap<OwnerId, Held>>,
     /// The file system there has no locks.
     unlockable: AtomicBool,
+}
+
+/// A locked file of our own. When it is dropped its lock goes, which proves the owner dead; the file stays for that.
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    _file: File,
 }
 
 impl OwnerFiles {
@@ -46,14 +52,15 @@ impl OwnerFiles {
         Error::new(ErrorKind::Io, text).caused_by(error)
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<OwnerId, File>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<OwnerId, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks a file under a name that nobody probes, then gives it the owner's: whoever finds it finds it locked.
-    fn create(&self, owner: OwnerId) -> io::Result<Option<File>> {
+    fn create(&self, owner: OwnerId) -> io::Result<Option<Held>> {
         fs::create_dir_all(&self.folder)?;
-        let unlocked = self.path(owner).with_extension("new");
+        let path = self.path(owner);
+        let unlocked = path.with_extension("new");
         let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unlocked)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -64,8 +71,8 @@ impl OwnerFiles {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        fs::rename(&unlocked, self.path(owner))?;
-        Ok(Some(file))
+        fs::rename(&unlocked, &path)?;
+        Ok(Some(Held { path, _file: file }))
     }
 }
 
@@ -96,6 +103,13 @@ impl Liveness for OwnerFiles {
             Ok(()) => Probe::Dead(Box::new(file)),
             Err(TryLockError::WouldBlock) => Probe::Alive,
             Err(TryLockError::Error(_)) => Probe::Unknown,
+        }
+    }
+
+    fn retire(&self, owner: OwnerId) {
+        if let Some(held) = self.held().remove(&owner) {
+            // Where it stays, whoever opens the store next removes it.
+            let _ = fs::remove_file(&held.path);
         }
     }
 
@@ -140,9 +154,17 @@ mod tests {
         theirs.announce(owner(1)).unwrap();
         assert!(matches!(ours.probe(owner(1)), Probe::Alive));
         assert!(matches!(theirs.probe(owner(1)), Probe::Alive));
-        // Its end, by kill -9 or in good order: the lock goes, the file stays.
         drop(theirs);
         assert!(matches!(ours.probe(owner(1)), Probe::Dead(_)));
+    }
+
+    #[test]
+    fn an_owner_that_retires_leaves_nothing() {
+        let (_folder, store) = folder();
+        let files = OwnerFiles::beside(&store);
+        files.announce(owner(1)).unwrap();
+        files.retire(owner(1));
+        assert_eq!(fs::read_dir(&files.folder).unwrap().count(), 0);
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub trait Liveness: Debug + Send + Sync {
     /// What is known of an owner.
     fn probe(&self, owner: OwnerId) -> Probe;
 
+    /// An owner of this client's ends, and holds nothing any more: nobody needs to know of it.
+    fn retire(&self, owner: OwnerId) {
+        let _ = owner;
+    }
+
     /// Whatever is kept of owners that are dead may go, but for those that still hold claims.
     fn forget_dead(&self, still_holding: &[OwnerId]) {
         let _ = still_holding;

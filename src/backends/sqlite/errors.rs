@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 
+const ERROR: i32 = 1;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const NOMEM: i32 = 7;
@@ -38,6 +39,11 @@ pub(super) fn unchanged(error: sqlx::Error) -> Error {
         Some(CORRUPT | NOTADB) => {
             (ErrorKind::Corrupt, "the file is damaged; restore it from a copy, nothing was changed")
         }
+        // The statements are fixed and tested: what a whole file's schema has, this one's lacks.
+        Some(ERROR) => (
+            ErrorKind::Corrupt,
+            "the file's schema does not fit our statements; restore it from a copy, or report this if nothing damaged it",
+        ),
         Some(READONLY) => {
             (ErrorKind::Io, "the file or its directory cannot be written to; check the permissions")
         }
