@@ -47,6 +47,13 @@ pub(crate) struct Host {
     pub(crate) owner: OwnerId,
 }
 
+impl Host {
+    /// The time. A clock beyond the numbers that are exact everywhere stands still at the last of them.
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms().min(limits::ID_MAX)
+    }
+}
+
 /// One operation that may write.
 #[derive(Debug)]
 pub(crate) enum Op {
@@ -231,7 +238,7 @@ impl Engine {
     }
 
     fn try_run(&mut self, ops: &[&Op]) -> Result<Ran> {
-        let now_ms = self.host.clock.now_ms();
+        let now_ms = self.host.now_ms();
         if !self.announced && ops.iter().any(|op| op.claims()) {
             self.host.liveness.announce(self.host.owner)?;
             self.announced = true;
@@ -285,7 +292,7 @@ impl Engine {
 
     /// Gives back the claims that nobody was told of.
     pub(crate) fn release_undelivered(&mut self, undelivered: &Undelivered) -> Result<()> {
-        let now_ms = self.host.clock.now_ms();
+        let now_ms = self.host.now_ms();
         let mut tx = self.backend.begin()?;
         let (mut work, _) = Work::open(&mut *tx, &self.host, now_ms, &Needs::default())?;
         reap::release_above(&mut work, undelivered)?;

@@ -231,6 +231,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     }
     let newest = loaded.meta.revision;
     let mut entries: Vec<(u64, Subject, Key)> = Vec::new();
+    // Every revision is in the log, so the last one that was loaded says how far this page goes.
     let mut covered = newest;
     'runs: for run in std::mem::take(&mut loaded.log) {
         for i in 0..run.count {
@@ -246,9 +247,6 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
             entries.push((revision, run.subject, Key { chunk, ..run.key }));
             covered = revision;
         }
-    }
-    if entries.len() < limit {
-        covered = newest;
     }
     let keys: Vec<Key> =
         entries.iter().filter(|(_, s, _)| *s == Subject::Chunk).map(|(_, _, key)| *key).collect();

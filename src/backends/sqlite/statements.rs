@@ -157,10 +157,10 @@ pub(super) const EDGES: &str = "SELECT 0,job,chunk,depends_on,met,edge_sum FROM 
 pub(super) const CURSORS: &str =
     "SELECT job,chunk,after_chunk,news,cursor_sum FROM cursors ORDER BY job,chunk LIMIT $24+0;";
 
-/// Behind revision `$25`, until `$26` changes are reached.
+/// Behind revision `$25`, until `$26` changes are reached. Of the first commit a part may lie before it.
 pub(super) const LOG: &str = "SELECT revision,runs,log_sum FROM (SELECT revision,runs,log_sum,\
-     sum(changes) OVER (ORDER BY revision ROWS UNBOUNDED PRECEDING)-changes AS ahead \
-     FROM log WHERE revision>$25 ORDER BY revision LIMIT $26+0) WHERE ahead<$26;";
+     sum(min(changes,revision-$25)) OVER (ORDER BY revision ROWS UNBOUNDED PRECEDING)\
+     -min(changes,revision-$25) AS ahead FROM log WHERE revision>$25 ORDER BY revision LIMIT $26+0) WHERE ahead<$26;";
 
 // A page of some classes
 
