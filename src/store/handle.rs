@@ -292,7 +292,7 @@ impl<B: Backing> JobStore for Store<B> {
     #[instrument(level = "debug", skip(self))]
     async fn delete_job(&self, job_id: i64) -> Result<Outcome> {
         check_job_id(job_id)?;
-        self.shared.outcome(importing::delete(job_id)).await
+        self.shared.outcome(Op::Bulk(Bulk::delete(job_id))).await
     }
 
     #[instrument(level = "debug", skip(self))]

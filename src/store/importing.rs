@@ -6,7 +6,7 @@ use std::mem::take;
 use super::ChunkStream;
 use super::handle::Shared;
 use crate::backends::contract::{JobPhase, Key};
-use crate::engine::{self, Bulk, Ids, Import, ImportSlice, Op, Reply, too_many};
+use crate::engine::{self, Ids, Import, ImportSlice, Op, Reply, too_many};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::manifest::check_chunk;
@@ -211,9 +211,4 @@ pub(super) fn unexpected(reply: &Reply) -> Error {
         ErrorKind::Internal,
         format!("the engine gave another kind of answer than was asked for: {reply:?}"),
     )
-}
-
-/// Deletes a job.
-pub(super) fn delete(job: i64) -> Op {
-    Op::Bulk(Bulk::delete(job))
 }
