@@ -1,16 +1,38 @@
 //! Waiting for a future on a plain thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+
+use super::Core;
 
 thread_local! {
     /// Whether this thread waits in [`block_on`], so that it may as well do the work itself.
     static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+    /// Queues whose drivers were not woken, because this thread drives.
+    static OWED: RefCell<Vec<Weak<Core>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Remembers a queue that this thread put something into and is about to drive by itself.
+pub(super) fn owe(core: &Arc<Core>) {
+    OWED.with_borrow_mut(|owed| {
+        if !owed.iter().any(|other| other.as_ptr() == Arc::as_ptr(core)) {
+            owed.push(Arc::downgrade(core));
+        }
+    });
+}
+
+/// Leaves what this thread did not drive to the stores' own drivers.
+fn settle_debts() {
+    for core in OWED.take() {
+        if let Some(core) = core.upgrade() {
+            core.nudge();
+        }
+    }
 }
 
 pub(crate) fn may_block() -> bool {
@@ -51,6 +73,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     impl Drop for Restore {
         fn drop(&mut self) {
             MAY_BLOCK.set(self.0);
+            settle_debts();
         }
     }
     let _restore = Restore(MAY_BLOCK.replace(true));
@@ -63,6 +86,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         while !unpark.woken.swap(false, Ordering::Acquire) {
+            settle_debts();
             thread::park();
         }
     }

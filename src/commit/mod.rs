@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
 
-use crate::engine::{Applied, Engine, Op, Reply};
+use crate::engine::{Applied, Engine, ImportSlice, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::JobState;
@@ -138,7 +138,10 @@ impl Core {
             }
             queue.waiting.push_back(Entry { op, reply: None });
         }
-        self.wake.notify_one();
+        match self.driver {
+            Driver::Thread => self.wake.notify_one(),
+            Driver::Tick => self.drive(),
+        }
     }
 
     fn control(
@@ -146,15 +149,34 @@ impl Core {
         make: impl FnOnce(oneshot::Sender<Result<()>>) -> Control,
     ) -> oneshot::Receiver<Result<()>> {
         let (sender, receiver) = oneshot::channel();
-        self.queue().controls.push_back(make(sender));
+        {
+            let mut queue = self.queue();
+            if queue.shut {
+                // The receiver is right here, so it hears.
+                let _ = sender.send(Err(closed()));
+                return receiver;
+            }
+            queue.controls.push_back(make(sender));
+        }
         self.call_driver();
         receiver
     }
 
     fn call_driver(self: &Arc<Self>) {
-        if self.driver == Driver::Thread && !may_block() {
+        if self.driver != Driver::Thread {
+            return;
+        }
+        if may_block() {
+            // This thread is about to drive by itself; where it does not, it says so before it sleeps.
+            blocking::owe(self);
+        } else {
             self.wake.notify_one();
         }
+    }
+
+    /// Has the store's own driver look, because whoever was to drive does not.
+    pub(super) fn nudge(&self) {
+        self.wake.notify_one();
     }
 
     /// Opens the storage anew after a write error; operations that were not started go on.
@@ -298,10 +320,16 @@ impl Core {
     }
 
     fn give_back(self: &Arc<Self>, unheard: Reply) {
-        if let Reply::Claims(claims) = unheard {
-            for claim in claims.iter().map(JobState::claim) {
-                self.submit_unheard(Op::Release { claim });
+        match unheard {
+            Reply::Claims(claims) => {
+                for claim in claims.iter().map(JobState::claim) {
+                    self.submit_unheard(Op::Release { claim });
+                }
             }
+            Reply::Importing { job, token } => {
+                self.submit_unheard(Op::ImportSlice(ImportSlice::Discard { job, token }));
+            }
+            _ => {}
         }
     }
 
@@ -342,14 +370,21 @@ impl Core {
             queue.shut = true;
             std::mem::take(&mut queue.waiting)
         };
+        let mut own = Vec::new();
         for entry in waiting {
-            if let Some(reply) = entry.reply {
-                let _ = reply.send(Err(closed()));
+            match entry.reply {
+                // Its caller has gone as well where it does not hear.
+                Some(reply) => drop(reply.send(Err(closed()))),
+                None => own.push(entry.op),
             }
         }
         self.latest.close();
-        let engine = self.engine().take();
-        engine.map_or(Ok(()), |mut engine| engine.close())
+        let Some(mut engine) = self.engine().take() else { return Ok(()) };
+        // What the store itself still wanted to do: give back claims that nobody was there to take.
+        if !own.is_empty() {
+            engine.run(&own.iter().collect::<Vec<_>>());
+        }
+        engine.close()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Operations on many chunks of a job. Large ones go in slices; other operations run between the slices.
 
+use super::import::{self, TakeBack, Way};
 use super::settle;
 use super::work::{Happened, Work};
 use super::{Applied, Op, Reply, Result};
@@ -77,9 +78,13 @@ impl Bulk {
     fn delete_slice(&self, work: &mut Work<'_>) -> Result<Applied> {
         let phase = work.job_in_any_phase(self.job)?.map(|job| job.phase);
         match phase {
-            // An import that is under way is nobody else's to see; whoever runs it ends it.
-            None | Some(JobPhase::Importing) => {
-                return Ok(Applied::Reply(Reply::Outcome(Outcome::Unchanged)));
+            None => return Ok(Applied::Reply(Reply::Outcome(Outcome::Unchanged))),
+            Some(JobPhase::Importing) => {
+                return match import::clear(work, self.job, TakeBack::OfTheUnknown)? {
+                    Some(Way::Busy(error)) => Err(error),
+                    // The job that nobody saw is gone with its last slice.
+                    Some(Way::Purging) | None => Ok(Applied::Same),
+                };
             }
             Some(JobPhase::Open) => {
                 work.set_phase(self.job, JobPhase::Deleting);

@@ -36,16 +36,16 @@ fn already_claimed(work: &mut Work<'_>, owner: OwnerId, seq: u64) -> Result<Opti
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let page = work.held(owner, after, crate::limits::PAGE_ROWS_MAX)?;
-        after = page.last().copied();
-        for key in &page {
-            if work.row(*key)?.record.claim_seq == seq {
-                found.push(work.state(*key)?);
+        let (page, next) = work.held(owner, after, crate::limits::PAGE_ROWS_MAX)?;
+        for key in page {
+            if work.row(key)?.record.claim_seq == seq {
+                found.push(work.state(key)?);
             }
         }
-        if page.len() < crate::limits::PAGE_ROWS_MAX {
-            break;
-        }
+        after = match next {
+            None => break,
+            next => next,
+        };
     }
     Ok((!found.is_empty()).then_some(found))
 }

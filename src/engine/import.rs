@@ -4,6 +4,7 @@
 //! invisible, and becomes visible in one small commit.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ids::Ids;
 use super::settle;
@@ -32,6 +33,26 @@ pub(crate) struct Import {
     pub(crate) options: ImportOptions,
     /// Chunks that the manifest has beside these, known to be unchanged.
     pub(crate) also: Ids,
+    /// The job that they were compared with, where they were compared before.
+    pub(crate) compared: Option<Compared>,
+}
+
+/// What a job was when a large import was compared with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Compared {
+    pub(crate) created_at_ms: u64,
+    /// Chunks that were found unchanged.
+    pub(crate) unchanged: u64,
+}
+
+impl Compared {
+    /// Whether the job can still be the same: the same one, and nothing that was found is gone.
+    fn still_holds(&self, job: Option<&JobRow>) -> bool {
+        job.is_some_and(|job| {
+            job.created_at_ms == self.created_at_ms
+                && job.counts.by_class.iter().sum::<u64>() >= self.unchanged
+        })
+    }
 }
 
 /// How an existing chunk differs from what the manifest says.
@@ -62,6 +83,10 @@ impl Import {
             };
         }
         let existing = work.job_in_any_phase(self.job)?.cloned();
+        if self.compared.is_some_and(|compared| !compared.still_holds(existing.as_ref())) {
+            let text = "the job was deleted or cut short while the import was compared with it; import again";
+            return Err(Error::new(ErrorKind::Busy, text).in_job(self.job));
+        }
         let mut report = ImportReport::default();
         let (plans, dependencies) = self.plan(work, existing.as_ref(), &mut report)?;
         let missing = self.missing(work, existing.as_ref())?;
@@ -112,6 +137,9 @@ impl Import {
         }
         for chunk in rewired {
             wire(work, self.job, chunk, of_job)?;
+        }
+        if of_job_before.unwrap_or_default() != of_job.unwrap_or_default() {
+            settle::tell_failures(work, self.job)?;
         }
         for key in missing {
             match self.options.on_missing {
@@ -286,34 +314,48 @@ impl Import {
 }
 
 /// What stands in the way of an import.
-enum Way {
+pub(super) enum Way {
     /// What is left of an older job of this id is being removed.
     Purging,
     /// Somebody else is importing.
     Busy(Error),
 }
 
+/// What may be taken back of an import that is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum TakeBack {
+    /// One whose importer is known to be gone.
+    OfTheDead,
+    /// One of which it is not known, too: somebody says so who must know.
+    OfTheUnknown,
+}
+
+/// Removes what is left of an older job of this id, one slice a commit; refuses where somebody imports into it.
 fn clear_the_way(work: &mut Work<'_>, id: i64) -> Result<Option<Way>> {
+    clear(work, id, TakeBack::OfTheDead)
+}
+
+pub(super) fn clear(work: &mut Work<'_>, id: i64, reach: TakeBack) -> Result<Option<Way>> {
     let Some(job) = work.job_in_any_phase(id)? else { return Ok(None) };
-    let (phase, importer) = (job.phase, job.owner);
+    let (phase, importer, token) = (job.phase, job.owner, job.revision);
     match phase {
         JobPhase::Open => return Ok(None),
         JobPhase::Deleting => {}
         JobPhase::Importing => {
             let living = match importer {
-                // Our own, left by an import that ended half-way.
-                Some(owner) if owner == work.host.owner => false,
+                Some(owner) if owner == work.host.owner => work.host.imports.is_running(token),
                 Some(owner) => match work.host.liveness.probe(owner) {
                     Probe::Dead(guard) => {
                         work.guards.push(guard);
                         false
                     }
-                    Probe::Alive | Probe::Unknown => true,
+                    Probe::Alive => true,
+                    Probe::Unknown => reach == TakeBack::OfTheDead,
                 },
                 None => false,
             };
             if living {
-                let text = "another client is importing this job just now; try again when it is done";
+                let text = "somebody is importing this job just now; try again when it is done (where the importer is known to be gone, delete the job first)";
                 return Ok(Some(Way::Busy(Error::new(ErrorKind::Busy, text).in_job(id))));
             }
             work.set_phase(id, JobPhase::Deleting);
@@ -323,17 +365,18 @@ fn clear_the_way(work: &mut Work<'_>, id: i64) -> Result<Option<Way>> {
     Ok(Some(Way::Purging))
 }
 
-/// One slice of a large first import.
+/// One slice of a large first import. The token is the revision under which the job was begun: a job that was taken
+/// back and begun anew has another.
 #[derive(Debug)]
 pub(crate) enum ImportSlice {
     /// Creates the job, invisible.
     Begin { job: i64, spec: JobSpec },
     /// Adds chunks, each new, each checked by itself.
-    Rows { job: i64, chunks: Vec<NewChunk> },
+    Rows { job: i64, token: u64, chunks: Vec<NewChunk> },
     /// Makes the job visible, whole.
-    Publish { job: i64 },
+    Publish { job: i64, token: u64 },
     /// Takes it all back.
-    Discard { job: i64 },
+    Discard { job: i64, token: u64 },
 }
 
 impl ImportSlice {
@@ -341,8 +384,8 @@ impl ImportSlice {
         match self {
             ImportSlice::Begin { job, .. }
             | ImportSlice::Rows { job, .. }
-            | ImportSlice::Publish { job }
-            | ImportSlice::Discard { job } => *job,
+            | ImportSlice::Publish { job, .. }
+            | ImportSlice::Discard { job, .. } => *job,
         }
     }
 
@@ -350,11 +393,10 @@ impl ImportSlice {
         let job = self.job();
         match self {
             ImportSlice::Begin { spec, .. } => {
-                if let Some(wait) = clear_the_way(work, job)? {
-                    return match wait {
-                        Way::Purging => Ok(Applied::Same),
-                        Way::Busy(error) => Err(error),
-                    };
+                match clear_the_way(work, job)? {
+                    None => {}
+                    Some(Way::Purging) => return Ok(Applied::Same),
+                    Some(Way::Busy(error)) => return Err(error),
                 }
                 if work.job_in_any_phase(job)?.is_some() {
                     let text = "the job was created by somebody else meanwhile; import again";
@@ -362,10 +404,12 @@ impl ImportSlice {
                 }
                 let owner = work.host.owner;
                 put_spec(work, job, None, spec.clone(), JobPhase::Importing, Some(owner));
-                Ok(Applied::Reply(Reply::Count(0)))
+                let token = work.meta.revision;
+                work.host.imports.start(token);
+                Ok(Applied::Reply(Reply::Importing { job, token }))
             }
-            ImportSlice::Rows { chunks, .. } => {
-                must_be_importing(work, job)?;
+            ImportSlice::Rows { token, chunks, .. } => {
+                must_be_importing(work, job, *token)?;
                 let added = chunks.len() as u64;
                 for chunk in chunks {
                     let key = Key { job, chunk: chunk.id };
@@ -377,14 +421,16 @@ impl ImportSlice {
                 }
                 Ok(Applied::Reply(Reply::Count(added)))
             }
-            ImportSlice::Publish { .. } => {
-                let mut row = must_be_importing(work, job)?;
+            ImportSlice::Publish { token, .. } => {
+                let mut row = must_be_importing(work, job, *token)?;
                 (row.phase, row.owner) = (JobPhase::Open, None);
                 work.put_job(row);
                 Ok(Applied::Reply(Reply::Count(0)))
             }
-            ImportSlice::Discard { .. } => {
-                if work.job_in_any_phase(job)?.is_none() {
+            ImportSlice::Discard { token, .. } => {
+                let phase =
+                    work.job_in_any_phase(job)?.filter(|row| row.revision == *token).map(|row| row.phase);
+                if !matches!(phase, Some(JobPhase::Importing | JobPhase::Deleting)) {
                     return Ok(Applied::Reply(Reply::Count(0)));
                 }
                 work.set_phase(job, JobPhase::Deleting);
@@ -394,12 +440,38 @@ impl ImportSlice {
     }
 }
 
-fn must_be_importing(work: &mut Work<'_>, job: i64) -> Result<JobRow> {
-    let owner = work.host.owner;
+fn must_be_importing(work: &mut Work<'_>, job: i64, token: u64) -> Result<JobRow> {
     match work.job_in_any_phase(job)? {
-        Some(row) if row.phase == JobPhase::Importing && row.owner == Some(owner) => Ok(row.clone()),
-        _ => Err(Error::new(ErrorKind::Busy, "the import was taken back by another client; import again")
+        Some(row) if row.phase == JobPhase::Importing && row.revision == token => Ok(row.clone()),
+        _ => Err(Error::new(ErrorKind::Busy, "the import was taken back by somebody else; import again")
             .in_job(job)),
+    }
+}
+
+/// The imports of this client that are under way, by their tokens.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Imports(Arc<Mutex<BTreeSet<u64>>>);
+
+impl Imports {
+    fn tokens(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, token: u64) {
+        self.tokens().insert(token);
+    }
+
+    fn is_running(&self, token: u64) -> bool {
+        self.tokens().contains(&token)
+    }
+
+    /// An import is over, however it ended.
+    pub(crate) fn end(&self, token: u64) {
+        self.tokens().remove(&token);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tokens().is_empty()
     }
 }
 

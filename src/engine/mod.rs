@@ -31,7 +31,7 @@ use crate::owners::Liveness;
 pub(crate) use bulk::{Bulk, Kind};
 pub(crate) use edges::{cycle as dependency_cycle, find_cycle, unknown as unknown_dependency};
 pub(crate) use ids::Ids;
-pub(crate) use import::{Import, ImportSlice, too_many};
+pub(crate) use import::{Compared, Import, ImportSlice, Imports, too_many};
 pub(crate) use query::{
     all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready,
     stats, topo_order, without_unchanged,
@@ -45,6 +45,8 @@ pub(crate) struct Host {
     pub(crate) liveness: Arc<dyn Liveness>,
     /// This client.
     pub(crate) owner: OwnerId,
+    /// Its large imports that are under way.
+    pub(crate) imports: Imports,
 }
 
 impl Host {
@@ -129,6 +131,11 @@ pub(crate) enum Reply {
     Updates(Vec<Result<Outcome>>),
     Job(i64),
     Import(ImportReport),
+    /// A large import has begun, under this token.
+    Importing {
+        job: i64,
+        token: u64,
+    },
     Count(u64),
 }
 
@@ -239,7 +246,7 @@ impl Engine {
 
     fn try_run(&mut self, ops: &[&Op]) -> Result<Ran> {
         let now_ms = self.host.now_ms();
-        if !self.announced && ops.iter().any(|op| op.claims()) {
+        if !self.announced && ops.iter().any(|op| op.is_owned()) {
             self.host.liveness.announce(self.host.owner)?;
             self.announced = true;
         }
@@ -320,6 +327,9 @@ impl Engine {
 
     /// Whether this client has claims open, as far as can be seen.
     fn holds_anything(&mut self) -> bool {
+        if !self.host.imports.is_empty() {
+            return true;
+        }
         let needs = Needs { held: Some((self.host.owner, None, 1)), ..Needs::default() };
         let held = self.backend.begin().and_then(|mut tx| tx.load(&needs));
         held.map_or(true, |loaded| !loaded.held.is_empty())
@@ -367,6 +377,11 @@ impl Op {
     /// Whether it takes chunks.
     fn claims(&self) -> bool {
         matches!(self, Op::Claim { .. } | Op::CompleteAndClaim { .. })
+    }
+
+    /// Whether what it leaves behind is this client's: then others must be able to see whether the client lives.
+    fn is_owned(&self) -> bool {
+        self.claims() || matches!(self, Op::ImportSlice(ImportSlice::Begin { .. }))
     }
 
     /// What it is known to need before it is applied, so that one question serves the whole group.

@@ -47,7 +47,7 @@ pub(super) fn dead_owners(work: &mut Work<'_>) -> Result<bool> {
         }
         if let Probe::Dead(guard) = work.host.liveness.probe(owner) {
             work.guards.push(guard);
-            for key in work.held(owner, None, limits::SLICE_ROWS_MAX)? {
+            for key in work.held(owner, None, limits::SLICE_ROWS_MAX)?.0 {
                 any |= finish::happen(work, key, Event::Lapse(Loss::Owner))? == Outcome::Changed;
             }
         }
@@ -75,11 +75,10 @@ pub(super) fn reap(work: &mut Work<'_>, probe: Option<&mut Probing>) -> Result<A
 
 /// Gives back everything that an owner holds; it costs the chunks nothing.
 pub(super) fn release_all(work: &mut Work<'_>, owner: OwnerId, released: u64) -> Result<Applied> {
-    let keys = work.held(owner, None, limits::SLICE_ROWS_MAX)?;
+    let (keys, next) = work.held(owner, None, limits::SLICE_ROWS_MAX)?;
     let released = released + keys.len() as u64;
-    let more = keys.len() == limits::SLICE_ROWS_MAX;
     release(work, keys)?;
-    Ok(if more {
+    Ok(if next.is_some() {
         Applied::Again(Op::ReleaseAll { owner, released })
     } else {
         Applied::Reply(Reply::Count(released))
@@ -90,9 +89,7 @@ pub(super) fn release_all(work: &mut Work<'_>, owner: OwnerId, released: u64) ->
 pub(super) fn release_above(work: &mut Work<'_>, undelivered: &Undelivered) -> Result<()> {
     let mut after = None;
     loop {
-        let keys = work.held(undelivered.owner, after, limits::SLICE_ROWS_MAX)?;
-        after = keys.last().copied();
-        let more = keys.len() == limits::SLICE_ROWS_MAX;
+        let (keys, next) = work.held(undelivered.owner, after, limits::SLICE_ROWS_MAX)?;
         let mut unheard = Vec::new();
         for key in keys {
             if work.row(key)?.record.fence > undelivered.above_fence {
@@ -100,9 +97,10 @@ pub(super) fn release_above(work: &mut Work<'_>, undelivered: &Undelivered) -> R
             }
         }
         release(work, unheard)?;
-        if !more {
-            return Ok(());
-        }
+        after = match next {
+            None => return Ok(()),
+            next => next,
+        };
     }
 }
 

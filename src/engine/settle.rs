@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 
 use super::work::{Happened, Work};
 use super::{Applied, Reply, Result};
-use crate::backends::contract::{Cursor, Edge, Key};
+use crate::backends::contract::{Cursor, Edge, Key, PageNeed};
 use crate::limits;
-use crate::machine::Event;
+use crate::machine::{self, Event};
 use crate::model::{DependencyFailure, JobStatus, ResetReach};
 
 /// What there is to tell.
@@ -90,6 +90,22 @@ fn news(before: JobStatus, after: JobStatus, reach: ResetReach) -> Option<News> 
         (Done, _) if reach == ResetReach::Through => Some(News::UnmetThrough),
         (Done, _) => Some(News::Unmet),
         _ => None,
+    }
+}
+
+/// Tells of every failure of a job anew: what its chunks make of one has changed.
+pub(super) fn tell_failures(work: &mut Work<'_>, job: i64) -> Result<()> {
+    let mut after = None;
+    loop {
+        let classes = machine::BROKEN_CLASSES;
+        let (keys, next) = work.page(PageNeed { job, classes, after, limit: limits::PAGE_ROWS_MAX })?;
+        for key in keys {
+            round(work, Cursor { key, after: None, news: News::Broken as u8 })?;
+        }
+        after = match next {
+            None => return Ok(()),
+            next => next,
+        };
     }
 }
 

@@ -627,9 +627,26 @@ impl<'t> Work<'t> {
         Ok(self.take_in(rows))
     }
 
-    pub(super) fn held(&mut self, owner: OwnerId, after: Option<Key>, limit: usize) -> Result<Vec<Key>> {
+    /// A page of what an owner holds, as storage and this group have it, and behind which row it goes on where it
+    /// does.
+    pub(super) fn held(
+        &mut self,
+        owner: OwnerId,
+        after: Option<Key>,
+        limit: usize,
+    ) -> Result<(Vec<Key>, Option<Key>)> {
         let rows = self.load(&Needs { held: Some((owner, after, limit)), ..Needs::default() })?.held;
-        Ok(self.take_in(rows))
+        let next = rows.last().filter(|_| rows.len() >= limit).map(|row| row.key);
+        let mut keys: BTreeSet<Key> = self.take_in(rows).into_iter().collect();
+        // What this group claimed stands in the first page: storage has nothing of it.
+        if after.is_none() {
+            keys.extend(&self.moved);
+        }
+        keys.retain(|key| {
+            let row = self.rows.get(key).and_then(|slot| slot.row.as_ref());
+            row.is_some_and(|row| machine::place(row).holder == Some(owner))
+        });
+        Ok((keys.into_iter().collect(), next))
     }
 
     pub(super) fn owners(&mut self) -> Result<Vec<OwnerId>> {

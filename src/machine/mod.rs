@@ -13,7 +13,7 @@ use crate::limits;
 use crate::model::{Backoff, Completion, Deadline, DependencyFailure, JobSpec, JobStatus, OwnerId};
 use crate::retry;
 
-pub(crate) use view::{listed_classes, place, rank, state};
+pub(crate) use view::{BROKEN_CLASSES, listed_classes, place, rank, state};
 
 /// What a job's spec means for one chunk, with every default filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,9 @@ pub(crate) const fn listed_classes(status: JobStatus) -> &'static [Class] {
     }
 }
 
+/// The classes of chunks whose dependents have lost a dependency.
+pub(crate) const BROKEN_CLASSES: &[Class] = &[Class::Failed, Class::Cancelled];
+
 /// A row as the caller sees it.
 pub(crate) fn state(row: &Row, job: &JobSpec) -> JobState {
     let Row { key, content, record, unmet } = row;

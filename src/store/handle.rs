@@ -12,7 +12,7 @@ use super::importing::{self, unexpected};
 use super::{ChunkStream, JobStore, Persistence};
 use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
 use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, may_block};
-use crate::engine::{self, Bulk, Engine, Host, Kind, Op, Reply};
+use crate::engine::{self, Bulk, Engine, Host, Imports, Kind, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::machine;
@@ -64,6 +64,7 @@ pub(super) struct Shared {
     readers: Option<Readers>,
     owner: OwnerId,
     liveness: Arc<dyn Liveness>,
+    pub(super) imports: Imports,
     persistence: Persistence,
 }
 
@@ -152,6 +153,7 @@ impl<B: Backing> Store<B> {
             readers,
             owner: host.owner,
             liveness: host.liveness,
+            imports: host.imports,
             persistence,
         };
         Ok(Store { shared: Arc::new(shared), backing: PhantomData })

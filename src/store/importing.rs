@@ -6,7 +6,7 @@ use std::mem::take;
 use super::ChunkStream;
 use super::handle::Shared;
 use crate::backends::contract::{JobPhase, Key};
-use crate::engine::{self, Ids, Import, ImportSlice, Op, Reply, too_many};
+use crate::engine::{self, Compared, Ids, Import, ImportSlice, Op, Reply, too_many};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::manifest::check_chunk;
@@ -24,15 +24,17 @@ pub(super) async fn import(
     let mut gather = Gather::default();
     let first = gather.slice(&mut stream).await.map_err(|e| e.in_job(job))?;
     if gather.ended {
-        return one_step(shared, job, spec, first, options, Ids::default()).await;
+        return one_step(shared, job, spec, first, options, Ids::default(), None).await;
     }
-    let exists = shared
-        .read(move |load| Ok(engine::job_row(load, job)?.is_some_and(|row| row.phase == JobPhase::Open)))
+    let existing = shared
+        .read(move |load| Ok(engine::job_row(load, job)?.filter(|row| row.phase == JobPhase::Open)))
         .await?;
-    if exists {
-        into_existing(shared, job, spec, first, gather, stream, options).await
-    } else {
-        into_new(shared, job, spec, first, gather, stream).await
+    match existing {
+        Some(row) => {
+            let compared = Compared { created_at_ms: row.created_at_ms, unchanged: 0 };
+            into_existing(shared, job, spec, first, gather, stream, options, compared).await
+        }
+        None => into_new(shared, job, spec, first, gather, stream).await,
     }
 }
 
@@ -44,8 +46,9 @@ async fn one_step(
     chunks: Vec<NewChunk>,
     options: ImportOptions,
     also: Ids,
+    compared: Option<Compared>,
 ) -> Result<ImportReport> {
-    let op = Op::Import(Import { job, spec: spec.clone(), chunks, options, also });
+    let op = Op::Import(Import { job, spec: spec.clone(), chunks, options, also, compared });
     match shared.core.submit(op).await? {
         Reply::Import(report) => Ok(report),
         other => Err(unexpected(&other)),
@@ -103,20 +106,41 @@ async fn into_new(
     gather: Gather,
     stream: ChunkStream<'_>,
 ) -> Result<ImportReport> {
-    shared.core.submit(Op::ImportSlice(ImportSlice::Begin { job, spec: spec.clone() })).await?;
-    let imported = slices(shared, job, first, gather, stream).await;
+    let begun = shared.core.submit(Op::ImportSlice(ImportSlice::Begin { job, spec: spec.clone() })).await?;
+    let Reply::Importing { token, .. } = begun else { return Err(unexpected(&begun)) };
+    let mut under_way = UnderWay { shared, job, token, is_over: false };
+    let imported = slices(shared, (job, token), first, gather, stream).await;
+    under_way.is_over = true;
     if imported.is_err() {
         // What failed is what the caller is told; what cannot be taken back now is taken back by the next import.
-        if let Err(error) = shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job })).await {
+        if let Err(error) = shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job, token })).await {
             tracing::warn!(%error, job, "a failed import could not be taken back yet");
         }
     }
     imported
 }
 
+/// A large import that is under way. When its future is dropped, what is there so far is taken back.
+struct UnderWay<'a> {
+    shared: &'a Shared,
+    job: i64,
+    token: u64,
+    is_over: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let UnderWay { shared, job, token, is_over } = *self;
+        shared.imports.end(token);
+        if !is_over {
+            shared.core.submit_unheard(Op::ImportSlice(ImportSlice::Discard { job, token }));
+        }
+    }
+}
+
 async fn slices(
     shared: &Shared,
-    job: i64,
+    (job, token): (i64, u64),
     first: Vec<NewChunk>,
     mut gather: Gather,
     mut stream: ChunkStream<'_>,
@@ -135,7 +159,7 @@ async fn slices(
                 }
             }
         }
-        let rows = ImportSlice::Rows { job, chunks: take(&mut slice) };
+        let rows = ImportSlice::Rows { job, token, chunks: take(&mut slice) };
         shared.core.submit(Op::ImportSlice(rows)).await?;
         if gather.ended {
             break;
@@ -149,7 +173,7 @@ async fn slices(
     if upward {
         check_no_cycle(shared, job).await?;
     }
-    shared.core.submit(Op::ImportSlice(ImportSlice::Publish { job })).await?;
+    shared.core.submit(Op::ImportSlice(ImportSlice::Publish { job, token })).await?;
     Ok(report)
 }
 
@@ -159,6 +183,7 @@ async fn check_no_cycle(shared: &Shared, job: i64) -> Result<()> {
 }
 
 /// A large import into a job that exists: what is the same is left out; what differs goes in one step where it fits.
+#[allow(clippy::too_many_arguments, reason = "what one import is about; nobody else calls it")]
 async fn into_existing(
     shared: &Shared,
     job: i64,
@@ -167,6 +192,7 @@ async fn into_existing(
     mut gather: Gather,
     mut stream: ChunkStream<'_>,
     options: ImportOptions,
+    mut compared: Compared,
 ) -> Result<ImportReport> {
     let mut slice = first;
     let mut changed: Vec<NewChunk> = Vec::new();
@@ -175,6 +201,7 @@ async fn into_existing(
         let total = slice.len();
         let differing = shared.read(move |load| engine::without_unchanged(load, job, slice)).await?;
         report.unchanged += (total - differing.len()) as u64;
+        compared.unchanged = report.unchanged;
         changed.extend(differing);
         if changed.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX {
             if !options.in_slices {
@@ -183,7 +210,10 @@ async fn into_existing(
             let keep = ImportOptions { on_missing: OnMissing::Keep, ..options };
             changed.sort_unstable_by_key(|chunk| chunk.id);
             let rest = changed.split_off(limits::IMPORT_ROWS_PER_COMMIT_MAX);
-            add(&mut report, one_step(shared, job, spec, take(&mut changed), keep, Ids::default()).await?);
+            add(
+                &mut report,
+                one_step(shared, job, spec, take(&mut changed), keep, Ids::default(), Some(compared)).await?,
+            );
             changed = rest;
         }
         if gather.ended {
@@ -192,7 +222,10 @@ async fn into_existing(
         slice = gather.slice(&mut stream).await.map_err(|e| e.in_job(job))?;
     }
     changed.sort_unstable_by_key(|chunk| chunk.id);
-    add(&mut report, one_step(shared, job, spec, changed, options, take(&mut gather.seen)).await?);
+    add(
+        &mut report,
+        one_step(shared, job, spec, changed, options, take(&mut gather.seen), Some(compared)).await?,
+    );
     Ok(report)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::OpenOptions;
-use crate::engine::Host;
+use crate::engine::{Host, Imports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::owners::Liveness;
 
@@ -14,6 +14,7 @@ fn missing(what: &str) -> Error {
 
 pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liveness>) -> Result<Host> {
     Ok(Host {
+        imports: Imports::default(),
         clock: options.clock.clone().ok_or_else(|| missing("clock"))?,
         liveness: options.liveness.clone().unwrap_or_else(liveness),
         owner: options.owner.ok_or_else(|| missing("owner"))?,

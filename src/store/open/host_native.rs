@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::OpenOptions;
 use crate::clock::SystemClock;
-use crate::engine::Host;
+use crate::engine::{Host, Imports};
 use crate::error::Result;
 use crate::owners::Liveness;
 use crate::owners::random::random_owner;
 
 pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liveness>) -> Result<Host> {
     Ok(Host {
+        imports: Imports::default(),
         clock: options.clock.clone().unwrap_or_else(|| Arc::new(SystemClock)),
         liveness: options.liveness.clone().unwrap_or_else(liveness),
         owner: match options.owner {
