@@ -1,0 +1,183 @@
+//! Calls beside each other that must not get in each other's way: claims beside deaths, endings beside closing, imports
+//! beside imports and deletions.
+#![allow(missing_docs, reason = "a test crate documents itself by its names")]
+#![cfg(all(feature = "sqlite", feature = "redb"))]
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use magnetar::{
+    Backoff, ChunkStream, Clock, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobStatus,
+    JobStore, NewChunk, OpenOptions, RedbStore, SqliteStore, block_on, chunks,
+};
+
+#[derive(Debug)]
+struct ManualClock(AtomicU64);
+
+impl Clock for ManualClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// More than one commit of an import takes.
+const LARGE: u64 = 50_010;
+
+fn first(count: u64) -> ChunkStream<'static> {
+    chunks((0..count).map(|id| Ok(NewChunk::new(id))))
+}
+
+/// A large import that does something when it has come to its second slice.
+fn with_a_pause<'a>(mut pause: impl FnMut() + Send + 'a) -> ChunkStream<'a> {
+    chunks((0..LARGE).map(move |id| {
+        if id == LARGE - 1 {
+            pause();
+        }
+        Ok(NewChunk::new(id))
+    }))
+}
+
+fn import<'a>(store: &'a dyn JobStore, stream: ChunkStream<'a>) -> magnetar::Result<magnetar::ImportReport> {
+    block_on(store.import(1, &JobSpec::new(), stream, &ImportOptions::new()))
+}
+
+#[test]
+fn a_claim_of_a_dead_owners_chunk_whose_lease_is_over_is_not_taken_for_the_dead_owners() {
+    for initial_ms in [0, 1_000] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
+        let options = OpenOptions::new().clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        let open =
+            || block_on(SqliteStore::open_with(folder.path().join("jobs.db"), &options)).expect("it opens");
+        let (dies, lives) = (open(), open());
+        let spec = JobSpec::new().backoff(Backoff { initial_ms, max_ms: 10_000 });
+        block_on(dies.import(1, &spec, first(1), &ImportOptions::new())).expect("it is imported");
+        block_on(dies.claim_pending(1)).expect("it is ready").expect("one");
+        drop(dies);
+        clock.0.fetch_add(120_000, Ordering::SeqCst);
+        let claimed = block_on(lives.claim_pending_batch(1, 2)).expect("it is back");
+        assert_eq!(claimed.len(), 1, "the chunk is handed out once");
+        assert_eq!((claimed[0].status, claimed[0].losses), (JobStatus::Processing, 1));
+        block_on(lives.complete(&claimed[0].claim(), Completion::new())).expect("the claim is open");
+    }
+}
+
+#[test]
+fn closing_beside_a_completion_ends_both_well() {
+    let store = RedbStore::in_memory().expect("it opens");
+    import(&store, first(3)).expect("it is imported");
+    let held = block_on(store.claim_pending_batch(1, 3)).expect("they are ready");
+    let (done, released) = block_on(async {
+        futures_util::future::join(store.complete(&held[0].claim(), Completion::new()), store.release_all())
+            .await
+    });
+    done.expect("it was held");
+    assert_eq!(released.expect("the rest is given back"), 2);
+    let stats = block_on(store.get_stats(1)).expect("the job exists");
+    assert_eq!((stats.done, stats.pending, stats.processing), (1, 2, 0));
+}
+
+/// An executor that only waits: it never drives a store by itself.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn every_call_after_close_is_answered() {
+    let store = RedbStore::in_memory().expect("it opens");
+    wait(store.close()).expect("it closes");
+    for answer in [wait(store.verify()), wait(store.reopen()), wait(store.close())] {
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::Closed);
+    }
+}
+
+#[test]
+fn a_call_begun_under_block_on_is_finished_by_another_executor() {
+    let store = RedbStore::in_memory().expect("it opens");
+    let spec = JobSpec::new();
+    let mut call = Box::pin(store.new_job(&spec));
+    block_on(std::future::poll_fn(|context| {
+        assert!(call.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    }));
+    assert_eq!(wait(call).expect("it is created"), 1);
+}
+
+#[test]
+fn another_policy_of_the_job_counts_for_failures_that_were_there() {
+    let pair = || chunks([Ok(NewChunk::new(1)), Ok(NewChunk::new(2).depends_on([1]))].into_iter());
+    for (policy, status) in
+        [(DependencyFailure::Ignore, JobStatus::Pending), (DependencyFailure::Cancel, JobStatus::Cancelled)]
+    {
+        let store = RedbStore::in_memory().expect("it opens");
+        import(&store, pair()).expect("it is imported");
+        block_on(store.mark_failed(1, 1, "no".into())).expect("it is failed");
+        let spec = JobSpec::new().on_dependency_failure(policy);
+        block_on(store.import(1, &spec, pair(), &ImportOptions::new())).expect("the policy changes");
+        let dependent = block_on(store.get_chunk(1, 2)).expect("the job exists").expect("the chunk too");
+        assert_eq!((dependent.status, dependent.is_ready()), (status, policy == DependencyFailure::Ignore));
+    }
+}
+
+#[test]
+fn an_import_into_a_job_that_is_being_imported_waits_its_turn() {
+    let store = RedbStore::in_memory().expect("it opens");
+    let pause = || {
+        assert_eq!(import(&store, first(3)).unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(block_on(store.delete_job(1)).unwrap_err().kind(), ErrorKind::Busy);
+    };
+    assert_eq!(import(&store, with_a_pause(pause)).expect("the first one goes through").added, LARGE);
+    assert_eq!(import(&store, first(3)).expect("now it is its turn").unchanged, 3);
+    block_on(store.verify()).expect("nothing is mixed up");
+}
+
+#[test]
+fn an_import_whose_process_died_is_taken_back_by_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = || block_on(SqliteStore::open(folder.path().join("jobs.db"))).expect("it opens");
+    let dies = open();
+    let died = catch_unwind(AssertUnwindSafe(|| import(&dies, with_a_pause(|| panic!("the importer dies")))));
+    assert!(died.is_err());
+    drop(dies);
+    let next = open();
+    assert_eq!(import(&next, first(3)).expect("nobody stands in the way").added, 3);
+    // The feed goes on behind what was taken back.
+    let (mut since, mut told) = (0, Vec::new());
+    loop {
+        let page = block_on(next.changes(since, 10_000)).expect("the feed is there");
+        told.extend(page.changes.iter().map(magnetar::Change::revision));
+        since = page.next;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(told.len(), 4, "the job and its chunks");
+}
+
+#[test]
+fn a_job_deleted_while_a_large_import_is_compared_with_it_is_not_half_there_again() {
+    let store = RedbStore::in_memory().expect("it opens");
+    import(&store, with_a_pause(|| {})).expect("it is imported");
+    let pause = || {
+        block_on(store.delete_job(1)).expect("it is deleted");
+    };
+    assert_eq!(import(&store, with_a_pause(pause)).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(block_on(store.get_stats(1)).unwrap_err().kind(), ErrorKind::JobNotFound);
+}
