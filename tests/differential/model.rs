@@ -16,6 +16,7 @@ use JobStatus::{Cancelled, Done, Failed, Pending, Processing};
 type Answer<T> = Result<T, ErrorKind>;
 
 /// A wait: since when, how long at most, and how long it really is, once the store has told.
+#[allow(clippy::struct_field_names, reason = "units stand at the end of names")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait {
     pub(crate) set_at_ms: u64,
@@ -263,10 +264,9 @@ impl Model {
             }
             News::Broken if met => {}
             News::Broken => match policy {
-                DependencyFailure::Wait => {}
                 DependencyFailure::Ignore => drop(self.edit(job, chunk).on.insert(on, true)),
                 DependencyFailure::Cancel if before == Pending => self.cancel_by(job, chunk, on),
-                DependencyFailure::Cancel => {}
+                DependencyFailure::Cancel | DependencyFailure::Wait => {}
             },
             News::Unmet { through } => {
                 self.edit(job, chunk).on.insert(on, false);
@@ -808,6 +808,7 @@ impl Model {
         self.call(|model| model.upsert(job, spec, &by_id, options))
     }
 
+    #[allow(clippy::too_many_lines, reason = "one rule after the other, as the design tells them")]
     fn upsert(
         &mut self,
         job: i64,

@@ -9,7 +9,7 @@ use crate::fixture::{Fixture, OTHER};
 const MANY: u64 = 3_500;
 
 fn fan() -> impl Iterator<Item = magnetar::NewChunk> {
-    assert!(MANY as usize > 3 * limits::DEPENDENTS_PER_COMMIT_MAX);
+    assert!(MANY > 3 * limits::DEPENDENTS_PER_COMMIT_MAX as u64);
     std::iter::once(c(0)).chain((1..=MANY).map(|id| c(id).depends_on([0])))
 }
 
