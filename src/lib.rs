@@ -60,8 +60,12 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+#[cfg(not(any(feature = "sqlite", feature = "redb", target_family = "wasm")))]
+compile_error!("magnetar needs a storage engine: enable its feature \"sqlite\" or \"redb\"");
+
 mod backends;
 mod clock;
+#[cfg(any(feature = "redb", target_family = "wasm"))]
 mod codec;
 mod commit;
 mod engine;

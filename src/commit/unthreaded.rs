@@ -1,5 +1,7 @@
 //! Targets without threads: futures drive the commits themselves, reads run where they are asked for.
 
+#![allow(clippy::unnecessary_wraps, clippy::unused_self, reason = "the same face as the twin with threads")]
+
 use std::future::Future;
 use std::sync::Arc;
 

@@ -65,6 +65,7 @@ fn each(chunks: Vec<Chunk>, name: &'static str, applies: fn(&Chunk) -> bool, way
     all
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "records hold it so")]
 const fn deadline(set_at_ms: u64, duration_ms: u64) -> Option<Deadline> {
     Some(Deadline { set_at_ms, duration_ms })
 }
@@ -327,7 +328,10 @@ fn explain(cases: &[(Conditions, String)]) -> Vec<(Vec<String>, String)> {
         .expect("a condition tells different outcomes apart")
 }
 
-fn ask(question: &str, cases: &[(Conditions, String)]) -> Vec<(Vec<String>, String)> {
+/// Lines of the table: conditions, and what they come to.
+type Lines = Vec<(Vec<String>, String)>;
+
+fn ask(question: &str, cases: &[(Conditions, String)]) -> Lines {
     let mut by_answer: Vec<(&str, Vec<(Conditions, String)>)> = Vec::new();
     for case in cases {
         let answer = case.0[question];
@@ -336,7 +340,7 @@ fn ask(question: &str, cases: &[(Conditions, String)]) -> Vec<(Vec<String>, Stri
             None => by_answer.push((answer, vec![case.clone()])),
         }
     }
-    let mut joined: Vec<(Vec<&str>, Vec<(Vec<String>, String)>)> = Vec::new();
+    let mut joined: Vec<(Vec<&str>, Lines)> = Vec::new();
     for (answer, list) in by_answer {
         let lines = explain(&list);
         match joined.iter_mut().find(|(_, known)| *known == lines) {

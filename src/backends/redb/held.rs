@@ -256,7 +256,6 @@ mod tests {
 
     #[test]
     fn nothing_reaches_a_backend_whose_hold_is_not_released() {
-        let below = Arc::new(InMemoryBackend::new());
         #[derive(Debug)]
         struct Below(Arc<InMemoryBackend>);
         impl StorageBackend for Below {
@@ -276,6 +275,7 @@ mod tests {
                 self.0.write(offset, data)
             }
         }
+        let below = Arc::new(InMemoryBackend::new());
         let (held, gate) = Held::new(Box::new(Below(Arc::clone(&below))));
         held.set_len(10).unwrap();
         held.write(2, &[1; 4]).unwrap();

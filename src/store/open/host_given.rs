@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::OpenOptions;
 use crate::engine::Host;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::OwnerId;
 use crate::owners::Liveness;
 
 fn missing(what: &str) -> Error {
@@ -19,9 +18,4 @@ pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liv
         liveness: options.liveness.clone().unwrap_or_else(liveness),
         owner: options.owner.ok_or_else(|| missing("owner"))?,
     })
-}
-
-/// The id of a store that is new: whoever creates it is as random as an id has to be.
-pub(super) fn store_id(options: &OpenOptions) -> Result<[u8; 16]> {
-    options.owner.as_ref().map(OwnerId::as_bytes).copied().ok_or_else(|| missing("owner"))
 }

@@ -19,8 +19,3 @@ pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liv
         },
     })
 }
-
-/// The id of a store that is new.
-pub(super) fn store_id(_options: &OpenOptions) -> Result<[u8; 16]> {
-    Ok(*random_owner()?.as_bytes())
-}

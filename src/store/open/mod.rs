@@ -84,7 +84,7 @@ impl OpenOptions {
         self
     }
 
-    /// The same with so much memory for the storage engine's pages, in bytes.
+    /// The same with so much memory for redb's pages, in bytes. Default: 64 MiB natively, 8 MiB on wasm32.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = Some(bytes);

@@ -7,7 +7,7 @@ use super::{OpenOptions, host};
 use crate::backends::contract::Backend as _;
 pub use crate::backends::redb::Storage;
 use crate::backends::redb::{Options, RedbBackend};
-use crate::engine::Engine;
+use crate::engine::{Engine, Host};
 use crate::error::Result;
 use crate::owners::Alone;
 use crate::store::handle::{Redb, Store, file as in_file};
@@ -31,16 +31,15 @@ impl RedbStore {
     /// The same with options.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let path = path.as_ref();
-        let backend = RedbBackend::open_file(path, backend_options(options)?)?;
-        RedbStore::started(backend, options, in_file(path))
+        RedbStore::start_on(options, in_file(path), |options| RedbBackend::open_file(path, options))
     }
 
     /// Opens a file for reading, beside a process that has it open with [`OpenOptions::shared_readers`], or alone after
     /// it was closed in good order. Calls that change something are refused with [`crate::ErrorKind::Unsupported`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
         let (path, options) = (path.as_ref(), OpenOptions::new());
-        let backend = RedbBackend::open_read_only(path, backend_options(&options)?)?;
         let host = host::host(&options, || Arc::new(Alone))?;
+        let backend = RedbBackend::open_read_only(path, backend_options(&options, &host))?;
         let reader = backend.reader();
         Store::assemble(reader, Engine::new(Box::new(backend), host.clone()), host, in_file(path))
     }
@@ -52,8 +51,7 @@ impl RedbStore {
 
     /// The same with options.
     pub fn in_memory_with(options: &OpenOptions) -> Result<Self> {
-        let backend = RedbBackend::in_memory(backend_options(options)?)?;
-        RedbStore::started(backend, options, Persistence::Memory)
+        RedbStore::start_on(options, Persistence::Memory, RedbBackend::in_memory)
     }
 
     /// A store on storage of your own. `make` opens it, and opens it again at each [`JobStore::reopen`].
@@ -61,22 +59,27 @@ impl RedbStore {
         make: impl Fn() -> std::io::Result<S> + Send + Sync + 'static,
         options: &OpenOptions,
     ) -> Result<Self> {
-        let backend = RedbBackend::on_storage(make, backend_options(options)?)?;
-        RedbStore::started(backend, options, Persistence::Host)
+        RedbStore::start_on(options, Persistence::Host, |options| RedbBackend::on_storage(make, options))
     }
 
-    fn started(backend: RedbBackend, options: &OpenOptions, persistence: Persistence) -> Result<Self> {
+    fn start_on(
+        options: &OpenOptions,
+        persistence: Persistence,
+        open: impl FnOnce(Options) -> Result<RedbBackend>,
+    ) -> Result<Self> {
         let host = host::host(options, || Arc::new(Alone))?;
+        let backend = open(backend_options(options, &host))?;
         Store::start(Box::new(backend), host, persistence)
     }
 }
 
-fn backend_options(options: &OpenOptions) -> Result<Options> {
-    let mut given = Options::new(host::store_id(options)?);
+/// A new store's id is that of whoever creates it: as random as an id has to be.
+fn backend_options(options: &OpenOptions, host: &Host) -> Options {
+    let mut given = Options::new(*host.owner.as_bytes());
     given.cache_bytes = options.cache_bytes.unwrap_or(given.cache_bytes);
     given.check_always = options.check_always;
     given.shared_readers = options.shared_readers;
-    Ok(given)
+    given
 }
 
 pub(super) fn file(path: &Path, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {

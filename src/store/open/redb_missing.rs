@@ -18,6 +18,6 @@ pub(super) fn file(path: &Path, _options: &OpenOptions) -> Result<Arc<dyn JobSto
 }
 
 /// Never asked for: a store in memory is SQLite's where redb is missing.
-pub(super) fn memory(_options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-    file(Path::new(":memory:"), _options)
+pub(super) fn memory(options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+    file(Path::new(":memory:"), options)
 }
