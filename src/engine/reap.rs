@@ -76,8 +76,7 @@ pub(super) fn reap(work: &mut Work<'_>, probe: Option<&mut Probing>) -> Result<A
 /// Gives back everything that an owner holds; it costs the chunks nothing.
 pub(super) fn release_all(work: &mut Work<'_>, owner: OwnerId, released: u64) -> Result<Applied> {
     let (keys, next) = work.held(owner, None, limits::SLICE_ROWS_MAX)?;
-    let released = released + keys.len() as u64;
-    release(work, keys)?;
+    let released = released + release(work, keys)?;
     Ok(if next.is_some() {
         Applied::Again(Op::ReleaseAll { owner, released })
     } else {
@@ -104,10 +103,12 @@ pub(super) fn release_above(work: &mut Work<'_>, undelivered: &Undelivered) -> R
     }
 }
 
-fn release(work: &mut Work<'_>, keys: Vec<Key>) -> Result<()> {
+/// Gives back claims. Says how many were held still.
+fn release(work: &mut Work<'_>, keys: Vec<Key>) -> Result<u64> {
+    let mut released = 0;
     for key in keys {
         let fence = work.row(key)?.record.fence;
-        finish::happen(work, key, Event::Release { fence })?;
+        released += u64::from(finish::happen(work, key, Event::Release { fence })? == Outcome::Changed);
     }
-    Ok(())
+    Ok(released)
 }

@@ -70,6 +70,7 @@ macro_rules! always {
                 resume_pending_puts_back_what_lapsed_and_lists_what_is_pending_by_id
                 what_is_held_is_found_held_after_reopening
                 a_clock_that_jumped_ahead_and_back_delays_nobody
+                what_lapses_in_the_commit_of_a_release_is_not_counted_as_released
                 a_clock_that_went_back_a_little_ends_no_lease
                 a_clock_at_either_end_of_time_breaks_nothing
             }

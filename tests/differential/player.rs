@@ -361,18 +361,18 @@ fn feed(model: &Model) -> Vec<String> {
         .collect()
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "an answer is looked at once")]
+#[allow(clippy::needless_pass_by_value, reason = "an answer is given once")]
 fn answered<T: std::fmt::Debug>(answer: Result<T>, known: impl FnOnce(&T) -> Known) -> Answered {
     let text = format!("{answer:?}");
     Answered { text, known: answer.as_ref().map(known).map_err(magnetar::Error::kind) }
 }
 
-#[allow(clippy::ptr_arg, reason = "handed to `answered` as it is")]
+#[allow(clippy::ptr_arg, reason = "the shape that `answered` asks for")]
 fn claims(states: &Vec<JobState>) -> Known {
     Known::Chunks(states.iter().map(|state| (state.job_id, state.chunk)).collect())
 }
 
-#[allow(clippy::ptr_arg, reason = "handed to `answered` as it is")]
+#[allow(clippy::ptr_arg, reason = "the shape that `answered` asks for")]
 fn texts(states: &Vec<JobState>) -> Known {
     Known::Texts(states.iter().map(stored).collect())
 }

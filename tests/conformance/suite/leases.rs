@@ -245,6 +245,15 @@ pub(crate) async fn a_clock_that_jumped_ahead_and_back_delays_nobody(fx: Fixture
     refused(fx.complete(&one.claim(), Completion::new()).await, ErrorKind::Superseded);
 }
 
+pub(crate) async fn what_lapses_in_the_commit_of_a_release_is_not_counted_as_released(fx: Fixture) {
+    import(&*fx, [c(1), c(2)]).await;
+    fx.clock.set(START_MS + YEAR_MS);
+    claim(&*fx).await;
+    fx.clock.set(START_MS);
+    assert_eq!(fx.release_all().await.expect("the store is open"), 0);
+    assert_eq!(get(&*fx, 1).await.losses, 1);
+}
+
 pub(crate) async fn a_clock_that_went_back_a_little_ends_no_lease(fx: Fixture) {
     import(&*fx, [c(1)]).await;
     fx.clock.advance(limits::CLOCK_SLACK_MS);
