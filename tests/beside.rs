@@ -153,8 +153,8 @@ fn an_import_whose_process_died_is_taken_back_by_the_next() {
     let folder = tempfile::tempdir().expect("a folder");
     let open = || block_on(SqliteStore::open(folder.path().join("jobs.db"))).expect("it opens");
     let dies = open();
-    let died = catch_unwind(AssertUnwindSafe(|| import(&dies, with_a_pause(|| panic!("the importer dies")))));
-    assert!(died.is_err());
+    let end = catch_unwind(AssertUnwindSafe(|| import(&dies, with_a_pause(|| panic!("the importer dies")))));
+    assert!(end.is_err());
     drop(dies);
     let next = open();
     assert_eq!(import(&next, first(3)).expect("nobody stands in the way").added, 3);
