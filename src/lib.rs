@@ -42,7 +42,7 @@
 //! | pending | processing | `claim*` |
 //! | processing | done | `complete`, with the claim's fence |
 //! | processing | pending (delayed), or failed at the last attempt | `fail` |
-//! | processing | pending | `release`; a lease that is over; an owner that died |
+//! | processing | pending | `release`; a lease that is over or an owner that died (delayed from the second loss on) |
 //! | failed, cancelled | pending | `retry_failed` |
 //! | done | pending | `reset` |
 //! | pending, processing, failed | cancelled | `cancel`; a dependency's failure, where the policy says so |

@@ -125,6 +125,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     let mut only_paths = false;
     while let Some(argument) = arguments.next() {
         let text = argument.to_str().unwrap_or_default();
+        if text == "-h" && !only_paths {
+            return Ok(Command::Help);
+        }
         if only_paths || !text.starts_with("--") {
             paths.push(argument.into());
             continue;

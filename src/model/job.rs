@@ -88,7 +88,7 @@ pub struct JobSpec {
     /// How long a claim is held without a heartbeat, in milliseconds. Default: [`crate::limits::LEASE_MS_DEFAULT`].
     #[serde(rename = "lease", skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
-    /// The wait after a failed attempt. Default: [`Backoff::default`].
+    /// The wait after a failed attempt, and from the second loss on. Default: [`Backoff::default`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// What becomes of a chunk whose dependency fails, where the chunk does not say. Default: wait.

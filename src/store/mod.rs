@@ -85,7 +85,8 @@ pub trait JobStore: Debug + Send + Sync {
 
     // Working
 
-    /// Claims the next ready chunk of a job: the highest priority first, then the lowest id. `None` where none is ready.
+    /// Claims the next ready chunk of a job: the highest priority first, then the lowest id. `None` where none is ready
+    /// now, which is not the end: others may be held, blocked or delayed; [`JobStats::is_finished`] tells.
     async fn claim_pending(&self, job_id: i64) -> Result<Option<JobState>>;
 
     /// Claims up to `count` ready chunks of a job in one commit, in claim order.
@@ -167,6 +168,9 @@ pub trait JobStore: Debug + Send + Sync {
     async fn verify(&self) -> Result<()>;
 
     /// Gives back what this client holds and releases the file. Later calls are refused.
+    ///
+    /// A store that is dropped without it releases the file as well, but gives nothing back: to others its claims are
+    /// those of a client that died, and each counts as a loss.
     async fn close(&self) -> Result<()>;
 
     // Looking

@@ -96,7 +96,12 @@ fn lock(path: &Path) -> Result<Option<File>> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let file = files::create(&name).map_err(|e| io_error("opening the lock of the file", &name, e))?;
+    let file = files::create(&name).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => {
+            io_error("opening the file (its folder is missing; create that first)", path, e)
+        }
+        _ => io_error("opening the lock of the file", &name, e),
+    })?;
     let locked = patience::wait(|| file.try_lock(), |error| matches!(error, TryLockError::WouldBlock));
     match locked {
         Ok(()) => Ok(Some(file)),
