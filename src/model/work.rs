@@ -11,7 +11,7 @@ pub struct Claim {
     pub job_id: i64,
     /// The chunk.
     pub chunk: u64,
-    /// The fence of [`JobState::fence`].
+    /// The fence of [`crate::JobState::fence`].
     pub fence: u64,
 }
 
