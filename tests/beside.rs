@@ -181,3 +181,19 @@ fn a_job_deleted_while_a_large_import_is_compared_with_it_is_not_half_there_agai
     assert_eq!(import(&store, with_a_pause(pause)).unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(block_on(store.get_stats(1)).unwrap_err().kind(), ErrorKind::JobNotFound);
 }
+
+#[test]
+fn another_opening_reads_a_redb_file_beside_its_writer_and_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("jobs.redb");
+    let writer = RedbStore::open_with(&path, &OpenOptions::new().shared_readers()).expect("it opens");
+    import(&writer, first(3)).expect("it is imported");
+    let reader = RedbStore::open_read_only(&path).expect("it opens beside the writer");
+    assert_eq!(block_on(reader.get_stats(1)).expect("the job is there").total_chunks, 3);
+    assert_eq!(block_on(reader.claim_pending(1)).unwrap_err().kind(), ErrorKind::Unsupported);
+    block_on(writer.claim_pending(1)).expect("the writer writes").expect("one is ready");
+    assert_eq!(block_on(reader.get_stats(1)).expect("the job is there").processing, 1);
+    assert_eq!(RedbStore::open(&path).unwrap_err().kind(), ErrorKind::Locked);
+    block_on(reader.close()).expect("it closes");
+    block_on(writer.close()).expect("it closes");
+}
