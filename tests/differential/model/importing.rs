@@ -160,6 +160,9 @@ impl Model {
             // In the manifest's own order: the first that is broken is the cause.
             self.cancel_if_broken(job, id, new[&id].depends_on.iter().copied());
         }
+        if of_job_before.unwrap_or_default() != merged.on_dependency_failure.unwrap_or_default() {
+            self.tell_failures(job);
+        }
         for id in gone {
             if options.on_missing == OnMissing::Delete {
                 self.next_revision(Told::ChunkGone(job, id));

@@ -238,7 +238,24 @@ impl Model {
         let before = self.jobs[&job].chunks[&chunk].status;
         self.change(job, chunk, change);
         let after = self.jobs[&job].chunks[&chunk].status;
-        let mut lists = VecDeque::from_iter(news(before, after, through).map(|news| (chunk, news)));
+        self.tell_all(job, VecDeque::from_iter(news(before, after, through).map(|news| (chunk, news))));
+    }
+
+    /// Tells of every failure of a job anew: what its chunks make of one has changed.
+    fn tell_failures(&mut self, job: i64) {
+        let chunks = &self.jobs[&job].chunks;
+        let broken: Vec<u64> = chunks
+            .iter()
+            .filter(|(_, chunk)| matches!(chunk.status, Failed | Cancelled))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in broken {
+            self.tell_all(job, VecDeque::from([(id, News::Broken)]));
+        }
+    }
+
+    /// Tells of each, and of what comes of that.
+    fn tell_all(&mut self, job: i64, mut lists: VecDeque<(u64, News)>) {
         while let Some((on, news)) = lists.pop_front() {
             for dependent in self.dependents(job, on) {
                 lists.extend(self.tell(job, dependent, on, news).map(|news| (dependent, news)));
@@ -403,7 +420,9 @@ impl Model {
         let mut any = false;
         for &(owner, job, chunk) in held {
             let is_dead = owner != self.owner && self.dead.contains(&owner);
-            if is_dead && self.jobs[&job].chunks[&chunk].status == Processing {
+            let state = &self.jobs[&job].chunks[&chunk];
+            // Another may have taken it since.
+            if is_dead && state.status == Processing && state.owner == Some(owner) {
                 self.lapse(job, chunk);
                 any = true;
             }
