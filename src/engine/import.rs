@@ -566,6 +566,7 @@ fn wire(work: &mut Work<'_>, job: i64, chunk: &NewChunk, of_job: Option<Dependen
         // A claim that lapsed may not be finished late, now that it would come too early.
         finish::happen(work, key, Event::Block)?;
     }
+    settle::unblocked(work, key)?;
     if let Some(on) = settle::cause_of_cancel(statuses, policy)
         && work.row(key)?.record.status == JobStatus::Pending
     {

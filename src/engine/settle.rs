@@ -182,6 +182,7 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
         News::Met | News::Revived => {
             if news == News::Met && !met {
                 work.set_met(edge, true);
+                unblocked(work, key)?;
             }
             if status == JobStatus::Cancelled && cause == Some(edge.on) {
                 let revived = work.happen(key, Event::Retry)?;
@@ -200,6 +201,7 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
         News::Broken => match policy {
             DependencyFailure::Ignore if !met => {
                 work.set_met(edge, true);
+                unblocked(work, key)?;
                 Happened::Nothing
             }
             DependencyFailure::Cancel if !met && status == JobStatus::Pending => {
@@ -225,6 +227,15 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
         Happened::Changed { before, after } => self::news(before, after, reach),
         Happened::Nothing => None,
     })
+}
+
+/// A chunk whose last dependency was met or went away: a delay that ended while it was blocked is over at once, so
+/// that the same commit can claim it.
+pub(super) fn unblocked(work: &mut Work<'_>, key: Key) -> Result<()> {
+    if work.row(key)?.unmet == 0 {
+        work.happen(key, Event::Promote)?;
+    }
+    Ok(())
 }
 
 /// Another dependency than the edge's, if any, that failed or was cancelled and so cancels the chunk.

@@ -157,6 +157,7 @@ macro_rules! always {
                 a_longer_circle_is_named_and_refused_as_a_whole
                 a_diamond_is_no_circle
                 a_blocked_and_delayed_chunk_waits_for_both
+                a_delay_that_ended_while_a_chunk_was_blocked_is_over_with_the_block
             }
             importing {
                 the_same_import_twice_changes_nothing

@@ -1,8 +1,8 @@
 //! What becomes of a chunk when another that it depends on is done, fails, is cancelled or comes back.
 
 use magnetar::{
-    Completion, DependencyFailure, ErrorKind, JobSpec, JobStatus, JobStore, Outcome, ResetReach, Selection,
-    limits,
+    ClaimRequest, Completion, DependencyFailure, ErrorKind, JobSpec, JobStatus, JobStore, Outcome,
+    ResetReach, Selection, limits,
 };
 
 use super::{
@@ -243,4 +243,17 @@ pub(crate) async fn a_blocked_and_delayed_chunk_waits_for_both(fx: Fixture) {
     fx.clock.set(get(&*fx, 2).await.not_before.expect("it waits").at_ms());
     assert_eq!(claim_ids(&*fx).await, [2]);
     assert_eq!(status(&*fx, 2).await, Processing);
+}
+
+pub(crate) async fn a_delay_that_ended_while_a_chunk_was_blocked_is_over_with_the_block(fx: Fixture) {
+    import(&*fx, [c(1), c(2).priority(1), c(3)]).await;
+    let held = claim(&*fx).await;
+    fx.fail(&held.claim(), "oops").await.expect("it is open");
+    fx.add_dependency(JOB, 2, vec![1]).await.expect("it is pending");
+    let first = claim(&*fx).await;
+    assert_eq!(first.chunk, 1);
+    fx.clock.set(get(&*fx, 2).await.not_before.expect("it waits").at_ms());
+    // The commit that unblocks it can hand it out: the higher priority first.
+    let next = fx.complete_and_claim(&first.claim(), Completion::new(), &ClaimRequest::new().job(JOB)).await;
+    assert_eq!(next.expect("it is open").iter().map(|chunk| chunk.chunk).collect::<Vec<_>>(), [2]);
 }

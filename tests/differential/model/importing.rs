@@ -157,6 +157,7 @@ impl Model {
             if state.unmet() > 0 && state.open {
                 self.happen(job, id, false, Chunk::give_back);
             }
+            self.unblocked(job, id);
             // In the manifest's own order: the first that is broken is the cause.
             self.cancel_if_broken(job, id, new[&id].depends_on.iter().copied());
         }

@@ -270,8 +270,9 @@ impl Model {
         let by_this = before == Cancelled && state.cause == Some(on);
         match told {
             News::Met | News::Revived => {
-                if told == News::Met {
+                if told == News::Met && !met {
                     self.edit(job, chunk).on.insert(on, true);
+                    self.unblocked(job, chunk);
                 }
                 if by_this {
                     self.change(job, chunk, Chunk::start_over);
@@ -283,7 +284,10 @@ impl Model {
             }
             News::Broken if met => {}
             News::Broken => match policy {
-                DependencyFailure::Ignore => drop(self.edit(job, chunk).on.insert(on, true)),
+                DependencyFailure::Ignore => {
+                    self.edit(job, chunk).on.insert(on, true);
+                    self.unblocked(job, chunk);
+                }
                 DependencyFailure::Cancel if before == Pending => self.cancel_by(job, chunk, on),
                 DependencyFailure::Cancel | DependencyFailure::Wait => {}
             },
@@ -392,11 +396,24 @@ impl Model {
                 if self.is_due(state.lease.expect("it is held")) {
                     self.lapse(job, chunk);
                 }
-            } else if let Some(Wait { set_at_ms, told_ms: Some(duration_ms), .. }) = state.wait
-                && self.is_due(Deadline { set_at_ms, duration_ms })
-            {
-                self.happen(job, chunk, false, |chunk| chunk.wait = None);
+            } else {
+                self.promote(job, chunk);
             }
+        }
+    }
+
+    fn promote(&mut self, job: i64, chunk: u64) {
+        if let Some(Wait { set_at_ms, told_ms: Some(duration_ms), .. }) = self.jobs[&job].chunks[&chunk].wait
+            && self.is_due(Deadline { set_at_ms, duration_ms })
+        {
+            self.happen(job, chunk, false, |chunk| chunk.wait = None);
+        }
+    }
+
+    /// A wait that ended while the chunk was blocked is over as soon as it is not.
+    fn unblocked(&mut self, job: i64, chunk: u64) {
+        if self.jobs[&job].chunks[&chunk].unmet() == 0 {
+            self.promote(job, chunk);
         }
     }
 
