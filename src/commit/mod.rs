@@ -7,6 +7,8 @@
 
 mod blocking;
 #[cfg(not(target_family = "wasm"))]
+mod look;
+#[cfg(not(target_family = "wasm"))]
 mod offload;
 #[cfg(not(target_family = "wasm"))]
 mod readers;
@@ -31,11 +33,12 @@ pub use blocking::block_on;
 pub(crate) use blocking::may_block;
 pub(crate) use ticket::Ticket;
 #[cfg(target_family = "wasm")]
-pub(crate) use unthreaded::{DRIVER, Driving, Readers, offload};
+pub(crate) use unthreaded::{DRIVER, Driving, Readers, look, offload};
 pub(crate) use watch::Latest;
 pub use watch::Watch;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use {
+    look::look,
     offload::offload,
     readers::Readers,
     thread::{DRIVER, Driving},

@@ -5,6 +5,7 @@
 //! the answers. An operation checks everything before it changes anything, so a refused one leaves its companions whole;
 //! a failure of storage takes the whole group back.
 
+mod affairs;
 mod bulk;
 mod claim;
 mod edges;
@@ -13,6 +14,7 @@ mod ids;
 mod import;
 mod query;
 mod reap;
+mod records;
 mod settle;
 mod work;
 
@@ -27,7 +29,9 @@ use crate::model::{
     OwnerId, Selection,
 };
 use crate::owners::Liveness;
+use crate::standing::Step;
 
+pub(crate) use affairs::{Consumer, check_name as check_consumer_name, consumers, follower_name};
 pub(crate) use bulk::{Bulk, Kind};
 pub(crate) use edges::{cycle as dependency_cycle, find_cycle, unknown as unknown_dependency};
 pub(crate) use ids::Ids;
@@ -35,6 +39,10 @@ pub(crate) use import::{Compared, Import, ImportSlice, Imports, too_many};
 pub(crate) use query::{
     all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready,
     stats, topo_order, without_unchanged,
+};
+pub(crate) use records::{
+    FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta, open_job_from,
+    rest_page,
 };
 use work::Work;
 
@@ -121,6 +129,17 @@ pub(crate) enum Op {
     Settle,
     /// Go on with jobs that were being deleted or imported when somebody crashed.
     Tidy,
+    /// Take over records of another store.
+    Records(Box<RecordPage>),
+    /// Take a step of a pair.
+    Pair(Step),
+    /// End the part that the store plays as an authority.
+    LeavePair,
+    /// Keep the feed for a consumer.
+    Consumer {
+        name: String,
+        what: Consumer,
+    },
 }
 
 /// The answer to an operation.
@@ -179,6 +198,15 @@ impl Engine {
 
     /// Deals with what a crash left: claims of the dead, jobs half deleted or half imported, dependents not told.
     pub(crate) fn recover(&mut self) -> Result<()> {
+        let works = {
+            let meta = self.backend.begin()?.load(&Needs::default())?.meta;
+            self.acknowledged = meta.revision;
+            crate::standing::refusal(meta.affairs.as_ref().and_then(|a| a.standing.as_ref())).is_none()
+        };
+        if !works {
+            // What is half-done here goes on where the work is done.
+            return Ok(());
+        }
         for op in [Op::Reap { probe: true }, Op::Tidy, Op::Settle] {
             let mut op = op;
             loop {
@@ -261,17 +289,22 @@ impl Engine {
         }
         let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
         let due = std::mem::take(&mut loaded.due);
-        reap::due(&mut work, due)?;
+        if work.refusal().is_none() {
+            reap::due(&mut work, due)?;
+        }
         let mut applied = Vec::with_capacity(ops.len());
         for op in ops {
-            let result = op.apply(&mut work, &mut probe);
+            let result = match work.refusal() {
+                None => op.apply(&mut work, &mut probe),
+                Some(refusal) => op.apply_elsewhere(&mut work, refusal),
+            };
             if let Some(failure) = work.failure.take() {
                 return Err(failure);
             }
             applied.push(result);
         }
         self.probed_ms = probe.last_ms;
-        let unsettled = work.has_cursors();
+        let unsettled = work.refusal().is_none() && work.has_cursors();
         if !work.is_dirty() {
             return Ok(Ran { applied, unsettled, revision: None });
         }
@@ -302,6 +335,9 @@ impl Engine {
         let now_ms = self.host.now_ms();
         let mut tx = self.backend.begin()?;
         let (mut work, _) = Work::open(&mut *tx, &self.host, now_ms, &Needs::default())?;
+        if work.refusal().is_some() {
+            return Ok(());
+        }
         reap::release_above(&mut work, undelivered)?;
         if work.is_dirty() {
             let delta = work.into_delta();
@@ -381,7 +417,8 @@ impl Op {
 
     /// Whether what it leaves behind is this client's: then others must be able to see whether the client lives.
     fn is_owned(&self) -> bool {
-        self.claims() || matches!(self, Op::ImportSlice(ImportSlice::Begin { .. }))
+        self.claims()
+            || matches!(self, Op::ImportSlice(ImportSlice::Begin { .. }) | Op::Pair(Step::Assume { .. }))
     }
 
     /// What it is known to need before it is applied, so that one question serves the whole group.
@@ -418,7 +455,15 @@ impl Op {
             Op::Import(import) => needs.jobs.push(import.job),
             Op::ImportSlice(slice) => needs.jobs.push(slice.job()),
             Op::Bulk(bulk) => needs.jobs.push(bulk.job),
-            Op::NewJob { .. } | Op::Reap { .. } | Op::ReleaseAll { .. } | Op::Settle | Op::Tidy => {}
+            Op::Records(page) => page.needs(needs),
+            Op::NewJob { .. }
+            | Op::Reap { .. }
+            | Op::ReleaseAll { .. }
+            | Op::Settle
+            | Op::Tidy
+            | Op::Pair(_)
+            | Op::LeavePair
+            | Op::Consumer { .. } => {}
         }
     }
 
@@ -463,6 +508,21 @@ impl Op {
             Op::ReleaseAll { owner, released } => reap::release_all(work, *owner, *released),
             Op::Settle => settle::go_on(work),
             Op::Tidy => bulk::tidy(work),
+            Op::Records(page) => records::apply(work, page),
+            Op::Pair(step) => affairs::take(work, step),
+            Op::LeavePair => affairs::leave(work),
+            Op::Consumer { name, what } => affairs::consumer(work, name, *what),
+        }
+    }
+
+    /// In a store that executes no operations now: what keeps the copy, and nothing else.
+    fn apply_elsewhere(&self, work: &mut Work<'_>, refusal: Error) -> Result<Applied> {
+        match self {
+            Op::Records(page) => records::apply(work, page),
+            Op::Pair(step) => affairs::take(work, step),
+            // Not for anybody to hear of: what is held is held elsewhere, and what is left is done there.
+            Op::ReleaseAll { .. } | Op::Settle | Op::Tidy => Ok(Applied::Reply(Reply::Count(0))),
+            _ => Err(refusal),
         }
     }
 }

@@ -210,6 +210,7 @@ impl RedbBackend {
             clock_ms: 0,
             cursors: 0,
             log_start: 0,
+            affairs: None,
         };
         for _ in 0..2 {
             let transaction = database.begin_write().map_err(errors::writing)?;
@@ -322,6 +323,11 @@ impl Reader for Shared {
     /// Pages are in memory or a read away.
     fn is_inline(&self) -> bool {
         true
+    }
+
+    /// Opened for reading: somebody else has it open for writing, or may.
+    fn is_shared(&self) -> bool {
+        matches!(&*self.read(), Some(Handle::Read(_)))
     }
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>> {

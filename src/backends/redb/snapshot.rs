@@ -280,6 +280,18 @@ impl Snapshot {
         range.map(|entry| Ok(pair_at(entry.map_err(errors::reading)?.0.value())?.1)).collect()
     }
 
+    fn edges_of(&self, key: Key) -> Result<Vec<(u64, bool)>> {
+        let Some(edges) = &self.edges else { return Ok(Vec::new()) };
+        let with_state = |on: u64| {
+            let seat = t::dependent_seat(key, on);
+            let dependent = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
+            let number = edges.get(&dependent[..]).map_err(errors::reading)?;
+            let number = number.ok_or_else(|| seat.corrupt(format_args!("that on chunk {on} is half there")))?;
+            Ok((on, codec::read_number(seat, number.value())? != 0))
+        };
+        self.dependencies(key)?.into_iter().map(with_state).collect()
+    }
+
     fn edges(&self, job: i64, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<Edge>> {
         let Some(edges) = &self.edges else { return Ok(Vec::new()) };
         let (chunk, on) = after.unwrap_or((0, 0));
@@ -480,6 +492,9 @@ impl Load for Snapshot {
         }
         for &key in &needs.dependencies {
             loaded.dependencies.push(self.dependencies(key)?);
+        }
+        for &key in &needs.edges_of {
+            loaded.edges_of.push(self.edges_of(key)?);
         }
         if let Some((owner, after, limit)) = needs.held {
             loaded.held = self.held(owner, after, limit)?;

@@ -1,0 +1,1 @@
+//! Errors before and after each write of either side.

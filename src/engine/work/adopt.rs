@@ -1,0 +1,132 @@
+//! Taking over what another store decided: rows with the revisions that they have there. The books are kept here.
+
+use super::{JobSlot, Row, RowSlot, Work};
+use crate::backends::contract::{Cursor, Edge, JobPhase, JobRow, Key, LogRun, Needs};
+use crate::error::{Error, Result};
+use crate::standing::{self, Affairs, Standing};
+
+impl Work<'_> {
+    /// What the store is in a pair, where it is in one.
+    pub(in crate::engine) fn standing(&self) -> Option<&Standing> {
+        self.meta.affairs.as_ref().and_then(|affairs| affairs.standing.as_ref())
+    }
+
+    /// Why the store executes no operations now; nothing where it does.
+    pub(in crate::engine) fn refusal(&self) -> Option<Error> {
+        standing::refusal(self.standing())
+    }
+
+    /// Changes what the store is to others.
+    pub(in crate::engine) fn change_affairs(&mut self, change: impl FnOnce(&mut Affairs)) {
+        let mut affairs = self.meta.affairs.as_deref().cloned().unwrap_or_default();
+        change(&mut affairs);
+        self.meta.affairs = (!affairs.is_empty()).then(|| affairs.into());
+        self.meta_dirty = true;
+    }
+
+    /// Takes over a job under the revision that it has. Its counts are those of what is here. It has been asked for.
+    pub(in crate::engine) fn adopt_job(&mut self, job: JobRow) {
+        let slot = self.jobs.entry(job.id).or_insert(JobSlot {
+            job: None,
+            existed: false,
+            dirty: false,
+            counts_dirty: false,
+        });
+        let kept = slot.job.as_ref().map(|job| (job.counts, job.edges, job.edges_upward));
+        let (counts, edges, edges_upward) = kept.unwrap_or_default();
+        let adopted = JobRow { counts, edges, edges_upward, ..job };
+        if slot.job.as_ref() != Some(&adopted) {
+            slot.dirty = true;
+            slot.job = Some(adopted);
+        }
+    }
+
+    /// Takes over a row, and whether each of its dependencies counts as met. The row and its job have been asked for;
+    /// `old` is what its dependencies were.
+    pub(in crate::engine) fn adopt_row(&mut self, row: Row, old: &[(u64, bool)], new: &[(u64, bool)]) {
+        let key = row.key;
+        self.rows.entry(key).or_insert(RowSlot {
+            row: None,
+            before: None,
+            content_dirty: false,
+            record_dirty: false,
+            unmet_dirty: false,
+        });
+        self.edit(key, |slot| {
+            match &slot.row {
+                Some(old) => {
+                    slot.content_dirty |= old.content != row.content;
+                    slot.record_dirty |= old.record != row.record;
+                    slot.unmet_dirty |= old.unmet != row.unmet;
+                }
+                None => {
+                    let replaced = slot.before.is_some();
+                    slot.content_dirty = true;
+                    slot.record_dirty = replaced || !row.record.is_fresh();
+                    slot.unmet_dirty = replaced || row.unmet > 0;
+                }
+            }
+            slot.row = Some(row);
+        });
+        let edge = |on| Edge { job: key.job, chunk: key.chunk, on };
+        for (on, _) in old.iter().filter(|(on, _)| new.binary_search_by_key(on, |(on, _)| *on).is_err()) {
+            self.remove_edge(edge(*on));
+        }
+        for (on, met) in new {
+            match old.binary_search_by_key(on, |(on, _)| *on) {
+                Ok(at) if old[at].1 == *met => {}
+                Ok(_) => {
+                    self.edges.insert(edge(*on), Some(*met));
+                }
+                Err(_) => self.add_edge(edge(*on), *met),
+            }
+        }
+    }
+
+    /// Removes a row with its dependencies, as the other store has done.
+    pub(in crate::engine) fn adopt_deletion(&mut self, key: Key, old: &[(u64, bool)]) -> Result<()> {
+        for (on, _) in old {
+            self.remove_edge(Edge { job: key.job, chunk: key.chunk, on: *on });
+        }
+        self.delete_cursor(key)?;
+        self.delete_row(key, false);
+        Ok(())
+    }
+
+    /// The dependencies of rows as storage has them. Nothing in this commit may have changed them.
+    pub(in crate::engine) fn stored_edges(&mut self, keys: Vec<Key>) -> Result<Vec<Vec<(u64, bool)>>> {
+        Ok(self.load(&Needs { edges_of: keys, ..Needs::default() })?.edges_of)
+    }
+
+    /// Continues the log with the other store's, up to a revision of the other store's.
+    pub(in crate::engine) fn adopt_log(&mut self, runs: Vec<LogRun>, revision: u64) {
+        self.log.extend(runs);
+        self.meta.revision = self.meta.revision.max(revision);
+        self.meta_dirty = true;
+    }
+
+    /// Replaces all that is left to be told to dependents.
+    pub(in crate::engine) fn adopt_cursors(&mut self, cursors: &[Cursor]) -> Result<()> {
+        let stored: Vec<Key> = self.cursors()?.keys().copied().collect();
+        for key in stored {
+            self.delete_cursor(key)?;
+        }
+        cursors.iter().try_for_each(|cursor| self.put_cursor(*cursor))
+    }
+
+    /// Before which revision no job that is still invisible was begun.
+    pub(in crate::engine) fn all_visible_up_to(&mut self) -> Result<u64> {
+        let mut visible = self.meta.revision;
+        let mut after = None;
+        loop {
+            let jobs = self.jobs_after(after, crate::limits::PAGE_ROWS_MAX)?;
+            after = jobs.last().map(|job| job.id);
+            let more = jobs.len() == crate::limits::PAGE_ROWS_MAX;
+            let importing = jobs.iter().filter(|job| job.phase == JobPhase::Importing);
+            visible = importing.map(|job| job.revision.saturating_sub(1)).fold(visible, u64::min);
+            if !more {
+                return Ok(visible);
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Moving stores: with work going on, with the move broken off at every point, and at rest.
+
+#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
+#![cfg(all(feature = "redb", feature = "sqlite", not(target_family = "wasm")))]
+
+mod random;
+#[path = "../support/mod.rs"]
+mod support;
