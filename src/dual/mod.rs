@@ -193,6 +193,7 @@ impl DualStore {
     /// Copies until the other store has everything that the authority has by now. Natively a thread copies anyway; on
     /// wasm32 this is what copies, so call it now and then.
     pub async fn catch_up(&self) -> Result<()> {
+        let _pass = self.inner.gate.enter(Length::Long).await;
         let (from, to) = self.inner.direction()?;
         let revision = from.meta().await?.revision;
         copy::up_to(from, to, &self.inner.progress(), revision).await
@@ -201,6 +202,7 @@ impl DualStore {
     /// Compares every job, chunk and dependency of both stores while work goes on, in memory bounded by a page. Leases
     /// and owners are left out. A difference is no error: see [`Comparison::mismatches`].
     pub async fn compare(&self) -> Result<Comparison> {
+        let _pass = self.inner.gate.enter(Length::Long).await;
         let (from, to) = self.inner.direction()?;
         let compared = check::everything(from, to, &self.inner.progress(), false).await?;
         let mut up_to = self.inner.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner);
@@ -328,6 +330,7 @@ impl Inner {
 
     /// Copies a page, for whoever drives the copying. Where nothing is left, the authority's newest revision by then.
     async fn follow(&self) -> Result<Option<u64>> {
+        let _pass = self.gate.enter(Length::Short).await;
         let (from, to) = self.direction()?;
         let copied = copy::page(from, to, &self.progress(), Invisible::Wait).await?;
         self.patience.reached(copied.up_to.unwrap_or(0), copied.is_idle);

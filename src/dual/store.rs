@@ -237,6 +237,8 @@ impl JobStore for DualStore {
 
     /// Checks both stores, each by itself. [`DualStore::compare`] compares them.
     async fn verify(&self) -> Result<()> {
+        // A redb file is checked while nobody reads it.
+        let _shut = self.inner.gate.shut().await;
         for side in &self.inner.sides {
             side.store.verify().await?;
         }
@@ -257,6 +259,8 @@ impl JobStore for DualStore {
             }
         }
         self.inner.stop();
+        // A page that is being copied is out by then.
+        let _shut = self.inner.gate.shut().await;
         let [first, second] = &self.inner.sides;
         let closed = [first.store.close().await, second.store.close().await];
         closed.into_iter().collect()
