@@ -69,6 +69,9 @@ pub(crate) struct Standing {
     pub(crate) peer: String,
     /// Where the other store is, for people.
     pub(crate) place: String,
+    /// Up to this revision of the authority everything is here; single things may be newer already.
+    #[serde(default)]
+    pub(crate) copied: u64,
     /// The pair was taken apart.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) detached: bool,
@@ -121,20 +124,21 @@ pub(crate) fn id_text(id: [u8; 16]) -> String {
     crate::model::OwnerId::from_bytes(id).to_string()
 }
 
-/// Where a step leads; `None` where it holds already.
-pub(crate) fn step(now: Option<&Standing>, is_empty: bool, step: &Step) -> Result<Option<Option<Standing>>> {
+/// Where a step leads a store that is at this revision; `None` where it holds already.
+pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result<Option<Option<Standing>>> {
     let new = |role, peer: &str, place: &str, backfill| Standing {
         role,
         epoch: u64::from(role == Role::Authority),
         peer: peer.into(),
         place: place.into(),
+        copied: 0,
         detached: false,
         backfill,
     };
     let Some(now) = now else {
         return match step {
             Step::Lead { peer, place } => Ok(Some(Some(new(Role::Authority, peer, place, None)))),
-            Step::Shadow { peer, place, base } if is_empty => {
+            Step::Shadow { peer, place, base } if revision == 0 => {
                 let backfill = Some(Backfill { base: *base, job: None, chunk: None });
                 Ok(Some(Some(new(Role::Shadow, peer, place, backfill))))
             }
@@ -165,7 +169,7 @@ pub(crate) fn step(now: Option<&Standing>, is_empty: bool, step: &Step) -> Resul
             Err(refused("the store already plays another part in this move"))
         }
         (Step::Retire { .. }, Role::Authority) => {
-            Ok(Some(Some(Standing { role: Role::Retired, ..now.clone() })))
+            Ok(Some(Some(Standing { role: Role::Retired, copied: revision, ..now.clone() })))
         }
         (Step::Retire { .. }, Role::Shadow) => Err(refused("the store is a shadow; the other one can retire")),
         (Step::Assume { .. }, _) if now.backfill.is_some() => {
@@ -232,11 +236,11 @@ mod tests {
     #[test]
     fn no_order_of_steps_makes_two_authorities() {
         let mut seen = Vec::new();
-        let lead = |now: &Option<Standing>, step_: &Step| match step(now.as_ref(), false, step_) {
+        let lead = |now: &Option<Standing>, step_: &Step| match step(now.as_ref(), 5, step_) {
             Ok(Some(next)) => next,
             _ => now.clone(),
         };
-        let begin = |step_: &Step| step(None, true, step_).unwrap().unwrap();
+        let begin = |step_: &Step| step(None, 0, step_).unwrap().unwrap();
         let mut shadow = begin(&steps()[1]);
         shadow.as_mut().unwrap().backfill = None;
         let mut open = vec![(begin(&steps()[0]), shadow)];
@@ -262,20 +266,20 @@ mod tests {
 
     #[test]
     fn a_store_with_a_history_never_becomes_a_shadow() {
-        let error = step(None, false, &steps()[1]).unwrap_err();
+        let error = step(None, 5, &steps()[1]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
     }
 
     #[test]
     fn a_copy_that_is_not_whole_is_never_worked_with() {
-        let shadow = step(None, true, &steps()[1]).unwrap().unwrap();
-        assert!(step(shadow.as_ref(), false, &steps()[3]).is_err());
+        let shadow = step(None, 0, &steps()[1]).unwrap().unwrap();
+        assert!(step(shadow.as_ref(), 5, &steps()[3]).is_err());
     }
 
     #[test]
     fn what_is_kept_is_read_again_and_what_is_unknown_is_refused() {
         let affairs = Affairs {
-            standing: step(None, true, &steps()[1]).unwrap().unwrap(),
+            standing: step(None, 0, &steps()[1]).unwrap().unwrap(),
             consumers: BTreeMap::from([("reports".into(), 7)]),
         };
         assert_eq!(Affairs::from_text(&affairs.to_text()).unwrap(), affairs);

@@ -341,17 +341,18 @@ impl Core {
             Control::Reopen(reply) => {
                 let result = match self.engine().as_mut() {
                     None => Err(closed()),
-                    Some(engine) => {
-                        engine.reopen().and_then(|undelivered| engine.release_undelivered(&undelivered))
-                    }
+                    Some(engine) => engine.reopen(),
                 };
                 if result.is_ok() {
                     let mut queue = self.queue();
                     queue.on_hold = false;
                     queue.refusal = None;
                 }
+                if let Ok(revision) = &result {
+                    self.latest.advance(*revision);
+                }
                 // Whoever asked may have gone; the store is open again all the same.
-                let _ = reply.send(result);
+                let _ = reply.send(result.map(drop));
             }
             Control::Verify(reply) => {
                 let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::verify);

@@ -34,12 +34,11 @@ pub(super) async fn page(
     progress: &Progress<'_>,
     invisible: Invisible,
 ) -> Result<Copied> {
-    let meta = to.meta().await?;
-    let standing = meta.affairs.as_ref().and_then(|affairs| affairs.standing.as_ref());
+    let standing = to.standing().await?;
     let Some(standing) = standing.filter(|standing| standing.peer == from.id && !standing.detached) else {
         return Err(Error::new(ErrorKind::Refused, format!("{} does not follow {}", to.place, from.place)));
     };
-    let at = meta.revision;
+    let at = standing.copied;
     let page = match standing.backfill {
         Some(backfill) => from.read(move |load| engine::first_page(load, backfill)).await?,
         None => from.read(move |load| engine::changes_page(load, at, invisible)).await?,
@@ -82,9 +81,8 @@ pub(super) async fn page(
 /// lies behind its beginning is not waited for.
 pub(super) async fn up_to(from: &Side, to: &Side, progress: &Progress<'_>, revision: u64) -> Result<()> {
     loop {
-        let meta = to.meta().await?;
-        let is_whole = meta.affairs.as_ref().and_then(|affairs| affairs.standing.as_ref()).is_some_and(|standing| standing.backfill.is_none());
-        if is_whole && meta.revision >= revision {
+        let standing = to.standing().await?;
+        if standing.is_some_and(|standing| standing.backfill.is_none() && standing.copied >= revision) {
             return Ok(());
         }
         if page(from, to, progress, Invisible::Wait).await?.is_idle {

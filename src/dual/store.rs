@@ -224,10 +224,11 @@ impl JobStore for DualStore {
 
     /// Opens both stores anew, and finishes what was left half-way between them.
     async fn reopen(&self) -> Result<()> {
-        let shut = self.inner.gate.shut().await;
+        // First of all: calls that wait for it are inside.
         for side in &self.inner.sides {
             side.store.reopen().await?;
         }
+        let shut = self.inner.gate.shut().await;
         if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {
             self.inner.set_roles(Roles::Unsettled);
         }

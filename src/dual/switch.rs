@@ -27,16 +27,11 @@ impl Inner {
             Roles::Settled { authority, .. } => (self.side(authority), self.side(authority.other())),
             Roles::Unsettled => return Ok(()),
         };
-        let (revision, standing) = (from.meta().await?.revision, to.meta().await?);
-        let is_copying = standing
-            .affairs
-            .as_ref()
-            .and_then(|affairs| affairs.standing.as_ref())
-            .is_some_and(|standing| standing.backfill.is_some());
+        let (revision, standing) = (from.meta().await?.revision, to.standing().await?);
         self.board.post(|status| {
             status.revision = revision;
-            status.copied = if is_copying { 0 } else { standing.revision };
-            if is_copying {
+            status.copied = standing.as_ref().map_or(0, |standing| standing.copied);
+            if standing.is_some_and(|standing| standing.backfill.is_some()) {
                 status.phase = super::MovePhase::Copying;
             }
         });
@@ -89,8 +84,8 @@ impl Inner {
         let [first, second] = &self.sides;
         // Asked first, so that a store that cannot be filled is no authority's shadow.
         let standing = second.standing().await?;
-        let is_empty = second.meta().await?.revision == 0;
-        crate::standing::step(standing.as_ref(), is_empty, &self.shadow(0))?;
+        let revision = second.meta().await?.revision;
+        crate::standing::step(standing.as_ref(), revision, &self.shadow(0))?;
         let base = first.step(Step::Lead { peer: second.id.clone(), place: second.place.clone() }).await?;
         second.step(self.shadow(base)).await?;
         Ok(Roles::Settled { authority: MoveSide::First, detached: false })

@@ -37,8 +37,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 
 /// Takes a step of the pair. The answer is a revision: where the other store may begin to follow.
 pub(super) fn take(work: &mut Work<'_>, step: &Step) -> Result<Applied> {
-    let is_empty = work.meta.revision == 0;
-    let next = standing::step(work.standing(), is_empty, step)?;
+    let next = standing::step(work.standing(), work.meta.revision, step)?;
     let Some(next) = next else { return Ok(Applied::Reply(Reply::Count(followed_from(work, step)))) };
     if let Step::Assume { above, .. } = step {
         work.meta.revision = work.meta.revision.max(*above) + 1;

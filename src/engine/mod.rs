@@ -322,31 +322,39 @@ impl Engine {
         self.poisoned.as_ref()
     }
 
-    /// Opens the storage anew. Claims of this client that were committed but never acknowledged are given back
-    /// by the operation that is returned.
-    pub(crate) fn reopen(&mut self) -> Result<Undelivered> {
-        self.backend.reopen()?;
-        self.poisoned = None;
-        Ok(Undelivered { owner: self.host.owner, above_fence: self.acknowledged })
+    /// Opens the storage anew, and gives back the claims of this client that were committed but never acknowledged.
+    /// Whatever fails on the way, the host's own parts too, it can be done again. Gives the newest revision: what was
+    /// committed and never acknowledged is news to whoever watches.
+    pub(crate) fn reopen(&mut self) -> Result<u64> {
+        let reopen = std::panic::AssertUnwindSafe(|| {
+            self.backend.reopen()?;
+            self.poisoned = None;
+            let undelivered = Undelivered { owner: self.host.owner, above_fence: self.acknowledged };
+            self.release_undelivered(&undelivered)
+        });
+        std::panic::catch_unwind(reopen).unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Poisoned, "the reopening panicked, in the clock perhaps; try again"))
+        })
     }
 
     /// Gives back the claims that nobody was told of.
-    pub(crate) fn release_undelivered(&mut self, undelivered: &Undelivered) -> Result<()> {
+    fn release_undelivered(&mut self, undelivered: &Undelivered) -> Result<u64> {
         let now_ms = self.host.now_ms();
         let mut tx = self.backend.begin()?;
         let (mut work, _) = Work::open(&mut *tx, &self.host, now_ms, &Needs::default())?;
         if work.refusal().is_some() {
-            return Ok(());
+            return Ok(work.meta.revision);
         }
         reap::release_above(&mut work, undelivered)?;
+        let mut revision = work.meta.revision;
         if work.is_dirty() {
             let delta = work.into_delta();
-            let revision = delta.meta.revision;
+            revision = delta.meta.revision;
             tx.commit(delta)?;
-            // Not before: where this fails too, the next reopening must find the same claims.
-            self.acknowledged = revision;
         }
-        Ok(())
+        // Not before: where this fails too, the next reopening must find the same claims.
+        self.acknowledged = revision;
+        Ok(revision)
     }
 
     pub(crate) fn verify(&mut self) -> Result<()> {

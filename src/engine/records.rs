@@ -352,13 +352,13 @@ pub(super) fn apply(work: &mut Work<'_>, page: &RecordPage) -> Result<Applied> {
         (Part::Changes { .. } | Part::Rest { .. }, Some(_)) => {
             return Err(refused("the store is not wholly copied yet"));
         }
-        (Part::Changes { covered, .. }, None) if *covered <= work.meta.revision => return unchanged(),
+        (Part::Changes { covered, .. }, None) if *covered <= standing.copied => return unchanged(),
         // Somebody else was quicker with a part of it.
-        (Part::Changes { since, .. }, None) if *since < work.meta.revision => return unchanged(),
-        (Part::Changes { since, .. }, None) if *since > work.meta.revision => {
+        (Part::Changes { since, .. }, None) if *since < standing.copied => return unchanged(),
+        (Part::Changes { since, .. }, None) if *since > standing.copied => {
             return Err(refused("records between the newest that are here and these are missing"));
         }
-        (Part::Rest { at }, None) if *at != work.meta.revision => {
+        (Part::Rest { at }, None) if *at != standing.copied => {
             return Err(refused("records are missing that belong before these"));
         }
         (Part::Changes { .. } | Part::Rest { .. }, None) => {}
@@ -396,20 +396,17 @@ pub(super) fn apply(work: &mut Work<'_>, page: &RecordPage) -> Result<Applied> {
     }
     work.meta.last_job = work.meta.last_job.max(page.last_job);
     work.meta.clock_ms = work.meta.clock_ms.max(page.clock_ms);
+    // Single things may be as new as this.
+    work.meta.revision = work.meta.revision.max(page.newest);
+    work.adopt_log(&page.log);
+    let mut copied = standing.copied;
     match &page.part {
-        Part::First { next, from } => {
-            let (next, base) = (*next, from.base);
-            work.change_affairs(|affairs| {
-                if let Some(standing) = &mut affairs.standing {
-                    standing.backfill = next;
-                }
-            });
-            if next.is_none() {
-                work.adopt_log(Vec::new(), base);
-                work.meta.log_start = work.meta.log_start.max(base);
-            }
+        Part::First { next: None, from } => {
+            copied = from.base;
+            work.meta.log_start = work.meta.log_start.max(copied);
         }
-        Part::Changes { covered, .. } => work.adopt_log(page.log.clone(), *covered),
+        Part::First { .. } => {}
+        Part::Changes { covered, .. } => copied = *covered,
         Part::Rest { .. } => {
             if let Some((cursors, consumers)) = &page.rest {
                 work.adopt_cursors(cursors)?;
@@ -417,6 +414,12 @@ pub(super) fn apply(work: &mut Work<'_>, page: &RecordPage) -> Result<Applied> {
             }
         }
     }
+    let backfill = if let Part::First { next, .. } = page.part { next } else { None };
+    work.change_affairs(|affairs| {
+        if let Some(standing) = &mut affairs.standing {
+            (standing.copied, standing.backfill) = (copied, backfill);
+        }
+    });
     Ok(Applied::Reply(Reply::Outcome(Outcome::Changed)))
 }
 

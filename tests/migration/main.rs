@@ -3,6 +3,13 @@
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 #![cfg(all(feature = "redb", feature = "sqlite", not(target_family = "wasm")))]
 
+#[path = "../crash/child.rs"]
+mod child;
+mod dag;
+mod feed;
+mod kills;
+mod live;
 mod random;
+mod rest;
 #[path = "../support/mod.rs"]
 mod support;

@@ -98,11 +98,9 @@ impl Work<'_> {
         Ok(self.load(&Needs { edges_of: keys, ..Needs::default() })?.edges_of)
     }
 
-    /// Continues the log with the other store's, up to a revision of the other store's.
-    pub(in crate::engine) fn adopt_log(&mut self, runs: Vec<LogRun>, revision: u64) {
-        self.log.extend(runs);
-        self.meta.revision = self.meta.revision.max(revision);
-        self.meta_dirty = true;
+    /// Continues the log with the other store's.
+    pub(in crate::engine) fn adopt_log(&mut self, runs: &[LogRun]) {
+        self.log.extend_from_slice(runs);
     }
 
     /// Replaces all that is left to be told to dependents.
