@@ -24,8 +24,8 @@ use crate::backends::contract::{
     Content, Counts, Cursor, JobPhase, JobRow, Key, LogRun, Meta, Record, Subject,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::standing::Affairs;
 use crate::model::{Backoff, Deadline, DependencyFailure, JobSpec, JobStatus, Json, OwnerId};
+use crate::standing::Affairs;
 
 /// The version of every record that this build writes.
 pub(crate) const FORMAT: u8 = 1;

@@ -171,7 +171,9 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
         (Step::Retire { .. }, Role::Authority) => {
             Ok(Some(Some(Standing { role: Role::Retired, copied: revision, ..now.clone() })))
         }
-        (Step::Retire { .. }, Role::Shadow) => Err(refused("the store is a shadow; the other one can retire")),
+        (Step::Retire { .. }, Role::Shadow) => {
+            Err(refused("the store is a shadow; the other one can retire"))
+        }
         (Step::Assume { .. }, _) if now.backfill.is_some() => {
             Err(refused("the store is not wholly copied yet; let it catch up first"))
         }
@@ -192,7 +194,10 @@ pub(crate) fn refusal(now: Option<&Standing>) -> Option<Error> {
         Role::Authority => None,
         Role::Shadow => Some(Error::new(
             ErrorKind::Shadow,
-            format!("the store is a copy that follows {}; work with that one until it is moved here", now.place),
+            format!(
+                "the store is a copy that follows {}; work with that one until it is moved here",
+                now.place
+            ),
         )),
         Role::Retired => {
             Some(Error::new(ErrorKind::Moved, format!("the store was moved to {}; open that one", now.place)))

@@ -58,12 +58,26 @@ impl Feed {
     }
 
     fn job(&mut self, job: &JobRow) {
-        let JobRow { id, spec, phase, owner: _, seq: _, edges, edges_upward, counts, created_at_ms, revision } = job;
+        let JobRow {
+            id,
+            spec,
+            phase,
+            owner: _,
+            seq: _,
+            edges,
+            edges_upward,
+            counts,
+            created_at_ms,
+            revision,
+        } = job;
         self.int(id.cast_unsigned());
         // Settings are few; their text names each.
         self.text(Some(&format!("{spec:?} {phase:?}")));
         let Counts { by_class } = counts;
-        by_class.iter().chain([edges, edges_upward, created_at_ms, revision]).for_each(|&value| self.int(value));
+        by_class
+            .iter()
+            .chain([edges, edges_upward, created_at_ms, revision])
+            .for_each(|&value| self.int(value));
     }
 
     fn row(&mut self, FullRow { row, on }: &FullRow) {
@@ -276,7 +290,8 @@ async fn jobs(
 ) -> Result<()> {
     let mut what = Vec::new();
     for _ in 0..LOOKS_MAX {
-        let (revision, one) = from.read(move |load| Ok((engine::meta(load)?.revision, engine::job_row(load, job)?))).await?;
+        let (revision, one) =
+            from.read(move |load| Ok((engine::meta(load)?.revision, engine::job_row(load, job)?))).await?;
         copy::up_to(from, to, progress, revision).await?;
         let other = to.read(move |load| engine::job_row(load, job)).await?;
         let is_open = |row: &JobRow| row.phase == crate::backends::contract::JobPhase::Open;
@@ -317,7 +332,8 @@ pub(super) async fn everything(
         jobs(from, to, progress, job, &mut found, is_at_rest).await?;
         let mut chunk = None;
         loop {
-            let (revision, ones, next) = from.read(move |load| engine::full_page(load, job, &[], chunk)).await?;
+            let (revision, ones, next) =
+                from.read(move |load| engine::full_page(load, job, &[], chunk)).await?;
             copy::up_to(from, to, progress, revision).await?;
             let (first, last) = (chunk, next);
             let others = to.read(move |load| span(load, job, first, last)).await?;
@@ -374,9 +390,8 @@ pub(super) async fn changed_since(
     let mut found = Comparison::at(from.meta().await?.revision);
     let mut at = since;
     loop {
-        let page = from
-            .read(move |load| engine::changes_page(load, at, engine::Invisible::LeaveBehind))
-            .await?;
+        let page =
+            from.read(move |load| engine::changes_page(load, at, engine::Invisible::LeaveBehind)).await?;
         let changed: Vec<Key> = page.keys().collect();
         keys(from, to, progress, &changed, &mut found).await?;
         match page.part {

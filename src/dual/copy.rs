@@ -92,12 +92,7 @@ pub(super) async fn up_to(from: &Side, to: &Side, progress: &Progress<'_>, revis
 }
 
 /// Copies until nothing is left.
-pub(super) async fn all(
-    from: &Side,
-    to: &Side,
-    progress: &Progress<'_>,
-    invisible: Invisible,
-) -> Result<()> {
+pub(super) async fn all(from: &Side, to: &Side, progress: &Progress<'_>, invisible: Invisible) -> Result<()> {
     while !page(from, to, progress, invisible).await?.is_idle {}
     Ok(())
 }

@@ -10,8 +10,8 @@ use crate::engine::Op;
 use crate::error::{ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions, ImportReport,
-    JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions,
+    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
 };
 use crate::store::{ChunkStream, JobStore, Persistence};
 

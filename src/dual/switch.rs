@@ -42,7 +42,8 @@ impl Inner {
         let [first, second] = &self.sides;
         let standings = [first.standing().await?, second.standing().await?];
         let settled = |authority, detached| Ok(Roles::Settled { authority, detached });
-        let detached = |standing: &Option<Standing>| standing.as_ref().is_some_and(|standing| standing.detached);
+        let detached =
+            |standing: &Option<Standing>| standing.as_ref().is_some_and(|standing| standing.detached);
         for (side, other) in [(MoveSide::First, MoveSide::Second), (MoveSide::Second, MoveSide::First)] {
             let (mine, others) = (&standings[side.index()], &standings[other.index()]);
             let is_ours = mine.as_ref().is_some_and(|standing| standing.peer == self.side(other).id);
@@ -107,7 +108,10 @@ impl Inner {
         let _shut = self.gate.shut().await;
         let before = Roles::Settled { authority: to.other(), detached: false };
         if self.roles() != before {
-            return Err(Error::new(ErrorKind::Busy, "the pair was changed at the same time; look, and try again"));
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "the pair was changed at the same time; look, and try again",
+            ));
         }
         // And while the last calls went out.
         copy::all(from, target, &self.progress(), Invisible::Wait).await?;
@@ -166,7 +170,10 @@ impl Inner {
         let (meta, standing) = (others.meta().await?, others.standing().await?);
         let own = mine.standing().await?;
         if is_authority(standing.as_ref()) {
-            return Err(Error::new(ErrorKind::Internal, "the other store still executes operations; please report this"));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "the other store still executes operations; please report this",
+            ));
         }
         let epoch = [&standing, &own].into_iter().flatten().map(|standing| standing.epoch).max();
         let epoch = epoch.unwrap_or_default() + 1;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
 use super::side::is_authority;
+use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
 use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, Reader, WriteTx};
 use crate::backends::redb::{Options, RedbBackend};
 use crate::backends::sqlite;
@@ -49,8 +49,7 @@ enum Fault {
 }
 
 impl Fault {
-    const ALL: [Fault; 5] =
-        [Fault::Full, Fault::Before, Fault::After, Fault::CrashBefore, Fault::CrashAfter];
+    const ALL: [Fault; 5] = [Fault::Full, Fault::Before, Fault::After, Fault::CrashBefore, Fault::CrashAfter];
 
     fn is_crash(self) -> bool {
         matches!(self, Fault::CrashBefore | Fault::CrashAfter)
@@ -174,19 +173,18 @@ struct Process {
 
 impl World {
     fn new(backends: [Box<dyn Backend>; 2]) -> Self {
-        World { slots: backends.map(|backend| Arc::new(Mutex::new(Some(backend)))), plans: Default::default() }
+        World {
+            slots: backends.map(|backend| Arc::new(Mutex::new(Some(backend)))),
+            plans: Default::default(),
+        }
     }
 
     fn open(&self, side: usize, owner: OwnerId) -> Handle {
         let slot = Arc::clone(&self.slots[side]);
         let backend = slot.lock().unwrap().take().expect("the process before has ended");
         let faulty = Faulty { backend: Some(backend), slot, plan: Arc::clone(&self.plans[side]) };
-        let host = Host {
-            clock: Arc::new(Still),
-            liveness: Arc::new(Alone),
-            owner,
-            imports: Imports::default(),
-        };
+        let host =
+            Host { clock: Arc::new(Still), liveness: Arc::new(Alone), owner, imports: Imports::default() };
         // How the type names the engine is of no consequence.
         Handle::from(Store::<Redb>::start(Box::new(faulty), host, Persistence::Memory).expect("it opens"))
     }
@@ -331,7 +329,8 @@ impl Player<'_> {
     async fn play(&mut self) {
         self.begin().await;
         let new = || (0..CHUNKS).map(|id| Ok(NewChunk::new(id).depends_on(id.checked_sub(4))));
-        self.until(async |dual| dual.import(JOB, &JobSpec::new(), chunks(new()), &Default::default()).await).await;
+        self.until(async |dual| dual.import(JOB, &JobSpec::new(), chunks(new()), &Default::default()).await)
+            .await;
         self.claim(3).await;
         self.complete(1).await;
         self.catch_up().await;
@@ -374,7 +373,8 @@ impl Player<'_> {
             let times = self.worked.get(&chunk).copied().unwrap_or_default();
             // Whoever ends with the process has worked for nothing, and another one begins anew.
             assert!(times == 1 || times == 2 && self.processes > 1, "{}: chunk {chunk}, {times}", self.at);
-            let state = self.dual().get_chunk(JOB, chunk).await.expect("it can be read").expect("it is there");
+            let state =
+                self.dual().get_chunk(JOB, chunk).await.expect("it can be read").expect("it is there");
             assert_eq!(state.output.map(|output| output.as_str().to_owned()), Some(chunk.to_string()));
             assert_eq!(state.attempts, 0, "{}: chunk {chunk}", self.at);
             assert!(state.losses < u32::from(self.processes), "{}: chunk {chunk}", self.at);
@@ -397,16 +397,15 @@ async fn count(make: &dyn Fn() -> [Box<dyn Backend>; 2]) -> [usize; 2] {
 }
 
 async fn run(world: &World, at: &str) {
-    let mut player =
-        Player {
-            world,
-            process: None,
-            held: Vec::new(),
-            worked: BTreeMap::new(),
-            finished: BTreeSet::new(),
-            processes: 0,
-            at: at.to_owned(),
-        };
+    let mut player = Player {
+        world,
+        process: None,
+        held: Vec::new(),
+        worked: BTreeMap::new(),
+        finished: BTreeSet::new(),
+        processes: 0,
+        at: at.to_owned(),
+    };
     player.play().await;
 }
 

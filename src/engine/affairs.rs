@@ -30,7 +30,9 @@ const RESERVED: &str = "magnetar/";
 pub(crate) fn check_name(name: &str) -> Result<()> {
     standing::check_consumer(name)?;
     if name.starts_with(RESERVED) {
-        return Err(Error::invalid(format!("names that begin with {RESERVED:?} are Magnetar's own; use another")));
+        return Err(Error::invalid(format!(
+            "names that begin with {RESERVED:?} are Magnetar's own; use another"
+        )));
     }
     Ok(())
 }
@@ -115,7 +117,10 @@ pub(super) fn consumer(work: &mut Work<'_>, name: &str, what: Consumer) -> Resul
     let answer = match (what, at) {
         (Consumer::Register, Some(at)) => at,
         (Consumer::Register, None) if count >= limits::CONSUMERS_MAX => {
-            let text = format!("{count} consumers are registered, the limit is {}; unregister one", limits::CONSUMERS_MAX);
+            let text = format!(
+                "{count} consumers are registered, the limit is {}; unregister one",
+                limits::CONSUMERS_MAX
+            );
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
         (Consumer::Register, None) => {

@@ -41,8 +41,8 @@ pub(crate) use query::{
     stats, topo_order, without_unchanged,
 };
 pub(crate) use records::{
-    FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta, open_job_from,
-    rest_page,
+    FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta,
+    open_job_from, rest_page,
 };
 use work::Work;
 

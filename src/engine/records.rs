@@ -198,7 +198,10 @@ pub(crate) fn changes_page(load: &mut dyn Load, since: u64, invisible: Invisible
     if since < meta.log_start {
         return Err(Error::new(
             ErrorKind::FeedTruncated,
-            format!("the copy is at revision {since} and the log begins behind {}; begin a new copy", meta.log_start),
+            format!(
+                "the copy is at revision {since} and the log begins behind {}; begin a new copy",
+                meta.log_start
+            ),
         ));
     }
     let mut page = RecordPage::new(&meta, Part::Changes { since, covered: meta.revision });

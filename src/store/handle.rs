@@ -18,9 +18,9 @@ use crate::limits;
 use crate::machine;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions, ImportReport, JobInfo,
-    JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection, check_chunk_id,
-    check_job_id, check_lease_ms, check_size,
+    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions,
+    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    check_chunk_id, check_job_id, check_lease_ms, check_size,
 };
 use crate::owners::Liveness;
 

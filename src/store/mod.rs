@@ -9,8 +9,8 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-pub(crate) use handle::{Handle, Shared};
 pub use handle::{Backing, Redb, Sqlite, Store};
+pub(crate) use handle::{Handle, Shared};
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
 pub use open::SqliteStore;
 pub(crate) use open::open_handle;
@@ -23,8 +23,8 @@ use crate::commit::Watch;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions, ImportReport, JobInfo,
-    JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions,
+    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
 };
 
 /// A durable store of jobs.

@@ -84,7 +84,7 @@ pub(crate) fn work(store: &Arc<dyn JobStore>, tally: &Tally, batch: usize) {
         let request = ClaimRequest::new().job(JOB).count(batch);
         let claimed = retried(&**store, || block_on(store.claim(&request)));
         if claimed.is_empty() {
-            if block_on(store.get_stats(JOB)).expect("the counters").is_finished() {
+            if retried(&**store, || block_on(store.get_stats(JOB))).is_finished() {
                 return;
             }
             // What others finish frees more.
@@ -92,7 +92,8 @@ pub(crate) fn work(store: &Arc<dyn JobStore>, tally: &Tally, batch: usize) {
             continue;
         }
         for state in claimed {
-            let result = || Completion::new().checksum(format!("sum {}", state.chunk)).output(output(state.fence));
+            let result =
+                || Completion::new().checksum(format!("sum {}", state.chunk)).output(output(state.fence));
             retried(&**store, || block_on(store.complete(&state.claim(), result())));
             tally.note(state.chunk, state.fence);
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use magnetar::{
-    Change, ErrorKind, ImportOptions, JobSpec, JobStore, NewChunk, OnMissing, RedbStore, SqliteStore, block_on,
-    chunks, limits,
+    Change, ErrorKind, ImportOptions, JobSpec, JobStore, NewChunk, OnMissing, RedbStore, SqliteStore,
+    block_on, chunks, limits,
 };
 
 use crate::child::{Running, told};
@@ -31,7 +31,8 @@ fn a_consumer_is_kept_and_only_goes_forward() {
         assert_eq!(block_on(store.register_consumer("reports")).expect("it is there"), 0);
         assert_eq!(block_on(store.advance_consumer("reports", 5)).expect("it is there"), 5);
         assert_eq!(block_on(store.advance_consumer("reports", 3)).expect("it stays"), 5);
-        let ahead = block_on(store.advance_consumer("reports", newest + 1)).expect_err("there is no such revision");
+        let ahead =
+            block_on(store.advance_consumer("reports", newest + 1)).expect_err("there is no such revision");
         assert_eq!(ahead.kind(), ErrorKind::InvalidInput);
         let consumers = block_on(store.consumers()).expect("a list");
         let [one] = &consumers[..] else { panic!("{consumers:?}") };
@@ -74,7 +75,9 @@ fn churn(store: &dyn JobStore) -> u64 {
         job += 1;
         let newest = block_on(store.list_jobs(None, 10)).expect("a list").len();
         assert_eq!(newest, 1);
-        if (job - 10) as u64 * limits::IMPORT_ROWS_PER_COMMIT_MAX as u64 > limits::FEED_REVISIONS_KEPT + 100_000 {
+        if (job - 10) as u64 * limits::IMPORT_ROWS_PER_COMMIT_MAX as u64
+            > limits::FEED_REVISIONS_KEPT + 100_000
+        {
             return u64::try_from(job - 10).expect("some");
         }
     }

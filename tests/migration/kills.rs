@@ -18,7 +18,7 @@ use crate::support;
 const WORKERS: usize = 8;
 
 fn count() -> u64 {
-    support::rounds(400, 20_000)
+    support::rounds(4_000, 20_000)
 }
 
 fn open(folder: &Path) -> magnetar::Result<DualStore> {
@@ -37,7 +37,17 @@ fn mover() {
     say(&format!("opened {authority:?}"));
     let store: Arc<dyn JobStore> = Arc::new(dual.clone());
     let is_over = AtomicBool::new(false);
+    let mut told_of = dual.watch_status();
     std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut last = None;
+            while let Some(status) = block_on(told_of.next()) {
+                if last != Some(status.phase) {
+                    say(&format!("phase {:?}", status.phase));
+                    last = Some(status.phase);
+                }
+            }
+        });
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 work(&*store);
@@ -56,9 +66,9 @@ fn mover() {
             .expect("nothing stands in the way");
             say(&format!("switched {to:?}"));
         }
+        say("finished");
+        block_on(dual.close()).expect("it closes");
     });
-    say("finished");
-    block_on(dual.close()).expect("it closes");
 }
 
 fn work(store: &dyn JobStore) {
@@ -72,7 +82,8 @@ fn work(store: &dyn JobStore) {
             std::thread::yield_now();
         }
         for state in claimed {
-            let result = Completion::new().output(dag::output(state.fence)).checksum(format!("sum {}", state.chunk));
+            let result =
+                Completion::new().output(dag::output(state.fence)).checksum(format!("sum {}", state.chunk));
             block_on(store.complete(&state.claim(), result)).expect("a completion");
             say(&format!("done {} {}", state.chunk, state.fence));
         }
@@ -102,7 +113,7 @@ struct Heard {
     last: String,
 }
 
-fn run(folder: &Path, word: &str, mut after: usize, more: usize) -> Heard {
+fn run(folder: &Path, word: &str, mut after: usize, more: usize, turns: u32) -> Heard {
     let mut child = Running::start("kills::mover", &[folder.to_str().expect("a path in text")]);
     let mut heard = Heard { done: Vec::new(), is_finished: false, last: String::new() };
     let mut left = more;
@@ -124,6 +135,8 @@ fn run(folder: &Path, word: &str, mut after: usize, more: usize) -> Heard {
             left = left.saturating_sub(1);
         }
         if after == 0 && left == 0 {
+            // Not always in the moment in which it was said.
+            (0..turns).for_each(|_| std::hint::spin_loop());
             child.kill();
             is_killed = true;
         }
@@ -144,20 +157,40 @@ fn a_process_that_is_killed_in_any_phase_leaves_one_authority_and_every_chunk_do
     }
     let mut done: BTreeMap<u64, u64> = BTreeMap::new();
     let mut tally: BTreeMap<(String, usize), usize> = BTreeMap::new();
-    let kills = support::rounds(12, 150);
+    let kills = support::rounds(16, 200);
     for round in 0..kills {
-        let word = ["opened", "compare", "switch", "switched"][usize::try_from(round).expect("few") % 4];
-        let heard = run(folder.path(), word, random.usize(1..3), random.usize(0..6));
+        let words = [
+            "opened",
+            "phase Switching",
+            "phase Switching",
+            "compare",
+            "phase Switching",
+            "switch",
+            "phase Following",
+            "switched",
+        ];
+        let word = words[usize::try_from(round).expect("few") % words.len()];
+        let more = if word == "phase Switching" || round == 0 { 0 } else { random.usize(0..6) };
+        let heard = run(
+            folder.path(),
+            word,
+            if round == 0 { 1 } else { random.usize(1..3) },
+            more,
+            random.u32(0..200_000),
+        );
         for (chunk, fence) in heard.done {
             let before = done.insert(chunk, fence);
-            assert_eq!(before, None, "round {round}: chunk {chunk} was done before, under {before:?} and {fence}");
+            assert_eq!(
+                before, None,
+                "round {round}: chunk {chunk} was done before, under {before:?} and {fence}"
+            );
         }
         if heard.is_finished {
             break;
         }
         let found = authorities(folder.path());
         assert!(found.len() <= 1, "round {round}: two authorities");
-        *tally.entry((heard.last.split(' ').next().unwrap_or_default().into(), found.len())).or_default() += 1;
+        *tally.entry((heard.last.clone(), found.len())).or_default() += 1;
         let dual = open(folder.path()).expect("whatever was left is finished");
         assert!(dual.status().authority.is_some(), "round {round}");
         let compared = block_on(dual.compare()).expect("they can be compared");
@@ -166,10 +199,12 @@ fn a_process_that_is_killed_in_any_phase_leaves_one_authority_and_every_chunk_do
         assert_eq!(authorities(folder.path()).len(), 1, "round {round}");
     }
     for ((phase, found), times) in &tally {
-        println!("killed {times} times after \"{phase}\", with {found} authorities until it was opened again");
+        println!(
+            "killed {times} times after \"{phase}\", with {found} authorities until it was opened again"
+        );
     }
     // The last one is left alone.
-    let heard = run(folder.path(), "never", 1, 0);
+    let heard = run(folder.path(), "never", 1, 0, 0);
     assert!(heard.is_finished);
     done.extend(heard.done);
     let dual = open(folder.path()).expect("it opens");

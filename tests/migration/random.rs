@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use magnetar::dual::{DualOptions, DualStore, MoveSide};
 use magnetar::{
-    Claim, ClaimRequest, Completion, DependencyFailure, ImportOptions, JobSpec, Json, JobStatus, JobStore, NewChunk,
-    OnConflict, OnMissing, OpenOptions, OwnerId, RedbStore, ResetReach, Selection, SqliteStore, Store, block_on,
-    chunks,
+    Claim, ClaimRequest, Completion, DependencyFailure, ImportOptions, JobSpec, JobStatus, JobStore, Json,
+    NewChunk, OnConflict, OnMissing, OpenOptions, OwnerId, RedbStore, ResetReach, Selection, SqliteStore,
+    Store, block_on, chunks,
 };
 
 use crate::support::{self, Living, ManualClock, export};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use magnetar::dual::{DualOptions, DualStore, migrate};
 use magnetar::{
-    Backing, ClaimRequest, Completion, ErrorKind, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore, Selection,
-    SqliteStore, Storage, Store, block_on,
+    Backing, ClaimRequest, Completion, ErrorKind, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore,
+    Selection, SqliteStore, Storage, Store, block_on,
 };
 
 use crate::dag::{self, JOB};

@@ -287,7 +287,8 @@ impl Snapshot {
             let seat = t::dependent_seat(key, on);
             let dependent = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
             let number = edges.get(&dependent[..]).map_err(errors::reading)?;
-            let number = number.ok_or_else(|| seat.corrupt(format_args!("that on chunk {on} is half there")))?;
+            let number =
+                number.ok_or_else(|| seat.corrupt(format_args!("that on chunk {on} is half there")))?;
             Ok((on, codec::read_number(seat, number.value())? != 0))
         };
         self.dependencies(key)?.into_iter().map(with_state).collect()

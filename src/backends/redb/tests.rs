@@ -51,8 +51,15 @@ fn options() -> Options {
 
 impl Model {
     fn new() -> Self {
-        let meta =
-            Meta { store_id: [7; 16], revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0, affairs: None };
+        let meta = Meta {
+            store_id: [7; 16],
+            revision: 0,
+            last_job: 0,
+            clock_ms: 0,
+            cursors: 0,
+            log_start: 0,
+            affairs: None,
+        };
         Model {
             meta,
             rows: BTreeMap::new(),

@@ -51,8 +51,7 @@ pub(super) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE;";
 pub(super) const BEGIN_READ: &str = "BEGIN;";
 pub(super) const COMMIT: &str = "COMMIT;";
 
-pub(super) const META: &str =
-    "SELECT json_array(store_id,revision,last_job,clock_ms,cursors,log_start,affairs,meta_sum) FROM meta WHERE id=1;";
+pub(super) const META: &str = "SELECT json_array(store_id,revision,last_job,clock_ms,cursors,log_start,affairs,meta_sum) FROM meta WHERE id=1;";
 
 // Values of a read script
 
