@@ -124,8 +124,19 @@ pub(crate) fn id_text(id: [u8; 16]) -> String {
     crate::model::OwnerId::from_bytes(id).to_string()
 }
 
-/// Where a step leads a store that is at this revision; `None` where it holds already.
-pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result<Option<Option<Standing>>> {
+/// Where a step leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It holds already.
+    Unchanged,
+    /// The store plays a part in no pair.
+    Alone,
+    /// It plays this part.
+    Part(Standing),
+}
+
+/// Where a step leads a store that is at this revision.
+pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result<Next> {
     let new = |role, peer: &str, place: &str, backfill| Standing {
         role,
         epoch: u64::from(role == Role::Authority),
@@ -137,15 +148,15 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
     };
     let Some(now) = now else {
         return match step {
-            Step::Lead { peer, place } => Ok(Some(Some(new(Role::Authority, peer, place, None)))),
+            Step::Lead { peer, place } => Ok(Next::Part(new(Role::Authority, peer, place, None))),
             Step::Shadow { peer, place, base } if revision == 0 => {
                 let backfill = Some(Backfill { base: *base, job: None, chunk: None });
-                Ok(Some(Some(new(Role::Shadow, peer, place, backfill))))
+                Ok(Next::Part(new(Role::Shadow, peer, place, backfill)))
             }
             Step::Shadow { .. } => {
                 Err(refused("the store has jobs or a history of its own; copy into a new and empty one"))
             }
-            Step::Detach { .. } => Ok(None),
+            Step::Detach { .. } => Ok(Next::Unchanged),
             Step::Retire { .. } | Step::Assume { .. } => Err(refused("the store is not part of a move")),
         };
     };
@@ -157,19 +168,19 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
     }
     if now.detached {
         return match step {
-            Step::Detach { .. } => Ok(None),
+            Step::Detach { .. } => Ok(Next::Unchanged),
             _ => Err(refused("this move is over; begin another with a new store")),
         };
     }
     match (step, now.role) {
         (Step::Lead { .. } | Step::Assume { .. }, Role::Authority)
         | (Step::Shadow { .. }, Role::Shadow)
-        | (Step::Retire { .. }, Role::Retired) => Ok(None),
+        | (Step::Retire { .. }, Role::Retired) => Ok(Next::Unchanged),
         (Step::Lead { .. } | Step::Shadow { .. }, _) => {
             Err(refused("the store already plays another part in this move"))
         }
         (Step::Retire { .. }, Role::Authority) => {
-            Ok(Some(Some(Standing { role: Role::Retired, copied: revision, ..now.clone() })))
+            Ok(Next::Part(Standing { role: Role::Retired, copied: revision, ..now.clone() }))
         }
         (Step::Retire { .. }, Role::Shadow) => {
             Err(refused("the store is a shadow; the other one can retire"))
@@ -178,11 +189,11 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
             Err(refused("the store is not wholly copied yet; let it catch up first"))
         }
         (Step::Assume { epoch, .. }, _) => {
-            Ok(Some(Some(Standing { role: Role::Authority, epoch: *epoch, ..now.clone() })))
+            Ok(Next::Part(Standing { role: Role::Authority, epoch: *epoch, ..now.clone() }))
         }
-        (Step::Detach { .. }, Role::Authority) => Ok(Some(None)),
+        (Step::Detach { .. }, Role::Authority) => Ok(Next::Alone),
         (Step::Detach { .. }, _) => {
-            Ok(Some(Some(Standing { detached: true, backfill: None, ..now.clone() })))
+            Ok(Next::Part(Standing { detached: true, backfill: None, ..now.clone() }))
         }
     }
 }
@@ -236,19 +247,26 @@ mod tests {
         ]
     }
 
+    /// The part that a new store comes to play.
+    fn begin(with: &Step) -> Standing {
+        match step(None, 0, with) {
+            Ok(Next::Part(part)) => part,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Whatever is tried in whatever order on two stores by somebody who only assumes where the other one has retired,
     /// at most one of them is an authority, and exactly one while neither is between the two steps.
     #[test]
     fn no_order_of_steps_makes_two_authorities() {
         let mut seen = Vec::new();
         let lead = |now: &Option<Standing>, step_: &Step| match step(now.as_ref(), 5, step_) {
-            Ok(Some(next)) => next,
-            _ => now.clone(),
+            Ok(Next::Alone) => None,
+            Ok(Next::Part(next)) => Some(next),
+            Ok(Next::Unchanged) | Err(_) => now.clone(),
         };
-        let begin = |step_: &Step| step(None, 0, step_).unwrap().unwrap();
-        let mut shadow = begin(&steps()[1]);
-        shadow.as_mut().unwrap().backfill = None;
-        let mut open = vec![(begin(&steps()[0]), shadow)];
+        let shadow = Standing { backfill: None, ..begin(&steps()[1]) };
+        let mut open = vec![(Some(begin(&steps()[0])), Some(shadow))];
         let works = |standing: &Option<Standing>| refusal(standing.as_ref()).is_none();
         while let Some(pair) = open.pop() {
             if seen.contains(&pair) {
@@ -277,14 +295,14 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_not_whole_is_never_worked_with() {
-        let shadow = step(None, 0, &steps()[1]).unwrap().unwrap();
+        let shadow = Some(begin(&steps()[1]));
         assert!(step(shadow.as_ref(), 5, &steps()[3]).is_err());
     }
 
     #[test]
     fn what_is_kept_is_read_again_and_what_is_unknown_is_refused() {
         let affairs = Affairs {
-            standing: step(None, 0, &steps()[1]).unwrap().unwrap(),
+            standing: Some(begin(&steps()[1])),
             consumers: BTreeMap::from([("reports".into(), 7)]),
         };
         assert_eq!(Affairs::from_text(&affairs.to_text()).unwrap(), affairs);

@@ -182,7 +182,12 @@ impl DualStore {
 
     /// How the move stands.
     pub fn status(&self) -> MoveStatus {
-        self.inner.board.status()
+        let mut status = self.inner.board.status();
+        if let Ok((from, _)) = self.inner.direction() {
+            status.revision = status.revision.max(from.shared.core.latest.revision());
+            status.lag = status.revision.saturating_sub(status.copied);
+        }
+        status
     }
 
     /// A stream of how the move stands.

@@ -70,6 +70,8 @@ impl Fault {
 /// What happens to the commits of one store.
 #[derive(Debug, Default)]
 struct Plan {
+    /// From now on outputs are written otherwise than they were handed over.
+    is_lying: AtomicBool,
     commits: AtomicUsize,
     fault: Mutex<Option<(usize, Fault)>>,
     is_dead: AtomicBool,
@@ -114,8 +116,13 @@ impl Load for FaultyTx<'_> {
 }
 
 impl WriteTx for FaultyTx<'_> {
-    fn commit(self: Box<Self>, delta: Delta) -> Result<()> {
+    fn commit(self: Box<Self>, mut delta: Delta) -> Result<()> {
         let FaultyTx(tx, plan) = *self;
+        if plan.is_lying.load(Ordering::SeqCst) {
+            for record in delta.rows.iter_mut().filter_map(|row| row.record.as_mut()) {
+                record.output = record.output.as_ref().map(|_| Json::new("a lie").expect("a text is JSON"));
+            }
+        }
         match plan.next() {
             None => tx.commit(delta),
             Some(fault) => {
@@ -367,8 +374,8 @@ impl Player<'_> {
 
     /// Every chunk was worked on once and is done, and whoever asks the old store is told where to go.
     async fn must_be_whole(&self) {
-        let stats = self.dual().get_stats(JOB).await.expect("the job is there");
-        assert_eq!((stats.done, stats.total_chunks), (CHUNKS, CHUNKS), "{}", self.at);
+        let counted = self.dual().get_stats(JOB).await.expect("the job is there");
+        assert_eq!((counted.done, counted.total_chunks), (CHUNKS, CHUNKS), "{}", self.at);
         for chunk in 0..CHUNKS {
             let times = self.worked.get(&chunk).copied().unwrap_or_default();
             // Whoever ends with the process has worked for nothing, and another one begins anew.
@@ -414,8 +421,8 @@ fn every_fault(what: &str, make: &dyn Fn() -> [Box<dyn Backend>; 2]) {
     block_on(async {
         let commits = count(make).await;
         let mut rounds = 0;
-        for side in 0..2 {
-            for when in 0..commits[side] {
+        for (side, &count) in commits.iter().enumerate() {
+            for when in 0..count {
                 for fault in Fault::ALL {
                     let at = format!("{what}: {fault:?} at commit {when} of side {side}");
                     let world = World::new(make());
@@ -449,4 +456,33 @@ fn no_error_and_no_crash_at_any_write_breaks_a_move_from_sqlite_to_redb() {
 #[test]
 fn no_error_and_no_crash_at_any_write_breaks_a_move_from_redb_to_sqlite() {
     every_fault("redb to sqlite", &|| [redb(), sqlite()]);
+}
+
+#[test]
+fn a_copy_that_differs_is_named_and_never_worked_with() {
+    block_on(async {
+        let world = World::new([sqlite(), redb()]);
+        let (dual, handles) = world.start(OwnerId::from_bytes([1; 16])).await;
+        let dual = dual.expect("a new pair");
+        let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+        dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default()).await.expect("an import");
+        dual.catch_up().await.expect("the copy gets on");
+        world.plans[1].is_lying.store(true, Ordering::SeqCst);
+        let claim = dual.claim_pending(JOB).await.expect("it works").expect("all are ready").claim();
+        let output = Json::new(&claim.chunk).expect("a number is JSON");
+        dual.complete(&claim, Completion::new().output(output)).await.expect("it is done");
+
+        let compared = dual.compare().await.expect("they can be compared");
+        let [only] = &compared.mismatches[..] else { panic!("{compared:#?}") };
+        assert_eq!((only.job_id, only.chunk, &only.what[..]), (JOB, Some(claim.chunk), &["output"][..]));
+        assert_eq!((compared.mismatch_count, compared.chunks), (1, CHUNKS));
+        let error = dual.cut_over().await.expect_err("they differ");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains(&format!("chunk {}: output", claim.chunk)), "{error}");
+        // Work goes on where it was, and only there.
+        assert_eq!(dual.status().authority, Some(MoveSide::First));
+        assert!(dual.claim_pending(JOB).await.expect("it works").is_some());
+        let error = handles[1].store.claim_pending(JOB).await.expect_err("it is a copy");
+        assert_eq!(error.kind(), ErrorKind::Shadow);
+    });
 }

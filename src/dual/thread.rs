@@ -9,7 +9,7 @@ use crate::commit::block_on;
 use crate::error::{Error, ErrorKind, Result, Retry};
 
 /// Between two tries after an error, at first and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Changes are told of; this is for what nobody tells.
 const IDLE: Duration = Duration::from_secs(1);
@@ -94,7 +94,9 @@ fn run(inner: &Inner) {
 
 fn report(inner: &Inner, error: &Error) {
     inner.patience.give_up();
+    let newest = inner.direction().map_or(0, |(from, _)| from.shared.core.latest.revision());
     inner.board.post(|status| {
+        status.revision = status.revision.max(newest);
         status.is_degraded = inner.patience.bound().is_some();
         status.error = Some(error.clone());
     });

@@ -6,7 +6,7 @@ use crate::backends::contract::{Load, Needs};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::model::{FeedConsumer, Outcome};
-use crate::standing::{self, Affairs, Role, Standing, Step};
+use crate::standing::{self, Affairs, Next, Role, Standing, Step};
 
 /// What is asked of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,11 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 /// Takes a step of the pair. The answer is a revision: where the other store may begin to follow.
 pub(super) fn take(work: &mut Work<'_>, step: &Step) -> Result<Applied> {
     let next = standing::step(work.standing(), work.meta.revision, step)?;
-    let Some(next) = next else { return Ok(Applied::Reply(Reply::Count(followed_from(work, step)))) };
+    let next = match next {
+        Next::Unchanged => return Ok(Applied::Reply(Reply::Count(followed_from(work, step)))),
+        Next::Alone => None,
+        Next::Part(standing) => Some(standing),
+    };
     if let Step::Assume { above, .. } = step {
         work.meta.revision = work.meta.revision.max(*above) + 1;
     }

@@ -308,12 +308,15 @@ fn clip(mut runs: Vec<LogRun>, covered: u64) -> Vec<LogRun> {
     runs
 }
 
+/// A job, and one of its chunks; all of them where there is none.
+type JobAndChunk = (i64, Option<u64>);
+
 /// What no revision tells of, of a store that has retired: claims with their newest leases, page by page of a job, and
 /// at the end what is left to be told and who follows. `from` is where to go on.
 pub(crate) fn rest_page(
     load: &mut dyn Load,
-    from: Option<(i64, Option<u64>)>,
-) -> Result<(RecordPage, Option<(i64, Option<u64>)>)> {
+    from: Option<JobAndChunk>,
+) -> Result<(RecordPage, Option<JobAndChunk>)> {
     let meta = meta(load)?;
     let mut page = RecordPage::new(&meta, Part::Rest { at: meta.revision });
     let (mut after, mut chunk) = from.map_or((None, None), |(job, chunk)| (Some(job), chunk));

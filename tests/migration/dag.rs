@@ -12,7 +12,7 @@ pub(crate) const JOB: i64 = 42;
 
 /// Chunks that each depend on up to three before them.
 pub(crate) fn chunk(id: u64) -> NewChunk {
-    let on = [id.checked_sub(16), id.checked_sub(33), (id % 5 == 0).then_some(id / 2)];
+    let on = [id.checked_sub(16), id.checked_sub(33), id.is_multiple_of(5).then_some(id / 2)];
     let on: Vec<u64> = on.into_iter().flatten().filter(|&on| on < id).collect();
     let mut on = on;
     on.dedup();

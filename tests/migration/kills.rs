@@ -208,8 +208,8 @@ fn a_process_that_is_killed_in_any_phase_leaves_one_authority_and_every_chunk_do
     assert!(heard.is_finished);
     done.extend(heard.done);
     let dual = open(folder.path()).expect("it opens");
-    let stats = block_on(dual.get_stats(JOB)).expect("the counters");
-    assert_eq!((stats.done, stats.total_chunks), (count(), count()));
+    let counted = block_on(dual.get_stats(JOB)).expect("the counters");
+    assert_eq!((counted.done, counted.total_chunks), (count(), count()));
     block_on(dual.catch_up()).expect("the copy gets on");
     assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
     for (chunk, fence) in done {

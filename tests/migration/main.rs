@@ -8,6 +8,7 @@ mod child;
 mod dag;
 mod feed;
 mod kills;
+mod lag;
 mod live;
 mod random;
 mod rest;

@@ -330,7 +330,7 @@ fn add_rows(script: &mut Script, keys: &[Key]) {
         script.set(3, Value::Int(job));
     } else {
         script.add(Part::Rows);
-        script.set(2, Value::Text(list(keys.chunks(ROWS_PER_PACK).map(|keys| pairs(keys)))));
+        script.set(2, Value::Text(list(keys.chunks(ROWS_PER_PACK).map(pairs))));
     }
     script.rows += keys.len();
 }

@@ -1,6 +1,5 @@
 //! From what `SQLite` answers to rows; each is checked against its checksums on the way.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -361,19 +360,14 @@ pub(super) fn job(text: &str) -> Result<JobRow> {
     Ok(job)
 }
 
+#[derive(Deserialize)]
+struct MetaColumns<'a>(&'a str, u64, i64, u64, u64, u64, Option<String>, Option<i64>);
+
 /// What the store keeps about itself, from its JSON array.
 pub(super) fn meta(text: &str) -> Result<Meta> {
     let bad = || corrupt("the store's own record is not as it was written");
-    let (store_id, revision, last_job, clock_ms, cursors, log_start, affairs, sum): (
-        &str,
-        u64,
-        i64,
-        u64,
-        u64,
-        u64,
-        Option<Cow<'_, str>>,
-        Option<i64>,
-    ) = serde_json::from_str(text).map_err(|_| bad())?;
+    let MetaColumns(store_id, revision, last_job, clock_ms, cursors, log_start, affairs, sum) =
+        serde_json::from_str(text).map_err(|_| bad())?;
     let store_id = *store_id.parse::<OwnerId>().map_err(|_| bad())?.as_bytes();
     let affairs = match affairs {
         None => None,

@@ -34,7 +34,7 @@ impl Work<'_> {
         });
         let kept = slot.job.as_ref().map(|job| (job.counts, job.edges, job.edges_upward));
         let (counts, edges, edges_upward) = kept.unwrap_or_default();
-        let adopted = JobRow { counts, edges, edges_upward, ..job };
+        let adopted = JobRow { edges, edges_upward, counts, ..job };
         if slot.job.as_ref() != Some(&adopted) {
             slot.dirty = true;
             slot.job = Some(adopted);
@@ -53,18 +53,15 @@ impl Work<'_> {
             unmet_dirty: false,
         });
         self.edit(key, |slot| {
-            match &slot.row {
-                Some(old) => {
-                    slot.content_dirty |= old.content != row.content;
-                    slot.record_dirty |= old.record != row.record;
-                    slot.unmet_dirty |= old.unmet != row.unmet;
-                }
-                None => {
-                    let replaced = slot.before.is_some();
-                    slot.content_dirty = true;
-                    slot.record_dirty = replaced || !row.record.is_fresh();
-                    slot.unmet_dirty = replaced || row.unmet > 0;
-                }
+            if let Some(old) = &slot.row {
+                slot.content_dirty |= old.content != row.content;
+                slot.record_dirty |= old.record != row.record;
+                slot.unmet_dirty |= old.unmet != row.unmet;
+            } else {
+                let replaced = slot.before.is_some();
+                slot.content_dirty = true;
+                slot.record_dirty = replaced || !row.record.is_fresh();
+                slot.unmet_dirty = replaced || row.unmet > 0;
             }
             slot.row = Some(row);
         });
