@@ -61,6 +61,9 @@ pub const LIST_ROWS_MAX: usize = 100_000;
 /// A page has at most this many rows.
 pub const PAGE_ROWS_MAX: usize = 10_000;
 
+/// A page of whole records ends early once its texts (payloads, outputs, errors, checksums) come to this much.
+pub const RECORD_PAGE_BYTES: usize = 4 << 20;
+
 /// Rows that one transaction of an import changes at most; a larger import goes in slices.
 pub const IMPORT_ROWS_PER_COMMIT_MAX: usize = 50_000;
 

@@ -14,6 +14,7 @@ mod import;
 mod query;
 mod reap;
 mod settle;
+mod whole;
 mod work;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) use query::{
     all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready,
     stats, topo_order, without_unchanged,
 };
+pub(crate) use whole::{records, store_info};
 use work::Work;
 
 /// What the engine needs from around it.

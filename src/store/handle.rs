@@ -18,9 +18,9 @@ use crate::limits;
 use crate::machine;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo,
-    JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection, check_chunk_id,
-    check_job_id, check_lease_ms, check_size,
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions,
+    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
 };
 use crate::owners::Liveness;
 
@@ -479,6 +479,26 @@ impl<B: Backing> JobStore for Store<B> {
         let after = after.map(check_chunk_id).transpose()?;
         let need = PageNeed { job, classes, after, limit: check_limit(limit)? };
         self.shared.read(move |load| engine::page(load, need)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn page_records(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<ChunkRecords> {
+        let job = check_job_id(job_id)?;
+        let classes = status.map_or(&[][..], machine::listed_classes);
+        let after = after.map(check_chunk_id).transpose()?;
+        let need = PageNeed { job, classes, after, limit: check_limit(limit)? };
+        self.shared.read(move |load| engine::records(load, need)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn info(&self) -> Result<StoreInfo> {
+        self.shared.read(engine::store_info).await
     }
 
     #[instrument(level = "debug", skip(self))]

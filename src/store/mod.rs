@@ -21,8 +21,9 @@ use crate::commit::Watch;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo,
-    JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions,
+    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    StoreInfo,
 };
 
 /// A durable store of jobs.
@@ -191,6 +192,19 @@ pub trait JobStore: Debug + Send + Sync {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<JobState>>;
+
+    /// Up to `limit` chunks above an id, by id, of one status or of all, each with everything that the store keeps of
+    /// it: what [`crate::export`] reads. A page may be shorter, to bound its memory; [`ChunkRecords::more`] tells.
+    async fn page_records(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<ChunkRecords>;
+
+    /// The store's newest revision, and what else it says of itself as a whole.
+    async fn info(&self) -> Result<StoreInfo>;
 
     /// How many chunks stand where. The cost does not depend on the job's size.
     async fn get_stats(&self, job_id: i64) -> Result<JobStats>;
