@@ -181,7 +181,7 @@ fn column(name: &str, records: &[&ChunkRecord]) -> Result<ArrayRef, ArrowError> 
         "chunk" => number(|r| signed(r.state.chunk)),
         "status" => {
             let keys = records.iter().map(|r| key(&JobStatus::ALL, &r.state.status));
-            dictionary(Int8Array::from_iter(keys), JobStatus::ALL.map(JobStatus::as_str))?
+            dictionary(keys.collect(), JobStatus::ALL.map(JobStatus::as_str))?
         }
         "checksum" => text(|r| r.state.checksum.as_deref()),
         "observed_checksum" => text(|r| r.state.observed_checksum.as_deref()),
@@ -199,7 +199,7 @@ fn column(name: &str, records: &[&ChunkRecord]) -> Result<ArrayRef, ArrowError> 
         "losses_max" => number(|r| r.state.losses_max.into()),
         "on_dependency_failure" => {
             let keys = records.iter().map(|r| r.kept.on_dependency_failure.and_then(|p| key(&POLICIES, &p)));
-            dictionary(Int8Array::from_iter(keys), POLICIES.map(DependencyFailure::as_str))?
+            dictionary(keys.collect(), POLICIES.map(DependencyFailure::as_str))?
         }
         "depends_on" => {
             let item = Field::new("item", DataType::Int64, false);

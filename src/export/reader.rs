@@ -140,10 +140,8 @@ where
             };
         }
         let Some(info) = self.jobs.pop_front() else {
-            return Ok(match self.follows {
-                true => Stage::Changes { since: self.revision, until: None },
-                false => Stage::Over,
-            });
+            let tail = Stage::Changes { since: self.revision, until: None };
+            return Ok(if self.follows { tail } else { Stage::Over });
         };
         let job = info.job_id;
         self.jobs_after = Some(job);

@@ -10,7 +10,7 @@ use magnetar::export::{COLUMNS, Export, Exported, schema};
 use magnetar::{Completion, Deadline, JobSpec, JobStatus, JobStore, Json, NewChunk, block_on};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ConvertedType, Encoding, LogicalType};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
 use crate::{places, zoo};
@@ -173,7 +173,7 @@ fn a_file_has_row_groups_with_statistics_dictionaries_and_compression() {
         let (exported, metadata, batches) = read(Export::new(store));
         assert_eq!(exported.chunks, CHUNKS, "{name}");
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64, CHUNKS);
-        let rows: Vec<i64> = metadata.row_groups().iter().map(|group| group.num_rows()).collect();
+        let rows: Vec<i64> = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).collect();
         assert_eq!(rows, [100_000, 20_000]);
         let mut first = 0;
         for group in metadata.row_groups() {
@@ -195,7 +195,7 @@ fn a_file_has_row_groups_with_statistics_dictionaries_and_compression() {
             assert!(group.columns()[0].column_index_offset().is_some(), "pages have statistics too");
             first += group.num_rows();
         }
-        let bytes = metadata.row_groups().iter().map(|group| group.compressed_size()).sum::<i64>();
+        let bytes = metadata.row_groups().iter().map(RowGroupMetaData::compressed_size).sum::<i64>();
         assert!(bytes < 2_000_000, "{bytes} bytes for {CHUNKS} chunks that are nearly the same");
     }
 }

@@ -8,6 +8,8 @@
 #[cfg(all(feature = "analytics", not(target_family = "wasm")))]
 mod columns;
 mod hostile;
+#[cfg(all(feature = "analytics", not(target_family = "wasm")))]
+mod outside;
 mod parts;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,6 +6,7 @@ mod apt;
 mod deny;
 mod matrix;
 mod process;
+mod python;
 mod setup;
 mod step;
 mod wasm;

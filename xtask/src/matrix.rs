@@ -4,7 +4,7 @@
 
 use crate::setup::Tool::{CCompiler, Components, Deny, Wasm};
 use crate::step::Step;
-use crate::{deny, wasm};
+use crate::{deny, python, wasm};
 
 /// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
 /// features and not once per step.
@@ -18,6 +18,11 @@ pub(crate) const TEST: &[Step] = &[
         .needs(&[Components, CCompiler]),
     Step::lines("only-sqlite", &["cargo clippy --no-default-features --features sqlite -- -D warnings"])
         .needs(&[Components, CCompiler]),
+    Step::lines(
+        "only-analytics",
+        &["cargo clippy --no-default-features --features redb,analytics -- -D warnings"],
+    )
+    .needs(&[Components, CCompiler]),
     Step::lines("all-features", &["cargo clippy --all-features -- -D warnings"])
         .needs(&[Components, CCompiler]),
     Step::lines("test-all", &["cargo test --workspace --all-features"]).needs(&[CCompiler]),
@@ -32,6 +37,7 @@ pub(crate) const TEST: &[Step] = &[
             "cargo run --all-features --example dag_dependencies",
             "cargo run --all-features --example crash_recovery",
             "cargo run --all-features --example worker",
+            "cargo run --all-features --example analytics",
         ],
     )
     .needs(&[CCompiler]),
@@ -51,6 +57,7 @@ pub(crate) const TEST: &[Step] = &[
         .needs(&[CCompiler]),
     Step::lines("deny", &["cargo deny check bans licenses sources"]).needs(&[Deny]),
     Step::call("advisories", deny::advisories).needs(&[Deny]),
+    Step::call("other-software", python::exports).needs(&[CCompiler]),
     Step::call("wasm", wasm::check).needs(&[Wasm]),
 ];
 
