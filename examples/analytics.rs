@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use magnetar::export::Export;
 use magnetar::export::arrow_array::cast::AsArray;
-use magnetar::export::arrow_array::types::TimestampMillisecondType;
+use magnetar::export::arrow_array::types::{Int8Type, TimestampMillisecondType};
 use magnetar::export::arrow_array::{RecordBatch, StringArray};
 use magnetar::{Completion, Error, JobSpec, JobStore, Json, Manifest, NewChunk};
 use parquet::arrow::ProjectionMask;
@@ -87,8 +87,7 @@ fn query(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let batch: RecordBatch = batch?;
         let column =
             |name: &str| batch.column_by_name(name).ok_or("the file has the columns of every export");
-        let statuses =
-            column("status")?.as_dictionary_opt::<magnetar::export::arrow_array::types::Int8Type>();
+        let statuses = column("status")?.as_dictionary_opt::<Int8Type>();
         let statuses =
             statuses.and_then(|words| words.downcast_dict::<StringArray>()).ok_or("statuses are words")?;
         let times = |name| Ok::<_, &str>(column(name)?.as_primitive::<TimestampMillisecondType>().values());

@@ -64,6 +64,12 @@ pub const PAGE_ROWS_MAX: usize = 10_000;
 /// A page of whole records ends early once its texts (payloads, outputs, errors, checksums) come to this much.
 pub const RECORD_PAGE_BYTES: usize = 4 << 20;
 
+/// One line of an export that is restored is at most this long.
+pub const EXPORT_LINE_BYTES_MAX: usize = 8 << 20;
+
+/// Chunks whose dependencies one commit of a restore looks at.
+pub const RESTORE_SETTLED_ROWS: usize = 500;
+
 /// Rows that one transaction of an import changes at most; a larger import goes in slices.
 pub const IMPORT_ROWS_PER_COMMIT_MAX: usize = 50_000;
 

@@ -34,8 +34,9 @@ fn fill(path: &Path) {
             let chunk = NewChunk::new(id).checksum(format!("{id:032x}")).payload(payload);
             Ok(if id % 10 == 9 { chunk.depends_on([id - 1]) } else { chunk })
         });
-        let imported = store.import(job, &JobSpec::new(), magnetar::chunks(chunks), &ImportOptions::new());
-        assert_eq!(block_on(imported).expect("it is imported").added, chunks_per_job());
+        let (spec, options) = (JobSpec::new(), ImportOptions::new());
+        let imported = block_on(store.import(job, &spec, magnetar::chunks(chunks), &options));
+        assert_eq!(imported.expect("it is imported").added, chunks_per_job());
     }
     block_on(store.close()).expect("it closes");
 }

@@ -13,6 +13,7 @@ mod ids;
 mod import;
 mod query;
 mod reap;
+mod restore;
 mod settle;
 mod whole;
 mod work;
@@ -37,6 +38,7 @@ pub(crate) use query::{
     all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready,
     stats, topo_order, without_unchanged,
 };
+pub(crate) use restore::{Restore, RestoredJob, RestoredRow, not_empty as restore_into_jobs, restored_row};
 pub(crate) use whole::{records, store_info};
 use work::Work;
 
@@ -110,6 +112,7 @@ pub(crate) enum Op {
     Import(Import),
     ImportSlice(ImportSlice),
     Bulk(Bulk),
+    Restore(Restore),
     /// Put back what dead owners and over leases hold.
     Reap {
         probe: bool,
@@ -383,7 +386,8 @@ impl Op {
 
     /// Whether what it leaves behind is this client's: then others must be able to see whether the client lives.
     fn is_owned(&self) -> bool {
-        self.claims() || matches!(self, Op::ImportSlice(ImportSlice::Begin { .. }))
+        self.claims()
+            || matches!(self, Op::ImportSlice(ImportSlice::Begin { .. }) | Op::Restore(Restore::Put { .. }))
     }
 
     /// What it is known to need before it is applied, so that one question serves the whole group.
@@ -420,7 +424,12 @@ impl Op {
             Op::Import(import) => needs.jobs.push(import.job),
             Op::ImportSlice(slice) => needs.jobs.push(slice.job()),
             Op::Bulk(bulk) => needs.jobs.push(bulk.job),
-            Op::NewJob { .. } | Op::Reap { .. } | Op::ReleaseAll { .. } | Op::Settle | Op::Tidy => {}
+            Op::Restore(_)
+            | Op::NewJob { .. }
+            | Op::Reap { .. }
+            | Op::ReleaseAll { .. }
+            | Op::Settle
+            | Op::Tidy => {}
         }
     }
 
@@ -461,6 +470,7 @@ impl Op {
             Op::Import(import) => import.apply(work),
             Op::ImportSlice(slice) => slice.apply(work),
             Op::Bulk(bulk) => bulk.apply(work),
+            Op::Restore(slice) => slice.apply(work),
             Op::Reap { probe: ask } => reap::reap(work, ask.then_some(probe)),
             Op::ReleaseAll { owner, released } => reap::release_all(work, *owner, *released),
             Op::Settle => settle::go_on(work),

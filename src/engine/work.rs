@@ -4,6 +4,8 @@
 //! set becomes one [`Delta`]. The working set keeps the books (index positions, counts, revisions, the log) and
 //! decides nothing: that is [`crate::machine`]'s part.
 
+mod adopt;
+
 use std::any::Any;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -8,12 +8,12 @@ use crate::error::Result;
 /// How items become bytes.
 pub(super) enum Form {
     Csv,
-    JsonLines(JsonLines),
+    JsonLines(Box<JsonLines>),
 }
 
 impl Form {
     pub(super) fn json_lines() -> Self {
-        Form::JsonLines(JsonLines::default())
+        Form::JsonLines(Box::default())
     }
 
     pub(super) fn begin(&mut self, filter: &Filter, out: &mut Vec<u8>) -> Result<()> {

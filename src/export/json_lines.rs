@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::reader::Item;
 use super::{Exported, Filter};
@@ -12,9 +13,10 @@ use crate::model::{ChunkRecord, JobSpec, JobState, Json, Kept};
 /// The version of the lines that this build writes, and the newest that it reads.
 pub(super) const FORMAT: u32 = 1;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct JsonLines {
     lines: u64,
+    digest: Xxh3,
 }
 
 /// The first line.
@@ -73,6 +75,8 @@ struct EndLine {
     revision: u64,
     job_id_max: i64,
     lines: u64,
+    /// A digest of their bytes.
+    xxh3: String,
 }
 
 impl JsonLines {
@@ -123,15 +127,17 @@ impl JsonLines {
     }
 
     pub(super) fn end(&mut self, exported: &Exported, job_id_max: i64, out: &mut Vec<u8>) -> Result<()> {
-        let lines = self.lines;
-        self.line(&EndLine { kind: "end", revision: exported.revision, job_id_max, lines }, out)
+        let (lines, xxh3) = (self.lines, digest_text(&self.digest));
+        self.line(&EndLine { kind: "end", revision: exported.revision, job_id_max, lines, xxh3 }, out)
     }
 
     fn line(&mut self, line: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
+        let start = out.len();
         serde_json::to_writer(&mut *out, line).map_err(|e| {
             Error::new(ErrorKind::Internal, format!("a line could not be written as JSON: {e}")).caused_by(e)
         })?;
         out.push(b'\n');
+        self.digest.update(&out[start..]);
         self.lines += 1;
         Ok(())
     }
@@ -146,4 +152,8 @@ fn unfit(json: Option<&Json>) -> Option<&str> {
 /// A line break within JSON can only stand between tokens: a space does as well there.
 fn on_one_line(json: Option<&Json>) -> Result<Option<Json>> {
     json.map(|json| Json::from_text(&json.as_str().replace(['\n', '\r'], " "))).transpose()
+}
+
+pub(super) fn digest_text(digest: &Xxh3) -> String {
+    format!("{:016x}", digest.digest())
 }

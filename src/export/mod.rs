@@ -3,7 +3,7 @@
 //! | form | what for | targets |
 //! |---|---|---|
 //! | CSV, [`Export::csv`] | spreadsheets, every tool there is | all |
-//! | JSON Lines, [`Export::json_lines`] | scripts; [`restore`] makes a store of it again | all |
+//! | JSON Lines, [`Export::json_lines`] | scripts; [`JobStore::restore`] makes a store of it again | all |
 //! | Parquet, `Export::parquet` | Polars, `DuckDB`, pandas, Spark | native, feature `analytics` |
 //! | Arrow record batches, `Export::record_batches` | a query engine in this process | native, feature `analytics` |
 //!
@@ -63,6 +63,7 @@ mod bytes;
 mod csv;
 mod form;
 mod json_lines;
+mod lines;
 mod reader;
 mod time;
 
@@ -87,6 +88,7 @@ pub use {arrow_array, arrow_schema};
 pub use self::bytes::Bytes;
 pub use self::csv::{COLUMNS, csv_text, disarmed};
 use form::Form;
+pub(crate) use lines::{Line, Lines};
 use reader::Reader;
 
 /// What to export, and from where.
@@ -169,7 +171,7 @@ where
         Bytes::new(Reader::new(self.store, self.filter), Form::Csv)
     }
 
-    /// As JSON Lines: a line for each job, in front of one for each of its chunks; see [`restore`] for what they say.
+    /// As JSON Lines: a line for each job, in front of one for each of its chunks; see [`JobStore::restore`] for what they hold.
     ///
     /// The first line is `{"kind":"export",...}`, the last `{"kind":"end",...}`: a file without it is cut short.
     pub fn json_lines(self) -> Bytes<S> {

@@ -19,7 +19,7 @@ pub use import::{ImportOptions, ImportReport, OnConflict, OnMissing};
 pub use job::{Backoff, Deadline, DependencyFailure, JobInfo, JobSpec, JobStats};
 pub use json::Json;
 pub use owner::OwnerId;
-pub use record::{ChunkRecord, ChunkRecords, Kept, StoreInfo};
+pub use record::{ChunkRecord, ChunkRecords, Kept, Restored, StoreInfo};
 pub use status::JobStatus;
 pub use steer::{GraphFormat, ResetReach, Selection};
 pub use work::{ChunkUpdate, Claim, ClaimRequest, Completion, Outcome};

@@ -90,3 +90,15 @@ pub struct StoreInfo {
     /// The highest job id that was ever used; 0 before the first.
     pub job_id_max: i64,
 }
+
+/// What a restore came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Restored {
+    /// Jobs that the store has now.
+    pub jobs: u64,
+    /// Chunks that it has in them.
+    pub chunks: u64,
+    /// The revision that the original store had.
+    pub revision: u64,
+}

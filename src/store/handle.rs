@@ -1,5 +1,6 @@
 //! The store behind the trait: checks arguments, hands operations to the commit queue and reads to a snapshot.
 
+use std::io::BufRead;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use futures_channel::oneshot;
 use tracing::instrument;
 
 use super::importing::{self, unexpected};
+use super::restoring;
 use super::{ChunkStream, JobStore, Persistence};
 use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
 use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, may_block};
@@ -19,8 +21,8 @@ use crate::machine;
 use crate::manifest::Manifest;
 use crate::model::{
     Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions,
-    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
-    StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
+    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Restored,
+    Selection, StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
 };
 use crate::owners::Liveness;
 
@@ -280,6 +282,11 @@ impl<B: Backing> JobStore for Store<B> {
         options: &ImportOptions,
     ) -> Result<ImportReport> {
         importing::import(&self.shared, job_id, spec, chunks, *options).await
+    }
+
+    #[instrument(level = "debug", skip(self, export))]
+    async fn restore(&self, export: &mut (dyn BufRead + Send)) -> Result<Restored> {
+        restoring::restore(&self.shared, export).await
     }
 
     #[instrument(level = "debug", skip(self))]

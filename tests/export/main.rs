@@ -11,6 +11,7 @@ mod hostile;
 #[cfg(all(feature = "analytics", not(target_family = "wasm")))]
 mod outside;
 mod parts;
+mod restoring;
 #[path = "../support/mod.rs"]
 mod support;
 mod texts;

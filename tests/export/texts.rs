@@ -54,7 +54,7 @@ fn a_store_without_jobs_is_a_header_in_csv_and_two_lines_in_json_lines() {
         let (text, _) = text_of(Export::new(zoo.store).json_lines());
         assert_eq!(
             text,
-            "{\"kind\":\"export\",\"format\":1,\"whole_jobs\":true}\n{\"kind\":\"end\",\"revision\":0,\"job_id_max\":0,\"lines\":1}\n"
+            "{\"kind\":\"export\",\"format\":1,\"whole_jobs\":true}\n{\"kind\":\"end\",\"revision\":0,\"job_id_max\":0,\"lines\":1,\"xxh3\":\"69559083c90f05b5\"}\n"
         );
     }
 }

@@ -1,0 +1,87 @@
+//! Taking over what a store decided before: rows with the revisions that they have there. The books are kept here.
+
+use super::{JobSlot, Row, RowSlot, Work};
+use crate::backends::contract::{Dependent, Edge, JobRow, Key, Needs, Subject};
+use crate::error::Result;
+
+impl Work<'_> {
+    /// Takes over a job under the revision that it has. Its counts are those of what is here. It has been asked for.
+    pub(in crate::engine) fn adopt_job(&mut self, job: JobRow) {
+        let slot = self.jobs.entry(job.id).or_insert(JobSlot {
+            job: None,
+            existed: false,
+            dirty: false,
+            counts_dirty: false,
+        });
+        let kept = slot.job.as_ref().map(|job| (job.counts, job.edges, job.edges_upward));
+        let (counts, edges, edges_upward) = kept.unwrap_or_default();
+        let adopted = JobRow { edges, edges_upward, counts, ..job };
+        if slot.job.as_ref() != Some(&adopted) {
+            slot.dirty = true;
+            slot.job = Some(adopted);
+        }
+    }
+
+    /// Takes over a row, and whether each of its dependencies counts as met. The row and its job have been asked for;
+    /// `old` is what its dependencies were.
+    pub(in crate::engine) fn adopt_row(&mut self, row: Row, old: &[(u64, bool)], new: &[(u64, bool)]) {
+        let key = row.key;
+        self.rows.entry(key).or_insert(RowSlot {
+            row: None,
+            before: None,
+            content_dirty: false,
+            record_dirty: false,
+            unmet_dirty: false,
+        });
+        self.edit(key, |slot| {
+            if let Some(old) = &slot.row {
+                slot.content_dirty |= old.content != row.content;
+                slot.record_dirty |= old.record != row.record;
+                slot.unmet_dirty |= old.unmet != row.unmet;
+            } else {
+                let replaced = slot.before.is_some();
+                slot.content_dirty = true;
+                slot.record_dirty = replaced || !row.record.is_fresh();
+                slot.unmet_dirty = replaced || row.unmet > 0;
+            }
+            slot.row = Some(row);
+        });
+        let edge = |on| Edge { job: key.job, chunk: key.chunk, on };
+        for (on, _) in old.iter().filter(|(on, _)| new.binary_search_by_key(on, |(on, _)| *on).is_err()) {
+            self.remove_edge(edge(*on));
+        }
+        for (on, met) in new {
+            match old.binary_search_by_key(on, |(on, _)| *on) {
+                Ok(at) if old[at].1 == *met => {}
+                Ok(_) => {
+                    self.edges.insert(edge(*on), Some(*met));
+                }
+                Err(_) => self.add_edge(edge(*on), *met),
+            }
+        }
+    }
+
+    /// Whether storage has dependencies as met. Nothing in this commit may have changed them.
+    pub(in crate::engine) fn stored_as_met(&mut self, edges: &[Edge]) -> Result<Vec<bool>> {
+        // It stands with the dependents: of each, the one that is asked for.
+        let question = |edge: &Edge| (Key { job: edge.job, chunk: edge.on }, edge.chunk.checked_sub(1), 1);
+        let needs = Needs { dependents: edges.iter().map(question).collect(), ..Needs::default() };
+        let lists = self.load(&needs)?.dependents;
+        let is_met = |(edge, list): (&Edge, Vec<Dependent>)| {
+            list.iter().any(|dependent| dependent.row.key.chunk == edge.chunk && dependent.met)
+        };
+        Ok(edges.iter().zip(lists).map(is_met).collect())
+    }
+
+    /// Has whoever follows the changes wait in front of a job that is still invisible.
+    pub(in crate::engine) fn log_invisible_job(&mut self, id: i64) {
+        let revision = self.next_revision();
+        self.log_one(Subject::Job, revision, Key { job: id, chunk: 0 });
+    }
+
+    /// The store is at this revision at least, and its log begins behind it.
+    pub(in crate::engine) fn begin_log_behind(&mut self, revision: u64) {
+        self.meta.revision = self.meta.revision.max(revision);
+        self.meta.log_start = self.meta.revision;
+    }
+}
