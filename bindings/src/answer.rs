@@ -3,7 +3,8 @@
 //! Rows are on lines of their own so that a long list need not be parsed to be passed on, nor all of it to be used.
 
 use magnetar::{Error, ErrorKind, JobState, Retry};
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
+use serde_json::value::RawValue;
 
 use crate::row::Row;
 
@@ -20,6 +21,18 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn of(value: impl Into<serde_json::Value>) -> Self {
         Answer::Value(value.into())
+    }
+}
+
+impl Serialize for Answer {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Answer::Value(value) => value.serialize(serializer),
+            Answer::Raw(json) => <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(json))
+                .map_err(serde::ser::Error::custom)?
+                .serialize(serializer),
+            Answer::Rows(rows) => serializer.collect_seq(rows.iter().map(Row)),
+        }
     }
 }
 

@@ -1,12 +1,11 @@
 //! The calls as they cross, and what each is in the store's own words.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use magnetar::{
     Change, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo,
     JobSpec, JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore, ResetReach,
-    Result, Selection,
+    Selection, limits,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,186 +14,76 @@ use serde_json::value::RawValue;
 use crate::answer::{Answer, Failure};
 use crate::row::{self, Row};
 
-/// A call. Names and meanings are those of `magnetar::JobStore`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub(crate) enum Call<'a> {
-    Import {
-        job: i64,
-        format: Format,
-        #[serde(borrow)]
-        text: Cow<'a, str>,
-        #[serde(default)]
-        options: Options,
-    },
-    /// Gives the number under which the pieces come.
-    ImportBegin {
-        job: i64,
-        #[serde(default)]
-        spec: JobSpec,
-        #[serde(default)]
-        options: Options,
-    },
-    /// Gives the report with the last piece, else null.
-    ImportPiece {
-        import: u32,
-        #[serde(borrow)]
-        text: Cow<'a, str>,
-        last: bool,
-    },
-    ImportAbort {
-        import: u32,
-    },
-    NewJob {
-        #[serde(default)]
-        spec: JobSpec,
-    },
-    DeleteJob {
-        job: i64,
-    },
-    AddDependency {
-        job: i64,
-        chunk: u64,
-        depends_on: Vec<u64>,
-    },
-    Claim(Request),
-    Complete {
-        claim: Fenced,
-        checksum: Option<String>,
-        #[serde(borrow)]
-        output: Option<&'a RawValue>,
-    },
-    CompleteAndClaim {
-        claim: Fenced,
-        checksum: Option<String>,
-        #[serde(borrow)]
-        output: Option<&'a RawValue>,
-        next: Request,
-    },
-    Fail {
-        claim: Fenced,
-        #[serde(borrow)]
-        error: Cow<'a, str>,
-    },
-    Release {
-        claim: Fenced,
-    },
-    Heartbeat {
-        claim: Fenced,
-    },
-    Updates {
-        job: i64,
-        #[serde(borrow)]
-        updates: Vec<Update<'a>>,
-    },
-    MarkStatus {
-        job: i64,
-        chunk: u64,
-        status: JobStatus,
-        detail: Option<String>,
-    },
-    RetryFailed {
-        job: i64,
-        chunks: Option<Vec<u64>>,
-    },
-    Reset {
-        job: i64,
-        chunks: Option<Vec<u64>>,
-        through: bool,
-    },
-    Cancel {
-        job: i64,
-        chunks: Option<Vec<u64>>,
-    },
-    ResumePending {
-        job: i64,
-    },
-    ReleaseAll {},
-    Verify {},
-    GetChunk {
-        job: i64,
-        chunk: u64,
-    },
-    GetByStatus {
-        job: i64,
-        status: JobStatus,
-    },
-    Page {
-        job: i64,
-        status: Option<JobStatus>,
-        after: Option<u64>,
-        limit: usize,
-    },
-    GetStats {
-        job: i64,
-    },
-    GetJob {
-        job: i64,
-    },
-    ListJobs {
-        after: Option<i64>,
-        limit: usize,
-    },
-    GetDependencies {
-        job: i64,
-        chunk: u64,
-    },
-    GetDependents {
-        job: i64,
-        chunk: u64,
-    },
-    TopoSortReady {
-        job: i64,
-    },
-    TopoOrder {
-        job: i64,
-    },
-    Graph {
-        job: i64,
-        format: Drawing,
-    },
-    Changes {
-        since: u64,
-        limit: usize,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
-    Toml,
-    Json,
-    /// One chunk a line.
-    JsonLines,
-    Csv,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Drawing {
-    Dot,
-    Mermaid,
-}
-
-/// Job, chunk, fence.
-#[derive(Deserialize, Clone, Copy)]
-pub(crate) struct Fenced(i64, u64, u64);
-
-impl From<Fenced> for Claim {
-    fn from(Fenced(job_id, chunk, fence): Fenced) -> Self {
-        Claim { job_id, chunk, fence }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Request {
+/// What a call may say. One form for all of them, because the code that reads a form is large; what a call needs and
+/// does not get is an error that names it.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Fields<'a> {
     job: Option<i64>,
+    chunk: Option<u64>,
+    /// Job, chunk, fence.
+    claim: Option<(i64, u64, u64)>,
+    checksum: Option<String>,
+    #[serde(borrow)]
+    output: Option<&'a RawValue>,
+    error: Option<String>,
     count: Option<usize>,
     lease_ms: Option<u64>,
+    status: Option<JobStatus>,
+    detail: Option<String>,
+    chunks: Option<Vec<u64>>,
+    through: bool,
+    after: Option<u64>,
+    since: Option<u64>,
+    limit: Option<usize>,
+    format: Option<String>,
+    #[serde(borrow)]
+    pub(crate) text: Option<Cow<'a, str>>,
+    pub(crate) spec: Option<JobSpec>,
+    on_conflict: Option<String>,
+    on_missing: Option<String>,
+    in_slices: bool,
+    pub(crate) import: Option<u32>,
+    pub(crate) last: bool,
+    /// The updates of a batch, each a call by itself.
+    #[serde(borrow)]
+    updates: Vec<(String, Fields<'a>)>,
 }
 
-impl Request {
+/// What a call needs.
+fn need<T>(value: Option<T>, name: &str) -> Result<T, Failure> {
+    value.ok_or_else(|| Failure::input(&format!("{name} is missing")))
+}
+
+fn one_of<T: Copy>(given: Option<&str>, name: &str, choices: &[(&str, T)]) -> Result<T, Failure> {
+    let chosen = given.map_or(choices.first(), |given| choices.iter().find(|(choice, _)| *choice == given));
+    chosen.map(|&(_, chosen)| chosen).ok_or_else(|| {
+        let choices: Vec<&str> = choices.iter().map(|&(choice, _)| choice).collect();
+        Failure::input(&format!("{name} is {given:?}: use one of {}", choices.join(", ")))
+    })
+}
+
+impl Fields<'_> {
+    pub(crate) fn job(&self) -> Result<i64, Failure> {
+        need(self.job, "job")
+    }
+
+    fn chunk(&self) -> Result<u64, Failure> {
+        need(self.chunk, "chunk")
+    }
+
+    fn claim(&self) -> Result<Claim, Failure> {
+        need(self.claim, "claim").map(|(job_id, chunk, fence)| Claim { job_id, chunk, fence })
+    }
+
+    fn status(&self) -> Result<JobStatus, Failure> {
+        need(self.status, "status")
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(limits::PAGE_ROWS_MAX)
+    }
+
     fn request(&self) -> ClaimRequest {
         let mut request = ClaimRequest::new();
         request.job_id = self.job;
@@ -202,102 +91,43 @@ impl Request {
         request.lease_ms = self.lease_ms;
         request
     }
-}
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct Options {
-    on_conflict: Conflict,
-    on_missing: Missing,
-    in_slices: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum Conflict {
-    #[default]
-    Refuse,
-    Keep,
-    Reset,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
-enum Missing {
-    #[default]
-    Keep,
-    Cancel,
-    Delete,
-}
-
-impl Options {
-    pub(crate) fn options(&self) -> ImportOptions {
-        let mut options = ImportOptions::new()
-            .on_conflict(match self.on_conflict {
-                Conflict::Refuse => OnConflict::Refuse,
-                Conflict::Keep => OnConflict::Keep,
-                Conflict::Reset => OnConflict::Reset,
-            })
-            .on_missing(match self.on_missing {
-                Missing::Keep => OnMissing::Keep,
-                Missing::Cancel => OnMissing::Cancel,
-                Missing::Delete => OnMissing::Delete,
-            });
-        options.in_slices = self.in_slices;
-        options
+    fn completion(&mut self) -> Result<Completion, Failure> {
+        let mut completion = Completion::new();
+        completion.checksum = self.checksum.take();
+        completion.output = self.output.map(|output| Json::from_text(output.get())).transpose()?;
+        Ok(completion)
     }
-}
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub(crate) enum Update<'a> {
-    Complete {
-        claim: Fenced,
-        checksum: Option<String>,
-        #[serde(borrow)]
-        output: Option<&'a RawValue>,
-    },
-    Fail {
-        claim: Fenced,
-        #[serde(borrow)]
-        error: Cow<'a, str>,
-    },
-    Release {
-        claim: Fenced,
-    },
-    Heartbeat {
-        claim: Fenced,
-    },
-    MarkStatus {
-        chunk: u64,
-        status: JobStatus,
-        detail: Option<String>,
-    },
-}
+    fn selection(&mut self) -> Selection {
+        self.chunks.take().map_or(Selection::All, Selection::Chunks)
+    }
 
-impl Update<'_> {
-    fn update(self) -> Result<ChunkUpdate> {
-        Ok(match self {
-            Update::Complete { claim, checksum, output } => {
-                ChunkUpdate::Complete(claim.into(), completion(checksum, output)?)
-            }
-            Update::Fail { claim, error } => ChunkUpdate::Fail(claim.into(), error.into_owned()),
-            Update::Release { claim } => ChunkUpdate::Release(claim.into()),
-            Update::Heartbeat { claim } => ChunkUpdate::Heartbeat(claim.into()),
-            Update::MarkStatus { chunk, status, detail } => ChunkUpdate::Mark { chunk, status, detail },
+    pub(crate) fn import_options(&self) -> Result<ImportOptions, Failure> {
+        let mut options = ImportOptions::new();
+        let conflict =
+            [("refuse", OnConflict::Refuse), ("keep", OnConflict::Keep), ("reset", OnConflict::Reset)];
+        let missing = [("keep", OnMissing::Keep), ("cancel", OnMissing::Cancel), ("delete", OnMissing::Delete)];
+        options.on_conflict = one_of(self.on_conflict.as_deref(), "onConflict", &conflict)?;
+        options.on_missing = one_of(self.on_missing.as_deref(), "onMissing", &missing)?;
+        options.in_slices = self.in_slices;
+        Ok(options)
+    }
+
+    fn update(mut self, name: &str) -> Result<ChunkUpdate, Failure> {
+        Ok(match name {
+            "complete" => ChunkUpdate::Complete(self.claim()?, self.completion()?),
+            "fail" => ChunkUpdate::Fail(self.claim()?, self.error.take().unwrap_or_default()),
+            "release" => ChunkUpdate::Release(self.claim()?),
+            "heartbeat" => ChunkUpdate::Heartbeat(self.claim()?),
+            "markStatus" => ChunkUpdate::Mark {
+                chunk: self.chunk()?,
+                status: self.status()?,
+                detail: self.detail.take(),
+            },
+            _ => return Err(Failure::input(&format!("{name} is no update"))),
         })
     }
-}
-
-fn completion(checksum: Option<String>, output: Option<&RawValue>) -> Result<Completion> {
-    let mut completion = Completion::new();
-    completion.checksum = checksum;
-    completion.output = output.map(|output| Json::from_text(output.get())).transpose()?;
-    Ok(completion)
-}
-
-fn selection(chunks: Option<Vec<u64>>) -> Selection {
-    chunks.map_or(Selection::All, Selection::Chunks)
 }
 
 fn raw(value: &impl Serialize) -> Answer {
@@ -319,149 +149,122 @@ fn info(info: &JobInfo) -> serde_json::Value {
     })
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
-enum Told<'a> {
-    Chunk { chunk: Row<'a>, depends_on: &'a [u64] },
-    ChunkDeleted { job_id: i64, chunk: u64, revision: u64 },
-    Job { job: serde_json::Value, revision: u64 },
-    JobDeleted { job_id: i64, revision: u64 },
-    Other,
-}
-
-impl<'a> From<&'a Change> for Told<'a> {
-    fn from(change: &'a Change) -> Self {
-        match change {
-            Change::Chunk { state, depends_on } => Told::Chunk { chunk: Row(state), depends_on },
-            Change::ChunkDeleted { job_id, chunk, revision } => {
-                Told::ChunkDeleted { job_id: *job_id, chunk: *chunk, revision: *revision }
-            }
-            Change::Job { job, revision } => Told::Job { job: info(job), revision: *revision },
-            Change::JobDeleted { job_id, revision } => {
-                Told::JobDeleted { job_id: *job_id, revision: *revision }
-            }
-            _ => Told::Other,
-        }
+/// An entry of the change feed: its kind, and what `feed.ts` makes an object of.
+fn told(change: &Change) -> Answer {
+    match change {
+        Change::Chunk { state, depends_on } => raw(&("chunk", Row(state), depends_on)),
+        Change::ChunkDeleted { job_id, chunk, revision } => raw(&("chunkDeleted", job_id, chunk, revision)),
+        Change::Job { job, revision } => raw(&("job", info(job), revision)),
+        Change::JobDeleted { job_id, revision } => raw(&("jobDeleted", job_id, revision)),
+        _ => raw(&("other",)),
     }
 }
 
-impl Call<'_> {
-    /// Carries the call out for a client; `seq` is its number there.
-    pub(crate) async fn run(self, store: RedbStore, client: OwnerId, seq: u64) -> Result<Answer, Failure> {
-        let store = store.on_behalf_of(client, seq);
-        Ok(match self {
-            Call::Import { job, format, text, options } => import(&store, job, &format, &text, &options).await?,
-            // Of the store's own, which knows what is under way.
-            Call::ImportBegin { .. } | Call::ImportPiece { .. } | Call::ImportAbort { .. } => Answer::of(()),
-            Call::NewJob { spec } => Answer::of(store.new_job(&spec).await?),
-            Call::DeleteJob { job } => raw(&store.delete_job(job).await?),
-            Call::AddDependency { job, chunk, depends_on } => {
-                raw(&store.add_dependency(job, chunk, depends_on).await?)
-            }
-            Call::Claim(request) => Answer::Rows(store.claim(&request.request()).await?),
-            Call::Complete { claim, checksum, output } => {
-                raw(&store.complete(&claim.into(), completion(checksum, output)?).await?)
-            }
-            Call::CompleteAndClaim { claim, checksum, output, next } => {
-                let result = completion(checksum, output)?;
-                Answer::Rows(store.complete_and_claim(&claim.into(), result, &next.request()).await?)
-            }
-            Call::Fail { claim, error } => raw(&store.fail(&claim.into(), &error).await?),
-            Call::Release { claim } => raw(&store.release(&claim.into()).await?),
-            Call::Heartbeat { claim } => raw(&store.heartbeat(&claim.into()).await?),
-            Call::Updates { job, updates } => {
-                let updates = updates.into_iter().map(Update::update).collect::<Result<_>>()?;
-                let answers = store.apply_batch_updates(job, updates).await?;
-                Answer::of(
-                    answers
-                        .into_iter()
-                        .map(|answer| match answer {
-                            Ok(outcome) => json!(outcome),
-                            Err(error) => json!(Failure::from(error)),
-                        })
-                        .collect::<Vec<_>>(),
-                )
-            }
-            Call::MarkStatus { job, chunk, status, detail } => {
-                raw(&store.mark_status(job, chunk, status, detail).await?)
-            }
-            Call::RetryFailed { job, chunks } => Answer::of(store.retry_failed(job, selection(chunks)).await?),
-            Call::Reset { job, chunks, through } => {
-                let reach = if through { ResetReach::Through } else { ResetReach::Direct };
-                Answer::of(store.reset(job, selection(chunks), reach).await?)
-            }
-            Call::Cancel { job, chunks } => Answer::of(store.cancel(job, selection(chunks)).await?),
-            Call::ResumePending { job } => Answer::Rows(store.resume_pending(job).await?),
-            Call::ReleaseAll {} => Answer::of(store.release_all().await?),
-            Call::Verify {} => {
-                store.verify().await?;
-                Answer::of(())
-            }
-            Call::GetChunk { job, chunk } => {
-                Answer::Rows(store.get_chunk(job, chunk).await?.into_iter().collect())
-            }
-            Call::GetByStatus { job, status } => Answer::Rows(store.get_by_status(job, status).await?),
-            Call::Page { job, status, after, limit } => {
-                Answer::Rows(store.page_by_status(job, status, after, limit).await?)
-            }
-            Call::GetStats { job } => raw(&row::stats(&store.get_stats(job).await?)),
-            Call::GetJob { job } => Answer::of(info(&store.get_job(job).await?)),
-            Call::ListJobs { after, limit } => {
-                Answer::of(store.list_jobs(after, limit).await?.iter().map(info).collect::<Vec<_>>())
-            }
-            Call::GetDependencies { job, chunk } => raw(&store.get_dependencies(job, chunk).await?),
-            Call::GetDependents { job, chunk } => raw(&store.get_dependents(job, chunk).await?),
-            Call::TopoSortReady { job } => raw(&store.topo_sort_ready(job).await?),
-            Call::TopoOrder { job } => raw(&store.topo_order(job).await?),
-            Call::Graph { job, format } => {
-                let format = match format {
-                    Drawing::Dot => GraphFormat::Dot,
-                    Drawing::Mermaid => GraphFormat::Mermaid,
-                };
-                raw(&store.graph(job, format).await?)
-            }
-            Call::Changes { since, limit } => {
-                let page = store.changes(since, limit).await?;
-                let changes: Vec<Told<'_>> = page.changes.iter().map(Told::from).collect();
-                let parts: BTreeMap<&str, Box<RawValue>> = [
-                    ("changes", serde_json::value::to_raw_value(&changes)),
-                    ("next", serde_json::value::to_raw_value(&page.next)),
-                    ("more", serde_json::value::to_raw_value(&page.more)),
-                ]
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value.ok()?)))
-                .collect();
-                raw(&parts)
-            }
-        })
-    }
+/// Carries a call out for a client; `seq` is its number there. The names are those of the class `JobStore` in
+/// TypeScript.
+pub(crate) async fn run(
+    store: RedbStore,
+    client: OwnerId,
+    seq: u64,
+    name: String,
+    mut fields: Fields<'_>,
+) -> Result<Answer, Failure> {
+    let store = store.on_behalf_of(client, seq);
+    Ok(match name.as_str() {
+        "import" => import(&store, fields).await?,
+        "newJob" => Answer::of(store.new_job(&fields.spec.take().unwrap_or_default()).await?),
+        "deleteJob" => raw(&store.delete_job(fields.job()?).await?),
+        "addDependency" => {
+            let on = need(fields.chunks.take(), "chunks")?;
+            raw(&store.add_dependency(fields.job()?, fields.chunk()?, on).await?)
+        }
+        "claim" => Answer::Rows(store.claim(&fields.request()).await?),
+        "complete" => raw(&store.complete(&fields.claim()?, fields.completion()?).await?),
+        "completeAndClaim" => {
+            let result = fields.completion()?;
+            Answer::Rows(store.complete_and_claim(&fields.claim()?, result, &fields.request()).await?)
+        }
+        "fail" => raw(&store.fail(&fields.claim()?, fields.error.as_deref().unwrap_or_default()).await?),
+        "release" => raw(&store.release(&fields.claim()?).await?),
+        "heartbeat" => raw(&store.heartbeat(&fields.claim()?).await?),
+        "applyBatchUpdates" => {
+            let job = fields.job()?;
+            let updates = fields.updates.into_iter().map(|(name, fields)| fields.update(&name));
+            let answers = store.apply_batch_updates(job, updates.collect::<Result<_, _>>()?).await?;
+            let told = answers.into_iter().map(|answer| match answer {
+                Ok(outcome) => json!(outcome),
+                Err(error) => json!(Failure::from(error)),
+            });
+            Answer::of(told.collect::<Vec<_>>())
+        }
+        "markStatus" => {
+            let detail = fields.detail.take();
+            raw(&store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?)
+        }
+        "retryFailed" => Answer::of(store.retry_failed(fields.job()?, fields.selection()).await?),
+        "reset" => {
+            let reach = if fields.through { ResetReach::Through } else { ResetReach::Direct };
+            Answer::of(store.reset(fields.job()?, fields.selection(), reach).await?)
+        }
+        "cancel" => Answer::of(store.cancel(fields.job()?, fields.selection()).await?),
+        "resumePending" => Answer::Rows(store.resume_pending(fields.job()?).await?),
+        "releaseAll" => Answer::of(store.release_all().await?),
+        "verify" => {
+            store.verify().await?;
+            Answer::of(())
+        }
+        name => look(&store, name, &fields).await?,
+    })
 }
 
-async fn import(
-    store: &RedbStore,
-    job: i64,
-    format: &Format,
-    text: &str,
-    options: &Options,
-) -> Result<Answer> {
-    let options = options.options();
-    let imported = match format {
-        Format::Toml | Format::Json => {
-            let manifest = match format {
-                Format::Toml => Manifest::from_toml(text)?,
-                _ => Manifest::from_json(text)?,
-            };
-            let chunks = magnetar::chunks(manifest.chunks.into_iter().map(Ok));
-            store.import(job, &manifest.job, chunks, &options).await?
+/// The calls that change nothing.
+async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answer, Failure> {
+    Ok(match name {
+        "getChunk" => {
+            Answer::Rows(store.get_chunk(fields.job()?, fields.chunk()?).await?.into_iter().collect())
         }
-        Format::JsonLines => {
-            let (spec, chunks) = magnetar::manifest::json_lines(text.as_bytes())?;
-            store.import(job, &spec, magnetar::chunks(chunks), &options).await?
+        "getByStatus" => Answer::Rows(store.get_by_status(fields.job()?, fields.status()?).await?),
+        "page" => {
+            let page = store.page_by_status(fields.job()?, fields.status, fields.after, fields.limit());
+            Answer::Rows(page.await?)
         }
-        Format::Csv => {
+        "getStats" => raw(&row::stats(&store.get_stats(fields.job()?).await?)),
+        "getJob" => Answer::of(info(&store.get_job(fields.job()?).await?)),
+        "listJobs" => {
+            let after = fields.after.map(i64::try_from).transpose().map_err(|e| Failure::input(&e))?;
+            Answer::of(store.list_jobs(after, fields.limit()).await?.iter().map(info).collect::<Vec<_>>())
+        }
+        "getDependencies" => raw(&store.get_dependencies(fields.job()?, fields.chunk()?).await?),
+        "getDependents" => raw(&store.get_dependents(fields.job()?, fields.chunk()?).await?),
+        "topoSortReady" => raw(&store.topo_sort_ready(fields.job()?).await?),
+        "topoOrder" => raw(&store.topo_order(fields.job()?).await?),
+        "graph" => {
+            let formats = [("mermaid", GraphFormat::Mermaid), ("dot", GraphFormat::Dot)];
+            let format = one_of(fields.format.as_deref(), "format", &formats)?;
+            raw(&store.graph(fields.job()?, format).await?)
+        }
+        "changes" => {
+            let page = store.changes(fields.since.unwrap_or_default(), fields.limit()).await?;
+            let changes = page.changes.iter().map(told).collect::<Vec<_>>();
+            raw(&(changes, page.next, page.more))
+        }
+        name => return Err(Failure::input(&format!("there is no call {name:?}"))),
+    })
+}
+
+async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {
+    let (job, options) = (fields.job()?, fields.import_options()?);
+    let text = need(fields.text.take(), "text")?;
+    let manifest = match fields.format.as_deref() {
+        Some("json") => Manifest::from_json(&text)?,
+        Some("toml") => Manifest::from_toml(&text)?,
+        Some("csv") => {
             let chunks = magnetar::manifest::csv(text.as_bytes())?;
-            store.import(job, &JobSpec::new(), magnetar::chunks(chunks), &options).await?
+            let spec = fields.spec.take().unwrap_or_default();
+            return Ok(report(&store.import(job, &spec, magnetar::chunks(chunks), &options).await?));
         }
+        other => return Err(Failure::input(&format!("format is {other:?}: use json, toml or csv"))),
     };
-    Ok(report(&imported))
+    let chunks = magnetar::chunks(manifest.chunks.into_iter().map(Ok));
+    Ok(report(&store.import(job, &manifest.job, chunks, &options).await?))
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::answer::{Answer, Failure, Lines};
-use crate::call::{self, Call};
+use crate::call::{self, Fields};
 use crate::feed::Feed;
 use crate::host::{HostClock, HostStorage};
 use crate::living::Living;
@@ -58,7 +58,7 @@ impl JobStore {
         JobStore::try_open(config).map_err(|failure| JsValue::from_str(&failure.json()))
     }
 
-    /// Carries out what a client asks for: `[[id, seq, call], ...]`. Gives the answers, see `answer`.
+    /// Carries out what a client asks for: `[[id, seq, name, fields], ...]`. Gives the answers, see `answer`.
     pub fn call(&mut self, client: &str, batch: &str) -> Vec<u8> {
         let mut lines = Lines::default();
         match client.parse() {
@@ -133,16 +133,17 @@ impl JobStore {
     }
 
     fn run(&mut self, client: OwnerId, batch: &str, lines: &mut Lines) {
-        let calls: Vec<(u64, u64, &RawValue)> = match serde_json::from_str(batch) {
+        let calls: Vec<(u64, u64, String, &RawValue)> = match serde_json::from_str(batch) {
             Ok(calls) => calls,
             Err(error) => return lines.push(0, Err(Failure::input(&error))),
         };
         let mut ids = Vec::with_capacity(calls.len());
         let mut tasks = Vec::with_capacity(calls.len());
-        for (id, seq, call) in calls {
+        for (id, seq, name, fields) in calls {
             ids.push(id);
-            tasks.push(match serde_json::from_str(call.get()) {
-                Ok(call) => self.task(client, seq, call),
+            // Each by itself: one that cannot be read does not take the others along.
+            tasks.push(match serde_json::from_str(fields.get()) {
+                Ok(fields) => self.task(client, seq, name, fields),
                 Err(error) => Task::Done(Err(Failure::input(&error))),
             });
         }
@@ -154,20 +155,27 @@ impl JobStore {
         self.look_around();
     }
 
-    fn task<'a>(&mut self, client: OwnerId, seq: u64, call: Call<'a>) -> Task<'a> {
-        match call {
-            Call::ImportBegin { job, spec, options } => {
-                self.feeds_begun += 1;
-                let feed = Feed::new(self.store.clone(), job, spec, options.options());
-                self.feeds.insert(self.feeds_begun, (client, feed));
-                Task::Done(Ok(Answer::of(self.feeds_begun)))
+    fn task<'a>(&mut self, client: OwnerId, seq: u64, name: String, fields: Fields<'a>) -> Task<'a> {
+        Task::Done(match name.as_str() {
+            "importBegin" => self.begin(client, fields),
+            "importPiece" => {
+                let text = fields.text.as_deref().unwrap_or_default();
+                self.piece(fields.import.unwrap_or_default(), text, fields.last)
             }
-            Call::ImportPiece { import, text, last } => Task::Done(self.piece(import, &text, last)),
-            Call::ImportAbort { import } => {
-                Task::Done(Ok(Answer::of(self.feeds.remove(&import).is_some())))
+            "importAbort" => {
+                Ok(Answer::of(fields.import.is_some_and(|import| self.feeds.remove(&import).is_some())))
             }
-            call => Task::Running(Box::pin(call.run(self.store.clone(), client, seq))),
-        }
+            _ => return Task::Running(Box::pin(call::run(self.store.clone(), client, seq, name, fields))),
+        })
+    }
+
+    /// Begins an import whose chunks come piece by piece. Gives the number under which they do.
+    fn begin(&mut self, client: OwnerId, mut fields: Fields<'_>) -> Answered {
+        let (job, options) = (fields.job()?, fields.import_options()?);
+        let spec = fields.spec.take().unwrap_or_default();
+        self.feeds_begun += 1;
+        self.feeds.insert(self.feeds_begun, (client, Feed::new(self.store.clone(), job, spec, options)));
+        Ok(Answer::of(self.feeds_begun))
     }
 
     fn piece(&mut self, import: u32, text: &str, is_last: bool) -> Answered {
