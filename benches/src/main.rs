@@ -29,6 +29,7 @@ const HELP: &str = "\
 cargo xtask bench [OPTION...]
 
   --folder DIR       where the stores are: the disk that is measured (default target/bench)
+  --steady           files in memory and syncs of 0.145 ms, made by strace: for a machine whose disk others use too
   --seconds N        length of one cell (default 0.5)
   --repetitions N    how often each cell is measured (default 3)
   --rows A,B...      these rows only

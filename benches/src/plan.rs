@@ -8,6 +8,8 @@ use crate::rows::{ROWS, Row, find};
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) folder: PathBuf,
+    /// Whether the disk is imitated: files in memory, and syncs that take as long as they do on a quiet disk.
+    pub(crate) steady: bool,
     pub(crate) seconds: f64,
     pub(crate) repetitions: usize,
     rows: Vec<String>,
@@ -19,6 +21,7 @@ impl Plan {
     pub(crate) fn parse(options: &[&str]) -> Result<Self, Fault> {
         let mut plan = Plan {
             folder: "target/bench".into(),
+            steady: false,
             seconds: 0.5,
             repetitions: 3,
             rows: Vec::new(),
@@ -32,6 +35,10 @@ impl Plan {
             };
             match *option {
                 "--folder" => plan.folder = value()?.into(),
+                "--steady" => {
+                    plan.steady = true;
+                    plan.folder = "/dev/shm/magnetar-bench".into();
+                }
                 "--seconds" => plan.seconds = value()?.parse()?,
                 "--repetitions" => plan.repetitions = value()?.parse()?,
                 "--rows" => {

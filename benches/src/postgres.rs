@@ -21,6 +21,10 @@ RETURNING chunk \\gset
 UPDATE chunks SET status = 2, owner = NULL, lease_ms = NULL WHERE job = 1 AND chunk = :chunk AND fence = 7 AND status = 1;
 ";
 
+/// Cycles of one measurement, and how many each client does at least.
+const CYCLES: u64 = 600;
+const CYCLES_EACH_MIN: u64 = 6;
+
 /// A running server. Dropped, it is stopped.
 pub(crate) struct Server {
     programs: PathBuf,
@@ -104,12 +108,7 @@ impl Server {
     }
 
     /// What a cell came to, and how many syncs of its log the server counted.
-    pub(crate) fn measure(
-        &self,
-        workers: usize,
-        seconds: f64,
-        chunks: u64,
-    ) -> Result<(Measured, u64), Fault> {
+    pub(crate) fn measure(&self, workers: usize, chunks: u64) -> Result<(Measured, u64), Fault> {
         let rows = format!(
             "TRUNCATE chunks; INSERT INTO chunks (job, chunk, checksum) SELECT 1, c, '{}' FROM generate_series(0, {}) c",
             checksum(1),
@@ -120,13 +119,13 @@ impl Server {
         let script = self.socket.join("cycle.sql");
         fs::write(&script, CYCLE)?;
         let syncs = self.syncs()?;
-        // pgbench counts whole seconds.
-        let seconds = seconds.ceil().to_string();
+        // A number of cycles and not a time: connecting may take longer than the slice, and pgbench leaves it out.
+        let each = (CYCLES / workers as u64).max(CYCLES_EACH_MIN).to_string();
         let clients = workers.to_string();
         let threads = workers.min(std::thread::available_parallelism().map_or(1, usize::from)).to_string();
         let text = output(
             self.command("pgbench")
-                .args(["-n", "-M", "prepared", "-c", &clients, "-j", &threads, "-T", &seconds, "-f"])
+                .args(["-n", "-M", "prepared", "-c", &clients, "-j", &threads, "-t", &each, "-f"])
                 .arg(&script)
                 .arg("postgres"),
         )?;

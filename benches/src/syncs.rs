@@ -6,6 +6,10 @@ use std::process::Command;
 use crate::Fault;
 use crate::clock::Measured;
 
+/// What a sync takes on the disk that is imitated, and what of that strace itself takes for one.
+const IMITATED_US: u64 = 145;
+const TRACING_US: u64 = 35;
+
 /// The system calls that make something durable.
 const CALLS: [&str; 4] = ["fsync", "fdatasync", "msync", "sync_file_range"];
 
@@ -21,11 +25,15 @@ impl Tracer {
         tried.is_ok_and(|status| status.success()).then_some(Tracer { log })
     }
 
-    /// The same command under the tracer.
-    pub(crate) fn around(&self, program: &Path, arguments: &[String]) -> Command {
+    /// The same command under the tracer; where a disk is imitated, each sync takes as long as it would there.
+    pub(crate) fn around(&self, program: &Path, arguments: &[String], imitate: bool) -> Command {
         let mut command = Command::new("strace");
         command.args(["-f", "--seccomp-bpf", "-qq", "-ttt", "-e"]);
         command.arg(format!("trace={}", CALLS.join(","))).arg("-o").arg(&self.log);
+        if imitate {
+            let delay = IMITATED_US - TRACING_US;
+            command.arg("-e").arg(format!("inject={}:delay_enter={delay}", CALLS.join(",")));
+        }
         command.arg(program).args(arguments);
         command
     }

@@ -47,7 +47,10 @@ pub(crate) fn measure(plan: &Plan) -> Result<Table, Fault> {
     if tracer.is_none() {
         table.notes.push("syncs were not counted: strace is not installed, or may not trace here".into());
     }
-    let mut peers = Peers { folder: folder.join("cell"), server: None, tracer };
+    if plan.steady && tracer.is_none() {
+        return Err("--steady needs strace: install it".into());
+    }
+    let mut peers = Peers { folder: folder.join("cell"), server: None, tracer, steady: plan.steady };
     peers.prepare(plan, &folder, &mut table.notes);
     for repetition in 0..plan.repetitions {
         table.sync_ms.push(disk::sync_ms(&peers.folder)?);
@@ -75,6 +78,7 @@ struct Peers {
     folder: PathBuf,
     server: Option<Server>,
     tracer: Option<Tracer>,
+    steady: bool,
 }
 
 impl Peers {
@@ -85,6 +89,8 @@ impl Peers {
                 Run::Here(_) => {}
                 Run::Peer(name) if program(name).exists() => {}
                 Run::Peer(_) => notes.push(format!("{} was not measured: it is not built", row.system)),
+                // Its server syncs for itself, where no tracer of ours delays it.
+                Run::Postgres if plan.steady => {}
                 Run::Postgres => match Server::start(&folder.join("postgres")) {
                     Ok(server) => self.server = Some(server),
                     Err(why) => notes.push(format!("{} was not measured: {why}", row.system)),
@@ -97,22 +103,25 @@ impl Peers {
     fn measure(&self, row: &Row, workers: usize, seconds: f64) -> Result<Option<Measured>, Fault> {
         if let Run::Postgres = row.run {
             let Some(server) = &self.server else { return Ok(None) };
-            return Ok(Some(server.measure(workers, seconds, CHUNKS_OF_PEERS)?.0));
+            return Ok(Some(server.measure(workers, CHUNKS_OF_PEERS)?.0));
         }
         let Some((program, arguments)) = self.program(row, workers, seconds)? else { return Ok(None) };
-        Ok(Some(child(Command::new(program).args(arguments))?))
+        Ok(Some(match &self.tracer {
+            Some(tracer) if self.steady => child(&mut tracer.around(&program, &arguments, true))?,
+            _ => child(Command::new(program).args(arguments))?,
+        }))
     }
 
     fn syncs_per_cycle(&self, row: &Row, workers: usize) -> Result<Option<f64>, Fault> {
         let (measured, syncs) = if let Run::Postgres = row.run {
             let Some(server) = &self.server else { return Ok(None) };
-            server.measure(workers, COUNTED_SECONDS, CHUNKS_OF_PEERS)?
+            server.measure(workers, CHUNKS_OF_PEERS)?
         } else {
             let Some(tracer) = &self.tracer else { return Ok(None) };
             let Some((program, arguments)) = self.program(row, workers, COUNTED_SECONDS)? else {
                 return Ok(None);
             };
-            let measured = child(&mut tracer.around(&program, &arguments))?;
+            let measured = child(&mut tracer.around(&program, &arguments, self.steady))?;
             let syncs = tracer.count(&measured)?;
             (measured, syncs)
         };
