@@ -58,6 +58,7 @@ pub(crate) enum Table {
     Due,
     Unmet,
     Dependents,
+    Dependencies,
 }
 
 impl Table {
@@ -74,6 +75,7 @@ impl Table {
             Table::Due => "deadline",
             Table::Unmet => "count of unmet dependencies",
             Table::Dependents => "dependency",
+            Table::Dependencies => "list of dependencies",
         }
     }
 }
@@ -392,6 +394,17 @@ impl Encoder {
         self.finish(log_seat(first))
     }
 
+    /// What a chunk depends on, in ascending order: the first id, then each one's distance from the one before it.
+    pub(crate) fn dependencies(&mut self, key: Key, on: &[u64]) -> &[u8] {
+        self.start();
+        let mut before = 0;
+        for &on in on {
+            self.put(&on.wrapping_sub(before));
+            before = on;
+        }
+        self.finish(Seat::of(Table::Dependencies, key))
+    }
+
     fn start(&mut self) {
         self.bytes.clear();
         self.bytes.push(FORMAT);
@@ -573,6 +586,19 @@ pub(crate) fn log(first: u64, bytes: &[u8]) -> Result<Vec<LogRun>> {
         revision = revision.wrapping_add(count);
     }
     Ok(runs)
+}
+
+/// What a chunk depends on, in ascending order.
+pub(crate) fn dependencies(key: Key, bytes: &[u8]) -> Result<Vec<u64>> {
+    let mut reader = Decoder::open(Seat::of(Table::Dependencies, key), bytes)?;
+    let mut list = Vec::new();
+    while !reader.rest.is_empty() {
+        let distance: u64 = reader.take()?;
+        let before = list.last().copied();
+        let on = before.unwrap_or(0_u64).checked_add(distance).filter(|_| before.is_none() || distance > 0);
+        list.push(on.ok_or_else(|| reader.seat.corrupt("it is not in order"))?);
+    }
+    Ok(list)
 }
 
 const fn log_seat(first: u64) -> Seat {

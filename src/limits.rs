@@ -85,5 +85,8 @@ pub const CLOCK_SLACK_MS: u64 = 60_000;
 /// Between two looks at which owners are dead, at least this long.
 pub const PROBE_INTERVAL_MS: u64 = 1_000;
 
-/// A file up to this size is checked whole when it is opened; a larger one where the caller asks for it.
-pub const CHECK_ON_OPEN_BYTES_MAX: u64 = 256 << 20;
+/// A redb file up to this size is checked whole when it is opened; a larger one where the caller asks for it.
+pub const REDB_CHECK_ON_OPEN_BYTES_MAX: u64 = 256 << 20;
+
+/// The same for `SQLite`, whose check takes ten times as long and matters less: each row is checked when it is read.
+pub const SQLITE_CHECK_ON_OPEN_BYTES_MAX: u64 = 32 << 20;

@@ -152,6 +152,9 @@ fn every_row_comes_back_as_it_was_written() {
         assert_eq!(job(row.id, &first, encoder.counts(&row)).unwrap(), row);
         let row = Cursor { key, after: some(&mut rng, any_u64), news: rng.u8(..) };
         assert_eq!(cursor(key, encoder.cursor(&row)).unwrap(), row);
+        let list: std::collections::BTreeSet<u64> = (0..rng.usize(..9)).map(|_| any_u64(&mut rng)).collect();
+        let list: Vec<u64> = list.into_iter().collect();
+        assert_eq!(dependencies(key, encoder.dependencies(key, &list)).unwrap(), list);
         let row = Meta {
             store_id: rng.u128(..).to_le_bytes(),
             revision: any_u64(&mut rng),
@@ -233,11 +236,21 @@ fn the_bytes_of_format_1_never_change() {
         ("meta", hex(encoder.meta(&store))),
         ("cursor", hex(encoder.cursor(&Cursor { key: KEY, after: Some(1_000), news: 2 }))),
         ("log", hex(encoder.log(&runs))),
+        ("dependencies", hex(encoder.dependencies(KEY, &[0, 1, 1_000]))),
         ("number", hex(&number(at, 0x0102_0304))),
     ];
     let lines: Vec<String> = golden.iter().map(|(name, bytes)| format!("{name} {bytes}")).collect();
     let written = lines.join("\n") + "\n";
     assert_eq!(written, include_str!("golden.txt"), "got:\n{written}");
+}
+
+#[test]
+fn a_list_of_dependencies_that_is_out_of_order_is_damaged() {
+    let mut encoder = Encoder::default();
+    for list in [[5, 5], [5, 4]] {
+        let bytes = encoder.dependencies(KEY, &list).to_vec();
+        assert_eq!(dependencies(KEY, &bytes).unwrap_err().kind(), ErrorKind::Corrupt, "{list:?}");
+    }
 }
 
 #[test]

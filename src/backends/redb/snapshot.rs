@@ -17,6 +17,9 @@ use crate::codec::{self, Seat, Table};
 use crate::error::Result;
 use crate::model::OwnerId;
 
+/// Dependencies that room is made for before a page of them is read.
+const EDGES_EXPECTED: usize = 4_096;
+
 /// From here on a scan of neighbours is quicker than asking for each.
 const SCAN_MIN: u64 = 4;
 
@@ -272,28 +275,28 @@ impl Snapshot {
             .collect()
     }
 
-    fn dependencies(&self, key: Key) -> Result<Vec<u64>> {
+    pub(super) fn dependencies(&self, key: Key) -> Result<Vec<u64>> {
         let Some(edges) = &self.edges else { return Ok(Vec::new()) };
-        let first = t::of_pair(edge_tag::DEPENDENCY, key, 0);
-        let last = t::of_pair(edge_tag::DEPENDENCY, key, u64::MAX);
-        let range = edges.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?;
-        range.map(|entry| Ok(pair_at(entry.map_err(errors::reading)?.0.value())?.1)).collect()
+        let list = edges.get(&t::of_chunk(edge_tag::DEPENDENCIES, key)[..]).map_err(errors::reading)?;
+        list.map_or(Ok(Vec::new()), |list| codec::dependencies(key, list.value()))
     }
 
     fn edges(&self, job: i64, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<Edge>> {
-        let Some(edges) = &self.edges else { return Ok(Vec::new()) };
-        let (chunk, on) = after.unwrap_or((0, 0));
-        let first = t::of_pair(edge_tag::DEPENDENCY, Key { job, chunk }, on);
-        let last = t::of_pair(edge_tag::DEPENDENCY, Key { job, chunk: u64::MAX }, u64::MAX);
-        let range = edges.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?;
-        range
-            .map(|entry| {
-                let (Key { job, chunk }, on) = pair_at(entry.map_err(errors::reading)?.0.value())?;
-                Ok(Edge { job, chunk, on })
-            })
-            .filter(|edge| edge.as_ref().map_or(true, |edge| Some((edge.chunk, edge.on)) != after))
-            .take(limit)
-            .collect()
+        let Some(tree) = &self.edges else { return Ok(Vec::new()) };
+        let list_of = |chunk| t::of_chunk(edge_tag::DEPENDENCIES, Key { job, chunk });
+        let (from, to) = (list_of(after.map_or(0, |(chunk, _)| chunk)), list_of(u64::MAX));
+        let mut edges = Vec::with_capacity(limit.min(EDGES_EXPECTED));
+        for entry in tree.range::<&[u8]>(&from[..]..=&to[..]).map_err(errors::reading)? {
+            let (key, list) = entry.map_err(errors::reading)?;
+            let key = chunk_at(key.value())?;
+            let list = codec::dependencies(key, list.value())?;
+            let ahead = list.into_iter().filter(|&on| after.is_none_or(|after| (key.chunk, on) > after));
+            edges.extend(ahead.take(limit - edges.len()).map(|on| Edge { job, chunk: key.chunk, on }));
+            if edges.len() == limit {
+                break;
+            }
+        }
+        Ok(edges)
     }
 
     /// Whoever holds a chunk has claimed it, so that its record names them.

@@ -5,7 +5,7 @@
 //! magnetar/1/records        [job 8][chunk 8]                             -> record; none while it is fresh
 //! magnetar/1/edges      [1] [job 8][chunk 8]                             -> number: unmet dependencies; none while 0
 //!                       [2] [job 8][on 8][chunk 8]                       -> number: 1 where met, else 0
-//!                       [3] [job 8][chunk 8][on 8]                       -> nothing: the same dependency, other way round
+//!                       [3] [job 8][chunk 8]                             -> list record: what it depends on; none while empty
 //! magnetar/1/index      [1] [job 8]                                      -> job record, without its counts
 //!                       [2] [job 8][chunk 8]                             -> cursor record
 //!                       [3] [job 8]                                      -> counters record
@@ -14,6 +14,9 @@
 //!                       [6] [class 1][job 8][rank 4][first 8]            -> number: last chunk
 //! magnetar/1/log            [first revision 8]                           -> log record: the runs of one commit
 //! ```
+//!
+//! A dependency is written twice: one by one under what it is on, because each is met by itself, and in the list of who
+//! has it, because the list changes as a whole. Five dependencies of one chunk are then six entries and not ten.
 //!
 //! How the values look is in [`crate::codec`].
 //!
@@ -48,7 +51,7 @@ pub(super) const LOG: Revisions = TableDefinition::new("magnetar/1/log");
 pub(super) mod edge_tag {
     pub(in super::super) const UNMET: u8 = 1;
     pub(in super::super) const DEPENDENT: u8 = 2;
-    pub(in super::super) const DEPENDENCY: u8 = 3;
+    pub(in super::super) const DEPENDENCIES: u8 = 3;
 }
 
 /// The first byte of a key in `index`.

@@ -186,8 +186,11 @@ fn strays(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
 }
 
 /// Whether each dependency stands both ways round, between chunks that there are, and is counted.
+///
+/// Each one of a list is looked for under what it is on; where there are as many of both, each of these is in a list.
 fn edges(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
     let mut found: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut listed: BTreeMap<i64, u64> = BTreeMap::new();
     for entry in snapshot.all_edges()?.into_iter().flatten() {
         let (key, value) = entry.map_err(errors::reading)?;
         let (key, value) = (key.value(), value.value());
@@ -204,29 +207,34 @@ fn edges(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
                 let key = Key { chunk, ..on };
                 let seat = t::dependent_seat(key, on.chunk);
                 codec::read_number(seat, value)?;
-                let other_way = t::of_pair(edge_tag::DEPENDENCY, key, on.chunk);
-                if !(snapshot.has_edge(&other_way)? && snapshot.has_row(key)? && snapshot.has_row(on)?) {
+                if !(snapshot.has_row(key)? && snapshot.has_row(on)?) {
                     return Err(seat.corrupt(format_args!("that on chunk {} is half there", on.chunk)));
                 }
                 *found.entry(key.job).or_default() += 1;
             }
-            Some(&edge_tag::DEPENDENCY) => {
-                let (key, on) = pair_at(key)?;
-                let other_way = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
-                if !snapshot.has_edge(&other_way)? {
-                    return Err(
-                        t::dependent_seat(key, on).corrupt(format_args!("that on chunk {on} is half there"))
-                    );
+            Some(&edge_tag::DEPENDENCIES) => {
+                let key = chunk_at(key)?;
+                let list = codec::dependencies(key, value)?;
+                for &on in &list {
+                    let other_way = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
+                    if !snapshot.has_edge(&other_way)? {
+                        let why = format_args!("that on chunk {on} is half there");
+                        return Err(t::dependent_seat(key, on).corrupt(why));
+                    }
                 }
+                *listed.entry(key.job).or_default() += list.len() as u64;
             }
             tag => return Err(errors::damaged_index(format_args!("a key begins with {tag:?}"))),
         }
     }
     for (&id, Expected { job, .. }) in jobs {
         let found = found.remove(&id).unwrap_or(0);
-        if found != job.edges {
-            return Err(Seat::of_job(Table::Counts, id)
-                .corrupt(format_args!("{found} dependencies are there, {} are counted", job.edges)));
+        let listed = listed.remove(&id).unwrap_or(0);
+        if (found, listed) != (job.edges, job.edges) {
+            return Err(Seat::of_job(Table::Counts, id).corrupt(format_args!(
+                "{found} dependencies are there and {listed} are listed, {} are counted",
+                job.edges
+            )));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Writes a set of changes as one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use redb::{Durability, ReadableTable as _, Table as Tree, WriteTransaction};
@@ -9,7 +9,9 @@ use super::errors;
 use super::snapshot::read_run;
 use super::spans::{self, Change, Edit, Mismatch, Span};
 use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
-use crate::backends::contract::{Delta, EdgeChange, JobChange, JobRow, Key, LogRun, Meta, Place, RowChange};
+use crate::backends::contract::{
+    Delta, Edge, EdgeChange, JobChange, JobRow, Key, LogRun, Meta, Place, RowChange,
+};
 use crate::codec::{self, Encoder};
 use crate::error::Result;
 
@@ -117,19 +119,61 @@ impl<'a> Writer<'a> {
                 _ => {}
             }
         }
-        for change in &delta.edges {
-            let (EdgeChange::Put { edge, .. } | EdgeChange::Delete { edge }) = *change;
-            let (key, on) = (Key { job: edge.job, chunk: edge.chunk }, Key { job: edge.job, chunk: edge.on });
-            let dependent = t::of_pair(edge_tag::DEPENDENT, on, edge.chunk);
-            let dependency = t::of_pair(edge_tag::DEPENDENCY, key, edge.on);
+        let edge_of = |change: &EdgeChange| match *change {
+            EdgeChange::Put { edge, .. } | EdgeChange::Delete { edge } => edge,
+        };
+        // In the order of the keys: neighbours go to the same page.
+        let mut by_target: Vec<&EdgeChange> = delta.edges.iter().collect();
+        by_target.sort_unstable_by_key(|change| {
+            let edge = edge_of(change);
+            (edge.job, edge.on, edge.chunk)
+        });
+        for change in by_target {
+            let Edge { job, chunk, on } = edge_of(change);
+            let key = t::of_pair(edge_tag::DEPENDENT, Key { job, chunk: on }, chunk);
             if let EdgeChange::Put { met, .. } = *change {
-                let number = codec::number(t::dependent_seat(key, edge.on), u64::from(met));
-                edges.insert(&dependent[..], &number[..]).map_err(errors::writing)?;
-                edges.insert(&dependency[..], &[][..]).map_err(errors::writing)?;
+                let number = codec::number(t::dependent_seat(Key { job, chunk }, on), u64::from(met));
+                edges.insert(&key[..], &number[..]).map_err(errors::writing)?;
             } else {
-                edges.remove(&dependent[..]).map_err(errors::writing)?;
-                edges.remove(&dependency[..]).map_err(errors::writing)?;
+                edges.remove(&key[..]).map_err(errors::writing)?;
             }
+        }
+        for changes in delta.edges.chunk_by(|a, b| {
+            let (a, b) = (edge_of(a), edge_of(b));
+            (a.job, a.chunk) == (b.job, b.chunk)
+        }) {
+            let Edge { job, chunk, .. } = edge_of(&changes[0]);
+            self.dependencies(&mut edges, delta, Key { job, chunk }, changes)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the list of a chunk's dependencies up to date; that one of them is met or not does not show in it.
+    fn dependencies(
+        &mut self,
+        edges: &mut Tags<'_>,
+        delta: &Delta,
+        owner: Key,
+        changes: &[EdgeChange],
+    ) -> Result<()> {
+        let key = t::of_chunk(edge_tag::DEPENDENCIES, owner);
+        let row = delta.rows.binary_search_by_key(&owner, |row| row.key).ok().map(|at| &delta.rows[at]);
+        let is_new = row.is_some_and(|row| row.before.is_none());
+        let stored = if is_new { None } else { edges.get(&key[..]).map_err(errors::reading)? };
+        let old = stored.map_or(Ok(Vec::new()), |bytes| codec::dependencies(owner, bytes.value()))?;
+        let mut new: BTreeSet<u64> = old.iter().copied().collect();
+        for change in changes {
+            match change {
+                EdgeChange::Put { edge, .. } => new.insert(edge.on),
+                EdgeChange::Delete { edge } => new.remove(&edge.on),
+            };
+        }
+        if new.is_empty() {
+            edges.remove(&key[..]).map_err(errors::writing)?;
+        } else if new.len() != old.len() || !new.iter().eq(&old) {
+            let list: Vec<u64> = new.into_iter().collect();
+            let list = self.encoder.dependencies(owner, &list);
+            edges.insert(&key[..], list).map_err(errors::writing)?;
         }
         Ok(())
     }

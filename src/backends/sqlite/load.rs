@@ -18,12 +18,19 @@ use crate::backends::sqlite::connection::{Args, Connection, Failure};
 use crate::backends::sqlite::statements::ROWS_PER_PACK;
 use crate::backends::sqlite::{columns, errors, patience, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
+use crate::machine;
 
 /// Keys in one list of a script: the list is text, and its length is bounded.
 const KEYS_PER_CALL: usize = 10_000;
 
 /// Up to so many (class, rank) pairs a page is merged from the fronts of all; past it, it depends.
 const PAIRS_MERGED: usize = 64;
+
+/// Rows that room is made for before a page is read.
+const PAGE_ROWS_EXPECTED: usize = 1_024;
+
+/// Ranges of ids that one call asks for.
+const RANGES_PER_CALL: usize = 128;
 
 /// Answers of up to so many rows are waited for with a spin.
 const ROWS_SPUN_FOR: usize = 4;
@@ -353,7 +360,7 @@ fn position(need: &ReadyNeed) -> Result<(i64, i64)> {
 }
 
 fn limit(rows: usize) -> Value {
-    Value::Int(i64::try_from(rows).unwrap_or(i64::MAX))
+    Value::Int(row_limit(rows))
 }
 
 fn separate(text: &mut String) {
@@ -393,8 +400,6 @@ struct Answers {
     dependencies: Vec<Vec<u64>>,
     /// Which questions for dependents the running call asks.
     dependents_asked: Vec<usize>,
-    /// Where the only list of ready rows ends so far.
-    last_ready: Option<(Rank, u64)>,
 }
 
 impl Answers {
@@ -407,7 +412,6 @@ impl Answers {
             held: Vec::new(),
             dependents: needs.dependents.iter().map(|_| Vec::new()).collect(),
             dependencies: needs.dependencies.iter().map(|_| Vec::new()).collect(),
-            last_ready: None,
             dependents_asked: by_bound(&needs.dependents, |(_, _, bound)| *bound)
                 .into_iter()
                 .next()
@@ -439,7 +443,7 @@ impl Answers {
                 self.loaded()?.jobs.insert(job.id, Some(job));
             }
             Part::RowsOfOneJob | Part::Rows => {
-                rows::pack(rows::get(row, 0)?, |placed| self.found.push(placed.row))?;
+                rows::pack(rows::get(row, 0)?, |row| self.found.push(row))?;
             }
             Part::Ready => self.take_ready(row)?,
             Part::ReadyJob => self.loaded()?.ready_job = Some(rows::get(row, 0)?),
@@ -489,11 +493,7 @@ impl Answers {
 
     fn take_ready(&mut self, row: &SqliteRow) -> Result<()> {
         let found = &mut self.ready[0];
-        let last = &mut self.last_ready;
-        rows::pack(rows::get(row, 0)?, |placed| {
-            *last = Some((placed.rank, placed.row.key.chunk));
-            found.push(placed.row);
-        })
+        rows::pack(rows::get(row, 0)?, |row| found.push(row))
     }
 
     /// The ready rows behind the first pack, a pack at a time.
@@ -502,7 +502,8 @@ impl Answers {
         while self.ready[0].len() == asked && asked < need.limit {
             let mut script = Script::new();
             script.add(Part::Ready);
-            let (rank, chunk) = position(&ReadyNeed { after: self.last_ready, ..*need })?;
+            let after = self.ready[0].last().map(claim_position);
+            let (rank, chunk) = position(&ReadyNeed { after, ..*need })?;
             let more = ROWS_PER_PACK.min(need.limit - asked);
             script.set(4, Value::Int(need.job));
             script.set(5, Value::Int(rank));
@@ -531,21 +532,20 @@ impl Answers {
             bound = bound.max(needs[*index].limit);
         }
         text.push(']');
-        let args = Args::default().with(text).with(i64::try_from(bound).unwrap_or(i64::MAX));
-        let mut lists: Vec<Vec<(Rank, Row)>> = indexes.iter().map(|_| Vec::new()).collect();
+        let args = Args::default().with(text).with(row_limit(bound));
+        let mut lists: Vec<Vec<Row>> = indexes.iter().map(|_| Vec::new()).collect();
         connection
             .call(statements::READY_OF_MANY.into_sql_str(), args, Wait::Park, |_, row| {
-                let placed = rows::row(rows::get(row, 0)?)?;
                 if let Some(list) = lists.get_mut(question(row, 1)?) {
-                    list.push((placed.rank, placed.row));
+                    list.push(whole(row)?);
                 }
                 Ok(())
             })
             .map_err(Failure::into_error)?;
         for (mut list, index) in lists.into_iter().zip(indexes) {
-            list.sort_unstable_by_key(|(rank, row)| (*rank, row.key.chunk));
+            list.sort_unstable_by_key(claim_position);
             list.truncate(needs[*index].limit);
-            self.ready[*index] = list.into_iter().map(|(_, row)| row).collect();
+            self.ready[*index] = list;
         }
         Ok(())
     }
@@ -573,7 +573,12 @@ fn no_meta() -> Error {
 }
 
 fn whole(row: &SqliteRow) -> Result<Row> {
-    rows::row(rows::get(row, 0)?).map(|placed| placed.row)
+    rows::row(rows::get(row, 0)?)
+}
+
+/// Where a row stands in the order of claims.
+fn claim_position(row: &Row) -> (Rank, u64) {
+    (machine::place(row).rank, row.key.chunk)
 }
 
 /// The number of the question that a row answers.
@@ -584,7 +589,10 @@ fn question(row: &SqliteRow, at: usize) -> Result<usize> {
 /// A page of a job's rows.
 ///
 /// The index has the rows of a class by rank first. Where the wanted classes have few ranks, which is the rule, the
-/// page is merged from the fronts of each; where they have many, and many rows, it is sooner found in the table.
+/// page is merged from the fronts of each; where they have many, and many rows, it is sooner found in the table. Where
+/// the wanted rows turn out to lie close together, the next ones are read by ranges of ids: no range of
+/// [`ROWS_PER_PACK`] ids holds more rows than a pack, so one call can answer with many packs, and each is taken apart
+/// here while `SQLite` reads the next.
 fn page(connection: &mut Connection, need: &PageNeed) -> Result<Vec<Row>> {
     let classes = list(need.classes.iter().map(|class| columns::class_code(*class)));
     let merged = if need.classes.is_empty() || need.classes.len() == Class::ALL.len() {
@@ -592,27 +600,54 @@ fn page(connection: &mut Connection, need: &PageNeed) -> Result<Vec<Row>> {
     } else {
         merged_pairs(connection, need, &classes)?
     };
-    let (sql, what) = match merged {
-        Some(pairs) => (statements::PAGE_OF_PAIRS, pairs),
-        None => (statements::PAGE, classes),
+    let (sql, what) = match &merged {
+        Some(pairs) => (statements::PAGE_OF_PAIRS, pairs.as_str()),
+        None => (statements::PAGE, classes.as_str()),
     };
-    let mut page: Vec<Row> = Vec::new();
+    let mut page: Vec<Row> = Vec::with_capacity(need.limit.min(PAGE_ROWS_EXPECTED));
     let mut after = need.after.map(columns::int).transpose()?.unwrap_or(-1);
-    let mut asked = 0;
-    while page.len() == asked && asked < need.limit {
-        let more = ROWS_PER_PACK.min(need.limit - asked);
-        let args = Args::default().with(need.job).with(what.as_str()).with(after);
-        let args = args.with(i64::try_from(more).unwrap_or(i64::MAX));
-        connection
-            .call(sql, args, Wait::Spin, |_, row| {
-                rows::pack(rows::get(row, 0)?, |placed| page.push(placed.row))
-            })
-            .map_err(Failure::into_error)?;
-        page[asked..].sort_unstable_by_key(|row| row.key.chunk);
+    while page.len() < need.limit {
+        let (from, start) = (page.len(), after);
+        let asked = ROWS_PER_PACK.min(need.limit - from);
+        let args = Args::default().with(need.job).with(what).with(after).with(row_limit(asked));
+        packs(connection, sql, args, &mut page)?;
+        page[from..].sort_unstable_by_key(|row| row.key.chunk);
         after = page.last().map_or(Ok(after), |row| columns::int(row.key.chunk))?;
-        asked += more;
+        if page.len() - from < asked {
+            break;
+        }
+        let mut is_dense = is_dense(after - start, asked);
+        while is_dense && page.len() < need.limit {
+            let from = page.len();
+            let ranges = (need.limit - from).div_ceil(ROWS_PER_PACK).min(RANGES_PER_CALL);
+            let end = after + row_limit(ranges * ROWS_PER_PACK);
+            let bounds = (0..ranges).map(|nr| after + row_limit(nr * ROWS_PER_PACK));
+            let args = Args::default().with(need.job).with(classes.as_str()).with(list(bounds));
+            let args = args.with(row_limit(ROWS_PER_PACK));
+            packs(connection, statements::PAGE_OF_RANGES, args, &mut page)?;
+            is_dense = self::is_dense(end - after, page.len() - from);
+            after = end;
+        }
     }
+    page.truncate(need.limit);
     Ok(page)
+}
+
+/// Reads a statement's packs.
+fn packs(connection: &mut Connection, sql: &'static str, args: Args, page: &mut Vec<Row>) -> Result<()> {
+    connection
+        .call(sql, args, Wait::Spin, |_, row| rows::pack(rows::get(row, 0)?, |row| page.push(row)))
+        .map(drop)
+        .map_err(Failure::into_error)
+}
+
+/// Whether at least every other id of a span is a row that is wanted.
+fn is_dense(ids: i64, rows: usize) -> bool {
+    ids <= row_limit(rows.saturating_mul(2))
+}
+
+fn row_limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 /// The pairs to merge a page from, where that is the shorter way.
@@ -623,8 +658,7 @@ fn merged_pairs(connection: &mut Connection, need: &PageNeed, classes: &str) -> 
     let wanted: u64 = need.classes.iter().map(count).sum();
     let worth = (PAIRS_MERGED * need.limit) as u64;
     let pairs_max = if wanted <= worth { usize::MAX } else { PAIRS_MERGED + 1 };
-    let args =
-        Args::default().with(need.job).with(classes).with(i64::try_from(pairs_max).unwrap_or(i64::MAX));
+    let args = Args::default().with(need.job).with(classes).with(row_limit(pairs_max));
     let (mut text, mut pairs) = (String::from("["), 0);
     connection
         .call(statements::PAIRS, args, Wait::Spin, |_, row| {

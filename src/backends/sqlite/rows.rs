@@ -1,18 +1,19 @@
 //! From what `SQLite` answers to rows; each is checked against its checksums on the way.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::backends::contract::{
-    Content, Counts, Cursor, Edge, JobRow, Key, LogRun, Meta, Rank, Record, Row,
-};
+use crate::backends::contract::{Content, Counts, Cursor, Edge, JobRow, Key, LogRun, Meta, Record, Row};
 use crate::backends::sqlite::{columns, errors, runs, sums};
 use crate::error::{Error, ErrorKind, Result};
+use crate::machine;
 use crate::model::{Backoff, Deadline, JobSpec, Json, OwnerId};
 
 /// What to do about a row that is not as it was written.
@@ -62,6 +63,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+/// A group of columns that a statement leaves out where all of them are at their defaults: 0, or an array.
+struct Unless<T>(Option<T>);
+
+struct UnlessVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for UnlessVisitor<T> {
+    type Value = Unless<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("0 or an array")
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+        if value == 0 { Ok(Unless(None)) } else { Err(E::invalid_value(Unexpected::Unsigned(value), &self)) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(SeqAccessDeserializer::new(seq)).map(|group| Unless(Some(group)))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Unless<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UnlessVisitor(PhantomData))
+    }
+}
+
 /// The columns of a row, in the order in which the statements list them.
 #[derive(Deserialize)]
 struct RowColumns<'a> {
@@ -70,27 +98,44 @@ struct RowColumns<'a> {
     #[serde(borrow)]
     checksum: Option<Text<'a>>,
     payload: Option<Text<'a>>,
-    priority: Option<i32>,
-    attempts_max: Option<u32>,
-    losses_max: Option<u32>,
-    on_dependency_failure: Option<i64>,
+    scheduling: Unless<SchedulingColumns>,
     created_at_ms: Option<u64>,
+    /// `None` where it is the time of creation.
     content_updated_at_ms: Option<u64>,
     content_revision: Option<u64>,
     content_sum: Option<i64>,
     class: i64,
     rank: u32,
+    place: Unless<PlaceColumns<'a>>,
+    unmet: Unless<(u32, i64)>,
+    /// Left out where nothing has happened to the chunk.
+    record: Unless<RecordColumns<'a>>,
+}
+
+#[derive(Deserialize)]
+struct SchedulingColumns {
+    priority: Option<i32>,
+    attempts_max: Option<u32>,
+    losses_max: Option<u32>,
+    on_dependency_failure: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct PlaceColumns<'a> {
     due_at_ms: Option<i64>,
     due_set_at_ms: Option<u64>,
+    #[serde(borrow)]
     holder: Option<Text<'a>>,
-    place_sum: i64,
-    unmet: u32,
-    unmet_sum: i64,
+}
+
+#[derive(Deserialize)]
+struct RecordColumns<'a> {
     status: i64,
     attempts: u32,
     losses: u32,
     fence: u64,
     open_fence: u64,
+    #[serde(borrow)]
     owner: Option<Text<'a>>,
     claim_seq: u64,
     lease_set_at_ms: Option<u64>,
@@ -106,23 +151,13 @@ struct RowColumns<'a> {
     record_sum: i64,
 }
 
-/// A row as it was read, with where the indexes have it.
-pub(super) struct Placed {
-    pub(super) row: Row,
-    pub(super) class: i64,
-    pub(super) rank: Rank,
-    pub(super) due_at_ms: Option<i64>,
-    pub(super) due_set_at_ms: Option<u64>,
-    pub(super) holder: Option<OwnerId>,
-}
-
 /// A row from its JSON array.
-pub(super) fn row(text: &str) -> Result<Placed> {
-    placed(&serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?)
+pub(super) fn row(text: &str) -> Result<Row> {
+    whole(&serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?)
 }
 
 /// The rows of a pack: JSON arrays one after the other, or nothing for none.
-pub(super) fn pack(text: Option<&str>, mut each: impl FnMut(Placed)) -> Result<()> {
+pub(super) fn pack(text: Option<&str>, mut each: impl FnMut(Row)) -> Result<()> {
     let text = text.unwrap_or_default();
     let mut arrays = serde_json::Deserializer::from_str(text).into_iter::<RowColumns<'_>>();
     loop {
@@ -130,55 +165,61 @@ pub(super) fn pack(text: Option<&str>, mut each: impl FnMut(Placed)) -> Result<(
         match arrays.next() {
             None => return Ok(()),
             Some(columns) => {
-                each(placed(&columns.map_err(|e| named_by_prefix(text[at..].trim_start(), &e))?)?);
+                each(whole(&columns.map_err(|e| named_by_prefix(text[at..].trim_start(), &e))?)?);
             }
         }
     }
 }
 
-fn placed(columns: &RowColumns<'_>) -> Result<Placed> {
+/// The row of these columns, if they are as they were written and the indexes have it where it belongs.
+fn whole(columns: &RowColumns<'_>) -> Result<Row> {
     let key = Key { job: columns.job, chunk: columns.chunk };
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
     let content = content(key, columns)?;
-    let record = record(key, columns)?;
-    if columns.record_sum != sums::record(key, &record) || (record.is_fresh() && record != Record::fresh()) {
-        return Err(bad("the state of this chunk is not as it was written"));
+    let record = match &columns.record.0 {
+        None => Record::fresh(),
+        Some(columns) => record(key, columns)?,
+    };
+    let unmet = match columns.unmet.0 {
+        None => 0,
+        Some((unmet, sum)) if sum == sums::unmet(key, unmet) => unmet,
+        Some(_) => return Err(bad("the count of this chunk's unmet dependencies is not as it was written")),
+    };
+    let row = Row { key, content: Arc::new(content), record, unmet };
+    let place = machine::place(&row);
+    let (due_at_ms, due_set_at_ms, holder) = match &columns.place.0 {
+        None => (None, None, None),
+        Some(place) => (place.due_at_ms, place.due_set_at_ms, place.holder.as_ref().map(Text::as_str)),
+    };
+    let as_derived = columns.class == columns::class_code(place.class)
+        && columns.rank == place.rank.0
+        && due_at_ms == place.due.map(columns::due_at)
+        && due_set_at_ms == place.due.map(|due| due.set_at_ms)
+        && owner(holder).is_ok_and(|holder| holder == place.holder);
+    if as_derived {
+        Ok(row)
+    } else {
+        Err(bad("where this chunk stands in the indexes does not fit its state"))
     }
-    let holder = columns.holder.as_ref().map(Text::as_str);
-    let place_sum = sums::place_parts(
-        key,
-        columns.class,
-        i64::from(columns.rank),
-        columns.due_at_ms,
-        columns.due_set_at_ms,
-        holder,
-    );
-    if columns.place_sum != place_sum || columns.unmet_sum != sums::unmet(key, columns.unmet) {
-        return Err(bad("where this chunk stands in the indexes is not as it was written"));
-    }
-    let holder = owner(holder).map_err(|_| bad("the holder of this chunk is no owner id"))?;
-    Ok(Placed {
-        row: Row { key, content: Arc::new(content), record, unmet: columns.unmet },
-        class: columns.class,
-        rank: Rank(columns.rank),
-        due_at_ms: columns.due_at_ms,
-        due_set_at_ms: columns.due_set_at_ms,
-        holder,
-    })
 }
 
 fn content(key: Key, columns: &RowColumns<'_>) -> Result<Content> {
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
-    let (Some(priority), Some(created_at_ms), Some(updated_at_ms), Some(revision), Some(content_sum)) = (
-        columns.priority,
-        columns.created_at_ms,
-        columns.content_updated_at_ms,
-        columns.content_revision,
-        columns.content_sum,
-    ) else {
+    let scheduling = match &columns.scheduling.0 {
+        None => &SchedulingColumns {
+            priority: Some(0),
+            attempts_max: None,
+            losses_max: None,
+            on_dependency_failure: None,
+        },
+        Some(scheduling) => scheduling,
+    };
+    let (Some(priority), Some(created_at_ms), Some(revision), Some(content_sum)) =
+        (scheduling.priority, columns.created_at_ms, columns.content_revision, columns.content_sum)
+    else {
         return Err(bad("the content of this chunk is missing"));
     };
-    let policy = match columns.on_dependency_failure {
+    let policy = match scheduling.on_dependency_failure {
         None => None,
         Some(code) => Some(columns::policy(code).ok_or_else(|| bad("a code in the content is unknown"))?),
     };
@@ -186,11 +227,11 @@ fn content(key: Key, columns: &RowColumns<'_>) -> Result<Content> {
         checksum: owned(columns.checksum.as_ref()),
         payload: json(columns.payload.as_ref()),
         priority,
-        attempts_max: columns.attempts_max,
-        losses_max: columns.losses_max,
+        attempts_max: scheduling.attempts_max,
+        losses_max: scheduling.losses_max,
         on_dependency_failure: policy,
         created_at_ms,
-        updated_at_ms,
+        updated_at_ms: columns.content_updated_at_ms.unwrap_or(created_at_ms),
         revision,
     };
     if content_sum == sums::content(key, &content) {
@@ -200,9 +241,9 @@ fn content(key: Key, columns: &RowColumns<'_>) -> Result<Content> {
     }
 }
 
-fn record(key: Key, columns: &RowColumns<'_>) -> Result<Record> {
+fn record(key: Key, columns: &RecordColumns<'_>) -> Result<Record> {
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
-    Ok(Record {
+    let record = Record {
         status: columns::status(columns.status).ok_or_else(|| bad("the status of this chunk is unknown"))?,
         observed: owned(columns.observed.as_ref()),
         error: owned(columns.error.as_ref()),
@@ -219,7 +260,12 @@ fn record(key: Key, columns: &RowColumns<'_>) -> Result<Record> {
         cause: columns.cause,
         updated_at_ms: columns.updated_at_ms,
         revision: columns.revision,
-    })
+    };
+    if columns.record_sum == sums::record(key, &record) && !record.is_fresh() {
+        Ok(record)
+    } else {
+        Err(bad("the state of this chunk is not as it was written"))
+    }
 }
 
 fn owned(text: Option<&Text<'_>>) -> Option<String> {

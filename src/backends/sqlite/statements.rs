@@ -11,15 +11,21 @@
 
 /// A whole row as one JSON array: one value to hand between threads instead of forty. Where a list is long, up to
 /// [`ROWS_PER_PACK`] of them are handed over as one text, a *pack*: handing over costs more than reading.
+///
+/// What most rows have at its default is a 0 in the place of an array: printing numbers is most of the cost.
 macro_rules! row {
     () => {
-        "json_array(s.job,s.chunk,\
-         c.checksum,c.payload,c.priority,c.attempts_max,c.losses_max,c.on_dependency_failure,c.created_at_ms,\
-         c.updated_at_ms,c.revision,c.content_sum,\
-         s.class,s.rank,s.due_at_ms,s.due_set_at_ms,s.holder,s.place_sum,s.unmet,s.unmet_sum,\
-         s.status,s.attempts,s.losses,s.fence,s.open_fence,s.owner,s.claim_seq,s.lease_set_at_ms,s.lease_ms,\
+        "json_array(s.job,s.chunk,c.checksum,c.payload,\
+         iif(c.priority=0 AND c.attempts_max IS NULL AND c.losses_max IS NULL AND c.on_dependency_failure IS NULL,0,\
+         json_array(c.priority,c.attempts_max,c.losses_max,c.on_dependency_failure)),\
+         c.created_at_ms,nullif(c.updated_at_ms,c.created_at_ms),c.revision,c.content_sum,\
+         s.class,s.rank,iif(s.due_at_ms IS NULL AND s.due_set_at_ms IS NULL AND s.holder IS NULL,0,\
+         json_array(s.due_at_ms,s.due_set_at_ms,s.holder)),\
+         iif(s.unmet=0 AND s.unmet_sum=0,0,json_array(s.unmet,s.unmet_sum)),\
+         iif(s.revision=0 AND s.record_sum=0 AND s.status=0 AND s.attempts=0 AND s.losses=0,0,\
+         json_array(s.status,s.attempts,s.losses,s.fence,s.open_fence,s.owner,s.claim_seq,s.lease_set_at_ms,s.lease_ms,\
          s.not_before_set_at_ms,s.not_before_ms,s.cause,s.updated_at_ms,s.revision,s.observed,s.error,s.output,\
-         s.record_sum)"
+         s.record_sum)))"
     };
 }
 
@@ -195,6 +201,16 @@ pub(super) const PAGE: &str = concat!(
      ORDER BY s.chunk LIMIT $4+0);"
 );
 
+/// The rows of job `$1` in classes `$2`, in ranges of `$4` ids above each of `$3`; a pack for each range.
+pub(super) const PAGE_OF_RANGES: &str = concat!(
+    "SELECT (SELECT group_concat(",
+    row!(),
+    ",' ') FROM states s",
+    with_content!(),
+    "WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
+     AND (json_array_length($2)=0 OR s.class IN (SELECT value FROM json_each($2)))) FROM json_each($3) n;"
+);
+
 // Writes. Each is a head, a row of values that is repeated, and a tail; rows whose first value is NULL pad the list.
 
 /// The parts of a statement that writes many rows.
@@ -224,31 +240,31 @@ pub(super) const CONTENTS_DELETE: ManyRows =
 
 /// A row to which nothing has happened: its record is the columns' defaults.
 pub(super) const STATES_INSERT: ManyRows = ManyRows {
-    head: "INSERT OR ROLLBACK INTO states(job,chunk,class,rank,due_at_ms,due_set_at_ms,holder,place_sum,unmet,\
+    head: "INSERT OR ROLLBACK INTO states(job,chunk,class,rank,due_at_ms,due_set_at_ms,holder,unmet,\
            unmet_sum) SELECT * FROM (VALUES",
-    columns: 10,
+    columns: 9,
     tail: ") WHERE column1 IS NOT NULL;",
 };
 
 /// Another place and another record; the count of unmet dependencies where it is given.
 pub(super) const STATES_UPDATE: ManyRows = ManyRows {
     head: "UPDATE OR ROLLBACK states SET class=v.column3,rank=v.column4,due_at_ms=v.column5,\
-           due_set_at_ms=v.column6,holder=v.column7,place_sum=v.column8,unmet=coalesce(v.column9,unmet),\
-           unmet_sum=coalesce(v.column10,unmet_sum),status=v.column11,attempts=v.column12,losses=v.column13,\
-           fence=v.column14,open_fence=v.column15,owner=v.column16,claim_seq=v.column17,lease_set_at_ms=v.column18,\
-           lease_ms=v.column19,not_before_set_at_ms=v.column20,not_before_ms=v.column21,cause=v.column22,\
-           updated_at_ms=v.column23,revision=v.column24,observed=v.column25,error=v.column26,output=v.column27,\
-           record_sum=v.column28 FROM (VALUES",
-    columns: 28,
+           due_set_at_ms=v.column6,holder=v.column7,unmet=coalesce(v.column8,unmet),\
+           unmet_sum=coalesce(v.column9,unmet_sum),status=v.column10,attempts=v.column11,losses=v.column12,\
+           fence=v.column13,open_fence=v.column14,owner=v.column15,claim_seq=v.column16,lease_set_at_ms=v.column17,\
+           lease_ms=v.column18,not_before_set_at_ms=v.column19,not_before_ms=v.column20,cause=v.column21,\
+           updated_at_ms=v.column22,revision=v.column23,observed=v.column24,error=v.column25,output=v.column26,\
+           record_sum=v.column27 FROM (VALUES",
+    columns: 27,
     tail: ") v WHERE states.job=v.column1 AND states.chunk=v.column2;",
 };
 
 /// Another place only, and the count of unmet dependencies where it is given.
 pub(super) const STATES_MOVE: ManyRows = ManyRows {
     head: "UPDATE OR ROLLBACK states SET class=v.column3,rank=v.column4,due_at_ms=v.column5,\
-           due_set_at_ms=v.column6,holder=v.column7,place_sum=v.column8,unmet=coalesce(v.column9,unmet),\
-           unmet_sum=coalesce(v.column10,unmet_sum) FROM (VALUES",
-    columns: 10,
+           due_set_at_ms=v.column6,holder=v.column7,unmet=coalesce(v.column8,unmet),\
+           unmet_sum=coalesce(v.column9,unmet_sum) FROM (VALUES",
+    columns: 9,
     tail: ") v WHERE states.job=v.column1 AND states.chunk=v.column2;",
 };
 

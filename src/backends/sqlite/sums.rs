@@ -4,7 +4,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::backends::contract::{Content, Cursor, Edge, JobRow, Key, Meta, Place, Record};
+use crate::backends::contract::{Content, Cursor, Edge, JobRow, Key, Meta, Record};
 use crate::backends::sqlite::columns;
 use crate::model::{Deadline, Json, OwnerId};
 
@@ -90,35 +90,6 @@ pub(super) fn record(key: Key, record: &Record) -> i64 {
         .maybe_int(record.cause)
         .int(record.updated_at_ms)
         .int(record.revision)
-        .sum()
-}
-
-pub(super) fn place(key: Key, place: &Place) -> i64 {
-    place_parts(
-        key,
-        columns::class_code(place.class),
-        i64::from(place.rank.0),
-        place.due.map(columns::due_at),
-        place.due.map(|due| due.set_at_ms),
-        place.holder.map(columns::owner_text).as_deref(),
-    )
-}
-
-/// The same from the columns, as they were read.
-pub(super) fn place_parts(
-    key: Key,
-    class: i64,
-    rank: i64,
-    due_at_ms: Option<i64>,
-    due_set_at_ms: Option<u64>,
-    holder: Option<&str>,
-) -> i64 {
-    Encoding::of(3, key.job, key.chunk)
-        .int(class.cast_unsigned())
-        .int(rank.cast_unsigned())
-        .maybe_int(due_at_ms.map(i64::cast_unsigned))
-        .maybe_int(due_set_at_ms)
-        .text(holder)
         .sum()
 }
 

@@ -425,7 +425,6 @@ fn put_place(args: &mut Args, key: Key, place: Option<Place>) -> Result<()> {
     args.push(place.due.map(columns::due_at));
     args.push(place.due.map(|due| columns::int(due.set_at_ms)).transpose()?);
     args.push(place.holder.map(columns::owner_text));
-    args.push(sums::place(key, &place));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 -- The tables of a Magnetar store. Read them as you like, best through the views at the end; whatever writes to them
--- is found out: each `*_sum` is an xxh3-64 over the part of the row that it is named for, keyed by table and key.
+-- is found out: each `*_sum` is an xxh3-64 over the part of the row that it is named for, keyed by table and key. Where a
+-- chunk stands in the indexes (class, rank, due, holder) follows from the rest of its row, and is compared with that.
 --
 -- Times are milliseconds since the Unix epoch. Codes are spelled out by the views.
 
@@ -73,7 +74,6 @@ CREATE TABLE states (
     due_at_ms            INTEGER,
     due_set_at_ms        INTEGER,
     holder               TEXT    CHECK (length(holder) = 32),
-    place_sum            INTEGER NOT NULL,
     unmet                INTEGER NOT NULL DEFAULT 0 CHECK (unmet >= 0),
     -- 0 while `unmet` is 0.
     unmet_sum            INTEGER NOT NULL DEFAULT 0,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::backends::contract::EdgesNeed;
 use crate::backends::contract::{
     Backend, Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange,
-    JobPhase, JobRow, Key, Load, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
-    RowChange, Subject,
+    JobPhase, JobRow, Key, Load, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row, RowChange,
+    Subject,
 };
 use crate::backends::sqlite::tests::{Folder, empty, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
+use crate::machine;
 use crate::model::{Backoff, Deadline, DependencyFailure, JobStatus, Json, OwnerId};
 
 /// splitmix64: a seed in, the same numbers out.
@@ -65,25 +66,15 @@ impl Random {
         Key { job: self.below(3).cast_signed(), chunk: self.below(60) }
     }
 
-    fn place(&mut self) -> Place {
-        let class = self.pick(&Class::ALL);
-        Place {
-            class,
-            rank: if class == Class::Ready {
-                Rank(u32::try_from(self.below(3)).unwrap() << 30)
-            } else {
-                Rank(0)
-            },
-            due: self.maybe(Self::deadline),
-            holder: self.maybe(Self::owner),
-        }
+    fn priority(&mut self) -> i32 {
+        self.pick(&[0, 0, 0, 5, -3, i32::MIN, i32::MAX])
     }
 
     fn content(&mut self, revision: u64) -> Content {
         Content {
             checksum: self.maybe(Self::text),
             payload: self.maybe(Self::json),
-            priority: u32::try_from(self.below(1 << 32)).unwrap().cast_signed(),
+            priority: self.priority(),
             attempts_max: self.maybe(|r| u32::try_from(r.below(1 << 32)).unwrap()),
             losses_max: self.maybe(|r| u32::try_from(r.below(9)).unwrap()),
             on_dependency_failure: self.maybe(|r| {
@@ -169,13 +160,13 @@ impl Model {
                     }
                 }
                 Some((mut row, before)) => {
-                    let after = random.place();
                     let content = random.maybe(|r| Arc::new(r.content(meta.revision)));
                     let record = random.maybe(|r| r.record(meta.revision));
                     let unmet = random.maybe(|r| u32::try_from(r.below(4)).unwrap());
                     row.content = content.clone().unwrap_or(row.content);
                     row.record = record.clone().unwrap_or(row.record);
                     row.unmet = unmet.unwrap_or(row.unmet);
+                    let after = machine::place(&row);
                     self.rows.insert(key, (row, after));
                     RowChange { key, before: Some(before), after: Some(after), content, record, unmet }
                 }
@@ -240,7 +231,6 @@ impl Model {
     }
 
     fn add(&mut self, key: Key, random: &mut Random, revision: u64) -> RowChange {
-        let after = random.place();
         let content = Arc::new(random.content(revision));
         let record = if random.one_in(3) { Some(random.record(revision)) } else { None };
         let unmet = random.maybe(|r| u32::try_from(r.below(4)).unwrap());
@@ -250,6 +240,7 @@ impl Model {
             record: record.clone().unwrap_or_else(Record::fresh),
             unmet: unmet.unwrap_or_default(),
         };
+        let after = machine::place(&row);
         self.rows.insert(key, (row, after));
         RowChange { key, before: None, after: Some(after), content: Some(content), record, unmet }
     }
@@ -275,7 +266,7 @@ impl Model {
         let ready: Vec<ReadyNeed> = (0..random.below(4))
             .map(|_| ReadyNeed {
                 job: random.below(3).cast_signed(),
-                after: random.maybe(|r| (Rank(u32::try_from(r.below(3)).unwrap() << 30), r.below(60))),
+                after: random.maybe(|r| (machine::rank(r.priority()), r.below(60))),
                 limit: usize::try_from(random.pick(&[0_u64, 1, 5, 99])).unwrap(),
             })
             .collect();

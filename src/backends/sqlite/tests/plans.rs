@@ -46,6 +46,7 @@ fn every_statement_finds_its_rows_by_an_index() {
         ("LOG", sql::LOG),
         ("PAIRS", sql::PAIRS),
         ("PAGE_OF_PAIRS", sql::PAGE_OF_PAIRS),
+        ("PAGE_OF_RANGES", sql::PAGE_OF_RANGES),
         ("PAGE", sql::PAGE),
         ("LOG_PRUNE", sql::LOG_PRUNE),
     ];
