@@ -42,6 +42,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["cell", row, workers, seconds, chunks, folder] => cell(row, workers, seconds, chunks, folder),
+        ["run", "--help" | "help"] => {
+            print!("{HELP}");
+            Ok(())
+        }
         ["run", ref options @ ..] => run(options),
         _ => Err(format!("cannot do {words:?}\n\n{HELP}").into()),
     };
