@@ -7,6 +7,8 @@ mod cell;
 mod clock;
 mod disk;
 mod hand;
+mod ours;
+mod parts;
 mod plan;
 mod postgres;
 mod ratios;
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["cell", row, workers, seconds, chunks, folder] => cell(row, workers, seconds, chunks, folder),
+        ["part", part, folder] => parts::run(part, folder.as_ref())
+            .and_then(|facts| Ok(println!("{}", serde_json::to_string(&facts)?))),
+        ["hold", engine, folder] => parts::hold(engine, folder.as_ref()),
         ["run", "--help" | "help"] => {
             print!("{HELP}");
             Ok(())

@@ -8,13 +8,11 @@ use crate::clock::Measured;
 use crate::hand::redb::Redb;
 use crate::hand::sqlite::{Sqlite, Synchronous};
 use crate::hand::{batched, direct, grouped_tasks, grouped_threads};
+use crate::ours::{BATCH, Engine};
 
 /// Workers of a row that goes on for more than one.
 pub(crate) const MANY: &[usize] = &[1, 8, 64, 256];
 const ONE: &[usize] = &[1];
-
-/// Operations of one batch.
-const BATCH: usize = 256;
 
 const DISK: &str = "full";
 const RELAXED: &str = "relaxed: a power cut takes the last commits back";
@@ -65,10 +63,10 @@ fn normal(cell: &Cell) -> Result<Sqlite, Fault> {
 pub(crate) const ROWS: &[Row] = &[
     row("redb-direct", "raw redb, one operation per commit", DISK, MANY, |c| direct(redb(c)?, c)),
     row("magnetar-redb", "Magnetar redb, claim + complete, tokio tasks", DISK, MANY, |c| {
-        ours::tasks(ours::Engine::Redb, c)
+        ours::tasks(Engine::Redb, c)
     }),
     row("magnetar-redb-block", "Magnetar redb, claim + complete, one thread in block_on", DISK, MANY, |c| {
-        ours::blocking(ours::Engine::Redb, c)
+        ours::blocking(Engine::Redb, c)
     }),
     row("redb-group-threads", "raw redb, group commit by hand, threads", DISK, MANY, |c| {
         grouped_threads(redb(c)?, c)
@@ -77,23 +75,23 @@ pub(crate) const ROWS: &[Row] = &[
         grouped_tasks(redb(c)?, c)
     }),
     row("magnetar-redb-next", "Magnetar redb, complete_and_claim, tokio tasks", DISK, MANY, |c| {
-        ours::next_tasks(ours::Engine::Redb, c)
+        ours::next_tasks(Engine::Redb, c)
     }),
     row("magnetar-redb-worker", "Magnetar redb, Worker, tokio", DISK, MANY, |c| {
-        ours::worker(ours::Engine::Redb, c)
+        ours::worker(Engine::Redb, c)
     }),
     row("sqlite-full-direct", "SQLite FULL by hand, one operation per commit", DISK, MANY, |c| {
         direct(full(c)?, c)
     }),
     row("magnetar-sqlite", "Magnetar SQLite, claim + complete, tokio tasks", DISK, MANY, |c| {
-        ours::tasks(ours::Engine::Sqlite, c)
+        ours::tasks(Engine::Sqlite, c)
     }),
     row(
         "magnetar-sqlite-block",
         "Magnetar SQLite, claim + complete, one thread in block_on",
         DISK,
         MANY,
-        |c| ours::blocking(ours::Engine::Sqlite, c),
+        |c| ours::blocking(Engine::Sqlite, c),
     ),
     row("sqlite-full-group-threads", "SQLite FULL by hand, group commit, threads", DISK, MANY, |c| {
         grouped_threads(full(c)?, c)
@@ -102,10 +100,10 @@ pub(crate) const ROWS: &[Row] = &[
         grouped_tasks(full(c)?, c)
     }),
     row("magnetar-sqlite-next", "Magnetar SQLite, complete_and_claim, tokio tasks", DISK, MANY, |c| {
-        ours::next_tasks(ours::Engine::Sqlite, c)
+        ours::next_tasks(Engine::Sqlite, c)
     }),
     row("magnetar-sqlite-worker", "Magnetar SQLite, Worker, tokio", DISK, MANY, |c| {
-        ours::worker(ours::Engine::Sqlite, c)
+        ours::worker(Engine::Sqlite, c)
     }),
     row("sqlite-normal-direct", "SQLite NORMAL by hand, one operation per commit", RELAXED, MANY, |c| {
         direct(normal(c)?, c)
@@ -124,13 +122,13 @@ pub(crate) const ROWS: &[Row] = &[
         batched(redb(c)?, c, BATCH)
     }),
     row("magnetar-redb-batch", "Magnetar redb, batches of 256", DISK, ONE, |c| {
-        ours::batches(ours::Engine::Redb, c, BATCH)
+        ours::batches(Engine::Redb, c, BATCH)
     }),
     row("sqlite-full-batch", "SQLite FULL by hand, 256 operations per commit, one thread", DISK, ONE, |c| {
         batched(full(c)?, c, BATCH)
     }),
     row("magnetar-sqlite-batch", "Magnetar SQLite, batches of 256", DISK, ONE, |c| {
-        ours::batches(ours::Engine::Sqlite, c, BATCH)
+        ours::batches(Engine::Sqlite, c, BATCH)
     }),
     Row {
         id: "postgres",

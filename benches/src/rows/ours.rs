@@ -1,38 +1,18 @@
 //! Magnetar's rows: one store, used as its users do.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use magnetar::worker::{Context, Shutdown, Worker};
-use magnetar::{
-    ChunkUpdate, ClaimRequest, Completion, ImportOptions, JobSpec, JobStore, NewChunk, block_on, chunks,
-};
+use magnetar::{ClaimRequest, Completion, JobStore, block_on};
 
 use crate::Fault;
-use crate::cell::{Cell, JOB, checksum};
+use crate::cell::Cell;
 use crate::clock::{Measured, Slice};
+use crate::ours::{Engine, MAGNETAR_JOB, completions};
 
-const MAGNETAR_JOB: i64 = JOB as i64;
-
-/// Where a store keeps its data.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Engine {
-    Redb,
-    Sqlite,
-}
-
-impl Engine {
-    /// A store with chunks from 0 on, all ready.
-    fn filled(self, folder: &Path, count: u64) -> Result<Arc<dyn JobStore>, Fault> {
-        let store = block_on(magnetar::open(folder.join(match self {
-            Engine::Redb => "magnetar.redb",
-            Engine::Sqlite => "magnetar.db",
-        })))?;
-        let stream = chunks((0..count).map(|id| Ok(NewChunk::new(id).checksum(checksum(id)))));
-        block_on(store.import(MAGNETAR_JOB, &JobSpec::new(), stream, &ImportOptions::new()))?;
-        Ok(store)
-    }
+fn filled(engine: Engine, cell: &Cell) -> Result<Arc<dyn JobStore>, Fault> {
+    engine.filled(&cell.folder, "magnetar", cell.chunks)
 }
 
 /// Claims one, completes it, again.
@@ -66,7 +46,7 @@ fn on_tokio<F: Future<Output = Result<u64, Fault>> + Send + 'static>(
     cell: &Cell,
     worker: fn(Arc<dyn JobStore>, Slice) -> F,
 ) -> Result<Measured, Fault> {
-    let store = engine.filled(&cell.folder, cell.chunks)?;
+    let store = filled(engine, cell)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     let slice = Slice::begin(cell.seconds);
     let workers: Vec<_> =
@@ -90,7 +70,7 @@ pub(crate) fn next_tasks(engine: Engine, cell: &Cell) -> Result<Measured, Fault>
 
 /// Workers are futures that one thread waits for, without a runtime.
 pub(crate) fn blocking(engine: Engine, cell: &Cell) -> Result<Measured, Fault> {
-    let store = engine.filled(&cell.folder, cell.chunks)?;
+    let store = filled(engine, cell)?;
     let slice = Slice::begin(cell.seconds);
     let workers = (0..cell.workers).map(|_| cycles(Arc::clone(&store), slice));
     let cycles = if cell.workers == 1 {
@@ -103,7 +83,7 @@ pub(crate) fn blocking(engine: Engine, cell: &Cell) -> Result<Measured, Fault> {
 
 /// One task that claims and completes many at a time.
 pub(crate) fn batches(engine: Engine, cell: &Cell, size: usize) -> Result<Measured, Fault> {
-    let store = engine.filled(&cell.folder, cell.chunks)?;
+    let store = filled(engine, cell)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     let slice = Slice::begin(cell.seconds);
     let worker = runtime.spawn(async move {
@@ -113,9 +93,7 @@ pub(crate) fn batches(engine: Engine, cell: &Cell, size: usize) -> Result<Measur
             if held.is_empty() {
                 break;
             }
-            let updates =
-                held.iter().map(|chunk| ChunkUpdate::Complete(chunk.claim(), Completion::new())).collect();
-            for outcome in store.apply_batch_updates(MAGNETAR_JOB, updates).await? {
+            for outcome in store.apply_batch_updates(MAGNETAR_JOB, completions(&held)).await? {
                 outcome?;
                 cycles += 1;
             }
@@ -128,7 +106,7 @@ pub(crate) fn batches(engine: Engine, cell: &Cell, size: usize) -> Result<Measur
 
 /// The worker runtime, with handlers that do nothing.
 pub(crate) fn worker(engine: Engine, cell: &Cell) -> Result<Measured, Fault> {
-    let store = engine.filled(&cell.folder, cell.chunks)?;
+    let store = filled(engine, cell)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     let stop = Shutdown::new();
     let worker = Worker::new(store).job(MAGNETAR_JOB).concurrency(cell.workers).shutdown(&stop);
