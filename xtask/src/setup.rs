@@ -12,6 +12,8 @@ pub(crate) enum Tool {
     CCompiler,
     /// Lets the tests count the syncs of a commit. They say so where it is absent.
     Strace,
+    /// Lets the benchmark count instructions. It says so where it is absent.
+    Valgrind,
     /// cargo-deny.
     Deny,
     /// A standard library for wasm32-unknown-unknown.
@@ -24,6 +26,7 @@ impl Tool {
             Self::Components => "rust-components",
             Self::CCompiler => "c-compiler",
             Self::Strace => "strace",
+            Self::Valgrind => "valgrind",
             Self::Deny => "cargo-deny",
             Self::Wasm => "wasm32-target",
         }
@@ -34,7 +37,8 @@ impl Tool {
         let provided = match self {
             Self::Components => components(),
             Self::CCompiler => c_compiler(),
-            Self::Strace => Ok(strace()),
+            Self::Strace => Ok(optional("strace", "those who count syncs will say that they did not run")),
+            Self::Valgrind => Ok(optional("valgrind", "the benchmark will not count instructions")),
             Self::Deny => deny::provide(),
             Self::Wasm => wasm::provide(),
         };
@@ -67,9 +71,16 @@ fn c_compiler() -> Result<String, String> {
     found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{compiler} does not start"))
 }
 
-fn strace() -> String {
-    match ask("strace --version").as_deref().and_then(|text| text.lines().next()) {
-        Some(found) => format!("found {found}"),
-        None => "absent, which is allowed: tests that count syncs will say that they did not run".into(),
+/// What is installed where that is possible, and done without where it is not.
+fn optional(program: &str, without: &str) -> String {
+    let found =
+        || ask(&format!("{program} --version")).and_then(|text| text.lines().next().map(String::from));
+    if let Some(found) = found() {
+        return format!("found {found}");
+    }
+    let installed = apt::install(&[program]);
+    match (found(), installed) {
+        (Some(found), _) => format!("installed {found}"),
+        (None, why) => format!("absent, which is allowed: {without} ({})", why.err().unwrap_or_default()),
     }
 }
