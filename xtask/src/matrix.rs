@@ -25,7 +25,7 @@ pub(crate) const TEST: &[Step] = &[
     .needs(&[Components, CCompiler]),
     Step::lines("all-features", &["cargo clippy --all-features -- -D warnings"])
         .needs(&[Components, CCompiler]),
-    Step::lines("test-all", &["cargo test --workspace --all-features"]).needs(&[CCompiler]),
+    Step::lines("test-all", &["cargo test --workspace --exclude magnetar-benches --all-features"]).needs(&[CCompiler]),
     Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
     Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
         .needs(&[CCompiler]),
