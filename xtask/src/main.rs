@@ -5,6 +5,7 @@
 mod apt;
 mod deny;
 mod matrix;
+mod pkg;
 mod process;
 mod setup;
 mod step;
@@ -17,8 +18,9 @@ use crate::setup::Tool;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  setup [--wasm]   install what the tests need, or say what is missing; --wasm adds the wasm32 target
+  setup [--wasm]   install what the tests need, or say what is missing; --wasm adds what the npm package needs
   test [STEP...]   run the test matrix, or the named steps of it; sets up what each step needs
+  pkg              make the npm package, and say what it weighs
   prove [STEP...]  run the long proofs, in release, with MAGNETAR_PROOF=full
   help             this text, and the names of the steps
 ";
@@ -29,6 +31,7 @@ enum Command {
     Setup { wasm: bool },
     Test(Vec<String>),
     Prove(Vec<String>),
+    Pkg,
     Help,
 }
 
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Setup { wasm } => Ok(setup(wasm)),
         Command::Test(names) => Ok(step::run(&step::select(matrix::TEST, &names)?)),
         Command::Prove(names) => Ok(step::run(&step::select(matrix::PROVE, &names)?)),
+        Command::Pkg => Ok(step::run(&step::select(matrix::TEST, &["pkg".to_owned()])?)),
         Command::Help => {
             print!("{HELP}\ntest steps:  {}\nproofs:      {}\n", names(matrix::TEST), names(matrix::PROVE));
             Ok(ExitCode::SUCCESS)
@@ -55,6 +59,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         ("setup", []) => Ok(Command::Setup { wasm: false }),
         ("setup", [flag]) if flag == "--wasm" => Ok(Command::Setup { wasm: true }),
         ("test", names) => Ok(Command::Test(names.to_vec())),
+        ("pkg", []) => Ok(Command::Pkg),
         ("prove", names) => Ok(Command::Prove(names.to_vec())),
         ("help" | "--help" | "-h", _) => Ok(Command::Help),
         _ => Err(format!("cargo xtask cannot do {:?}", arguments.join(" "))),
@@ -65,7 +70,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
 fn setup(wasm: bool) -> ExitCode {
     let mut tools = vec![Tool::Components, Tool::CCompiler, Tool::Strace, Tool::Deny];
     if wasm {
-        tools.push(Tool::Wasm);
+        tools.extend([Tool::Wasm, Tool::Bindgen, Tool::Node]);
     }
     let mut code = ExitCode::SUCCESS;
     for tool in tools {

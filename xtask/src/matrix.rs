@@ -2,9 +2,9 @@
 //!
 //! A new check is a new line here. A step never looks whether its subject exists: what is missing fails.
 
-use crate::setup::Tool::{CCompiler, Components, Deny, Wasm};
+use crate::setup::Tool::{Bindgen, CCompiler, Components, Deny, Node, Wasm};
 use crate::step::Step;
-use crate::{deny, wasm};
+use crate::{deny, pkg, wasm};
 
 /// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
 /// features and not once per step.
@@ -52,6 +52,7 @@ pub(crate) const TEST: &[Step] = &[
     Step::lines("deny", &["cargo deny check bans licenses sources"]).needs(&[Deny]),
     Step::call("advisories", deny::advisories).needs(&[Deny]),
     Step::call("wasm", wasm::check).needs(&[Wasm]),
+    Step::call("pkg", pkg::step).needs(&[Wasm, Bindgen, Node]),
 ];
 
 /// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.
