@@ -6,6 +6,7 @@ mod apt;
 mod bench;
 mod deny;
 mod matrix;
+mod pkg;
 mod process;
 mod python;
 mod setup;
@@ -19,8 +20,9 @@ use crate::setup::Tool;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  setup [--wasm]   install what the tests need, or say what is missing; --wasm adds the wasm32 target
+  setup [--wasm]   install what the tests need, or say what is missing; --wasm adds what the npm package needs
   test [STEP...]   run the test matrix, or the named steps of it; sets up what each step needs
+  pkg              make the npm package, and say what it weighs
   prove [STEP...]  run the long proofs, in release, with MAGNETAR_PROOF=full
   bench [OPTION...]  measure against peers and hand-written code; bench --help lists the options
   help             this text, and the names of the steps
@@ -33,6 +35,7 @@ enum Command {
     Test(Vec<String>),
     Prove(Vec<String>),
     Bench(Vec<String>),
+    Pkg,
     Help,
 }
 
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test(names) => Ok(step::run(&step::select(matrix::TEST, &names)?)),
         Command::Prove(names) => Ok(step::run(&step::select(matrix::PROVE, &names)?)),
         Command::Bench(options) => bench::bench(&options),
+        Command::Pkg => Ok(step::run(&step::select(matrix::TEST, &["pkg".to_owned()])?)),
         Command::Help => {
             print!("{HELP}\ntest steps:  {}\nproofs:      {}\n", names(matrix::TEST), names(matrix::PROVE));
             Ok(ExitCode::SUCCESS)
@@ -60,6 +64,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         ("setup", []) => Ok(Command::Setup { wasm: false }),
         ("setup", [flag]) if flag == "--wasm" => Ok(Command::Setup { wasm: true }),
         ("test", names) => Ok(Command::Test(names.to_vec())),
+        ("pkg", []) => Ok(Command::Pkg),
         ("prove", names) => Ok(Command::Prove(names.to_vec())),
         ("bench", options) => Ok(Command::Bench(options.to_vec())),
         ("help" | "--help" | "-h", _) => Ok(Command::Help),
@@ -71,7 +76,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
 fn setup(wasm: bool) -> ExitCode {
     let mut tools = vec![Tool::Components, Tool::CCompiler, Tool::Strace, Tool::Valgrind, Tool::Deny];
     if wasm {
-        tools.push(Tool::Wasm);
+        tools.extend([Tool::Wasm, Tool::Bindgen, Tool::Node]);
     }
     let mut code = ExitCode::SUCCESS;
     for tool in tools {

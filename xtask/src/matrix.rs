@@ -2,9 +2,9 @@
 //!
 //! A new check is a new line here. A step never looks whether its subject exists: what is missing fails.
 
-use crate::setup::Tool::{CCompiler, Components, Deny, Wasm};
+use crate::setup::Tool::{Bindgen, CCompiler, Components, Deny, Node, Wasm};
 use crate::step::Step;
-use crate::{deny, python, wasm};
+use crate::{deny, pkg, python, wasm};
 
 /// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
 /// features and not once per step.
@@ -25,7 +25,8 @@ pub(crate) const TEST: &[Step] = &[
     .needs(&[Components, CCompiler]),
     Step::lines("all-features", &["cargo clippy --all-features -- -D warnings"])
         .needs(&[Components, CCompiler]),
-    Step::lines("test-all", &["cargo test --workspace --exclude magnetar-benches --all-features"]).needs(&[CCompiler]),
+    Step::lines("test-all", &["cargo test --workspace --exclude magnetar-benches --all-features"])
+        .needs(&[CCompiler]),
     Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
     Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
         .needs(&[CCompiler]),
@@ -59,6 +60,7 @@ pub(crate) const TEST: &[Step] = &[
     Step::call("advisories", deny::advisories).needs(&[Deny]),
     Step::call("other-software", python::exports).needs(&[CCompiler]),
     Step::call("wasm", wasm::check).needs(&[Wasm]),
+    Step::call("pkg", pkg::step).needs(&[Wasm, Bindgen, Node]),
 ];
 
 /// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.

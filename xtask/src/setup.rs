@@ -1,7 +1,7 @@
 //! The tools that steps need. Each is looked for first, so that providing it twice changes nothing.
 
 use crate::process::{ask, command, run};
-use crate::{apt, deny, wasm};
+use crate::{apt, deny, pkg, wasm};
 
 /// Something that has to be on the machine before a step can run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,10 @@ pub(crate) enum Tool {
     Deny,
     /// A standard library for wasm32-unknown-unknown.
     Wasm,
+    /// wasm-bindgen's command line tool.
+    Bindgen,
+    /// npm, and the tools that it installs.
+    Node,
 }
 
 impl Tool {
@@ -29,6 +33,8 @@ impl Tool {
             Self::Valgrind => "valgrind",
             Self::Deny => "cargo-deny",
             Self::Wasm => "wasm32-target",
+            Self::Bindgen => "wasm-bindgen",
+            Self::Node => "node",
         }
     }
 
@@ -41,6 +47,8 @@ impl Tool {
             Self::Valgrind => Ok(optional("valgrind", "the benchmark will not count instructions")),
             Self::Deny => deny::provide(),
             Self::Wasm => wasm::provide(),
+            Self::Bindgen => pkg::provide_bindgen(),
+            Self::Node => pkg::provide_node(),
         };
         match &provided {
             Ok(what) => println!("setup {}: {what}", self.name()),
