@@ -22,29 +22,30 @@ fn restore(store: &dyn JobStore, text: &str) -> magnetar::Result<magnetar::Resto
 
 /// Lines with the end that belongs to them.
 fn ended(lines: &[&str], revision: u64) -> String {
-    let mut text: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();
+    let text: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();
     let digest = xxh3_64(text.as_bytes());
     let count = lines.len();
-    text += &format!(
+    let end = format!(
         "{{\"kind\":\"end\",\"revision\":{revision},\"job_id_max\":43,\"lines\":{count},\"xxh3\":\"{digest:016x}\"}}\n"
     );
-    text
+    text + &end
 }
 
 /// What the calls of a store show of it, but for its feed.
-async fn shown(store: &dyn JobStore) -> String {
-    let mut text = format!("{:?}", store.info().await.expect("it tells"));
+async fn shown(store: &dyn JobStore) -> Vec<String> {
+    let mut facts = vec![format!("{:?}", store.info().await.expect("it tells"))];
     for info in store.list_jobs(None, 1_000).await.expect("listed") {
-        text += &format!("{info:?}\n");
-        for state in crate::support::chunks_of(store, info.job_id).await {
-            let on = store.get_dependencies(info.job_id, state.chunk).await.expect("it exists");
-            let by = store.get_dependents(info.job_id, state.chunk).await.expect("it exists");
-            text += &format!("{state:?} on {on:?} by {by:?}\n");
+        let job = info.job_id;
+        facts.push(format!("{info:?}"));
+        for state in crate::support::chunks_of(store, job).await {
+            let on = store.get_dependencies(job, state.chunk).await.expect("it exists");
+            let by = store.get_dependents(job, state.chunk).await.expect("it exists");
+            facts.push(format!("{state:?} on {on:?} by {by:?}"));
         }
-        text += &format!("{:?}\n", store.topo_sort_ready(info.job_id).await.expect("it exists"));
-        text += &format!("{:?}\n", store.topo_order(info.job_id).await.expect("no cycle"));
+        facts.push(format!("{:?}", store.topo_sort_ready(job).await.expect("it exists")));
+        facts.push(format!("{:?}", store.topo_order(job).await.expect("no cycle")));
     }
-    text
+    facts
 }
 
 #[test]
