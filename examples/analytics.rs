@@ -1,6 +1,6 @@
 //! A job, its Parquet file, and a query on it: how many lines have the sources of this crate, and what went wrong?
 //!
-//! `cargo run --example analytics --features analytics`; it leaves nothing behind. Polars and `DuckDB` read the same
+//! `cargo run --example analytics --features analytics`; it leaves nothing behind. Polars and DuckDB read the same
 //! file: `SELECT status, count(*) FROM 'chunks.parquet' GROUP BY status`.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use magnetar::export::Export;
 use magnetar::export::arrow_array::cast::AsArray;
 use magnetar::export::arrow_array::types::{Int8Type, TimestampMillisecondType};
-use magnetar::export::arrow_array::{RecordBatch, StringArray};
+use magnetar::export::arrow_array::{DictionaryArray, RecordBatch, StringArray};
 use magnetar::{Completion, Error, JobSpec, JobStore, Json, Manifest, NewChunk};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -88,8 +88,8 @@ fn query(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let column =
             |name: &str| batch.column_by_name(name).ok_or("the file has the columns of every export");
         let statuses = column("status")?.as_dictionary_opt::<Int8Type>();
-        let statuses =
-            statuses.and_then(|words| words.downcast_dict::<StringArray>()).ok_or("statuses are words")?;
+        let statuses = statuses.and_then(DictionaryArray::downcast_dict::<StringArray>);
+        let statuses = statuses.ok_or("statuses are words")?;
         let times = |name| Ok::<_, &str>(column(name)?.as_primitive::<TimestampMillisecondType>().values());
         first_ms = times("created_at")?.iter().copied().fold(first_ms, i64::min);
         last_ms = times("updated_at")?.iter().copied().fold(last_ms, i64::max);

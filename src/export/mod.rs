@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | CSV, [`Export::csv`] | spreadsheets, every tool there is | all |
 //! | JSON Lines, [`Export::json_lines`] | scripts; [`JobStore::restore`] makes a store of it again | all |
-//! | Parquet, `Export::parquet` | Polars, `DuckDB`, pandas, Spark | native, feature `analytics` |
+//! | Parquet, `Export::parquet` | Polars, DuckDB, pandas, Spark | native, feature `analytics` |
 //! | Arrow record batches, `Export::record_batches` | a query engine in this process | native, feature `analytics` |
 //!
 //! Everything is read a page at a time and handed over as it is made, so memory is bounded whatever the store's size.

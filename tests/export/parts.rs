@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use magnetar::export::Export;
 use magnetar::{
-    Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk, OnMissing, block_on,
+    ChunkRecords, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, Json, NewChunk,
+    OnMissing, block_on, limits,
 };
 
 use crate::{places, rows_of, text_of, zoo};
@@ -242,5 +243,51 @@ fn a_sink_that_fails_is_an_error_that_says_so() {
             block_on(Export::new(store).csv().write_to(&mut Full { left: 500 })).expect_err("it is full");
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("export could not be written"), "{error}");
+    }
+}
+
+#[test]
+fn a_page_of_records_is_bounded_in_rows_and_in_bytes_and_says_whether_there_is_more() {
+    for (name, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(async {
+            add(&*store, 1, 0..300).await;
+            work(&*store, 1, 10).await;
+            // Each is a sixteenth of what a page holds, so that 16 would do; a page is found out in time all the same.
+            let text = format!("\"{}\"", "x".repeat(limits::RECORD_PAGE_BYTES / 16));
+            let large = (0..300).map(|id| Ok(NewChunk::new(id).payload(Json::from_text(&text)?)));
+            store
+                .import(2, &JobSpec::new(), magnetar::chunks(large), &ImportOptions::new())
+                .await
+                .expect("imported");
+            let ids =
+                |page: &ChunkRecords| -> Vec<u64> { page.records.iter().map(|r| r.state.chunk).collect() };
+            let page = store.page_records(1, None, None, 300).await.expect("the job exists");
+            assert_eq!(ids(&page), (0..300).collect::<Vec<_>>(), "{name}");
+            assert!(!store.page_records(1, None, None, 301).await.expect("the job exists").more, "{name}");
+            let page = store.page_records(1, None, Some(297), 2).await.expect("the job exists");
+            assert_eq!(ids(&page), [298, 299]);
+            let page =
+                store.page_records(1, Some(JobStatus::Done), Some(4), 100).await.expect("the job exists");
+            assert_eq!((ids(&page), page.more), ((5..10).collect(), false));
+
+            let page = store.page_records(2, None, None, 300).await.expect("the job exists");
+            assert!((16..300).contains(&page.records.len()) && page.more, "{name}: {}", page.records.len());
+            let mut all = ids(&page);
+            while let page = store.page_records(2, None, all.last().copied(), 300).await.expect("it exists")
+                && !page.records.is_empty()
+            {
+                all.extend(ids(&page));
+            }
+            assert_eq!(all, (0..300).collect::<Vec<_>>(), "{name}");
+
+            for limit in [0, limits::PAGE_ROWS_MAX + 1] {
+                let error = store.page_records(1, None, None, limit).await.expect_err("it is out of range");
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            }
+            store.page_records(1, None, None, limits::PAGE_ROWS_MAX).await.expect("it is in range");
+            let error = store.page_records(9, None, None, 1).await.expect_err("there is no such job");
+            assert_eq!(error.kind(), ErrorKind::JobNotFound);
+        });
     }
 }

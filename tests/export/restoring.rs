@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use magnetar::export::Export;
 use magnetar::{
-    ClaimRequest, Completion, DependencyFailure, ErrorKind, JobSpec, JobState, JobStatus, JobStore, Json,
-    NewChunk, OpenOptions, OwnerId, ResetReach, Selection, block_on, limits,
+    ClaimRequest, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus,
+    JobStore, Json, NewChunk, OpenOptions, OwnerId, ResetReach, Selection, block_on, limits,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,29 +22,30 @@ fn restore(store: &dyn JobStore, text: &str) -> magnetar::Result<magnetar::Resto
 
 /// Lines with the end that belongs to them.
 fn ended(lines: &[&str], revision: u64) -> String {
-    let mut text: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();
+    let text: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();
     let digest = xxh3_64(text.as_bytes());
     let count = lines.len();
-    text += &format!(
+    let end = format!(
         "{{\"kind\":\"end\",\"revision\":{revision},\"job_id_max\":43,\"lines\":{count},\"xxh3\":\"{digest:016x}\"}}\n"
     );
-    text
+    text + &end
 }
 
 /// What the calls of a store show of it, but for its feed.
-async fn shown(store: &dyn JobStore) -> String {
-    let mut text = format!("{:?}", store.info().await.expect("it tells"));
+async fn shown(store: &dyn JobStore) -> Vec<String> {
+    let mut facts = vec![format!("{:?}", store.info().await.expect("it tells"))];
     for info in store.list_jobs(None, 1_000).await.expect("listed") {
-        text += &format!("{info:?}\n");
-        for state in crate::support::chunks_of(store, info.job_id).await {
-            let on = store.get_dependencies(info.job_id, state.chunk).await.expect("it exists");
-            let by = store.get_dependents(info.job_id, state.chunk).await.expect("it exists");
-            text += &format!("{state:?} on {on:?} by {by:?}\n");
+        let job = info.job_id;
+        facts.push(format!("{info:?}"));
+        for state in crate::support::chunks_of(store, job).await {
+            let on = store.get_dependencies(job, state.chunk).await.expect("it exists");
+            let by = store.get_dependents(job, state.chunk).await.expect("it exists");
+            facts.push(format!("{state:?} on {on:?} by {by:?}"));
         }
-        text += &format!("{:?}\n", store.topo_sort_ready(info.job_id).await.expect("it exists"));
-        text += &format!("{:?}\n", store.topo_order(info.job_id).await.expect("no cycle"));
+        facts.push(format!("{:?}", store.topo_sort_ready(job).await.expect("it exists")));
+        facts.push(format!("{:?}", store.topo_order(job).await.expect("no cycle")));
     }
-    text
+    facts
 }
 
 #[test]
@@ -446,5 +447,73 @@ async fn call(store: &dyn JobStore, random: &mut fastrand::Rng) -> String {
         ),
         12 => format!("{:?}", store.resume_pending(job).await),
         _ => format!("{:?}", store.mark_status(job, chunk, JobStatus::Failed, Some("marked".into())).await),
+    }
+}
+
+/// A restore whose client is killed after some of it was committed. `open` opens as a client; `crash` leaves what is
+/// stored as it stands.
+fn cut_short(
+    name: &str,
+    text: &'static str,
+    open: impl Fn(OpenOptions) -> Arc<dyn JobStore>,
+    crash: impl Fn(),
+) {
+    let living = Arc::new(Living::default());
+    let owner = |number: u8| OwnerId::from_bytes([number; 16]);
+    let open = |number| open(OpenOptions::new().liveness(living.clone()).owner(owner(number)));
+    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    // Nothing of the killed client is ever dropped: a drop would take the restore back.
+    let killed: &'static Arc<dyn JobStore> = Box::leak(Box::new(open(1)));
+    let bytes: &'static mut &'static [u8] = Box::leak(Box::new(text.as_bytes()));
+    let mut restore = killed.restore(bytes);
+    while block_on(killed.info()).expect("it tells").revision == 0 {
+        assert!(restore.as_mut().poll(&mut task).is_pending(), "{name}: it was over at once");
+    }
+    std::mem::forget(restore);
+    assert_eq!(block_on(killed.list_jobs(None, 10)).expect("listed"), [], "{name}: it shows too early");
+    crash();
+    living.kill(owner(1));
+    let next = open(2);
+    assert_eq!(block_on(next.list_jobs(None, 10)).expect("listed"), [], "{name}");
+    block_on(next.verify()).expect("it is sound");
+    block_on(next.restore(&mut text.as_bytes())).expect("the next one is not hindered");
+    assert_eq!(lines_of(&next), text, "{name}");
+}
+
+#[test]
+fn a_restore_that_a_crash_cuts_short_is_taken_back_by_the_next_client() {
+    let (_, first) = places().remove(0);
+    let original = zoo::open(&*first);
+    block_on(async {
+        for job in [1, 2] {
+            let chunks = magnetar::chunks((0..15_000).map(|id| Ok(NewChunk::new(id))));
+            original
+                .store
+                .import(job, &JobSpec::new(), chunks, &ImportOptions::new())
+                .await
+                .expect("imported");
+        }
+    });
+    let text: &'static str = lines_of(&original.store).leak();
+    #[cfg(feature = "redb")]
+    {
+        let bytes = std::cell::RefCell::new(crate::support::SharedBytes::default());
+        let open = |options| -> Arc<dyn JobStore> {
+            let bytes = bytes.borrow().clone();
+            let store = magnetar::RedbStore::on_storage(move || Ok(bytes.clone()), &options);
+            Arc::new(store.expect("it opens"))
+        };
+        cut_short("redb", text, open, || {
+            let copy = bytes.borrow().copy();
+            *bytes.borrow_mut() = copy;
+        });
+    }
+    #[cfg(feature = "sqlite")]
+    {
+        // Two clients have it open; the second one is told that the first is dead.
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jobs.db");
+        let open = |options| block_on(magnetar::open_with(&path, &options)).expect("it opens");
+        cut_short("sqlite", text, open, || {});
     }
 }

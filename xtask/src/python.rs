@@ -2,7 +2,7 @@
 //! own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::process::{command, run};
 use crate::step::Outcome;
@@ -15,7 +15,7 @@ const ADVICE: &str = "install Python 3 with its venv module";
 
 pub(crate) fn exports() -> Outcome {
     let folder = crate::process::root().join("target").join("other-software");
-    let python = match python(folder.join("venv")) {
+    let python = match python(&folder.join("venv")) {
         Ok(python) => python,
         Err(why) => return Outcome::NotRun(why),
     };
@@ -37,7 +37,7 @@ pub(crate) fn exports() -> Outcome {
 }
 
 /// A Python that has the packages, or why there is none.
-fn python(venv: PathBuf) -> Result<String, String> {
+fn python(venv: &Path) -> Result<String, String> {
     let python = venv.join("bin").join("python3").display().to_string();
     let versions =
         "import importlib.metadata as m;print(*(f'{p}=={m.version(p)}' for p in ('polars','duckdb')))";
@@ -50,7 +50,7 @@ fn python(venv: PathBuf) -> Result<String, String> {
         return Ok(python);
     }
     let mut create = command("python3 -m venv --clear");
-    run(create.arg(&venv)).map_err(|why| format!("no Python: {why}; {ADVICE}"))?;
+    run(create.arg(venv)).map_err(|why| format!("no Python: {why}; {ADVICE}"))?;
     let mut install = command(&python);
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]);
     run(install.args(PACKAGES)).map_err(|why| format!("Python's packages cannot be had: {why}"))?;
