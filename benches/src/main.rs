@@ -4,9 +4,11 @@
 //! that no row inherits the memory, the threads or the open files of the one before it.
 
 mod cell;
+mod check;
 mod clock;
 mod disk;
 mod hand;
+mod instructions;
 mod ours;
 mod parts;
 mod plan;
@@ -20,7 +22,7 @@ mod table;
 use std::process::ExitCode;
 
 use cell::Cell;
-use plan::Plan;
+use plan::{Plan, Purpose};
 use report::Report;
 use rows::Run;
 
@@ -32,11 +34,16 @@ cargo xtask bench [OPTION...]
 
   --folder DIR       where the stores are: the disk that is measured (default target/bench)
   --steady           files in memory and syncs of 0.145 ms, made by strace: for a machine whose disk others use too
-  --seconds N        length of one cell (default 0.5)
+  --sections A,B...  of the report: table, parts, instructions (default all)
+  --seconds N        length of one cell of the table (default 0.5)
   --repetitions N    how often each cell is measured (default 3)
-  --rows A,B...      these rows only
+  --rows A,B...      these rows of the table only
   --workers N,M...   these numbers of workers only
+  --full             ten million chunks too
   --json FILE        the results as JSON too
+  --markdown FILE    the results into this file too
+  --check            only the ratios: fails where one fell by more than a quarter since it was committed
+  --write-ratios     measures the ratios and writes the file that is committed
 ";
 
 fn main() -> ExitCode {
@@ -44,8 +51,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["cell", row, workers, seconds, chunks, folder] => cell(row, workers, seconds, chunks, folder),
-        ["part", part, folder] => parts::run(part, folder.as_ref())
-            .and_then(|facts| Ok(println!("{}", serde_json::to_string(&facts)?))),
+        ["part", part, folder] => part_of(part, folder),
+        ["work", kind, cycles, folder] => cycles
+            .parse()
+            .map_err(Fault::from)
+            .and_then(|cycles| instructions::work(kind, cycles, folder.as_ref())),
         ["hold", engine, folder] => parts::hold(engine, folder.as_ref()),
         ["run", "--help" | "help"] => {
             print!("{HELP}");
@@ -63,6 +73,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// A part, in an empty folder; the answer is one line of JSON.
+fn part_of(part: &str, folder: &str) -> Result<(), Fault> {
+    println!("{}", serde_json::to_string(&parts::run(part, folder.as_ref())?)?);
+    Ok(())
+}
+
 /// One row at one number of workers, in an empty folder; the answer is one line of JSON.
 fn cell(row: &str, workers: &str, seconds: &str, chunks: &str, folder: &str) -> Result<(), Fault> {
     let Run::Here(run) = rows::find(row)?.run else { return Err(format!("{row} is another program").into()) };
@@ -78,8 +94,33 @@ fn cell(row: &str, workers: &str, seconds: &str, chunks: &str, folder: &str) -> 
 
 fn run(options: &[&str]) -> Result<(), Fault> {
     let plan = Plan::parse(options)?;
-    let report = Report { table: table::measure(&plan)? };
-    println!("{}", report.markdown());
+    match plan.purpose {
+        Purpose::Check => return check::check(),
+        Purpose::Write => return check::write(),
+        Purpose::Show => {}
+    }
+    let mut report = Report::default();
+    if plan.has("table") {
+        report.table = table::measure(&plan)?;
+    }
+    if plan.has("parts") {
+        let (facts, notes) = parts::measure(plan.full, &plan.folder)?;
+        report.facts = facts;
+        report.notes.extend(notes);
+    }
+    if plan.has("instructions") {
+        eprintln!("instructions");
+        match instructions::count(&plan.folder) {
+            Ok(counted) => report.counted = counted,
+            Err(why) => report.notes.push(format!("instructions were not counted: {why}")),
+        }
+        let _ = std::fs::remove_dir_all(&plan.folder);
+    }
+    let text = report.markdown();
+    println!("{text}");
+    if let Some(path) = &plan.markdown {
+        std::fs::write(path, text)?;
+    }
     if let Some(path) = &plan.json {
         std::fs::write(path, serde_json::to_string_pretty(&report.json())? + "\n")?;
     }

@@ -112,6 +112,11 @@ pub(crate) struct Came {
 }
 
 impl Ratio {
+    /// The cells that it needs.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        std::iter::once(self.above).chain(self.below.iter().copied())
+    }
+
     /// `None` where a side was not measured.
     pub(crate) fn of(&self, table: &Table) -> Option<Came> {
         let above = table.rates.get(&self.above)?;
@@ -119,8 +124,11 @@ impl Ratio {
         if below.is_empty() {
             return None;
         }
-        let ratios: Vec<f64> = (0..above.len())
-            .map(|at| above[at] / below.iter().map(|rates| rates[at]).fold(f64::MIN, f64::max))
+        // What was measured in the same repetition is compared; a row that has more of them has the others to itself.
+        let best =
+            |at: usize| below.iter().filter_map(|rates| rates.get(at).copied()).fold(f64::MIN, f64::max);
+        let ratios: Vec<f64> = (0..above.len().min(below.iter().map(|rates| rates.len()).max().unwrap_or(0)))
+            .map(|at| above[at] / best(at))
             .collect();
         Some(Came {
             value: median(ratios.clone()),

@@ -30,18 +30,28 @@ pub(crate) struct Table {
     pub(crate) syncs_per_cycle: BTreeMap<Place, f64>,
     /// Milliseconds of a sync, one for each repetition.
     pub(crate) sync_ms: Vec<f64>,
+    /// Whether the disk was imitated.
+    pub(crate) steady: bool,
     /// Why something is not in the table.
     pub(crate) notes: Vec<String>,
 }
 
 impl Table {
+    /// Takes in the repetitions of another run.
+    pub(crate) fn extend(&mut self, other: Table) {
+        for (place, rates) in other.rates {
+            self.rates.entry(place).or_default().extend(rates);
+        }
+        self.sync_ms.extend(other.sync_ms);
+    }
+
     pub(crate) fn rate(&self, place: Place) -> Option<f64> {
         self.rates.get(&place).map(|rates| median(rates.clone()))
     }
 }
 
 pub(crate) fn measure(plan: &Plan) -> Result<Table, Fault> {
-    let mut table = Table::default();
+    let mut table = Table { steady: plan.steady, ..Table::default() };
     let folder = disk::empty(&plan.folder)?;
     let tracer = Tracer::find(folder.join("strace"));
     if tracer.is_none() {
@@ -56,7 +66,15 @@ pub(crate) fn measure(plan: &Plan) -> Result<Table, Fault> {
         table.sync_ms.push(disk::sync_ms(&peers.folder)?);
         for workers in MANY {
             for row in plan.rows_at(*workers) {
-                let Some(measured) = peers.measure(row, *workers, plan.seconds)? else { continue };
+                let measured = match peers.measure(row, *workers, plan.seconds) {
+                    Ok(Some(measured)) => measured,
+                    Ok(None) => continue,
+                    Err(fault) if matches!(row.run, Run::Here(_)) => return Err(fault),
+                    Err(fault) => {
+                        table.notes.push(format!("{} at {workers} workers: {fault}", row.system));
+                        continue;
+                    }
+                };
                 eprintln!("{repetition} {} at {workers}: {:.0} cycles/s", row.id, measured.per_second());
                 table.rates.entry((row.id, *workers)).or_default().push(measured.per_second());
             }
@@ -64,8 +82,12 @@ pub(crate) fn measure(plan: &Plan) -> Result<Table, Fault> {
     }
     for workers in MANY {
         for row in plan.rows_at(*workers) {
-            if let Some(count) = peers.syncs_per_cycle(row, *workers)? {
-                table.syncs_per_cycle.insert((row.id, *workers), count);
+            match peers.syncs_per_cycle(row, *workers) {
+                Ok(Some(count)) => drop(table.syncs_per_cycle.insert((row.id, *workers), count)),
+                Ok(None) => {}
+                Err(fault) => {
+                    table.notes.push(format!("syncs of {} at {workers} workers: {fault}", row.system));
+                }
             }
         }
     }

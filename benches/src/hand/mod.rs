@@ -47,7 +47,7 @@ pub(crate) trait Engine: Send {
 }
 
 /// One claim and one completion; `false` where nothing is left to claim.
-fn cycle(mut ask: impl FnMut(Ask) -> Result<Answer, Fault>) -> Result<bool, Fault> {
+pub(crate) fn cycle(mut ask: impl FnMut(Ask) -> Result<Answer, Fault>) -> Result<bool, Fault> {
     let Answer::Claimed(held) = ask(Ask::Claim)? else { return Err("a claim was not answered".into()) };
     let Some(held) = held else { return Ok(false) };
     match ask(Ask::Complete(held))? {
@@ -78,29 +78,41 @@ pub(crate) fn direct(engine: impl Engine, cell: &Cell) -> Result<Measured, Fault
     })
 }
 
+/// Claims up to `size` in one transaction and completes them in another: how many.
+pub(crate) fn batch(
+    engine: &mut impl Engine,
+    asks: &mut Vec<Ask>,
+    answers: &mut Vec<Answer>,
+    size: usize,
+) -> Result<u64, Fault> {
+    asks.clear();
+    asks.resize(size, Ask::Claim);
+    answers.clear();
+    engine.commit(asks, answers)?;
+    asks.clear();
+    asks.extend(answers.iter().filter_map(|answer| match answer {
+        Answer::Claimed(held) => held.map(Ask::Complete),
+        Answer::Completed(_) => None,
+    }));
+    answers.clear();
+    if !asks.is_empty() {
+        engine.commit(asks, answers)?;
+    }
+    if !answers.iter().all(|answer| matches!(answer, Answer::Completed(true))) {
+        return Err("a completion was refused".into());
+    }
+    Ok(asks.len() as u64)
+}
+
 /// One thread, `size` operations a transaction: as fast as the engine goes.
 pub(crate) fn batched(mut engine: impl Engine, cell: &Cell, size: usize) -> Result<Measured, Fault> {
     let (mut asks, mut answers) = (Vec::new(), Vec::new());
     let (slice, mut cycles) = (Slice::begin(cell.seconds), 0);
     while !slice.is_over() {
-        asks.clear();
-        asks.resize(size, Ask::Claim);
-        answers.clear();
-        engine.commit(&asks, &mut answers)?;
-        asks.clear();
-        asks.extend(answers.iter().filter_map(|answer| match answer {
-            Answer::Claimed(held) => held.map(Ask::Complete),
-            Answer::Completed(_) => None,
-        }));
-        if asks.is_empty() {
-            break;
+        match batch(&mut engine, &mut asks, &mut answers, size)? {
+            0 => break,
+            more => cycles += more,
         }
-        answers.clear();
-        engine.commit(&asks, &mut answers)?;
-        if !answers.iter().all(|answer| matches!(answer, Answer::Completed(true))) {
-            return Err("a completion was refused".into());
-        }
-        cycles += asks.len() as u64;
     }
     Ok(slice.measured(cycles))
 }

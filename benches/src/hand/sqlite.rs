@@ -86,7 +86,6 @@ impl Sqlite {
 
     /// Every ready chunk's row, in the order of ids: how many, and the sum of some of their bytes.
     pub(crate) fn list(&self) -> Result<(u64, u64), Fault> {
-        #[expect(clippy::type_complexity, reason = "the columns of a row, as they come")]
         type Row = (i64, i64, i64, Option<i64>, Option<String>, Option<i64>, i64, i64, Option<String>);
         let mut list = self.connection.prepare_cached(LIST)?;
         let rows = list.query_map([JOB], |row| {

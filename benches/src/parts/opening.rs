@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use magnetar::{JobStore, block_on};
+use magnetar::block_on;
 
 use super::{Fact, Goal};
 use crate::Fault;
