@@ -152,7 +152,7 @@ fn info(info: &JobInfo) -> serde_json::Value {
 /// An entry of the change feed: its kind, and what `feed.ts` makes an object of.
 fn told(change: &Change) -> Answer {
     match change {
-        Change::Chunk { state, depends_on } => raw(&("chunk", Row(state), depends_on)),
+        Change::Chunk { state, depends_on, .. } => raw(&("chunk", Row(state), depends_on)),
         Change::ChunkDeleted { job_id, chunk, revision } => raw(&("chunkDeleted", job_id, chunk, revision)),
         Change::Job { job, revision } => raw(&("job", info(job), revision)),
         Change::JobDeleted { job_id, revision } => raw(&("jobDeleted", job_id, revision)),
