@@ -51,7 +51,8 @@
 //!
 //! # Features
 //!
-//! `sqlite` (default, native), `redb` (optional natively, always there on wasm32), `all`.
+//! `sqlite` (default, native), `redb` (optional natively, always there on wasm32), `analytics` (native: Parquet and Arrow
+//! in [`export`]), `all`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -71,6 +72,7 @@ mod commit;
 pub mod dual;
 mod engine;
 mod error;
+pub mod export;
 pub mod graph;
 pub mod limits;
 mod machine;

@@ -61,6 +61,15 @@ pub const LIST_ROWS_MAX: usize = 100_000;
 /// A page has at most this many rows.
 pub const PAGE_ROWS_MAX: usize = 10_000;
 
+/// A page of whole records ends early once its texts (payloads, outputs, errors, checksums) come to this much.
+pub const RECORD_PAGE_BYTES: usize = 4 << 20;
+
+/// One line of an export that is restored is at most this long.
+pub const EXPORT_LINE_BYTES_MAX: usize = 8 << 20;
+
+/// Chunks whose dependencies one commit of a restore looks at.
+pub const RESTORE_SETTLED_ROWS: usize = 500;
+
 /// Rows that one transaction of an import changes at most; a larger import goes in slices.
 pub const IMPORT_ROWS_PER_COMMIT_MAX: usize = 50_000;
 
@@ -97,5 +106,8 @@ pub const CLOCK_SLACK_MS: u64 = 60_000;
 /// Between two looks at which owners are dead, at least this long.
 pub const PROBE_INTERVAL_MS: u64 = 1_000;
 
-/// A file up to this size is checked whole when it is opened; a larger one where the caller asks for it.
-pub const CHECK_ON_OPEN_BYTES_MAX: u64 = 256 << 20;
+/// A redb file up to this size is checked whole when it is opened; a larger one where the caller asks for it.
+pub const REDB_CHECK_ON_OPEN_BYTES_MAX: u64 = 256 << 20;
+
+/// The same for `SQLite`, whose check takes ten times as long and matters less: each row is checked when it is read.
+pub const SQLITE_CHECK_ON_OPEN_BYTES_MAX: u64 = 32 << 20;

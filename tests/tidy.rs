@@ -201,7 +201,7 @@ fn top_level_is_known(path: &str, _: &str) -> Vec<Fault> {
 }
 
 fn no_machine_is_named(path: &str, text: &str) -> Vec<Fault> {
-    if matches!(path, "Cargo.lock" | ".deny.toml") {
+    if path.ends_with("Cargo.lock") || path == ".deny.toml" {
         return Vec::new();
     }
     let mut faults = Vec::new();

@@ -71,6 +71,8 @@ struct Queue {
     settling: bool,
     /// Somebody drives, and will look here again before they leave.
     driving: bool,
+    /// The store's own driver waits for so many operations, and is not to be woken before they are here.
+    gathering: Option<usize>,
     /// The store is shut; its thread ends.
     shut: bool,
 }
@@ -78,6 +80,13 @@ struct Queue {
 impl Queue {
     fn has_work(&self) -> bool {
         !self.controls.is_empty() || (!self.on_hold && !self.waiting.is_empty())
+    }
+
+    /// Whether the store's own driver has what it waits for.
+    fn is_gathered(&self) -> bool {
+        self.gathering.is_none_or(|count| {
+            self.waiting.len() >= count || !self.controls.is_empty() || self.on_hold || self.shut
+        })
     }
 }
 
@@ -127,6 +136,9 @@ impl Core {
                 return Ticket::new(self, receiver);
             }
             queue.waiting.push_back(Entry { op, reply: Some(sender) });
+            if !queue.is_gathered() {
+                return Ticket::new(self, receiver);
+            }
         }
         self.call_driver();
         Ticket::new(self, receiver)
@@ -205,11 +217,12 @@ impl Core {
 
     /// Drives until nothing waits. Returns at once where somebody else drives: they will see to it.
     pub(crate) fn drive(self: &Arc<Self>) {
-        self.drive_until(|| false);
+        self.drive_until(|_| false);
     }
 
-    /// The same, but leaves off between two commits once `enough`, and has the store's own driver go on.
-    fn drive_until(self: &Arc<Self>, mut enough: impl FnMut() -> bool) {
+    /// The same, but leaves off between two commits once `enough`, and has the store's own driver go on. `enough` is
+    /// told how many callers the last commit answered.
+    fn drive_until(self: &Arc<Self>, mut enough: impl FnMut(usize) -> bool) {
         {
             let mut queue = self.queue();
             if queue.driving || !queue.has_work() {
@@ -220,14 +233,15 @@ impl Core {
         let _leave = Leave(self);
         loop {
             let (control, group) = self.take_group();
+            let mut answered = 0;
             if let Some(control) = control {
                 self.do_control(control);
             } else if group.is_empty() {
                 return;
             } else {
-                self.run_group(group);
+                answered = self.run_group(group);
             }
-            if enough() {
+            if enough(answered) {
                 return;
             }
         }
@@ -255,8 +269,9 @@ impl Core {
         (control, group)
     }
 
-    /// One commit. Answers go out when the engine is free again: whoever is woken by one may do anything.
-    fn run_group(self: &Arc<Self>, group: Vec<Entry>) {
+    /// One commit; says how many callers it answered. Answers go out when the engine is free again: whoever is woken by
+    /// one may do anything.
+    fn run_group(self: &Arc<Self>, group: Vec<Entry>) -> usize {
         let ran = {
             let mut slot = self.engine();
             let Some(engine) = slot.as_mut() else {
@@ -264,7 +279,7 @@ impl Core {
                 for entry in group {
                     self.answer(entry.reply, Err(closed()));
                 }
-                return;
+                return 0;
             };
             let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();
             let ran = engine.run(&ops);
@@ -278,7 +293,9 @@ impl Core {
             }
             ran
         };
+        let mut answered = 0;
         for (entry, applied) in group.into_iter().zip(ran.applied) {
+            answered += usize::from(entry.reply.is_some());
             match applied {
                 Ok(Applied::Reply(reply)) => {
                     self.finished(&entry.op);
@@ -305,6 +322,7 @@ impl Core {
         if let Some(revision) = ran.revision {
             self.latest.advance(revision);
         }
+        answered
     }
 
     fn finished(&self, op: &Op) {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::{Core, Driver};
 use crate::error::{Error, ErrorKind, Result};
@@ -9,6 +10,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// Looks at an empty queue that the thread takes before it sleeps. A caller that waits for one answer before it asks
 /// again comes back within some microseconds; waking a sleeping thread costs several times that.
 const LOOKS_BEFORE_SLEEP: u32 = 200;
+
+/// Whoever was just answered is, as a rule, about to ask again. The thread waits for as many as it answered, but no
+/// longer than half of what the commit took, and never longer than this: otherwise the first of many that came back
+/// would be alone in the next commit, and the others would wait for a sync that they might have shared.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// Who drives by default.
 pub(crate) const DRIVER: Driver = Driver::Thread;
@@ -43,16 +49,21 @@ impl Drop for Driving {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "how long a commit took is no time of the store's")]
 fn run(core: &Arc<Core>) {
     loop {
-        core.drive();
-        for _ in 0..LOOKS_BEFORE_SLEEP {
-            if core.queue().has_work() {
-                break;
+        let mut began = Instant::now();
+        let mut last = 0;
+        core.drive_until(|answered| {
+            last = answered;
+            if answered > 1 {
+                gather(core, answered, (began.elapsed() / 2).min(GATHER_MAX));
             }
-            for _ in 0..20 {
-                std::hint::spin_loop();
-            }
+            began = Instant::now();
+            false
+        });
+        if last == 1 {
+            look(core);
         }
         let mut queue = core.queue();
         while !queue.has_work() || queue.driving {
@@ -60,6 +71,26 @@ fn run(core: &Arc<Core>) {
                 return;
             }
             queue = core.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Sleeps until so many operations wait, or for as long as given.
+fn gather(core: &Core, count: usize, at_most: Duration) {
+    let mut queue = core.queue();
+    queue.gathering = Some(count);
+    let gathered = core.wake.wait_timeout_while(queue, at_most, |queue| !queue.is_gathered());
+    gathered.unwrap_or_else(PoisonError::into_inner).0.gathering = None;
+}
+
+/// Looks for an operation for a while.
+fn look(core: &Core) {
+    for _ in 0..LOOKS_BEFORE_SLEEP {
+        if core.queue().has_work() {
+            return;
+        }
+        for _ in 0..20 {
+            std::hint::spin_loop();
         }
     }
 }

@@ -53,7 +53,7 @@ impl Future for Ticket {
             let mut answered = this.receiver.try_recv().transpose();
             // Answered already: whoever was answered with it may be about to ask again, and joins the next commit.
             if answered.is_none() {
-                core.drive_until(|| {
+                core.drive_until(|_| {
                     // Own answer first, where the others have the store's own driver.
                     answered = this.receiver.try_recv().transpose();
                     answered.is_some() && this.core.driver == Driver::Thread

@@ -1,5 +1,7 @@
 //! The pair as a [`JobStore`]: every call goes to the authority, through the gate.
 
+use std::io::BufRead;
+
 use async_trait::async_trait;
 
 use super::gate::{Length, Pass};
@@ -7,11 +9,12 @@ use super::side::Side;
 use super::{DualStore, Inner, Roles, thread};
 use crate::commit::Watch;
 use crate::engine::Op;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions,
-    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat,
+    ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
+    ResetReach, Restored, Selection, StoreInfo,
 };
 use crate::store::{ChunkStream, JobStore, Persistence};
 
@@ -129,6 +132,17 @@ impl JobStore for DualStore {
         options: &ImportOptions,
     ) -> Result<ImportReport> {
         change!(self, Long, store => store.import(job_id, spec, chunks, options))
+    }
+
+    /// Only once the pair is detached: what is restored has no history that the other store could follow.
+    async fn restore(&self, export: &mut (dyn BufRead + Send)) -> Result<Restored> {
+        let (_pass, side) = self.inner.enter(Length::Long).await?;
+        if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {
+            let text =
+                "a store that another one follows cannot be restored into; restore first, and join them then";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        side.store.restore(export).await
     }
 
     async fn new_job(&self, spec: &JobSpec) -> Result<i64> {
@@ -283,6 +297,20 @@ impl JobStore for DualStore {
         limit: usize,
     ) -> Result<Vec<JobState>> {
         ask!(self, store => store.page_by_status(job_id, status, after, limit))
+    }
+
+    async fn page_records(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<ChunkRecords> {
+        ask!(self, store => store.page_records(job_id, status, after, limit))
+    }
+
+    async fn info(&self) -> Result<StoreInfo> {
+        ask!(self, store => store.info())
     }
 
     async fn get_stats(&self, job_id: i64) -> Result<JobStats> {

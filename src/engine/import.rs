@@ -331,7 +331,7 @@ pub(super) enum TakeBack {
 }
 
 /// Removes what is left of an older job of this id, one slice a commit; refuses where somebody imports into it.
-fn clear_the_way(work: &mut Work<'_>, id: i64) -> Result<Option<Way>> {
+pub(super) fn clear_the_way(work: &mut Work<'_>, id: i64) -> Result<Option<Way>> {
     clear(work, id, TakeBack::OfTheDead)
 }
 
@@ -440,7 +440,7 @@ impl ImportSlice {
     }
 }
 
-fn must_be_importing(work: &mut Work<'_>, job: i64, token: u64) -> Result<JobRow> {
+pub(super) fn must_be_importing(work: &mut Work<'_>, job: i64, token: u64) -> Result<JobRow> {
     match work.job_in_any_phase(job)? {
         Some(row) if row.phase == JobPhase::Importing && row.revision == token => Ok(row.clone()),
         _ => Err(Error::new(ErrorKind::Busy, "the import was taken back by somebody else; import again")
@@ -457,7 +457,7 @@ impl Imports {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, token: u64) {
+    pub(super) fn start(&self, token: u64) {
         self.tokens().insert(token);
     }
 

@@ -15,7 +15,9 @@ mod import;
 mod query;
 mod reap;
 mod records;
+mod restore;
 mod settle;
+mod whole;
 mod work;
 
 use std::sync::Arc;
@@ -44,6 +46,8 @@ pub(crate) use records::{
     FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta,
     open_job_from, rest_page,
 };
+pub(crate) use restore::{Restore, RestoredJob, RestoredRow, not_empty as restore_into_jobs, restored_row};
+pub(crate) use whole::{records, store_info};
 use work::Work;
 
 /// What the engine needs from around it.
@@ -116,6 +120,7 @@ pub(crate) enum Op {
     Import(Import),
     ImportSlice(ImportSlice),
     Bulk(Bulk),
+    Restore(Restore),
     /// Put back what dead owners and over leases hold.
     Reap {
         probe: bool,
@@ -426,7 +431,12 @@ impl Op {
     /// Whether what it leaves behind is this client's: then others must be able to see whether the client lives.
     fn is_owned(&self) -> bool {
         self.claims()
-            || matches!(self, Op::ImportSlice(ImportSlice::Begin { .. }) | Op::Pair(Step::Assume { .. }))
+            || matches!(
+                self,
+                Op::ImportSlice(ImportSlice::Begin { .. })
+                    | Op::Restore(Restore::Put { .. })
+                    | Op::Pair(Step::Assume { .. })
+            )
     }
 
     /// What it is known to need before it is applied, so that one question serves the whole group.
@@ -464,7 +474,8 @@ impl Op {
             Op::ImportSlice(slice) => needs.jobs.push(slice.job()),
             Op::Bulk(bulk) => needs.jobs.push(bulk.job),
             Op::Records(page) => page.needs(needs),
-            Op::NewJob { .. }
+            Op::Restore(_)
+            | Op::NewJob { .. }
             | Op::Reap { .. }
             | Op::ReleaseAll { .. }
             | Op::Settle
@@ -512,6 +523,7 @@ impl Op {
             Op::Import(import) => import.apply(work),
             Op::ImportSlice(slice) => slice.apply(work),
             Op::Bulk(bulk) => bulk.apply(work),
+            Op::Restore(slice) => slice.apply(work),
             Op::Reap { probe: ask } => reap::reap(work, ask.then_some(probe)),
             Op::ReleaseAll { owner, released } => reap::release_all(work, *owner, *released),
             Op::Settle => settle::go_on(work),

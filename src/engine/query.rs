@@ -2,6 +2,7 @@
 
 use super::edges::cycle;
 use super::import::is_unchanged;
+use super::whole;
 use crate::backends::contract::{
     Class, EdgesNeed, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject,
 };
@@ -14,7 +15,7 @@ use crate::model::{Change, Changes, GraphFormat, JobInfo, JobSpec, JobState, Job
 /// Dependencies of a job that are read in one question.
 const EDGES_PER_PAGE: usize = 100_000;
 
-fn open(loaded: &mut Loaded, job: i64) -> Result<JobRow> {
+pub(super) fn open(loaded: &mut Loaded, job: i64) -> Result<JobRow> {
     match loaded.jobs.remove(&job) {
         Some(Some(row)) if row.phase == JobPhase::Open => Ok(row),
         _ => Err(Error::job_not_found(job)),
@@ -256,6 +257,9 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     jobs.dedup();
     let needs = Needs { jobs, rows: keys.clone(), dependencies: keys.clone(), ..Needs::default() };
     let mut state = load.load(&needs)?;
+    let listed = keys.iter().zip(&state.dependencies);
+    let rows = listed.filter_map(|(key, list)| Some((state.rows.get(key)?.as_ref()?, list.as_slice())));
+    let mut unmet = whole::unmet(load, rows)?;
     let mut dependencies = keys.iter().zip(std::mem::take(&mut state.dependencies));
     let mut changes = Vec::new();
     let mut waits = false;
@@ -275,10 +279,12 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
         match (subject, job.filter(|job| job.phase == JobPhase::Open)) {
             (Subject::Chunk, Some(job)) => {
                 let row = state.rows.get(&key).and_then(Option::as_ref);
-                if let Some(seen) = row.map(|row| machine::state(row, &job.spec))
-                    && seen.revision == revision
+                if let Some(row) = row
+                    && row.record.revision.max(row.content.revision) == revision
                 {
-                    changes.push(Change::Chunk { state: Box::new(seen), depends_on });
+                    let seen = machine::state(row, &job.spec);
+                    let kept = whole::kept(row, unmet.remove(&key).unwrap_or_default());
+                    changes.push(Change::Chunk { state: Box::new(seen), depends_on, kept: Box::new(kept) });
                 }
             }
             (Subject::Job, Some(job)) if job.revision == revision => {

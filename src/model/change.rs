@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobInfo, JobState};
+use super::{JobInfo, JobState, Kept};
 
 /// One entry of the change feed: the newest state of something that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub enum Change {
         state: Box<JobState>,
         /// Chunks that it depends on, in ascending order.
         depends_on: Vec<u64>,
+        /// What the store keeps of it beside its state.
+        kept: Box<Kept>,
     },
     /// A chunk was deleted.
     ChunkDeleted {

@@ -1,5 +1,6 @@
 //! The store behind the trait: checks arguments, hands operations to the commit queue and reads to a snapshot.
 
+use std::io::BufRead;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use futures_channel::oneshot;
 use tracing::instrument;
 
 use super::importing::{self, unexpected};
+use super::restoring;
 use super::{ChunkStream, JobStore, Persistence};
 use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
 use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, look, may_block};
@@ -18,9 +20,9 @@ use crate::limits;
 use crate::machine;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions,
-    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
-    check_chunk_id, check_job_id, check_lease_ms, check_size,
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat,
+    ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
+    ResetReach, Restored, Selection, StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
 };
 use crate::owners::Liveness;
 
@@ -44,6 +46,7 @@ impl Backing for Sqlite {}
 #[derive(Debug)]
 pub struct Store<B: Backing> {
     shared: Arc<Shared>,
+    caller: Caller,
     backing: PhantomData<B>,
 }
 
@@ -62,8 +65,16 @@ impl<B: Backing> From<Store<B>> for Handle {
 
 impl<B: Backing> Clone for Store<B> {
     fn clone(&self) -> Self {
-        Store { shared: Arc::clone(&self.shared), backing: PhantomData }
+        Store { shared: Arc::clone(&self.shared), caller: self.caller, backing: PhantomData }
     }
+}
+
+/// Who calls through a handle.
+#[derive(Debug, Clone, Copy)]
+struct Caller {
+    owner: OwnerId,
+    /// Tells the caller's calls apart, so that one that is sent again finds what it did the first time; 0 for none.
+    seq: u64,
 }
 
 /// What all clones of a store share.
@@ -75,7 +86,6 @@ pub(crate) struct Shared {
     reader: SharedReader,
     /// For snapshots that take too long for the caller's own thread.
     readers: Option<Readers>,
-    owner: OwnerId,
     liveness: Arc<dyn Liveness>,
     pub(super) imports: Imports,
     persistence: Persistence,
@@ -141,9 +151,10 @@ impl Shared {
         }
     }
 
-    async fn claims(&self, request: &ClaimRequest) -> Result<Vec<JobState>> {
+    async fn claims(&self, caller: Caller, request: &ClaimRequest) -> Result<Vec<JobState>> {
         check_request(request)?;
-        match self.submit(Op::Claim { owner: self.owner, seq: 0, request: request.clone() }).await? {
+        let Caller { owner, seq } = caller;
+        match self.submit(Op::Claim { owner, seq, request: request.clone() }).await? {
             Reply::Claims(claims) => Ok(claims),
             other => Err(unexpected(&other)),
         }
@@ -185,12 +196,47 @@ impl<B: Backing> Store<B> {
             core,
             reader: SharedReader(reader),
             readers,
-            owner: host.owner,
             liveness: host.liveness,
             imports: host.imports,
             persistence,
         };
-        Ok(Store { shared: Arc::new(shared), backing: PhantomData })
+        let caller = Caller { owner: host.owner, seq: 0 };
+        Ok(Store { shared: Arc::new(shared), caller, backing: PhantomData })
+    }
+
+    /// A handle for the calls of another client, which this one passes on: what it claims is that client's.
+    ///
+    /// `seq` tells the client's calls apart: a claim or a new job that is asked for again under the same one, because
+    /// its answer was lost, is answered with what the first asking came to. 1 to [`limits::ID_MAX`] and never the same
+    /// for two calls; 0 where nothing is ever asked for again.
+    ///
+    /// Whether the client lives is for [`crate::OpenOptions::liveness`] to know: it is not announced there.
+    /// Closing any handle closes the store for all of them.
+    ///
+    /// ```
+    /// # #[cfg(feature = "redb")]
+    /// # magnetar::block_on(async {
+    /// use magnetar::{JobStore, NewChunk, OwnerId, RedbStore};
+    ///
+    /// let store = RedbStore::in_memory()?;
+    /// let chunks = (0..3).map(|id| Ok(NewChunk::new(id)));
+    /// store.import(7, &Default::default(), magnetar::chunks(chunks), &Default::default()).await?;
+    ///
+    /// let tab = OwnerId::from_bytes([9; 16]);
+    /// let claimed = store.on_behalf_of(tab, 1).claim_pending(7).await?;
+    /// assert_eq!(store.on_behalf_of(tab, 1).claim_pending(7).await?, claimed);
+    /// # Ok::<(), magnetar::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn on_behalf_of(&self, client: OwnerId, seq: u64) -> Self {
+        Store { caller: Caller { owner: client, seq: seq.min(limits::ID_MAX) }, ..self.clone() }
+    }
+
+    /// Puts back what owners hold that are proven dead by now, and what lapsed. It happens by itself where a claim finds
+    /// too little, at most once a second; a host that is told of a death need not wait for that.
+    pub async fn reap(&self) -> Result<()> {
+        self.shared.count(Op::Reap { probe: true }).await.map(|_| ())
     }
 }
 
@@ -316,10 +362,16 @@ impl<B: Backing> JobStore for Store<B> {
         importing::import(&self.shared, job_id, spec, chunks, *options).await
     }
 
+    #[instrument(level = "debug", skip(self, export))]
+    async fn restore(&self, export: &mut (dyn BufRead + Send)) -> Result<Restored> {
+        restoring::restore(&self.shared, export).await
+    }
+
     #[instrument(level = "debug", skip(self))]
     async fn new_job(&self, spec: &JobSpec) -> Result<i64> {
         spec.check()?;
-        match self.shared.submit(Op::NewJob { owner: self.shared.owner, seq: 0, spec: spec.clone() }).await? {
+        let Caller { owner, seq } = self.caller;
+        match self.shared.submit(Op::NewJob { owner, seq, spec: spec.clone() }).await? {
             Reply::Job(id) => Ok(id),
             other => Err(unexpected(&other)),
         }
@@ -343,17 +395,17 @@ impl<B: Backing> JobStore for Store<B> {
 
     #[instrument(level = "debug", skip(self))]
     async fn claim_pending(&self, job_id: i64) -> Result<Option<JobState>> {
-        Ok(self.shared.claims(&ClaimRequest::new().job(job_id)).await?.pop())
+        Ok(self.shared.claims(self.caller, &ClaimRequest::new().job(job_id)).await?.pop())
     }
 
     #[instrument(level = "debug", skip(self))]
     async fn claim_pending_batch(&self, job_id: i64, count: usize) -> Result<Vec<JobState>> {
-        self.shared.claims(&ClaimRequest::new().job(job_id).count(count)).await
+        self.shared.claims(self.caller, &ClaimRequest::new().job(job_id).count(count)).await
     }
 
     #[instrument(level = "debug", skip(self))]
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<JobState>> {
-        self.shared.claims(request).await
+        self.shared.claims(self.caller, request).await
     }
 
     #[instrument(level = "debug", skip(self, result))]
@@ -371,8 +423,8 @@ impl<B: Backing> JobStore for Store<B> {
     ) -> Result<Vec<JobState>> {
         check_completion(claim, &result)?;
         check_request(next)?;
-        let owner = self.shared.owner;
-        let op = Op::CompleteAndClaim { claim: *claim, result, owner, seq: 0, request: next.clone() };
+        let Caller { owner, seq } = self.caller;
+        let op = Op::CompleteAndClaim { claim: *claim, result, owner, seq, request: next.clone() };
         match self.shared.submit(op).await? {
             Reply::Claims(claims) => Ok(claims),
             other => Err(unexpected(&other)),
@@ -454,13 +506,13 @@ impl<B: Backing> JobStore for Store<B> {
     #[instrument(level = "debug", skip(self))]
     async fn resume_pending(&self, job_id: i64) -> Result<Vec<JobState>> {
         check_job_id(job_id)?;
-        self.shared.count(Op::Reap { probe: true }).await?;
+        self.reap().await?;
         self.get_by_status(job_id, JobStatus::Pending).await
     }
 
     #[instrument(level = "debug", skip(self))]
     async fn release_all(&self) -> Result<u64> {
-        self.shared.count(Op::ReleaseAll { owner: self.shared.owner, released: 0 }).await
+        self.shared.count(Op::ReleaseAll { owner: self.caller.owner, released: 0 }).await
     }
 
     #[instrument(level = "debug", skip(self))]
@@ -513,6 +565,26 @@ impl<B: Backing> JobStore for Store<B> {
         let after = after.map(check_chunk_id).transpose()?;
         let need = PageNeed { job, classes, after, limit: check_limit(limit)? };
         self.shared.read(move |load| engine::page(load, need)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn page_records(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<ChunkRecords> {
+        let job = check_job_id(job_id)?;
+        let classes = status.map_or(&[][..], machine::listed_classes);
+        let after = after.map(check_chunk_id).transpose()?;
+        let need = PageNeed { job, classes, after, limit: check_limit(limit)? };
+        self.shared.read(move |load| engine::records(load, need)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn info(&self) -> Result<StoreInfo> {
+        self.shared.read(engine::store_info).await
     }
 
     #[instrument(level = "debug", skip(self))]
@@ -602,7 +674,7 @@ impl<B: Backing> JobStore for Store<B> {
     }
 
     fn owner(&self) -> OwnerId {
-        self.shared.owner
+        self.caller.owner
     }
 
     fn persistence(&self) -> Persistence {

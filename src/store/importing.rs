@@ -177,7 +177,7 @@ async fn slices(
     Ok(report)
 }
 
-async fn check_no_cycle(shared: &Shared, job: i64) -> Result<()> {
+pub(super) async fn check_no_cycle(shared: &Shared, job: i64) -> Result<()> {
     let found = shared.read(move |load| engine::find_cycle(&engine::all_edges(load, job)?)).await?;
     found.map_or(Ok(()), |cycle| Err(engine::dependency_cycle(job, cycle)))
 }

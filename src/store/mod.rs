@@ -3,9 +3,11 @@
 mod handle;
 mod importing;
 mod open;
+mod restoring;
 mod stream;
 
 use std::fmt::Debug;
+use std::io::BufRead;
 
 use async_trait::async_trait;
 
@@ -23,8 +25,9 @@ use crate::commit::Watch;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat, ImportOptions,
-    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Selection,
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat,
+    ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
+    ResetReach, Restored, Selection, StoreInfo,
 };
 
 /// A durable store of jobs.
@@ -74,6 +77,41 @@ pub trait JobStore: Debug + Send + Sync {
         chunks: ChunkStream<'_>,
         options: &ImportOptions,
     ) -> Result<ImportReport>;
+
+    /// Makes a store of an export in JSON Lines again: [`crate::export::Export::json_lines`] of whole jobs, read here in
+    /// memory bounded by a slice. The reader is read on the task that calls.
+    ///
+    /// The store must have no jobs. Afterwards it has those of the export **exactly**: their settings; of each chunk the
+    /// checksum, payload, status, output, error, counts, dependencies and which of them count as met, delays, claims
+    /// with their fences, owners and leases, times and revisions; and the store's revision and the highest job id, so
+    /// that no revision, fence or new job's id is given twice. An export of the restored store has the same lines. What
+    /// is not restored: the history in the change feed, which begins anew; and what was going on in slices (a deletion,
+    /// an import, a completion with very many dependents), of which there is the outcome or nothing.
+    ///
+    /// It becomes visible in one step. A file that is cut short, damaged or contradicts itself is refused, with the
+    /// number of the line, and nothing of it stays. A claim of a worker that works on the original can be ended on both:
+    /// stop it there first, or let the leases run out.
+    ///
+    /// ```
+    /// # magnetar::block_on(async {
+    /// use magnetar::{Completion, JobStore, Manifest, export::Export};
+    ///
+    /// let store = magnetar::open(":memory:").await?;
+    /// store.init_from_manifest(1, &Manifest::from_toml("[[chunks]]\nid = 1\n[[chunks]]\nid = 2")?).await?;
+    /// let claim = store.claim_pending(1).await?.expect("one is ready").claim();
+    /// store.complete(&claim, Completion::new()).await?;
+    /// let mut lines = Vec::new();
+    /// Export::new(store.clone()).json_lines().write_to(&mut lines).await?;
+    ///
+    /// let other = magnetar::open(":memory:").await?;
+    /// let restored = other.restore(&mut lines.as_slice()).await?;
+    /// assert_eq!((restored.jobs, restored.chunks), (1, 2));
+    /// assert_eq!(other.get_chunk(1, 1).await?, store.get_chunk(1, 1).await?);
+    /// # other.close().await?;
+    /// # store.close().await
+    /// # }).unwrap();
+    /// ```
+    async fn restore(&self, export: &mut (dyn BufRead + Send)) -> Result<Restored>;
 
     /// Creates an empty job under an id that was never used before.
     async fn new_job(&self, spec: &JobSpec) -> Result<i64>;
@@ -193,6 +231,19 @@ pub trait JobStore: Debug + Send + Sync {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<JobState>>;
+
+    /// Up to `limit` chunks above an id, by id, of one status or of all, each with everything that the store keeps of
+    /// it: what [`crate::export`] reads. A page may be shorter, to bound its memory; [`ChunkRecords::more`] tells.
+    async fn page_records(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<ChunkRecords>;
+
+    /// The store's newest revision, and what else it says of itself as a whole.
+    async fn info(&self) -> Result<StoreInfo>;
 
     /// How many chunks stand where. The cost does not depend on the job's size.
     async fn get_stats(&self, job_id: i64) -> Result<JobStats>;

@@ -35,7 +35,7 @@ impl State {
         }
         let mut depends_on = BTreeMap::new();
         for change in &feed {
-            if let Change::Chunk { state, depends_on: on } = change {
+            if let Change::Chunk { state, depends_on: on, .. } = change {
                 depends_on.insert((state.job_id, state.chunk), (&**state, on));
             }
         }

@@ -8,6 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) struct SharedBytes(Arc<Mutex<Vec<u8>>>);
 
 impl SharedBytes {
+    /// The same as they stand now, apart from these: what a crash at this moment leaves.
+    pub(crate) fn copy(&self) -> Self {
+        SharedBytes(Arc::new(Mutex::new(self.bytes().clone())))
+    }
+
     fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

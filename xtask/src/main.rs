@@ -1,11 +1,14 @@
-//! `cargo xtask`: sets a machine up, tests the whole workspace, runs the long proofs.
+//! `cargo xtask`: sets a machine up, tests the whole workspace, runs the long proofs and the benchmark.
 //!
 //! Standard library only, so that the first command on a fresh clone starts in a second.
 
 mod apt;
+mod bench;
 mod deny;
 mod matrix;
+mod pkg;
 mod process;
+mod python;
 mod setup;
 mod step;
 mod wasm;
@@ -17,9 +20,11 @@ use crate::setup::Tool;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  setup [--wasm]   install what the tests need, or say what is missing; --wasm adds the wasm32 target
+  setup [--wasm]   install what the tests need, or say what is missing; --wasm adds what the npm package needs
   test [STEP...]   run the test matrix, or the named steps of it; sets up what each step needs
+  pkg              make the npm package, and say what it weighs
   prove [STEP...]  run the long proofs, in release, with MAGNETAR_PROOF=full
+  bench [OPTION...]  measure against peers and hand-written code; bench --help lists the options
   help             this text, and the names of the steps
 ";
 
@@ -29,6 +34,8 @@ enum Command {
     Setup { wasm: bool },
     Test(Vec<String>),
     Prove(Vec<String>),
+    Bench(Vec<String>),
+    Pkg,
     Help,
 }
 
@@ -38,6 +45,8 @@ fn main() -> ExitCode {
         Command::Setup { wasm } => Ok(setup(wasm)),
         Command::Test(names) => Ok(step::run(&step::select(matrix::TEST, &names)?)),
         Command::Prove(names) => Ok(step::run(&step::select(matrix::PROVE, &names)?)),
+        Command::Bench(options) => bench::bench(&options),
+        Command::Pkg => Ok(step::run(&step::select(matrix::TEST, &["pkg".to_owned()])?)),
         Command::Help => {
             print!("{HELP}\ntest steps:  {}\nproofs:      {}\n", names(matrix::TEST), names(matrix::PROVE));
             Ok(ExitCode::SUCCESS)
@@ -55,7 +64,9 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         ("setup", []) => Ok(Command::Setup { wasm: false }),
         ("setup", [flag]) if flag == "--wasm" => Ok(Command::Setup { wasm: true }),
         ("test", names) => Ok(Command::Test(names.to_vec())),
+        ("pkg", []) => Ok(Command::Pkg),
         ("prove", names) => Ok(Command::Prove(names.to_vec())),
+        ("bench", options) => Ok(Command::Bench(options.to_vec())),
         ("help" | "--help" | "-h", _) => Ok(Command::Help),
         _ => Err(format!("cargo xtask cannot do {:?}", arguments.join(" "))),
     }
@@ -63,9 +74,9 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
 
 /// Goes through every tool even after one could not be had, so that one run names all that is missing.
 fn setup(wasm: bool) -> ExitCode {
-    let mut tools = vec![Tool::Components, Tool::CCompiler, Tool::Strace, Tool::Deny];
+    let mut tools = vec![Tool::Components, Tool::CCompiler, Tool::Strace, Tool::Valgrind, Tool::Deny];
     if wasm {
-        tools.push(Tool::Wasm);
+        tools.extend([Tool::Wasm, Tool::Bindgen, Tool::Node]);
     }
     let mut code = ExitCode::SUCCESS;
     for tool in tools {
@@ -93,6 +104,7 @@ mod tests {
         assert_eq!(parsed(""), Ok(Command::Help));
         assert_eq!(parsed("setup --wasm"), Ok(Command::Setup { wasm: true }));
         assert_eq!(parsed("test fmt doc"), Ok(Command::Test(vec!["fmt".into(), "doc".into()])));
+        assert_eq!(parsed("bench --seconds 1"), Ok(Command::Bench(vec!["--seconds".into(), "1".into()])));
         assert_eq!(parsed("prove"), Ok(Command::Prove(vec![])));
         assert!(parsed("setup --everything").unwrap_err().contains("setup --everything"));
     }

@@ -2,9 +2,9 @@
 //!
 //! A new check is a new line here. A step never looks whether its subject exists: what is missing fails.
 
-use crate::setup::Tool::{CCompiler, Components, Deny, Wasm};
+use crate::setup::Tool::{Bindgen, CCompiler, Components, Deny, Node, Wasm};
 use crate::step::Step;
-use crate::{deny, wasm};
+use crate::{deny, pkg, python, wasm};
 
 /// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
 /// features and not once per step.
@@ -18,9 +18,15 @@ pub(crate) const TEST: &[Step] = &[
         .needs(&[Components, CCompiler]),
     Step::lines("only-sqlite", &["cargo clippy --no-default-features --features sqlite -- -D warnings"])
         .needs(&[Components, CCompiler]),
+    Step::lines(
+        "only-analytics",
+        &["cargo clippy --no-default-features --features redb,analytics -- -D warnings"],
+    )
+    .needs(&[Components, CCompiler]),
     Step::lines("all-features", &["cargo clippy --all-features -- -D warnings"])
         .needs(&[Components, CCompiler]),
-    Step::lines("test-all", &["cargo test --workspace --all-features"]).needs(&[CCompiler]),
+    Step::lines("test-all", &["cargo test --workspace --exclude magnetar-benches --all-features"])
+        .needs(&[CCompiler]),
     Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
     Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
         .needs(&[CCompiler]),
@@ -33,6 +39,7 @@ pub(crate) const TEST: &[Step] = &[
             "cargo run --all-features --example crash_recovery",
             "cargo run --all-features --example worker",
             "cargo run --all-features --example live_migration",
+            "cargo run --all-features --example analytics",
         ],
     )
     .needs(&[CCompiler]),
@@ -52,7 +59,9 @@ pub(crate) const TEST: &[Step] = &[
         .needs(&[CCompiler]),
     Step::lines("deny", &["cargo deny check bans licenses sources"]).needs(&[Deny]),
     Step::call("advisories", deny::advisories).needs(&[Deny]),
+    Step::call("other-software", python::exports).needs(&[CCompiler]),
     Step::call("wasm", wasm::check).needs(&[Wasm]),
+    Step::call("pkg", pkg::step).needs(&[Wasm, Bindgen, Node]),
 ];
 
 /// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.

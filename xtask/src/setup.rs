@@ -1,7 +1,7 @@
 //! The tools that steps need. Each is looked for first, so that providing it twice changes nothing.
 
 use crate::process::{ask, command, run};
-use crate::{apt, deny, wasm};
+use crate::{apt, deny, pkg, wasm};
 
 /// Something that has to be on the machine before a step can run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,10 +12,16 @@ pub(crate) enum Tool {
     CCompiler,
     /// Lets the tests count the syncs of a commit. They say so where it is absent.
     Strace,
+    /// Lets the benchmark count instructions. It says so where it is absent.
+    Valgrind,
     /// cargo-deny.
     Deny,
     /// A standard library for wasm32-unknown-unknown.
     Wasm,
+    /// wasm-bindgen's command line tool.
+    Bindgen,
+    /// npm, and the tools that it installs.
+    Node,
 }
 
 impl Tool {
@@ -24,8 +30,11 @@ impl Tool {
             Self::Components => "rust-components",
             Self::CCompiler => "c-compiler",
             Self::Strace => "strace",
+            Self::Valgrind => "valgrind",
             Self::Deny => "cargo-deny",
             Self::Wasm => "wasm32-target",
+            Self::Bindgen => "wasm-bindgen",
+            Self::Node => "node",
         }
     }
 
@@ -34,9 +43,12 @@ impl Tool {
         let provided = match self {
             Self::Components => components(),
             Self::CCompiler => c_compiler(),
-            Self::Strace => Ok(strace()),
+            Self::Strace => Ok(optional("strace", "those who count syncs will say that they did not run")),
+            Self::Valgrind => Ok(optional("valgrind", "the benchmark will not count instructions")),
             Self::Deny => deny::provide(),
             Self::Wasm => wasm::provide(),
+            Self::Bindgen => pkg::provide_bindgen(),
+            Self::Node => pkg::provide_node(),
         };
         match &provided {
             Ok(what) => println!("setup {}: {what}", self.name()),
@@ -67,9 +79,16 @@ fn c_compiler() -> Result<String, String> {
     found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{compiler} does not start"))
 }
 
-fn strace() -> String {
-    match ask("strace --version").as_deref().and_then(|text| text.lines().next()) {
-        Some(found) => format!("found {found}"),
-        None => "absent, which is allowed: tests that count syncs will say that they did not run".into(),
+/// What is installed where that is possible, and done without where it is not.
+fn optional(program: &str, without: &str) -> String {
+    let found =
+        || ask(&format!("{program} --version")).and_then(|text| text.lines().next().map(String::from));
+    if let Some(found) = found() {
+        return format!("found {found}");
+    }
+    let installed = apt::install(&[program]);
+    match (found(), installed) {
+        (Some(found), _) => format!("installed {found}"),
+        (None, why) => format!("absent, which is allowed: {without} ({})", why.err().unwrap_or_default()),
     }
 }

@@ -13,7 +13,7 @@ use crate::apt;
 use crate::process::{ask, command, run};
 use crate::step::Outcome;
 
-const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// The first that can compile for the target is used; the plain toolchain is what users have.
 const TOOLCHAINS: [&str; 2] = ["", "+web"];
@@ -47,7 +47,8 @@ fn named(toolchain: &str) -> String {
     if toolchain.is_empty() { "in the default toolchain".into() } else { format!("with cargo {toolchain}") }
 }
 
-fn toolchain() -> Option<&'static str> {
+/// The first toolchain that compiles for the target.
+pub(crate) fn toolchain() -> Option<&'static str> {
     TOOLCHAINS.into_iter().find(|toolchain| compiles(toolchain))
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// 16 random bytes: the store's own id where it is new.
     pub(crate) store_id: [u8; 16],
     pub(crate) cache_bytes: usize,
-    /// Check every page also of a file above [`limits::CHECK_ON_OPEN_BYTES_MAX`]. redb may panic over a damaged file
+    /// Check every page also of a file above [`limits::REDB_CHECK_ON_OPEN_BYTES_MAX`]. redb may panic over a damaged file
     /// that was not checked.
     pub(crate) check_always: bool,
     /// Let other processes read beside us. Costs a second sync per commit, and the file then needs byte-range locks:
@@ -198,7 +198,7 @@ impl RedbBackend {
             bytes.len().map_err(|e| DatabaseOrOurs::Ours(errors::io("the file has no length", e)))?;
         let mut builder = self.builder();
         builder.set_check_integrity_on_open(
-            length > 0 && (self.options.check_always || length <= limits::CHECK_ON_OPEN_BYTES_MAX),
+            length > 0 && (self.options.check_always || length <= limits::REDB_CHECK_ON_OPEN_BYTES_MAX),
         );
         if self.options.shared_readers {
             builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);

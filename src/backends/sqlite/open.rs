@@ -89,7 +89,7 @@ pub(super) fn memory() -> Result<Connection> {
 }
 
 /// The limit up to which a file is checked whole when it is opened.
-pub(super) const CHECK_BYTES_MAX: u64 = limits::CHECK_ON_OPEN_BYTES_MAX;
+pub(super) const CHECK_BYTES_MAX: u64 = limits::SQLITE_CHECK_ON_OPEN_BYTES_MAX;
 
 /// A lock over creating, migrating and checking: sqlx itself takes none on `SQLite`.
 fn lock(path: &Path) -> Result<Option<File>> {

@@ -1,7 +1,7 @@
-//! Taking over what another store decided: rows with the revisions that they have there. The books are kept here.
+//! Taking over what a store decided before, this one or another: rows with the revisions that they have there. The books are kept here.
 
 use super::{JobSlot, Row, RowSlot, Work};
-use crate::backends::contract::{Cursor, Edge, JobPhase, JobRow, Key, LogRun, Needs};
+use crate::backends::contract::{Cursor, Dependent, Edge, JobPhase, JobRow, Key, LogRun, Needs, Subject};
 use crate::error::{Error, Result};
 use crate::standing::{self, Affairs, Standing};
 
@@ -123,5 +123,29 @@ impl Work<'_> {
                 return Ok(visible);
             }
         }
+    }
+
+    /// Whether storage has dependencies as met. Nothing in this commit may have changed them.
+    pub(in crate::engine) fn stored_as_met(&mut self, edges: &[Edge]) -> Result<Vec<bool>> {
+        // It stands with the dependents: of each, the one that is asked for.
+        let question = |edge: &Edge| (Key { job: edge.job, chunk: edge.on }, edge.chunk.checked_sub(1), 1);
+        let needs = Needs { dependents: edges.iter().map(question).collect(), ..Needs::default() };
+        let lists = self.load(&needs)?.dependents;
+        let is_met = |(edge, list): (&Edge, Vec<Dependent>)| {
+            list.iter().any(|dependent| dependent.row.key.chunk == edge.chunk && dependent.met)
+        };
+        Ok(edges.iter().zip(lists).map(is_met).collect())
+    }
+
+    /// Has whoever follows the changes wait in front of a job that is still invisible.
+    pub(in crate::engine) fn log_invisible_job(&mut self, id: i64) {
+        let revision = self.next_revision();
+        self.log_one(Subject::Job, revision, Key { job: id, chunk: 0 });
+    }
+
+    /// The store is at this revision at least, and its log begins behind it.
+    pub(in crate::engine) fn begin_log_behind(&mut self, revision: u64) {
+        self.meta.revision = self.meta.revision.max(revision);
+        self.meta.log_start = self.meta.revision;
     }
 }

@@ -91,7 +91,8 @@ impl OpenOptions {
         self
     }
 
-    /// The same with a whole check of files above [`crate::limits::CHECK_ON_OPEN_BYTES_MAX`] too.
+    /// The same with a whole check of files above [`crate::limits::REDB_CHECK_ON_OPEN_BYTES_MAX`] and
+    /// [`crate::limits::SQLITE_CHECK_ON_OPEN_BYTES_MAX`] too.
     #[must_use]
     pub fn check_always(mut self) -> Self {
         self.check_always = true;

@@ -215,7 +215,7 @@ pub(crate) async fn the_feed_lists_the_newest_state_of_each_thing_in_the_order_o
         .changes
         .iter()
         .map(|change| match change {
-            Change::Chunk { state, depends_on } => (state.chunk, state.status, depends_on.clone()),
+            Change::Chunk { state, depends_on, .. } => (state.chunk, state.status, depends_on.clone()),
             other => panic!("{other:?} is not of a chunk"),
         })
         .collect();
@@ -224,7 +224,7 @@ pub(crate) async fn the_feed_lists_the_newest_state_of_each_thing_in_the_order_o
     let order: Vec<u64> = whole.iter().map(Change::revision).collect();
     assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
     let depends_on = whole.iter().find_map(|change| match change {
-        Change::Chunk { state, depends_on } if state.chunk == 2 => Some(depends_on.clone()),
+        Change::Chunk { state, depends_on, .. } if state.chunk == 2 => Some(depends_on.clone()),
         _ => None,
     });
     assert_eq!(depends_on, Some(vec![1]));
@@ -284,7 +284,7 @@ pub(crate) async fn a_changed_dependency_is_told_to_the_feed(fx: Fixture) {
     let since = fx.changes(0, 100).await.expect("nothing was pruned").next;
     fx.add_dependency(JOB, 2, vec![1]).await.expect("it may");
     match &changes_since(&*fx, since).await[..] {
-        [Change::Chunk { state, depends_on }] => {
+        [Change::Chunk { state, depends_on, .. }] => {
             assert_eq!((state.chunk, &depends_on[..], state.unmet_dependencies), (2, &[1][..], 1));
         }
         other => panic!("{other:?}"),

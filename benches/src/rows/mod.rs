@@ -1,0 +1,158 @@
+//! The rows of the table: who does the work, and what an acknowledgement means there.
+
+mod ours;
+
+use crate::Fault;
+use crate::cell::Cell;
+use crate::clock::Measured;
+use crate::hand::redb::Redb;
+use crate::hand::sqlite::{Sqlite, Synchronous};
+use crate::hand::{batched, direct, grouped_tasks, grouped_threads};
+use crate::ours::{BATCH, Engine};
+
+/// Workers of a row that goes on for more than one.
+pub(crate) const MANY: &[usize] = &[1, 8, 64, 256];
+const ONE: &[usize] = &[1];
+
+const DISK: &str = "full";
+const RELAXED: &str = "relaxed: a power cut takes the last commits back";
+
+/// One row.
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    pub(crate) system: &'static str,
+    pub(crate) durability: &'static str,
+    pub(crate) workers: &'static [usize],
+    pub(crate) run: Run,
+}
+
+/// Who runs a row.
+#[derive(Clone, Copy)]
+pub(crate) enum Run {
+    /// This program.
+    Here(fn(&Cell) -> Result<Measured, Fault>),
+    /// A program of its own, because its dependencies and ours exclude each other.
+    Peer(&'static str),
+    /// A server of its own, asked by its own client.
+    Postgres,
+}
+
+const fn row(
+    id: &'static str,
+    system: &'static str,
+    durability: &'static str,
+    workers: &'static [usize],
+    run: fn(&Cell) -> Result<Measured, Fault>,
+) -> Row {
+    Row { id, system, durability, workers, run: Run::Here(run) }
+}
+
+fn redb(cell: &Cell) -> Result<Redb, Fault> {
+    Redb::filled(&cell.folder, cell.chunks)
+}
+
+fn full(cell: &Cell) -> Result<Sqlite, Fault> {
+    Sqlite::filled(&cell.folder, cell.chunks, Synchronous::Full)
+}
+
+fn normal(cell: &Cell) -> Result<Sqlite, Fault> {
+    Sqlite::filled(&cell.folder, cell.chunks, Synchronous::Normal)
+}
+
+/// Every row, those that are compared with each other side by side: neighbours are measured within seconds.
+pub(crate) const ROWS: &[Row] = &[
+    row("redb-direct", "raw redb, one operation per commit", DISK, MANY, |c| direct(redb(c)?, c)),
+    row("magnetar-redb", "Magnetar redb, claim + complete, tokio tasks", DISK, MANY, |c| {
+        ours::tasks(Engine::Redb, c)
+    }),
+    row("magnetar-redb-block", "Magnetar redb, claim + complete, one thread in block_on", DISK, MANY, |c| {
+        ours::blocking(Engine::Redb, c)
+    }),
+    row("redb-group-threads", "raw redb, group commit by hand, threads", DISK, MANY, |c| {
+        grouped_threads(redb(c)?, c)
+    }),
+    row("redb-group-tasks", "raw redb, group commit by hand, tokio tasks", DISK, MANY, |c| {
+        grouped_tasks(redb(c)?, c)
+    }),
+    row("magnetar-redb-next", "Magnetar redb, complete_and_claim, tokio tasks", DISK, MANY, |c| {
+        ours::next_tasks(Engine::Redb, c)
+    }),
+    row("magnetar-redb-worker", "Magnetar redb, Worker, tokio", DISK, MANY, |c| {
+        ours::worker(Engine::Redb, c)
+    }),
+    row("sqlite-full-direct", "SQLite FULL by hand, one operation per commit", DISK, MANY, |c| {
+        direct(full(c)?, c)
+    }),
+    row("magnetar-sqlite", "Magnetar SQLite, claim + complete, tokio tasks", DISK, MANY, |c| {
+        ours::tasks(Engine::Sqlite, c)
+    }),
+    row(
+        "magnetar-sqlite-block",
+        "Magnetar SQLite, claim + complete, one thread in block_on",
+        DISK,
+        MANY,
+        |c| ours::blocking(Engine::Sqlite, c),
+    ),
+    row("sqlite-full-group-threads", "SQLite FULL by hand, group commit, threads", DISK, MANY, |c| {
+        grouped_threads(full(c)?, c)
+    }),
+    row("sqlite-full-group-tasks", "SQLite FULL by hand, group commit, tokio tasks", DISK, MANY, |c| {
+        grouped_tasks(full(c)?, c)
+    }),
+    row("magnetar-sqlite-next", "Magnetar SQLite, complete_and_claim, tokio tasks", DISK, MANY, |c| {
+        ours::next_tasks(Engine::Sqlite, c)
+    }),
+    row("magnetar-sqlite-worker", "Magnetar SQLite, Worker, tokio", DISK, MANY, |c| {
+        ours::worker(Engine::Sqlite, c)
+    }),
+    row("sqlite-normal-direct", "SQLite NORMAL by hand, one operation per commit", RELAXED, MANY, |c| {
+        direct(normal(c)?, c)
+    }),
+    row("sqlite-normal-group-threads", "SQLite NORMAL by hand, group commit, threads", RELAXED, MANY, |c| {
+        grouped_threads(normal(c)?, c)
+    }),
+    row(
+        "sqlite-normal-group-tasks",
+        "SQLite NORMAL by hand, group commit, tokio tasks",
+        RELAXED,
+        MANY,
+        |c| grouped_tasks(normal(c)?, c),
+    ),
+    row("redb-batch", "raw redb, 256 operations per commit, one thread: the ceiling", DISK, ONE, |c| {
+        batched(redb(c)?, c, BATCH)
+    }),
+    row("magnetar-redb-batch", "Magnetar redb, batches of 256", DISK, ONE, |c| {
+        ours::batches(Engine::Redb, c, BATCH)
+    }),
+    row("sqlite-full-batch", "SQLite FULL by hand, 256 operations per commit, one thread", DISK, ONE, |c| {
+        batched(full(c)?, c, BATCH)
+    }),
+    row("magnetar-sqlite-batch", "Magnetar SQLite, batches of 256", DISK, ONE, |c| {
+        ours::batches(Engine::Sqlite, c, BATCH)
+    }),
+    Row {
+        id: "postgres",
+        system: "PostgreSQL, FOR UPDATE SKIP LOCKED, pgbench",
+        durability: DISK,
+        workers: MANY,
+        run: Run::Postgres,
+    },
+    Row {
+        id: "effectum",
+        system: "effectum 0.7",
+        durability: "relaxed: rollback journal, synchronous=NORMAL",
+        workers: MANY,
+        run: Run::Peer("effectum"),
+    },
+    Row {
+        id: "apalis-sqlite",
+        system: "apalis-sqlite 1.0",
+        durability: "relaxed: WAL, synchronous=OFF on the connection that was set up",
+        workers: MANY,
+        run: Run::Peer("apalis"),
+    },
+];
+
+pub(crate) fn find(id: &str) -> Result<&'static Row, Fault> {
+    ROWS.iter().find(|row| row.id == id).ok_or_else(|| format!("there is no row {id:?}").into())
+}

@@ -1,0 +1,180 @@
+/** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
+
+import type { Chunk } from './chunk.js'
+import { MagnetarError } from './errors.js'
+import type { ClaimOptions, Completion, JobStore } from './store.js'
+
+/** A chunk that a loop holds. */
+export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Payload, Output> {
+  /** Aborted when the claim is lost: somebody else has the chunk, or will; and when the loop's own signal is. */
+  readonly signal: AbortSignal
+  /** Gives the result that the end of the body reports. Without it the chunk is done with nothing to report. */
+  complete(output?: Output, checksum?: string): void
+  /** Has the end of the body report an error: the chunk comes back after its backoff, or is failed for good. */
+  fail(error: unknown): void
+  /** Has the end of the body give the chunk back; it costs the chunk nothing. */
+  release(): void
+}
+
+/** What the body has said. */
+type Said<Output> = { as: 'complete'; result: Completion<Output> } | { as: 'fail'; error: string } | { as: 'release' }
+
+/** While others work, the next look comes with a change, or after this at the latest. */
+const LOOK_AGAIN_MS = 1_000
+
+/** A claim that is kept alive by heartbeats. */
+export class Held<P, O> {
+  readonly chunk: HeldChunk<P, O>
+  said: Said<O> = { as: 'complete', result: {} }
+  readonly #store: JobStore<P, O>
+  readonly #lost = new AbortController()
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #leaseMs: number
+
+  constructor(store: JobStore<P, O>, claimed: Chunk<P, O>, signal: AbortSignal | undefined) {
+    this.#store = store
+    this.#leaseMs = Math.max(1_000, (claimed.leaseEndsMs ?? 0) - claimed.updatedAtMs)
+    const all = signal === undefined ? this.#lost.signal : AbortSignal.any([signal, this.#lost.signal])
+    this.chunk = Object.assign(claimed, {
+      signal: all,
+      complete: (output?: O, checksum?: string) => {
+        this.said = { as: 'complete', result: { output, checksum } }
+      },
+      fail: (error: unknown) => {
+        this.said = { as: 'fail', error: textOf(error) }
+      },
+      release: () => {
+        this.said = { as: 'release' }
+      },
+    })
+    this.#beat()
+  }
+
+  /** Nothing keeps it alive any more. */
+  end(): void {
+    clearTimeout(this.#timer)
+  }
+
+  #beat(): void {
+    this.#timer = setTimeout(() => {
+      this.#store.heartbeat(this.chunk).then(
+        () => this.#beat(),
+        (error: unknown) => {
+          if (error instanceof MagnetarError && error.retry === 'never') this.#lost.abort(error)
+          else this.#beat()
+        },
+      )
+    }, this.#leaseMs / 3)
+    // A process that has nothing else to do may end.
+    ;(this.#timer as { unref?: () => void }).unref?.()
+  }
+}
+
+/** The text of whatever was thrown. */
+export function textOf(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+}
+
+/** Ends a claim as its body has said. A claim that was lost meanwhile is nothing to do. */
+export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<void> {
+  held.end()
+  try {
+    if (held.said.as === 'complete') await store.complete(held.chunk, held.said.result)
+    else if (held.said.as === 'fail') await store.fail(held.chunk, held.said.error)
+    else await store.release(held.chunk)
+  } catch (error) {
+    if (!isLost(error)) throw error
+  }
+}
+
+/** Whether somebody else has the chunk: its worker has nothing more to say. */
+export function isLost(error: unknown): boolean {
+  return error instanceof MagnetarError && (error.code === 'superseded' || error.code === 'result_conflict')
+}
+
+export async function* claims<P, O>(
+  store: JobStore<P, O>,
+  job: number,
+  options: ClaimOptions & { wait?: boolean },
+): AsyncGenerator<HeldChunk<P, O>, void, undefined> {
+  const { signal, wait = true, leaseMs } = options
+  let held: Held<P, O> | undefined
+  let isEarly = true
+  try {
+    while (!signal?.aborted) {
+      let claimed: Chunk<P, O> | undefined
+      if (held?.said.as === 'complete') {
+        const done: Held<P, O> = held
+        held = undefined
+        done.end()
+        claimed = await completeAndNext(store, done, job, leaseMs)
+      } else {
+        if (held !== undefined) await finish(store, held)
+        held = undefined
+        claimed = await store.claimPending(job, { leaseMs })
+      }
+      if (claimed === undefined) {
+        if (!wait || !(await somethingToCome(store, job, signal))) break
+        continue
+      }
+      held = new Held(store, claimed, signal)
+      yield held.chunk
+    }
+    isEarly = false
+  } finally {
+    if (held !== undefined) {
+      // A body that was left before its end has not done its work.
+      if (isEarly && held.said.as === 'complete' && held.said.result.output === undefined) held.said = { as: 'release' }
+      await finish(store, held)
+    }
+  }
+}
+
+/** One commit for the end of a claim and the next. */
+async function completeAndNext<P, O>(
+  store: JobStore<P, O>,
+  { chunk, said }: Held<P, O>,
+  job: number,
+  leaseMs: number | undefined,
+): Promise<Chunk<P, O> | undefined> {
+  const result = said.as === 'complete' ? said.result : {}
+  try {
+    return (await store.completeAndClaim(chunk, result, { job, leaseMs })).at(0)
+  } catch (error) {
+    if (!isLost(error)) {
+      // A result that is refused is this chunk's failure, and not the end of the loop.
+      if (!(error instanceof MagnetarError) || error.code !== 'checksum_mismatch') throw error
+      await store.fail(chunk, error.message)
+    }
+    return store.claimPending(job, { leaseMs })
+  }
+}
+
+/** Waits until there may be something to claim; false where there will be nothing more. */
+export async function somethingToCome(store: JobStore<never, never> | JobStore<any, any>, job: number, signal?: AbortSignal): Promise<boolean> {
+  const changed = nextChange(store, signal)
+  const stats = await store.getStats(job)
+  if (stats.isFinished || stats.isStalled) {
+    changed.forget()
+    return false
+  }
+  await changed.promise
+  return !signal?.aborted
+}
+
+/** Resolves with the next change of the store, the signal, or after a while: deadlines are not told. */
+function nextChange(store: JobStore<any, any>, signal?: AbortSignal): { promise: Promise<void>; forget: () => void } {
+  let forget = () => {}
+  const promise = new Promise<void>((resolve) => {
+    const timer = setTimeout(() => forget(), LOOK_AGAIN_MS)
+    forget = () => {
+      clearTimeout(timer)
+      store.removeEventListener('change', forget)
+      signal?.removeEventListener('abort', forget)
+      resolve()
+    }
+    store.addEventListener('change', forget)
+    signal?.addEventListener('abort', forget)
+  })
+  return { promise, forget: () => forget() }
+}

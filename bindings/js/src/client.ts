@@ -1,0 +1,390 @@
+/**
+ * A client: numbers its calls, sends all of one tick at once to whoever leads, and sends again what a leader died over.
+ *
+ * A call that is sent again is answered with what it did the first time: fenced calls by their fence, claims and new jobs
+ * by the client's id and the call's number. What cannot be sent again is rejected as `outcome_unknown`.
+ */
+
+import { Chunks } from './chunk.js'
+import { type Failure, failure, MagnetarError } from './errors.js'
+import { type FromSeat, type Persistence, randomId, type Start, type ToSeat, type ToServer } from './protocol.js'
+
+/** A thread, or this one, that may come to lead. */
+export interface Seat {
+  post(message: ToSeat, transfer?: Transferable[]): void
+  /** Keeps the process alive while somebody waits, where that is a question. */
+  hold?(isHeld: boolean): void
+  end(): void
+}
+
+/** Whoever leads elsewhere, as a tab hears of it. */
+export interface Elsewhere {
+  post(message: ToServer): void
+  close(): void
+}
+
+/** What differs between runtimes. */
+export interface Surroundings {
+  /** Starts a thread. What comes from it goes to `hear`, and its death by itself to `died`. */
+  seat(hear: (message: FromSeat) => void, died: (why: string) => void): Seat
+  /** Makes this client's life visible to others; gives how to end that. */
+  live?(client: string): Promise<() => void>
+  /** Hears of leaders in other tabs. */
+  listen?(
+    client: string,
+    found: (leader: string, persistence: Persistence, connect: () => Elsewhere) => void,
+    hear: (message: FromSeat) => void,
+  ): () => void
+}
+
+/** Calls whose second answer would not be the first one's. */
+const ONCE = new Set(['retryFailed', 'reset', 'cancel', 'importBegin', 'importPiece'])
+/** So many leaders may die over a call before it is given up. */
+const TRIES_MAX = 8
+
+interface Pending {
+  readonly id: number
+  readonly name: string
+  /** `[id, seq, name, fields]` */
+  readonly text: string
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: unknown) => void
+  /** The leader that it was sent to. */
+  sentTo: string | undefined
+  tries: number
+  /** Its caller has gone. */
+  isAbandoned: boolean
+}
+
+interface Leader {
+  readonly id: string
+  /** Whether it is this client's own thread. */
+  readonly isHere: boolean
+  post(message: ToServer): void
+  close(): void
+}
+
+/** Talks to the leader of one store. */
+export class Client {
+  readonly id = randomId()
+  /** Is told of changes. */
+  onchange: (revision: number) => void = () => {}
+  /** Is told whenever another leader serves this client. */
+  onleader: (isHere: boolean) => void = () => {}
+  persistence: Persistence = 'memory'
+
+  readonly #around: Surroundings
+  readonly #start: Start
+  readonly #pending = new Map<number, Pending>()
+  #unsent: Pending[] = []
+  #isFlushing = false
+  #lastId = 0
+  #seat: Seat | undefined
+  #leader: Leader | undefined
+  #unlock: (() => void) | undefined
+  #unlisten: (() => void) | undefined
+  #isClosed = false
+  /** The death of the last thread, and how many there were since the last answer. */
+  #deaths = 0
+  #why = ''
+  #shut: ((failure: Failure | undefined) => void) | undefined
+
+  private constructor(around: Surroundings, start: Omit<Start, 'client'>) {
+    this.#around = around
+    this.#start = { ...start, client: this.id }
+  }
+
+  /** Resolves once there is a leader. */
+  static async open(around: Surroundings, start: Omit<Start, 'client'>): Promise<Client> {
+    const client = new Client(around, start)
+    try {
+      client.#unlock = await around.live?.(client.id)
+      client.#unlisten = around.listen?.(
+        client.id,
+        (leader, persistence, connect) => client.#found(leader, persistence, connect),
+        (message) => client.#hear(message),
+      )
+      // The first answer says that there is a leader.
+      await client.call('listJobs', { limit: 1 })
+      return client
+    } catch (error) {
+      client.#end()
+      throw error
+    }
+  }
+
+  /** Makes a call; an error of its arguments is thrown at once. */
+  call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
+    if (this.#isClosed) return Promise.reject(closed())
+    if (signal?.aborted) return Promise.reject(signal.reason)
+    const id = ++this.#lastId
+    let text: string
+    try {
+      text = `[${id},${id},"${name}",${JSON.stringify(fields)}]`
+    } catch (error) {
+      const why = `what was given has no JSON form: ${(error as Error).message}`
+      return Promise.reject(new MagnetarError(failure('invalid_input', why), { cause: error }))
+    }
+    const answered = new Promise<T>((resolve, reject) => {
+      const pending: Pending = {
+        id, name, text, resolve: resolve as (value: unknown) => void, reject, sentTo: undefined, tries: 0, isAbandoned: false,
+      }
+      if (this.#pending.size === 0) this.#seat?.hold?.(true)
+      this.#pending.set(id, pending)
+      this.#send(pending)
+      if (signal !== undefined) this.#abortable(pending, signal)
+    })
+    return answered
+  }
+
+  /** Opens the file anew. */
+  reopen(): void {
+    if (this.#leader?.id !== undefined && this.#seat !== undefined) this.#died('it was to be opened anew')
+  }
+
+  /** Gives back what is held, and releases the file where it is here. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    try {
+      await this.call('releaseAll', {})
+      this.#isClosed = true
+      const seat = this.#seat
+      if (seat !== undefined) {
+        const failed = await new Promise<Failure | undefined>((shut) => {
+          this.#shut = shut
+          seat.hold?.(true)
+          this.#leader?.post({ t: 'bye', client: this.id })
+          seat.post({ t: 'shut' })
+        })
+        if (failed !== undefined) throw new MagnetarError(failed)
+      }
+    } finally {
+      this.#end()
+    }
+  }
+
+  #abortable(pending: Pending, signal: AbortSignal): void {
+    signal.addEventListener(
+      'abort',
+      () => {
+        if (!this.#pending.has(pending.id)) return
+        pending.isAbandoned = true
+        if (pending.sentTo === undefined) this.#settle(pending)
+        pending.reject(signal.reason)
+      },
+      { once: true },
+    )
+  }
+
+  #send(pending: Pending): void {
+    this.#unsent.push(pending)
+    if (this.#isFlushing) return
+    this.#isFlushing = true
+    // Whoever is answered in the same turn as this caller may be about to ask as well, a few awaits later.
+    void hops(4).then(() => {
+      this.#isFlushing = false
+      this.#flush()
+    })
+  }
+
+  #flush(): void {
+    if (this.#isClosed && this.#pending.size === 0) return
+    if (this.#leader === undefined) {
+      if (this.#seat === undefined) this.#sit()
+      return
+    }
+    const unsent = this.#unsent.filter((pending) => !pending.isAbandoned)
+    this.#unsent = []
+    if (unsent.length === 0) return
+    for (const pending of unsent) pending.sentTo = this.#leader.id
+    const batch = `[${unsent.map((pending) => pending.text).join(',')}]`
+    this.#leader.post({ t: 'calls', client: this.id, batch })
+  }
+
+  /** Starts a thread of our own, which leads when its turn comes. */
+  #sit(): void {
+    const seat: Seat = this.#around.seat(
+      (message) => {
+        if (this.#seat === seat) this.#hear(message)
+      },
+      (why) => {
+        if (this.#seat === seat) this.#died(why)
+      },
+    )
+    this.#seat = seat
+    seat.hold?.(this.#pending.size > 0)
+    seat.post({ t: 'start', start: this.#start })
+  }
+
+  #hear(message: FromSeat): void {
+    switch (message.t) {
+      case 'answers':
+        this.#deaths = 0
+        this.#answers(message.lines)
+        break
+      case 'changed':
+        this.onchange(message.revision)
+        break
+      case 'leading': {
+        const seat = this.#seat!
+        this.#follow(
+          { id: message.leader, isHere: true, post: (sent) => seat.post(sent), close: () => {} },
+          message.persistence,
+        )
+        break
+      }
+      case 'failed':
+        this.#leave()
+        this.#rejectAll(new MagnetarError(message.failure))
+        break
+      case 'dead':
+        this.#died(message.why)
+        break
+      case 'shut':
+        this.#shut?.(message.failure)
+        break
+    }
+  }
+
+  #found(leader: string, persistence: Persistence, connect: () => Elsewhere): void {
+    if (this.#leader?.id === leader || this.#isClosed) return
+    const { post, close } = connect()
+    this.#follow({ id: leader, isHere: false, post, close }, persistence)
+  }
+
+  /** Another leader: it is sent whatever the one before did not answer. */
+  #follow(leader: Leader, persistence: Persistence): void {
+    this.#leader?.close()
+    this.#leader = leader
+    this.persistence = persistence
+    leader.post({ t: 'hello', client: this.id })
+    this.#unsent = []
+    for (const pending of [...this.#pending.values()]) {
+      if (pending.sentTo === undefined || this.#mayResend(pending)) this.#unsent.push(pending)
+    }
+    this.#flush()
+    // In a tab whose thread waits for its turn, or leads: either way there is one.
+    if (this.#seat === undefined && this.#around.listen !== undefined) this.#sit()
+    this.onleader(leader.isHere)
+  }
+
+  #mayResend(pending: Pending): boolean {
+    if (pending.isAbandoned) {
+      this.#settle(pending)
+    } else if (ONCE.has(pending.name)) {
+      const why = `the store was opened anew while ${pending.name} was under way: look what became of it, then call again`
+      this.#reject(pending, failure('outcome_unknown', why, 'after_reopen'))
+    } else if (++pending.tries >= TRIES_MAX) {
+      this.#reject(pending, failure('crashed', `${TRIES_MAX} engines ended over this call: ${this.#why}`))
+    } else {
+      return true
+    }
+    return false
+  }
+
+  /** The thread has ended by itself; another takes its place. */
+  #died(why: string): void {
+    this.#why = why
+    if (this.#leader?.isHere === false && !this.#isClosed) {
+      // Only ours, which waited for its turn.
+      this.#seat?.end()
+      this.#sit()
+      return
+    }
+    this.#leave()
+    if (this.#shut !== undefined) return this.#shut(undefined)
+    if (this.#start.name === undefined) {
+      const lost = failure('crashed', `the engine ended, and what was in memory with it: ${why}`)
+      this.#rejectAll(new MagnetarError(lost))
+      this.#isClosed = true
+      return
+    }
+    if (++this.#deaths >= TRIES_MAX) {
+      this.#deaths = 0
+      this.#rejectAll(new MagnetarError(/QuotaExceeded|ENOSPC/.test(why)
+        ? failure('full', `the file cannot grow: ${why}`, 'later')
+        : failure('crashed', `the engine ends as soon as it has begun: ${why}`)))
+      return
+    }
+    if (!this.#isClosed) this.#sit()
+  }
+
+  #leave(): void {
+    const wasHere = this.#seat
+    this.#seat = undefined
+    wasHere?.end()
+    this.#leader?.close()
+    this.#leader = undefined
+  }
+
+  #answers(lines: string | Uint8Array): void {
+    const text = typeof lines === 'string' ? lines : new TextDecoder().decode(lines)
+    let at = 0
+    while (at < text.length) {
+      const end = text.indexOf('\n', at)
+      const [id, kind, value] = JSON.parse(text.slice(at, end)) as [number, number, unknown]
+      at = end + 1
+      let answer = value
+      if (kind === 2) {
+        const rows = new Array<string>(value as number)
+        for (let row = 0; row < rows.length; row++) {
+          const end = text.indexOf('\n', at)
+          rows[row] = text.slice(at, end)
+          at = end + 1
+        }
+        answer = new Chunks(rows)
+      }
+      const pending = this.#pending.get(id)
+      if (id === 0) this.#rejectAll(new MagnetarError(value as Failure))
+      else if (pending === undefined) continue
+      else if (kind === 1) this.#reject(pending, value as Failure)
+      else this.#resolve(pending, answer)
+    }
+  }
+
+  #resolve(pending: Pending, answer: unknown): void {
+    this.#settle(pending)
+    if (!pending.isAbandoned) return pending.resolve(answer)
+    // A claim that nobody is there to take.
+    if (pending.name === 'claim' || pending.name === 'completeAndClaim') {
+      for (const { jobId, chunk, fence } of answer as Chunks) {
+        this.call('release', { claim: [jobId, chunk, fence] }).catch(() => {})
+      }
+    }
+  }
+
+  #reject(pending: Pending, why: Failure): void {
+    this.#settle(pending)
+    if (!pending.isAbandoned) pending.reject(new MagnetarError(why))
+  }
+
+  #rejectAll(error: MagnetarError): void {
+    const all = [...this.#pending.values()]
+    this.#unsent = []
+    for (const pending of all) {
+      this.#settle(pending)
+      if (!pending.isAbandoned) pending.reject(error)
+    }
+  }
+
+  #settle(pending: Pending): void {
+    this.#pending.delete(pending.id)
+    if (this.#pending.size === 0) this.#seat?.hold?.(false)
+  }
+
+  #end(): void {
+    this.#isClosed = true
+    this.#rejectAll(closed())
+    this.#leave()
+    this.#unlisten?.()
+    this.#unlock?.()
+  }
+}
+
+function closed(): MagnetarError {
+  return new MagnetarError(failure('closed', 'the store was closed; open it again'))
+}
+
+async function hops(count: number): Promise<void> {
+  for (let hop = 0; hop < count; hop++) await undefined
+}

@@ -1,0 +1,124 @@
+/** The one error class of Magnetar. */
+
+/**
+ * What kind of thing went wrong. Match on this; the message is for people.
+ *
+ * Beside the codes of the engine: `crashed` (the engine ended while it worked on this call, several times over),
+ * `unavailable` (this runtime has no durable storage; the message says what is missing).
+ */
+export type ErrorCode =
+  | 'job_not_found'
+  | 'chunk_not_found'
+  | 'invalid_input'
+  | 'invalid_manifest'
+  | 'source'
+  | 'duplicate_chunk'
+  | 'unknown_dependency'
+  | 'dependency_cycle'
+  | 'too_large'
+  | 'content_conflict'
+  | 'superseded'
+  | 'result_conflict'
+  | 'checksum_mismatch'
+  | 'blocked'
+  | 'refused'
+  | 'locked'
+  | 'backend_missing'
+  | 'unsupported'
+  | 'corrupt'
+  | 'newer_format'
+  | 'busy'
+  | 'full'
+  | 'io'
+  | 'poisoned'
+  | 'outcome_unknown'
+  | 'closed'
+  | 'moved'
+  | 'feed_truncated'
+  | 'internal'
+  | 'crashed'
+  | 'unavailable'
+
+/**
+ * Whether the same call may succeed when it is made again: `never`, `later` as it is, or `after_reopen`: what became of
+ * it is not known, the store was opened anew; look, then call again.
+ */
+export type Retry = 'never' | 'later' | 'after_reopen'
+
+/** An error as it crosses from the engine. */
+export interface Failure {
+  code: ErrorCode
+  retry: Retry
+  message: string
+  jobId?: number
+  chunk?: number
+  conflicts?: number[]
+}
+
+/**
+ * Every error of Magnetar.
+ *
+ * ```js
+ * try {
+ *   await store.complete(chunk)
+ * } catch (error) {
+ *   if (error instanceof MagnetarError && error.code === 'superseded') return // somebody else has it
+ *   throw error
+ * }
+ * ```
+ */
+export class MagnetarError extends Error {
+  /** What kind of thing went wrong. */
+  readonly code: ErrorCode
+  /** Whether calling again can help. */
+  readonly retry: Retry
+  /** The job that the error is about, where it is about one. */
+  readonly jobId: number | undefined
+  /** The chunk that the error is about, where it is about one. */
+  readonly chunk: number | undefined
+  /** The chunks that stood in the way of an import, the first thousand of them. */
+  readonly conflicts: readonly number[]
+
+  constructor(failure: Failure, options?: ErrorOptions) {
+    super(failure.message, options)
+    this.code = failure.code
+    this.retry = failure.retry
+    this.jobId = failure.jobId
+    this.chunk = failure.chunk
+    this.conflicts = failure.conflicts ?? []
+  }
+}
+MagnetarError.prototype.name = 'MagnetarError'
+
+/** An error of the face's own. */
+export function failure(code: ErrorCode, message: string, retry: Retry = 'never'): Failure {
+  return { code, retry, message }
+}
+
+/** What was thrown, as an error that can cross. */
+export function failureOf(thrown: unknown): Failure {
+  if (thrown instanceof MagnetarError) {
+    const { code, retry, message, jobId, chunk, conflicts } = thrown
+    return { code, retry, message, jobId, chunk, conflicts: [...conflicts] }
+  }
+  if (typeof thrown === 'string' && thrown.startsWith('{')) return JSON.parse(thrown) as Failure
+  const { name, message, code } = thrown as { name?: string; message?: string; code?: string }
+  const text = `${code ?? name ?? 'Error'}: ${message ?? String(thrown)}`
+  switch (code ?? name) {
+    case 'QuotaExceededError':
+    case 'ENOSPC':
+      return failure('full', text, 'later')
+    case 'NoModificationAllowedError':
+      return failure('locked', text, 'later')
+    case 'SecurityError':
+    case 'NotAllowedError':
+      return failure('unavailable', `${text}; this browser gives no durable storage here, a private window perhaps`)
+    default:
+      return failure('io', text)
+  }
+}
+
+/** An argument that is none. */
+export function invalid(message: string): MagnetarError {
+  return new MagnetarError(failure('invalid_input', message))
+}

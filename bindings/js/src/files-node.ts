@@ -1,0 +1,143 @@
+/** Files of Node, Bun and Deno, and the lock that one process holds on each. */
+
+import { closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, resolve } from 'node:path'
+import { failure, MagnetarError } from './errors.js'
+import type { Bytes } from './storage.js'
+
+/** The file that a store of a name is in. */
+export function fileName(name: string): string {
+  return resolve(/\.(redb|magnetar)$/.test(name) ? name : `${name}.redb`)
+}
+
+/** Opens a store's file for this process alone. */
+export function openFile(path: string): Bytes {
+  const lock = new Lock(path)
+  try {
+    return new NodeFile(path, lock)
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}
+
+interface Connection {
+  exec(sql: string): void
+  close(): void
+}
+
+/**
+ * The lock of a process: an exclusive transaction on an empty SQLite file beside the store, because that is the only
+ * lock of the operating system that Node can take, and which therefore ends with the process, however it ends.
+ */
+class Lock {
+  readonly #connection: Connection
+
+  constructor(path: string) {
+    this.#connection = connect(`${path}.lock`)
+    try {
+      this.#connection.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+    } catch (error) {
+      this.#connection.close()
+      throw locked(path, error)
+    }
+    try {
+      refuseNative(path)
+    } catch (error) {
+      this.release()
+      throw error
+    }
+  }
+
+  release(): void {
+    this.#connection.close()
+  }
+}
+
+function connect(path: string): Connection {
+  try {
+    const { DatabaseSync } = createRequire(import.meta.url)('node:sqlite') as {
+      DatabaseSync: new (path: string, options: { timeout: number }) => Connection
+    }
+    return new DatabaseSync(path, { timeout: 0 })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'ERR_SQLITE_ERROR') throw new MagnetarError(failure('io', `${path} cannot be opened: ${message}`))
+    throw new MagnetarError(failure('unavailable', `this runtime has no node:sqlite, which locks the file: ${message}; use Node 22.13 or newer`))
+  }
+}
+
+function locked(path: string, cause: unknown): MagnetarError {
+  const { errcode, message } = cause as { errcode?: number; message: string }
+  // SQLITE_BUSY, whatever its extension.
+  if (((errcode ?? 0) & 0xff) !== 5) return new MagnetarError(failure('io', `${path}.lock cannot be locked: ${message}`), { cause })
+  return new MagnetarError(failure('locked', `${path} is open in another process or thread: close it there`, 'later'), { cause })
+}
+
+/**
+ * A native program holds a lock on the file itself. SQLite asks for one on the same bytes before it finds that this is
+ * no database of its own.
+ */
+function refuseNative(path: string): void {
+  if (!existsSync(path)) return
+  const connection = connect(path)
+  try {
+    connection.exec('PRAGMA schema_version')
+  } catch (error) {
+    if ((((error as { errcode?: number }).errcode ?? 0) & 0xff) === 5) throw locked(path, error)
+  } finally {
+    connection.close()
+  }
+}
+
+class NodeFile implements Bytes {
+  readonly #fd: number
+  readonly #lock: Lock
+
+  constructor(path: string, lock: Lock) {
+    const isNew = !existsSync(path)
+    this.#fd = openSync(path, isNew ? 'wx+' : 'r+', 0o600)
+    this.#lock = lock
+    if (isNew) syncFolder(path)
+  }
+
+  len(): number {
+    return fstatSync(this.#fd).size
+  }
+
+  read(offset: number, bytes: Uint8Array): number {
+    return readSync(this.#fd, bytes, 0, bytes.length, offset)
+  }
+
+  write(offset: number, bytes: Uint8Array): number {
+    return writeSync(this.#fd, bytes, 0, bytes.length, offset)
+  }
+
+  setLen(len: number): void {
+    ftruncateSync(this.#fd, len)
+  }
+
+  sync(): void {
+    fdatasyncSync(this.#fd)
+  }
+
+  close(): void {
+    try {
+      closeSync(this.#fd)
+    } finally {
+      this.#lock.release()
+    }
+  }
+}
+
+/** Syncing a file does not keep its name. Windows has no such thing. */
+function syncFolder(path: string): void {
+  if (process.platform === 'win32') return
+  const folder = openSync(dirname(path), 'r')
+  try {
+    fsyncSync(folder)
+  } finally {
+    closeSync(folder)
+  }
+}

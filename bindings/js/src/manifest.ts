@@ -1,0 +1,150 @@
+/** Manifests: what a job consists of, from wherever it comes. */
+
+import { invalid } from './errors.js'
+import type { ImportReport, JobSpec } from './stats.js'
+
+/** One chunk as a manifest states it. Any further key is kept in the payload. */
+export interface ManifestChunk<Payload = unknown> {
+  /** The chunk's number within its job. */
+  id: number
+  /** The checksum that a completion's is compared with. */
+  checksum?: string
+  /** Chunks of the same job that must be done first. */
+  depends_on?: number[]
+  /** Higher is claimed first. */
+  priority?: number
+  /** Claims that may end in an error, where it differs from the job's; 0 is no limit. */
+  max_attempts?: number
+  /** Claims whose owner may vanish, where it differs from the job's; 0 is no limit. */
+  max_losses?: number
+  /** What becomes of it when a dependency fails, where it differs from the job's. */
+  on_dependency_failure?: 'wait' | 'cancel' | 'ignore'
+  /** What the worker gets. */
+  payload?: Payload
+}
+
+/** What a job consists of. */
+export interface Manifest<Payload = unknown> {
+  /** What holds for all chunks. */
+  job?: JobSpec
+  chunks: ManifestChunk<Payload>[]
+}
+
+/**
+ * Where a manifest comes from: an object, its text in TOML or JSON, a `Response` or `Blob` of such text, or a stream of
+ * bytes or text. JSON Lines are read as they come, in memory bounded by a slice; everything else is read whole.
+ */
+export type ManifestSource<Payload = unknown> = Manifest<Payload> | string | Response | Blob | ReadableStream<Uint8Array | string>
+
+/** How an import is done. */
+export interface ImportOptions {
+  /** The form of a text. Told from its content type or its first character where it is not given. */
+  format?: 'toml' | 'json' | 'jsonl' | 'csv'
+  /** What holds for all chunks, for CSV, which has no place for it. */
+  job?: JobSpec
+  /** Changed content of chunks that are processing or done: refuse the import (default), keep what is there, or reset. */
+  onConflict?: 'refuse' | 'keep' | 'reset'
+  /** Chunks that the manifest no longer has: keep them (default), cancel or delete. */
+  onMissing?: 'keep' | 'cancel' | 'delete'
+  /** Let a large import into an existing job go in slices: restartable, but not one atomic step. */
+  inSlices?: boolean
+  /** Ends the import; what was imported of a new job is taken back. */
+  signal?: AbortSignal
+}
+
+/** Makes a call of the store. */
+export type Call = <T>(name: string, fields: object, signal?: AbortSignal) => Promise<T>
+
+/** Text of this length makes a piece. */
+const PIECE_CHARS = 1 << 20
+
+export async function importManifest(call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
+  const { format, job: spec, signal, ...rest } = options
+  const choices = { job, spec, ...rest }
+  if (isManifest(source)) return call('import', { ...choices, spec: undefined, format: 'json', text: JSON.stringify(source) }, signal)
+  const { stream, type } = await opened(source, format)
+  if (type === 'jsonl') return inPieces(call, choices, stream, signal)
+  let text = ''
+  for await (const piece of texts(stream)) text += piece
+  const form: Format = type ?? (/^[\s\uFEFF]*\{/.test(text) ? 'json' : 'toml')
+  return call('import', { ...choices, spec: form === 'csv' ? spec : undefined, format: form, text }, signal)
+}
+
+function isManifest(source: ManifestSource): source is Manifest {
+  return typeof source === 'object' && source !== null && Array.isArray((source as Manifest).chunks)
+}
+
+type Format = NonNullable<ImportOptions['format']>
+type Stream = ReadableStream<Uint8Array | string>
+
+async function opened(source: Exclude<ManifestSource, Manifest>, format: Format | undefined): Promise<{ stream: Stream; type: Format | undefined }> {
+  if (typeof source === 'string') return { stream: streamOf(source), type: format }
+  if (source instanceof Response) {
+    if (!source.ok) throw invalid(`the manifest cannot be fetched: ${source.url}: HTTP ${source.status}`)
+    return { stream: source.body ?? streamOf(''), type: format ?? typed(source.headers.get('content-type') ?? '', source.url) }
+  }
+  if (source instanceof Blob) return { stream: source.stream(), type: format ?? typed(source.type, (source as File).name ?? '') }
+  if (source instanceof ReadableStream) return { stream: source, type: format }
+  throw invalid('a manifest is an object with chunks, a text, a Response, a Blob or a stream')
+}
+
+function typed(type: string, name: string): Format | undefined {
+  const path = name.split(/[?#]/)[0] ?? ''
+  if (/json(l|-?lines|-seq)|ndjson/.test(type) || /\.(jsonl|ndjson)$/.test(path)) return 'jsonl'
+  if (/csv/.test(type) || path.endsWith('.csv')) return 'csv'
+  if (/toml/.test(type) || path.endsWith('.toml')) return 'toml'
+  if (/json/.test(type) || path.endsWith('.json')) return 'json'
+  return undefined
+}
+
+function streamOf(text: string): Stream {
+  return new ReadableStream({
+    start(controller) {
+      controller.enqueue(text)
+      controller.close()
+    },
+  })
+}
+
+async function* texts(stream: Stream): AsyncGenerator<string, void, undefined> {
+  const reader = stream.getReader()
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) break
+      yield typeof value === 'string' ? value : decoded(decoder, value)
+    }
+    yield decoded(decoder)
+  } finally {
+    await reader.cancel().catch(() => {})
+  }
+}
+
+function decoded(decoder: TextDecoder, bytes?: Uint8Array): string {
+  try {
+    return decoder.decode(bytes, { stream: bytes !== undefined })
+  } catch (error) {
+    throw invalid(`the manifest is not text in UTF-8: ${(error as Error).message}`)
+  }
+}
+
+/** Whole lines go over as they come; the import waits between them, other calls do not. */
+async function inPieces(call: Call, choices: object, stream: Stream, signal: AbortSignal | undefined): Promise<ImportReport> {
+  const id = await call<number>('importBegin', choices, signal)
+  try {
+    let rest = ''
+    for await (const text of texts(stream)) {
+      rest += text
+      if (rest.length < PIECE_CHARS) continue
+      const end = rest.lastIndexOf('\n') + 1
+      if (end === 0) continue
+      await call('importPiece', { import: id, text: rest.slice(0, end) }, signal)
+      rest = rest.slice(end)
+    }
+    return await call<ImportReport>('importPiece', { import: id, text: rest, last: true }, signal)
+  } catch (error) {
+    await call('importAbort', { import: id }).catch(() => {})
+    throw error
+  }
+}

@@ -1,0 +1,61 @@
+/** What goes between a client and the server that has the file. */
+
+import type { Failure } from './errors.js'
+
+/** Where a store keeps its data: the origin's private file system, a file, or memory that ends with the store. */
+export type Persistence = 'opfs' | 'file' | 'memory'
+
+/** To the server. Calls are JSON text, `[[id, seq, name, fields], ...]`: text is what crosses fastest. */
+export type ToServer =
+  | { t: 'hello'; client: string }
+  | { t: 'calls'; client: string; batch: string }
+  | { t: 'export'; client: string; id: number }
+  | { t: 'import'; client: string; id: number; bytes: Uint8Array; replace: boolean }
+  | { t: 'bye'; client: string }
+
+/** To a client. Answers are lines of JSON, see `answers.ts`. */
+export type ToClient =
+  | { t: 'answers'; lines: string | Uint8Array }
+  | { t: 'file'; id: number; bytes?: Uint8Array; failure?: Failure }
+  | { t: 'changed'; revision: number }
+
+/** From the thread that may come to have the file, to whoever started it. */
+export type FromSeat =
+  | { t: 'leading'; leader: string; persistence: Persistence }
+  /** The file could not be opened. */
+  | { t: 'failed'; failure: Failure }
+  /** The engine has ended. */
+  | { t: 'dead'; why: string }
+  /** The file was released in good order. */
+  | { t: 'shut'; failure?: Failure }
+  | ToClient
+
+/** To that thread. */
+export type ToSeat = { t: 'start'; start: Start } | { t: 'shut' } | ToServer
+
+/** What a thread is started with. */
+export interface Start {
+  /** The store's name; none is memory. */
+  name: string | undefined
+  client: string
+  wasm: WebAssembly.Module | BufferSource | string | undefined
+  cacheBytes: number | undefined
+}
+
+/** What tabs tell each other on the store's own channel. */
+export type Broadcast = { t: 'who' } | { t: 'leader'; leader: string; persistence: Persistence }
+
+/** The names of a store's locks and channels within its origin. */
+export const names = {
+  tabs: (store: string) => `magnetar:${store}`,
+  leaderLock: (store: string) => `magnetar:${store}:leader`,
+  clientLock: (store: string, client = '') => `magnetar:${store}:client:${client}`,
+  toLeader: (store: string, leader: string) => `magnetar:${store}:to:${leader}`,
+  toClient: (store: string, client: string) => `magnetar:${store}:for:${client}`,
+}
+
+/** An id that nobody had before. */
+export function randomId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16))
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}

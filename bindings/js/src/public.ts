@@ -1,0 +1,21 @@
+/** What the package exports beside `open`. */
+
+export { type Chunk, Chunks, type Claim, type Status } from './chunk.js'
+export { type HeldChunk } from './claims.js'
+export { type ErrorCode, MagnetarError, type Retry } from './errors.js'
+export { type Change } from './feed.js'
+export { type ImportOptions, type Manifest, type ManifestChunk, type ManifestSource } from './manifest.js'
+export { JobProgress } from './progress.js'
+export { type Persistence } from './protocol.js'
+export { type Handler, type RunOptions, type RunReport } from './run.js'
+export { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
+export {
+  type CallOptions,
+  type ClaimOptions,
+  type Completion,
+  JobStore,
+  type OpenOptions,
+  type Outcome,
+  type Selection,
+  type Update,
+} from './store.js'

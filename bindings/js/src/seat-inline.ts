@@ -1,0 +1,61 @@
+/** The server in the caller's own thread: for memory, and for scripts that do not mind waiting for the disk. */
+
+import { Engine, EngineDied, type WasmSource } from './engine.js'
+import { failureOf } from './errors.js'
+import { type FromSeat, type Persistence, randomId, type ToSeat } from './protocol.js'
+import { Server } from './server.js'
+import type { Bytes } from './storage.js'
+
+/** Where a server in this thread has its bytes, and its module. */
+export interface Place {
+  persistence: Persistence
+  open(name: string | undefined): Bytes | undefined
+  wasm(given: WebAssembly.Module | BufferSource | string | undefined): WasmSource | Promise<WasmSource>
+}
+
+/** Starts a server; gives how it is reached. */
+export function serveInline(place: Place, post: (message: FromSeat, transfer?: Transferable[]) => void): (message: ToSeat) => void {
+  let server: Server | undefined
+  const died = (why: string) => post({ t: 'dead', why })
+  const start = async (message: ToSeat & { t: 'start' }) => {
+    const { name, wasm, client, cacheBytes } = message.start
+    try {
+      const engine = await Engine.open({
+        wasm: () => place.wasm(wasm),
+        bytes: place.open(name),
+        owner: randomId(),
+        // Whoever else had the file open is gone: it has a lock.
+        living: [client],
+        cacheBytes,
+      })
+      server = new Server(engine, died)
+      post({ t: 'leading', leader: randomId(), persistence: place.persistence })
+    } catch (error) {
+      if (error instanceof EngineDied) died(error.message)
+      else post({ t: 'failed', failure: failureOf(error) })
+    }
+  }
+  return (message) => {
+    switch (message.t) {
+      case 'start':
+        void start(message)
+        break
+      case 'hello':
+        server?.join(message.client, post)
+        break
+      case 'bye':
+        server?.leave(message.client)
+        break
+      case 'shut':
+        try {
+          server?.close()
+          post({ t: 'shut' })
+        } catch (error) {
+          post({ t: 'shut', failure: failureOf(error) })
+        }
+        break
+      default:
+        server?.receive(message)
+    }
+  }
+}

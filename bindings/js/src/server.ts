@@ -1,0 +1,88 @@
+/** The server: has the engine, and carries out what its clients send. */
+
+import { type Engine, EngineDied } from './engine.js'
+import { failureOf } from './errors.js'
+import type { ToClient, ToServer } from './protocol.js'
+
+/** How the server reaches a client. */
+export type Post = (message: ToClient, transfer?: Transferable[]) => void
+
+/** Answers shorter than this cross as text, which is quicker; longer ones are handed over. */
+const TEXT_BYTES_MAX = 16 << 10
+/** Clients are told of changes at most this often. */
+const TELL_EVERY_MS = 25
+
+/** Serves the clients of one open store. */
+export class Server {
+  readonly #clients = new Map<string, Post>()
+  readonly #died: (why: string) => void
+  #engine: Engine
+  #told = 0
+  #isTelling = false
+  #isOver = false
+
+  constructor(engine: Engine, died: (why: string) => void) {
+    this.#engine = engine
+    this.#died = died
+  }
+
+  /** A client that lives. */
+  join(client: string, post: Post): void {
+    this.#clients.set(client, post)
+    this.#guard(() => this.#engine.lives(client))
+  }
+
+  /** A client that died, or said goodbye: what it held is pending again. */
+  leave(client: string): void {
+    this.#clients.delete(client)
+    this.#guard(() => {
+      this.#engine.died(client)
+      this.#tell()
+    })
+  }
+
+  receive(message: ToServer): void {
+    if (message.t === 'calls') this.#calls(message.client, message.batch)
+  }
+
+  /** Releases the file in good order. */
+  close(): void {
+    this.#isOver = true
+    this.#engine.close()
+  }
+
+  #calls(client: string, batch: string): void {
+    const post = this.#clients.get(client)
+    if (post === undefined) return
+    this.#guard(() => {
+      const answers = this.#engine.run(client, batch)
+      if (answers.length < TEXT_BYTES_MAX) post({ t: 'answers', lines: new TextDecoder().decode(answers) })
+      else post({ t: 'answers', lines: answers }, [answers.buffer as ArrayBuffer])
+      this.#tell()
+    })
+  }
+
+  /** Tells everybody of changes, soon: many at once are told as one. */
+  #tell(): void {
+    if (this.#isTelling || this.#isOver || this.#engine.revision === this.#told) return
+    this.#isTelling = true
+    setTimeout(() => {
+      this.#isTelling = false
+      this.#guard(() => {
+        const revision = this.#engine.revision
+        this.#told = revision
+        for (const post of this.#clients.values()) post({ t: 'changed', revision })
+      })
+    }, TELL_EVERY_MS)
+  }
+
+  #guard(work: () => void): void {
+    if (this.#isOver) return
+    try {
+      work()
+    } catch (error) {
+      this.#isOver = true
+      this.#died(error instanceof EngineDied ? error.message : failureOf(error).message)
+    }
+  }
+}

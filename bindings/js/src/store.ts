@@ -1,0 +1,445 @@
+/** The store as JavaScript sees it. */
+
+import type { Chunk, Chunks, Claim, Status } from './chunk.js'
+import { claims, type HeldChunk } from './claims.js'
+import type { Client } from './client.js'
+import { HEADER, record } from './csv.js'
+import { type Failure, invalid, MagnetarError } from './errors.js'
+import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
+import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
+import { JobProgress } from './progress.js'
+import type { Persistence, Start } from './protocol.js'
+import { type Handler, run, type RunOptions, type RunReport } from './run.js'
+import { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
+
+/** How a store is opened. Everything has a default that is durable and safe. */
+export interface OpenOptions {
+  /** Have the engine in this thread. In Node only; each commit then blocks the thread until it is on the disk. */
+  inline?: boolean
+  /** Ask the browser to keep the data also when space is short. It may ask the user. */
+  persist?: boolean
+  /** Memory for the pages of the file, in bytes. Default: 8 MiB. */
+  cacheBytes?: number
+  /** The engine's module, where it does not lie beside the package's scripts: its URL, its bytes, or compiled. */
+  wasm?: URL | string | BufferSource | WebAssembly.Module
+  /** Makes the worker, where a bundler does not find it by itself: the module `magnetar-jobs/worker`. */
+  worker?: () => unknown
+}
+
+/** What every call takes. */
+export interface CallOptions {
+  /** Has the caller leave; nothing is stranded by that. */
+  signal?: AbortSignal
+}
+
+/** How a chunk is claimed. */
+export interface ClaimOptions extends CallOptions {
+  /** How long the claim is held without a heartbeat, in milliseconds. Default: the job's. */
+  leaseMs?: number
+}
+
+/** What a worker reports when a chunk is done. */
+export interface Completion<Output = unknown> {
+  /** Anything to keep as the result, as JSON. */
+  output?: Output
+  /** The checksum that was observed; compared with the expected one where there is one. */
+  checksum?: string
+}
+
+/** Whether a call changed anything. Both mean that what was asked for holds now, durably. */
+export type Outcome = 'changed' | 'unchanged'
+
+/** Which chunks a bulk operation is about: all that it applies to, or these. */
+export type Selection = 'all' | readonly number[]
+
+/** One update of `applyBatchUpdates`. */
+export type Update<Output = unknown> =
+  | { complete: Claim; output?: Output; checksum?: string }
+  | { fail: Claim; error: string }
+  | { release: Claim }
+  | { heartbeat: Claim }
+  | { mark: number; status: Status; detail?: string }
+
+/** What every open store needs to know. */
+export function startOf(name: string, options: OpenOptions): Omit<Start, 'client'> {
+  if (typeof name !== 'string' || name === '') throw invalid('a store has a name: a text that is not empty')
+  const { wasm, cacheBytes } = options
+  if (cacheBytes !== undefined) whole(cacheBytes, 'cacheBytes')
+  return {
+    name: name === ':memory:' ? undefined : name,
+    wasm: wasm instanceof URL ? wasm.href : wasm,
+    cacheBytes,
+  }
+}
+
+/** An id as the engine takes it: exact. */
+function whole(value: number, name: string): number {
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  throw invalid(`${name} is ${String(value)}: use a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`)
+}
+
+function fenced(claim: Claim): [number, number, number] {
+  if (typeof claim !== 'object' || claim === null) throw invalid('a claim is what was claimed: { jobId, chunk, fence }')
+  return [whole(claim.jobId, 'jobId'), whole(claim.chunk, 'chunk'), whole(claim.fence, 'fence')]
+}
+
+function chosen(chunks: Selection): readonly number[] | undefined {
+  return chunks === 'all' ? undefined : chunks.map((chunk) => whole(chunk, 'chunk'))
+}
+
+const PAGE = 10_000
+
+/**
+ * A durable store of jobs.
+ *
+ * Every call that changes something resolves once its outcome is on the disk. Calls of one tick share one commit. A call
+ * that a crashed engine left unanswered is made again by itself, and done once. Errors are `MagnetarError`s.
+ *
+ * Events: `change` after changes of anybody's, with the revision in `detail`; `leader` when another tab or thread has the
+ * file, with whether it is this one's own in `detail`; `close`.
+ */
+export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
+  readonly #client: Client
+  #isClosed = false
+
+  /** @internal */
+  constructor(client: Client) {
+    super()
+    this.#client = client
+    client.onchange = (revision) => this.dispatchEvent(new CustomEvent('change', { detail: revision }))
+    client.onleader = (isHere) => this.dispatchEvent(new CustomEvent('leader', { detail: isHere }))
+  }
+
+  /** Where the data is: `opfs` and `file` outlive the program, `memory` does not. */
+  get persistence(): Persistence {
+    return this.#client.persistence
+  }
+
+  /** Who claims through this store: random per opening. */
+  get owner(): string {
+    return this.#client.id
+  }
+
+  /** Whether `close` was called. */
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  // Importing
+
+  /**
+   * Upserts a manifest into a job, which is created where it does not exist. Running it again changes nothing.
+   *
+   * ```js
+   * await store.importManifest(42, { chunks: [{ id: 1, payload: { path: 'a.bin' } }, { id: 2, depends_on: [1] }] })
+   * await store.importManifest(43, await fetch('jobs.toml'))
+   * ```
+   */
+  async importManifest(job: number, source: ManifestSource<Payload>, options: ImportOptions = {}): Promise<ImportReport> {
+    return importManifest((name, fields, signal) => this.#client.call(name, fields, signal), whole(job, 'job'), source, options)
+  }
+
+  /** Creates an empty job under an id that was never used before. */
+  async newJob(spec: JobSpec = {}, options?: CallOptions): Promise<number> {
+    return this.#call('newJob', { spec }, options)
+  }
+
+  /** Deletes a job with everything in it. One that does not exist is `unchanged`. */
+  async deleteJob(job: number, options?: CallOptions): Promise<Outcome> {
+    return this.#call('deleteJob', { job: whole(job, 'job') }, options)
+  }
+
+  /** Makes a chunk wait for others of its job. */
+  async addDependency(job: number, chunk: number, dependsOn: readonly number[], options?: CallOptions): Promise<Outcome> {
+    const chunks = dependsOn.map((on) => whole(on, 'dependsOn'))
+    return this.#call('addDependency', { ...place(job, chunk), chunks }, options)
+  }
+
+  // Working
+
+  /**
+   * The loop of a worker. Claims chunk after chunk, keeps each alive by heartbeats, and ends when the job has nothing left
+   * that could still come. The normal end of the body completes the chunk, in one commit with the next claim. Leaving the
+   * body early, by `break` or by an exception, gives the chunk back: the language does not tell the two apart. To count a
+   * failure call `chunk.fail(error)`, or use `run`, which does it by itself.
+   *
+   * ```js
+   * for await (const chunk of store.claims(42, { signal })) {
+   *   chunk.complete(await work(chunk.payload))
+   * }
+   * ```
+   */
+  claims(job: number, options: ClaimOptions & { /** Wait for what others hold, or is delayed. Default: true. */ wait?: boolean } = {}): AsyncGenerator<HeldChunk<Payload, Output>, void, undefined> {
+    return claims(this, whole(job, 'job'), options)
+  }
+
+  /**
+   * Works a job off with a function per chunk: what it gives is the chunk's output, what it throws fails the chunk.
+   * Resolves when the job has nothing left that could still come, or after the signal.
+   *
+   * ```js
+   * await store.run(42, async (chunk, { signal }) => upload(chunk.payload, signal), { concurrency: 4 })
+   * ```
+   */
+  async run(job: number, handler: Handler<Payload, Output>, options: RunOptions = {}): Promise<RunReport> {
+    return run(this, whole(job, 'job'), handler, options)
+  }
+
+  /** Claims the next ready chunk of a job; `undefined` where none is ready now, which need not be the end. */
+  async claimPending(job: number, options: ClaimOptions = {}): Promise<Chunk<Payload, Output> | undefined> {
+    return (await this.claim({ job, leaseMs: options.leaseMs }, options)).at(0)
+  }
+
+  /** Claims up to `count` ready chunks of a job in one commit, in claim order. */
+  async claimPendingBatch(job: number, count: number, options: ClaimOptions = {}): Promise<Chunks<Payload, Output>> {
+    return this.claim({ job, count, leaseMs: options.leaseMs }, options)
+  }
+
+  /** Claims chunks of one job, or of any. */
+  async claim(
+    request: { job?: number; count?: number; leaseMs?: number } = {},
+    options?: CallOptions,
+  ): Promise<Chunks<Payload, Output>> {
+    return this.#call('claim', asked(request), options)
+  }
+
+  /** Ends a claim with its result. The same completion twice is `unchanged`. */
+  async complete(claim: Claim, result: Completion<Output> = {}, options?: CallOptions): Promise<Outcome> {
+    const { output, checksum } = result
+    return this.#call('complete', { claim: fenced(claim), output, checksum }, options)
+  }
+
+  /** Completes a claim and claims what comes next, in one commit. Where the completion is refused nothing is claimed. */
+  async completeAndClaim(
+    claim: Claim,
+    result: Completion<Output> = {},
+    next: { job?: number; count?: number; leaseMs?: number } = {},
+    options?: CallOptions,
+  ): Promise<Chunks<Payload, Output>> {
+    const { output, checksum } = result
+    return this.#call('completeAndClaim', { claim: fenced(claim), output, checksum, ...asked(next) }, options)
+  }
+
+  /** Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up. */
+  async fail(claim: Claim, error: string, options?: CallOptions): Promise<Outcome> {
+    return this.#call('fail', { claim: fenced(claim), error: String(error) }, options)
+  }
+
+  /** Gives a claim back; it costs the chunk nothing. */
+  async release(claim: Claim, options?: CallOptions): Promise<Outcome> {
+    return this.#call('release', { claim: fenced(claim) }, options)
+  }
+
+  /** Extends a claim's lease by its length. */
+  async heartbeat(claim: Claim, options?: CallOptions): Promise<Outcome> {
+    return this.#call('heartbeat', { claim: fenced(claim) }, options)
+  }
+
+  /** Many updates of one job in one commit, each answered by itself: its outcome, or its error. */
+  async applyBatchUpdates(job: number, updates: readonly Update<Output>[], options?: CallOptions): Promise<(Outcome | MagnetarError)[]> {
+    const fields = { job: whole(job, 'job'), updates: updates.map(updateOf) }
+    const answers = await this.#call<(Outcome | Failure)[]>('applyBatchUpdates', fields, options)
+    return answers.map((answer) => (typeof answer === 'string' ? answer : new MagnetarError(answer)))
+  }
+
+  // Steering
+
+  /** Sets a chunk's status without a claim; whoever holds it is superseded. `detail`: checksum with done, error with failed. */
+  async markStatus(job: number, chunk: number, status: Status, detail?: string, options?: CallOptions): Promise<Outcome> {
+    return this.#call('markStatus', { ...place(job, chunk), status, detail }, options)
+  }
+
+  /** Fails a chunk for good, until it is retried. */
+  async markFailed(job: number, chunk: number, error: string, options?: CallOptions): Promise<Outcome> {
+    return this.markStatus(job, chunk, 'failed', error, options)
+  }
+
+  /** Brings failed chunks back to pending. Gives how many came back. */
+  async retryFailed(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
+    return this.#call('retryFailed', { job: whole(job, 'job'), chunks: chosen(chunks) }, options)
+  }
+
+  /** Takes the results of done chunks back; `through` those of what was built on them too. Gives how many of the chosen. */
+  async reset(job: number, chunks: Selection, through = false, options?: CallOptions): Promise<number> {
+    return this.#call('reset', { job: whole(job, 'job'), chunks: chosen(chunks), through: Boolean(through) }, options)
+  }
+
+  /** Cancels chunks that are not done. Gives how many were cancelled. */
+  async cancel(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
+    return this.#call('cancel', { job: whole(job, 'job'), chunks: chosen(chunks) }, options)
+  }
+
+  // Recovering
+
+  /** Puts back every claim whose lease is over or whose owner has died, then lists what is pending. */
+  async resumePending(job: number, options?: CallOptions): Promise<Chunks<Payload, Output>> {
+    return this.#call('resumePending', { job: whole(job, 'job') }, options)
+  }
+
+  /** Gives back everything that this store holds. */
+  async releaseAll(options?: CallOptions): Promise<number> {
+    return this.#call('releaseAll', {}, options)
+  }
+
+  /** Has the file opened anew. It happens by itself when a write fails; what waits goes on. */
+  async reopen(): Promise<void> {
+    this.#client.reopen()
+    await this.listJobs({ limit: 1 })
+  }
+
+  /** Checks everything that is stored; an error of code `corrupt` names the first thing found. */
+  async verify(options?: CallOptions): Promise<void> {
+    await this.#call('verify', {}, options)
+  }
+
+  /** Gives back what this store holds, and releases the file. Later calls are refused. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    try {
+      await this.#client.close()
+    } finally {
+      this.dispatchEvent(new Event('close'))
+    }
+  }
+
+  /** The same as `close`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  // Looking
+
+  /** One chunk; `undefined` where the job has no such chunk. */
+  async getChunk(job: number, chunk: number, options?: CallOptions): Promise<Chunk<Payload, Output> | undefined> {
+    return (await this.#call<Chunks<Payload, Output>>('getChunk', place(job, chunk), options)).at(0)
+  }
+
+  /** Every chunk of a status, by id; up to 100,000, past that use `chunks`. */
+  async getByStatus(job: number, status: Status, options?: CallOptions): Promise<Chunks<Payload, Output>> {
+    return this.#call('getByStatus', { job: whole(job, 'job'), status }, options)
+  }
+
+  /** Up to `limit` chunks above an id, by id; of one status, or of all. */
+  async pageByStatus(
+    job: number,
+    page: { status?: Status; after?: number; limit?: number } = {},
+    options?: CallOptions,
+  ): Promise<Chunks<Payload, Output>> {
+    return this.#call('page', { job: whole(job, 'job'), status: page.status, ...paged(page) }, options)
+  }
+
+  /** All chunks of a job, or all of a status, by id, however many. */
+  async *chunks(job: number, status?: Status, options?: CallOptions): AsyncGenerator<Chunk<Payload, Output>, void, undefined> {
+    let after: number | undefined
+    for (;;) {
+      const page = await this.pageByStatus(job, { status, after, limit: PAGE }, options)
+      yield* page
+      if (page.length < PAGE) return
+      after = page.at(-1)!.chunk
+    }
+  }
+
+  /** How many chunks stand where. */
+  async getStats(job: number, options?: CallOptions): Promise<Stats> {
+    return new Stats(job, await this.#call('getStats', { job: whole(job, 'job') }, options))
+  }
+
+  /** One job. */
+  async getJob(job: number, options?: CallOptions): Promise<Job> {
+    return jobOf(await this.#call('getJob', { job: whole(job, 'job') }, options))
+  }
+
+  /** Up to `limit` jobs above an id, by id. */
+  async listJobs(page: { after?: number; limit?: number } = {}, options?: CallOptions): Promise<Job[]> {
+    return (await this.#call<PlainJob[]>('listJobs', paged(page), options)).map(jobOf)
+  }
+
+  /** The chunks that a chunk depends on. */
+  async getDependencies(job: number, chunk: number, options?: CallOptions): Promise<number[]> {
+    return this.#call('getDependencies', place(job, chunk), options)
+  }
+
+  /** The chunks that depend on a chunk. */
+  async getDependents(job: number, chunk: number, options?: CallOptions): Promise<number[]> {
+    return this.#call('getDependents', place(job, chunk), options)
+  }
+
+  /** The ids of chunks that could be claimed now, in claim order. */
+  async topoSortReady(job: number, options?: CallOptions): Promise<number[]> {
+    return this.#call('topoSortReady', { job: whole(job, 'job') }, options)
+  }
+
+  /** All chunk ids of a job, each after everything that it depends on. */
+  async topoOrder(job: number, options?: CallOptions): Promise<number[]> {
+    return this.#call('topoOrder', { job: whole(job, 'job') }, options)
+  }
+
+  /** The dependency graph with each chunk's status, as text for Mermaid or Graphviz. */
+  async graph(job: number, format: 'mermaid' | 'dot' = 'mermaid', options?: CallOptions): Promise<string> {
+    return this.#call('graph', { job: whole(job, 'job'), format }, options)
+  }
+
+  /** The newest state of everything that changed after a revision. Begin with 0; hand `next` back. */
+  async changes(
+    since: number,
+    limit = PAGE,
+    options?: CallOptions,
+  ): Promise<{ changes: Change<Payload, Output>[]; next: number; more: boolean }> {
+    const fields = { since: whole(since, 'since'), limit: whole(limit, 'limit') }
+    const [changes, next, more] = await this.#call<[[string], number, boolean]>('changes', fields, options)
+    return { changes: changes.map((told) => changeOf<Payload, Output>(told as never)), next, more }
+  }
+
+  /** How a job goes on, as an async iterable and as events. */
+  progress(job: number, options: CallOptions = {}): JobProgress {
+    return new JobProgress(this, whole(job, 'job'), options.signal)
+  }
+
+  /** A job's chunks as CSV in UTF-8, in memory bounded by a page. A cell that a spreadsheet would run is defused. */
+  exportCsv(job: number, options?: CallOptions): ReadableStream<Uint8Array> {
+    const encoder = new TextEncoder()
+    let after: number | undefined
+    let isFirst = true
+    return new ReadableStream({
+      pull: async (controller) => {
+        const page = await this.pageByStatus(job, { after, limit: 1_000 }, options)
+        controller.enqueue(encoder.encode((isFirst ? HEADER : '') + page.map(record).join('')))
+        isFirst = false
+        after = page.at(-1)?.chunk
+        if (page.length < 1_000) controller.close()
+      },
+    })
+  }
+
+  async #call<T>(name: string, fields: object, options?: CallOptions): Promise<T> {
+    return this.#client.call<T>(name, fields, options?.signal)
+  }
+}
+
+function place(job: number, chunk: number): { job: number; chunk: number } {
+  return { job: whole(job, 'job'), chunk: whole(chunk, 'chunk') }
+}
+
+function asked({ job, count, leaseMs }: { job?: number; count?: number; leaseMs?: number }): object {
+  return {
+    job: job === undefined ? undefined : whole(job, 'job'),
+    count: count === undefined ? undefined : whole(count, 'count'),
+    leaseMs: leaseMs === undefined ? undefined : whole(leaseMs, 'leaseMs'),
+  }
+}
+
+function paged({ after, limit }: { after?: number; limit?: number }): object {
+  return {
+    after: after === undefined ? undefined : whole(after, 'after'),
+    limit: limit === undefined ? undefined : whole(limit, 'limit'),
+  }
+}
+
+function updateOf(update: Update): [string, object] {
+  if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: update.output, checksum: update.checksum }]
+  if ('fail' in update) return ['fail', { claim: fenced(update.fail), error: String(update.error) }]
+  if ('release' in update) return ['release', { claim: fenced(update.release) }]
+  if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]
+  return ['markStatus', { chunk: whole(update.mark, 'chunk'), status: update.status, detail: update.detail }]
+}

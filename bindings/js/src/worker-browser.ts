@@ -1,0 +1,121 @@
+/**
+ * The dedicated worker of a tab. Each waits for its turn to have the store's file: the one that holds the leader's lock
+ * opens it and serves all tabs; when it ends, however it ends, the lock goes to the next.
+ */
+
+import { Engine, EngineDied, type WasmSource } from './engine.js'
+import { failureOf } from './errors.js'
+import { fileName, openFile } from './files-opfs.js'
+import { type Broadcast, type FromSeat, names, randomId, type Start, type ToClient, type ToSeat, type ToServer } from './protocol.js'
+import { Server } from './server.js'
+
+interface WorkerScope {
+  postMessage(message: FromSeat, transfer?: Transferable[]): void
+  onmessage: ((event: MessageEvent<ToSeat>) => void) | null
+  close(): void
+}
+
+const scope = globalThis as unknown as WorkerScope
+
+/** Answers what the tab that started this worker says. */
+let receive: (message: ToServer) => void = () => {}
+let shut: () => void = () => scope.close()
+
+scope.onmessage = ({ data }) => {
+  if (data.t === 'start') void wait(data.start)
+  else if (data.t === 'shut') shut()
+  else receive(data)
+}
+
+async function wait(start: Start): Promise<void> {
+  await navigator.locks.request(names.leaderLock(start.name!), async () => {
+    try {
+      await lead(start)
+    } catch (error) {
+      if (error instanceof EngineDied) die(error.message)
+      else scope.postMessage({ t: 'failed', failure: failureOf(error) })
+    }
+  })
+}
+
+/** Has the file until it is told to release it. */
+async function lead(start: Start): Promise<void> {
+  const store = start.name!
+  const prefix = names.clientLock(store)
+  // Everybody holds a lock of their own before they send anything: who is not here now, and claimed, is dead.
+  const { held = [] } = await navigator.locks.query()
+  const living = held.flatMap(({ name }) => (name?.startsWith(prefix) ? [name.slice(prefix.length)] : []))
+  const engine = await Engine.open({
+    wasm: () => wasm(start.wasm),
+    bytes: await openFile(fileName(store)),
+    owner: randomId(),
+    living,
+    cacheBytes: start.cacheBytes,
+  })
+  const server = new Server(engine, die)
+  const leader = randomId()
+  const channels = new Map<string, BroadcastChannel>()
+  const watched = new Set<string>()
+
+  /** Is told when the client's lock is free, which is when the client has ended. */
+  const watch = (client: string) => {
+    if (watched.has(client)) return
+    watched.add(client)
+    void navigator.locks.request(names.clientLock(store, client), () => {
+      watched.delete(client)
+      channels.get(client)?.close()
+      channels.delete(client)
+      server.leave(client)
+    })
+  }
+  living.forEach(watch)
+
+  const fromOthers = new BroadcastChannel(names.toLeader(store, leader))
+  fromOthers.onmessage = ({ data }: MessageEvent<ToServer>) => {
+    if (data.t === 'hello') {
+      const channel = new BroadcastChannel(names.toClient(store, data.client))
+      channels.set(data.client, channel)
+      server.join(data.client, (message: ToClient) => channel.postMessage(message))
+      watch(data.client)
+    } else server.receive(data)
+  }
+  receive = (message) => {
+    if (message.t === 'hello') {
+      server.join(message.client, (answer, transfer) => scope.postMessage(answer, transfer ?? []))
+      watch(message.client)
+    } else server.receive(message)
+  }
+
+  const tabs = new BroadcastChannel(names.tabs(store))
+  const announcement: Broadcast = { t: 'leader', leader, persistence: 'opfs' }
+  tabs.onmessage = ({ data }: MessageEvent<Broadcast>) => {
+    if (data.t === 'who') tabs.postMessage(announcement)
+  }
+  scope.postMessage({ t: 'leading', leader, persistence: 'opfs' })
+  tabs.postMessage(announcement)
+
+  await new Promise<void>((release) => {
+    shut = () => {
+      let failure
+      try {
+        server.close()
+      } catch (error) {
+        failure = failureOf(error)
+      }
+      release()
+      scope.postMessage({ t: 'shut', failure })
+      scope.close()
+    }
+  })
+}
+
+/** The engine is of no use any more, and with it this worker: its file and its lock go to the next one. */
+function die(why: string): void {
+  scope.postMessage({ t: 'dead', why })
+  scope.close()
+}
+
+function wasm(given: Start['wasm']): WasmSource | Promise<WasmSource> {
+  if (given === undefined) return fetch(new URL('./magnetar.wasm', import.meta.url))
+  return typeof given === 'string' ? fetch(given) : given
+}

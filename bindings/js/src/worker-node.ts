@@ -1,0 +1,13 @@
+/** The worker thread of a Node process: has the file, so that waiting for the disk does not stop the program. */
+
+import { parentPort } from 'node:worker_threads'
+import { serveFile } from './seat-node.js'
+import type { FromSeat, ToSeat } from './protocol.js'
+
+const port = parentPort!
+const seat = serveFile((message: FromSeat, transfer?: Transferable[]) => {
+  port.postMessage(message, (transfer ?? []) as ArrayBuffer[])
+  // Nothing more is to be had from here.
+  if (message.t === 'dead' || message.t === 'failed' || message.t === 'shut') port.close()
+})
+port.on('message', (message: ToSeat) => seat(message))

@@ -1,0 +1,179 @@
+//! Answers as lines of JSON: `[id,0,value]`, `[id,1,error]`, or `[id,2,count]` with so many lines after it, a row each.
+//!
+//! Rows are on lines of their own so that a long list need not be parsed to be passed on, nor all of it to be used.
+
+use magnetar::{Error, ErrorKind, JobState, Retry};
+use serde::{Deserialize as _, Serialize};
+use serde_json::value::RawValue;
+
+use crate::row::Row;
+
+/// What a call came to.
+pub(crate) enum Answer {
+    /// A value, as JSON.
+    Value(serde_json::Value),
+    /// Text, or anything else that is JSON already.
+    Raw(String),
+    /// Chunks.
+    Rows(Vec<JobState>),
+}
+
+impl Answer {
+    pub(crate) fn of(value: impl Into<serde_json::Value>) -> Self {
+        Answer::Value(value.into())
+    }
+}
+
+impl Serialize for Answer {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Answer::Value(value) => value.serialize(serializer),
+            Answer::Raw(json) => <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(json))
+                .map_err(serde::ser::Error::custom)?
+                .serialize(serializer),
+            Answer::Rows(rows) => serializer.collect_seq(rows.iter().map(Row)),
+        }
+    }
+}
+
+/// All answers of one crossing.
+#[derive(Default)]
+pub(crate) struct Lines(Vec<u8>);
+
+impl Lines {
+    pub(crate) fn push(&mut self, id: u64, answer: Result<Answer, Failure>) {
+        match answer {
+            Ok(Answer::Value(value)) => self.line(&(id, 0, value)),
+            Ok(Answer::Raw(json)) => {
+                self.0.extend_from_slice(format!("[{id},0,").as_bytes());
+                self.0.extend_from_slice(json.as_bytes());
+                self.0.extend_from_slice(b"]\n");
+            }
+            Ok(Answer::Rows(rows)) => {
+                self.line(&(id, 2, rows.len()));
+                for state in &rows {
+                    self.line(&Row(state));
+                }
+            }
+            Err(failure) => self.line(&(id, 1, failure)),
+        }
+    }
+
+    fn line(&mut self, value: &impl Serialize) {
+        let start = self.0.len();
+        // Memory takes everything, and no key of ours is other than text.
+        if serde_json::to_writer(&mut self.0, value).is_err() {
+            self.0.truncate(start);
+        }
+        // Between the tokens of a payload that somebody wrote by hand; within a string there is none.
+        for byte in &mut self.0[start..] {
+            if *byte == b'\n' {
+                *byte = b' ';
+            }
+        }
+        self.0.push(b'\n');
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// An error as it crosses.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    code: String,
+    retry: &'static str,
+    message: String,
+    #[serde(rename = "jobId", skip_serializing_if = "Option::is_none")]
+    job: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<u64>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure {
+            code: code(error.kind()),
+            retry: match error.retry() {
+                Retry::Never => "never",
+                Retry::Later => "later",
+                Retry::AfterReopen => AFTER_REOPEN,
+            },
+            message: error.to_string(),
+            job: error.job(),
+            chunk: error.chunk(),
+            conflicts: error.conflicts().to_vec(),
+        }
+    }
+}
+
+impl Failure {
+    /// An argument that cannot be read.
+    pub(crate) fn input(why: &impl std::fmt::Display) -> Self {
+        Failure {
+            code: code(ErrorKind::InvalidInput),
+            retry: "never",
+            message: format!("the call cannot be read: {why}"),
+            job: None,
+            chunk: None,
+            conflicts: Vec::new(),
+        }
+    }
+
+    /// The same, said to be of what follows a line of the source.
+    pub(crate) fn after_line(mut self, line: u64) -> Self {
+        self.message = format!("after line {line}: {}", self.message);
+        self
+    }
+
+    /// Whether nothing goes on before the file is opened anew.
+    pub(crate) fn is_poison(&self) -> bool {
+        self.retry == AFTER_REOPEN
+    }
+
+    pub(crate) fn json(&self) -> String {
+        // Every key of ours is text, so that there is always a JSON form.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+const AFTER_REOPEN: &str = "after_reopen";
+
+/// The name of a kind as JavaScript writes codes: `JobNotFound` is `job_not_found`.
+fn code(kind: ErrorKind) -> String {
+    let mut code = String::new();
+    for letter in format!("{kind:?}").chars() {
+        if letter.is_ascii_uppercase() && !code.is_empty() {
+            code.push('_');
+        }
+        code.push(letter.to_ascii_lowercase());
+    }
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_the_kind_in_lower_case() {
+        assert_eq!(code(ErrorKind::JobNotFound), "job_not_found");
+        assert_eq!(code(ErrorKind::Io), "io");
+    }
+
+    #[test]
+    fn every_answer_is_one_line_and_a_list_is_a_line_for_each_row() {
+        let mut lines = Lines::default();
+        lines.push(1, Ok(Answer::of(7)));
+        lines.push(2, Ok(Answer::Raw("\"a\"".into())));
+        lines.push(3, Ok(Answer::Rows(Vec::new())));
+        lines.push(4, "nine".parse::<magnetar::JobStatus>().map(|_| Answer::of(0)).map_err(Failure::from));
+        let text = String::from_utf8(lines.into_bytes()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..3], ["[1,0,7]", "[2,0,\"a\"]", "[3,2,0]"]);
+        assert!(lines[3].starts_with(r#"[4,1,{"code":"invalid_input","retry":"never","message":"#));
+    }
+}

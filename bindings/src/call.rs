@@ -1,0 +1,269 @@
+//! The calls as they cross, and what each is in the store's own words.
+
+use std::borrow::Cow;
+
+use magnetar::{
+    Change, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo,
+    JobSpec, JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore, ResetReach,
+    Selection, limits,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::answer::{Answer, Failure};
+use crate::row::{self, Row};
+
+/// What a call may say. One form for all of them, because the code that reads a form is large; what a call needs and
+/// does not get is an error that names it.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Fields<'a> {
+    job: Option<i64>,
+    chunk: Option<u64>,
+    /// Job, chunk, fence.
+    claim: Option<(i64, u64, u64)>,
+    checksum: Option<String>,
+    #[serde(borrow)]
+    output: Option<&'a RawValue>,
+    error: Option<String>,
+    count: Option<usize>,
+    lease_ms: Option<u64>,
+    status: Option<JobStatus>,
+    detail: Option<String>,
+    chunks: Option<Vec<u64>>,
+    through: bool,
+    after: Option<u64>,
+    since: Option<u64>,
+    limit: Option<usize>,
+    format: Option<String>,
+    #[serde(borrow)]
+    pub(crate) text: Option<Cow<'a, str>>,
+    pub(crate) spec: Option<JobSpec>,
+    on_conflict: Option<String>,
+    on_missing: Option<String>,
+    in_slices: bool,
+    pub(crate) import: Option<u32>,
+    pub(crate) last: bool,
+    /// The updates of a batch, each a call by itself.
+    #[serde(borrow)]
+    updates: Vec<(String, Fields<'a>)>,
+}
+
+/// What a call needs.
+fn need<T>(value: Option<T>, name: &str) -> Result<T, Failure> {
+    value.ok_or_else(|| Failure::input(&format!("{name} is missing")))
+}
+
+fn one_of<T: Copy>(given: Option<&str>, name: &str, choices: &[(&str, T)]) -> Result<T, Failure> {
+    let chosen = given.map_or(choices.first(), |given| choices.iter().find(|(choice, _)| *choice == given));
+    chosen.map(|&(_, chosen)| chosen).ok_or_else(|| {
+        let choices: Vec<&str> = choices.iter().map(|&(choice, _)| choice).collect();
+        Failure::input(&format!("{name} is {given:?}: use one of {}", choices.join(", ")))
+    })
+}
+
+impl Fields<'_> {
+    pub(crate) fn job(&self) -> Result<i64, Failure> {
+        need(self.job, "job")
+    }
+
+    fn chunk(&self) -> Result<u64, Failure> {
+        need(self.chunk, "chunk")
+    }
+
+    fn claim(&self) -> Result<Claim, Failure> {
+        need(self.claim, "claim").map(|(job_id, chunk, fence)| Claim { job_id, chunk, fence })
+    }
+
+    fn status(&self) -> Result<JobStatus, Failure> {
+        need(self.status, "status")
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(limits::PAGE_ROWS_MAX)
+    }
+
+    fn request(&self) -> ClaimRequest {
+        let mut request = ClaimRequest::new();
+        request.job_id = self.job;
+        request.count = self.count.unwrap_or(request.count);
+        request.lease_ms = self.lease_ms;
+        request
+    }
+
+    fn completion(&mut self) -> Result<Completion, Failure> {
+        let mut completion = Completion::new();
+        completion.checksum = self.checksum.take();
+        completion.output = self.output.map(|output| Json::from_text(output.get())).transpose()?;
+        Ok(completion)
+    }
+
+    fn selection(&mut self) -> Selection {
+        self.chunks.take().map_or(Selection::All, Selection::Chunks)
+    }
+
+    pub(crate) fn import_options(&self) -> Result<ImportOptions, Failure> {
+        let mut options = ImportOptions::new();
+        let conflict =
+            [("refuse", OnConflict::Refuse), ("keep", OnConflict::Keep), ("reset", OnConflict::Reset)];
+        let missing =
+            [("keep", OnMissing::Keep), ("cancel", OnMissing::Cancel), ("delete", OnMissing::Delete)];
+        options.on_conflict = one_of(self.on_conflict.as_deref(), "onConflict", &conflict)?;
+        options.on_missing = one_of(self.on_missing.as_deref(), "onMissing", &missing)?;
+        options.in_slices = self.in_slices;
+        Ok(options)
+    }
+
+    fn update(mut self, name: &str) -> Result<ChunkUpdate, Failure> {
+        Ok(match name {
+            "complete" => ChunkUpdate::Complete(self.claim()?, self.completion()?),
+            "fail" => ChunkUpdate::Fail(self.claim()?, self.error.take().unwrap_or_default()),
+            "release" => ChunkUpdate::Release(self.claim()?),
+            "heartbeat" => ChunkUpdate::Heartbeat(self.claim()?),
+            "markStatus" => {
+                ChunkUpdate::Mark { chunk: self.chunk()?, status: self.status()?, detail: self.detail.take() }
+            }
+            _ => return Err(Failure::input(&format!("{name} is no update"))),
+        })
+    }
+}
+
+fn raw(value: &impl Serialize) -> Answer {
+    // Every key of ours is text, so that there is always a JSON form.
+    Answer::Raw(serde_json::to_string(value).unwrap_or_else(|_| "null".into()))
+}
+
+pub(crate) fn report(report: &ImportReport) -> Answer {
+    raw(report)
+}
+
+fn info(info: &JobInfo) -> serde_json::Value {
+    json!({
+        "jobId": info.job_id,
+        "spec": info.spec,
+        "stats": row::stats(&info.stats),
+        "createdAtMs": info.created_at_ms,
+        "revision": info.revision,
+    })
+}
+
+/// An entry of the change feed: its kind, and what `feed.ts` makes an object of.
+fn told(change: &Change) -> Answer {
+    match change {
+        Change::Chunk { state, depends_on, .. } => raw(&("chunk", Row(state), depends_on)),
+        Change::ChunkDeleted { job_id, chunk, revision } => raw(&("chunkDeleted", job_id, chunk, revision)),
+        Change::Job { job, revision } => raw(&("job", info(job), revision)),
+        Change::JobDeleted { job_id, revision } => raw(&("jobDeleted", job_id, revision)),
+        _ => raw(&("other",)),
+    }
+}
+
+/// Carries a call out for a client; `seq` is its number there. The names are those of the class `JobStore` in
+/// TypeScript.
+pub(crate) async fn run(
+    store: RedbStore,
+    client: OwnerId,
+    seq: u64,
+    name: String,
+    mut fields: Fields<'_>,
+) -> Result<Answer, Failure> {
+    let store = store.on_behalf_of(client, seq);
+    Ok(match name.as_str() {
+        "import" => import(&store, fields).await?,
+        "newJob" => Answer::of(store.new_job(&fields.spec.take().unwrap_or_default()).await?),
+        "deleteJob" => raw(&store.delete_job(fields.job()?).await?),
+        "addDependency" => {
+            let on = need(fields.chunks.take(), "chunks")?;
+            raw(&store.add_dependency(fields.job()?, fields.chunk()?, on).await?)
+        }
+        "claim" => Answer::Rows(store.claim(&fields.request()).await?),
+        "complete" => raw(&store.complete(&fields.claim()?, fields.completion()?).await?),
+        "completeAndClaim" => {
+            let result = fields.completion()?;
+            Answer::Rows(store.complete_and_claim(&fields.claim()?, result, &fields.request()).await?)
+        }
+        "fail" => raw(&store.fail(&fields.claim()?, fields.error.as_deref().unwrap_or_default()).await?),
+        "release" => raw(&store.release(&fields.claim()?).await?),
+        "heartbeat" => raw(&store.heartbeat(&fields.claim()?).await?),
+        "applyBatchUpdates" => {
+            let job = fields.job()?;
+            let updates = fields.updates.into_iter().map(|(name, fields)| fields.update(&name));
+            let answers = store.apply_batch_updates(job, updates.collect::<Result<_, _>>()?).await?;
+            let told = answers.into_iter().map(|answer| match answer {
+                Ok(outcome) => json!(outcome),
+                Err(error) => json!(Failure::from(error)),
+            });
+            Answer::of(told.collect::<Vec<_>>())
+        }
+        "markStatus" => {
+            let detail = fields.detail.take();
+            raw(&store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?)
+        }
+        "retryFailed" => Answer::of(store.retry_failed(fields.job()?, fields.selection()).await?),
+        "reset" => {
+            let reach = if fields.through { ResetReach::Through } else { ResetReach::Direct };
+            Answer::of(store.reset(fields.job()?, fields.selection(), reach).await?)
+        }
+        "cancel" => Answer::of(store.cancel(fields.job()?, fields.selection()).await?),
+        "resumePending" => Answer::Rows(store.resume_pending(fields.job()?).await?),
+        "releaseAll" => Answer::of(store.release_all().await?),
+        "verify" => {
+            store.verify().await?;
+            Answer::of(())
+        }
+        name => look(&store, name, &fields).await?,
+    })
+}
+
+/// The calls that change nothing.
+async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answer, Failure> {
+    Ok(match name {
+        "getChunk" => {
+            Answer::Rows(store.get_chunk(fields.job()?, fields.chunk()?).await?.into_iter().collect())
+        }
+        "getByStatus" => Answer::Rows(store.get_by_status(fields.job()?, fields.status()?).await?),
+        "page" => {
+            let page = store.page_by_status(fields.job()?, fields.status, fields.after, fields.limit());
+            Answer::Rows(page.await?)
+        }
+        "getStats" => raw(&row::stats(&store.get_stats(fields.job()?).await?)),
+        "getJob" => Answer::of(info(&store.get_job(fields.job()?).await?)),
+        "listJobs" => {
+            let after = fields.after.map(i64::try_from).transpose().map_err(|e| Failure::input(&e))?;
+            Answer::of(store.list_jobs(after, fields.limit()).await?.iter().map(info).collect::<Vec<_>>())
+        }
+        "getDependencies" => raw(&store.get_dependencies(fields.job()?, fields.chunk()?).await?),
+        "getDependents" => raw(&store.get_dependents(fields.job()?, fields.chunk()?).await?),
+        "topoSortReady" => raw(&store.topo_sort_ready(fields.job()?).await?),
+        "topoOrder" => raw(&store.topo_order(fields.job()?).await?),
+        "graph" => {
+            let formats = [("mermaid", GraphFormat::Mermaid), ("dot", GraphFormat::Dot)];
+            let format = one_of(fields.format.as_deref(), "format", &formats)?;
+            raw(&store.graph(fields.job()?, format).await?)
+        }
+        "changes" => {
+            let page = store.changes(fields.since.unwrap_or_default(), fields.limit()).await?;
+            let changes = page.changes.iter().map(told).collect::<Vec<_>>();
+            raw(&(changes, page.next, page.more))
+        }
+        name => return Err(Failure::input(&format!("there is no call {name:?}"))),
+    })
+}
+
+async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {
+    let (job, options) = (fields.job()?, fields.import_options()?);
+    let text = need(fields.text.take(), "text")?;
+    let manifest = match fields.format.as_deref() {
+        Some("json") => Manifest::from_json(&text)?,
+        Some("toml") => Manifest::from_toml(&text)?,
+        Some("csv") => {
+            let chunks = magnetar::manifest::csv(text.as_bytes())?;
+            let spec = fields.spec.take().unwrap_or_default();
+            return Ok(report(&store.import(job, &spec, magnetar::chunks(chunks), &options).await?));
+        }
+        other => return Err(Failure::input(&format!("format is {other:?}: use json, toml or csv"))),
+    };
+    let chunks = magnetar::chunks(manifest.chunks.into_iter().map(Ok));
+    Ok(report(&store.import(job, &manifest.job, chunks, &options).await?))
+}

@@ -1,0 +1,231 @@
+//! The class that JavaScript sees.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use magnetar::{Error, JobStore as _, OpenOptions, OwnerId, RedbStore, block_on};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+
+use crate::answer::{Answer, Failure, Lines};
+use crate::call::{self, Fields};
+use crate::feed::Feed;
+use crate::host::{HostClock, HostStorage};
+use crate::living::Living;
+
+/// An open store. Made by the worker that has the file to itself.
+#[wasm_bindgen]
+pub struct JobStore {
+    store: RedbStore,
+    living: Arc<Living>,
+    feeds: BTreeMap<u32, (OwnerId, Feed)>,
+    feeds_begun: u32,
+    /// A write failed and its outcome is unknown.
+    is_poisoned: bool,
+    revision: u64,
+    watch: magnetar::Watch,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Config {
+    /// The host's handle of the storage; none is memory.
+    storage: Option<u32>,
+    /// The store's own owner id, random.
+    owner: OwnerId,
+    /// Clients that are known to live.
+    living: Vec<OwnerId>,
+    cache_bytes: Option<usize>,
+}
+
+type Answered = Result<Answer, Failure>;
+type Running<'a> = Pin<Box<dyn Future<Output = Answered> + 'a>>;
+
+/// A call on its way: its number, and what it comes to.
+enum Task<'a> {
+    Running(Running<'a>),
+    Done(Answered),
+}
+
+#[wasm_bindgen]
+impl JobStore {
+    /// Opens a store as a JSON text says. Throws the error as JSON text.
+    pub fn open(config: &str) -> Result<JobStore, JsValue> {
+        JobStore::try_open(config).map_err(|failure| JsValue::from_str(&failure.json()))
+    }
+
+    /// Carries out what a client asks for: `[[id, seq, name, fields], ...]`. Gives the answers, see `answer`.
+    pub fn call(&mut self, client: &str, batch: &str) -> Vec<u8> {
+        let mut lines = Lines::default();
+        match client.parse() {
+            Ok(client) => self.run(client, batch, &mut lines),
+            Err(error) => lines.push(0, Err(Failure::from(error))),
+        }
+        lines.into_bytes()
+    }
+
+    /// A client lives: its claims are left alone. To be told before its first call.
+    pub fn lives(&self, client: &str) {
+        if let Ok(client) = client.parse() {
+            self.living.add(client);
+        }
+    }
+
+    /// A client has died: what it held is pending again, and its imports are taken back. Gives an error as JSON text.
+    pub fn died(&mut self, client: &str) -> Option<String> {
+        let client: OwnerId = client.parse().ok()?;
+        self.living.remove(client);
+        self.feeds.retain(|_, (owner, _)| *owner != client);
+        let reaped = block_on(self.store.reap());
+        self.look_around();
+        reaped.err().map(|error| self.noted(error))
+    }
+
+    /// The revision of the newest change that was committed through this store.
+    #[allow(clippy::cast_precision_loss, reason = "revisions are exact in JavaScript")]
+    #[wasm_bindgen(getter)]
+    pub fn revision(&self) -> f64 {
+        self.revision as f64
+    }
+
+    /// Whether a write failed with its outcome unknown: nothing goes on before the file is opened anew.
+    #[wasm_bindgen(getter, js_name = isPoisoned)]
+    pub fn is_poisoned(&self) -> bool {
+        self.is_poisoned
+    }
+
+    /// Releases the file. Claims stay with their clients. Gives an error as JSON text.
+    pub fn close(&mut self) -> Option<String> {
+        self.feeds.clear();
+        let closed = block_on(self.store.close());
+        closed.err().map(|error| self.noted(error))
+    }
+}
+
+impl JobStore {
+    fn try_open(config: &str) -> Result<Self, Failure> {
+        let config: Config = serde_json::from_str(config).map_err(|e| Failure::input(&e))?;
+        let living = Arc::new(Living::default());
+        config.living.into_iter().for_each(|client| living.add(client));
+        let mut options =
+            OpenOptions::new().clock(Arc::new(HostClock)).owner(config.owner).liveness(living.clone());
+        if let Some(bytes) = config.cache_bytes {
+            options = options.cache_bytes(bytes);
+        }
+        let store = match config.storage {
+            Some(handle) => RedbStore::on_storage(move || HostStorage::new(handle), &options)?,
+            None => RedbStore::in_memory_with(&options)?,
+        };
+        let watch = store.watch();
+        Ok(JobStore {
+            store,
+            living,
+            feeds: BTreeMap::new(),
+            feeds_begun: 0,
+            is_poisoned: false,
+            revision: 0,
+            watch,
+        })
+    }
+
+    fn run(&mut self, client: OwnerId, batch: &str, lines: &mut Lines) {
+        let calls: Vec<(u64, u64, String, &RawValue)> = match serde_json::from_str(batch) {
+            Ok(calls) => calls,
+            Err(error) => return lines.push(0, Err(Failure::input(&error))),
+        };
+        let mut ids = Vec::with_capacity(calls.len());
+        let mut tasks = Vec::with_capacity(calls.len());
+        for (id, seq, name, fields) in calls {
+            ids.push(id);
+            // Each by itself: one that cannot be read does not take the others along.
+            tasks.push(match serde_json::from_str(fields.get()) {
+                Ok(fields) => self.task(client, seq, name, fields),
+                Err(error) => Task::Done(Err(Failure::input(&error))),
+            });
+        }
+        let answers = block_on(all(tasks));
+        for (id, answer) in ids.into_iter().zip(answers) {
+            self.is_poisoned |= answer.as_ref().is_err_and(Failure::is_poison);
+            lines.push(id, answer);
+        }
+        self.look_around();
+    }
+
+    fn task<'a>(&mut self, client: OwnerId, seq: u64, name: String, fields: Fields<'a>) -> Task<'a> {
+        Task::Done(match name.as_str() {
+            "importBegin" => self.begin(client, fields),
+            "importPiece" => {
+                let text = fields.text.as_deref().unwrap_or_default();
+                self.piece(fields.import.unwrap_or_default(), text, fields.last)
+            }
+            "importAbort" => {
+                Ok(Answer::of(fields.import.is_some_and(|import| self.feeds.remove(&import).is_some())))
+            }
+            _ => return Task::Running(Box::pin(call::run(self.store.clone(), client, seq, name, fields))),
+        })
+    }
+
+    /// Begins an import whose chunks come piece by piece. Gives the number under which they do.
+    fn begin(&mut self, client: OwnerId, mut fields: Fields<'_>) -> Answered {
+        let (job, options) = (fields.job()?, fields.import_options()?);
+        let spec = fields.spec.take().unwrap_or_default();
+        self.feeds_begun += 1;
+        self.feeds.insert(self.feeds_begun, (client, Feed::new(self.store.clone(), job, spec, options)));
+        Ok(Answer::of(self.feeds_begun))
+    }
+
+    fn piece(&mut self, import: u32, text: &str, is_last: bool) -> Answered {
+        let Some((_, feed)) = self.feeds.get_mut(&import) else {
+            let why = format!("import {import} is not under way here; begin it anew");
+            return Err(Failure::from(Error::from_source(std::io::Error::other(why))));
+        };
+        let pushed = feed.push(text, is_last);
+        if is_last || pushed.is_err() {
+            self.feeds.remove(&import);
+        }
+        Ok(pushed?.map_or(Answer::of(()), |report| call::report(&report)))
+    }
+
+    /// Notes what was committed.
+    fn look_around(&mut self) {
+        let changed = std::pin::pin!(self.watch.changed());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if let Poll::Ready(Some(revision)) = changed.poll(&mut context) {
+            self.revision = revision;
+        }
+    }
+
+    fn noted(&mut self, error: Error) -> String {
+        let failure = Failure::from(error);
+        self.is_poisoned |= failure.is_poison();
+        failure.json()
+    }
+}
+
+/// Polls all of them until each is done: those that write share a commit.
+async fn all(mut tasks: Vec<Task<'_>>) -> Vec<Answered> {
+    poll_fn(|context| {
+        let mut is_done = true;
+        for task in &mut tasks {
+            if let Task::Running(running) = task {
+                match running.as_mut().poll(context) {
+                    Poll::Ready(answer) => *task = Task::Done(answer),
+                    Poll::Pending => is_done = false,
+                }
+            }
+        }
+        if is_done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    tasks
+        .into_iter()
+        .filter_map(|task| match task {
+            Task::Done(answer) => Some(answer),
+            Task::Running(_) => None,
+        })
+        .collect()
+}

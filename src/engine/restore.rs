@@ -1,0 +1,330 @@
+//! Restoring: records of an export become a store again, with the revisions, fences and counts that they had.
+//!
+//! Like a large first import it goes in slices under a phase in which the jobs are invisible, and all of them become
+//! visible in one commit.
+
+use super::edges;
+use super::import::{Way, clear_the_way, must_be_importing};
+use super::settle;
+use super::work::Work;
+use super::{Applied, Op, Reply, Result};
+use crate::backends::contract::{Content, Counts, Edge, JobPhase, JobRow, Key, PageNeed, Record, Row};
+use crate::error::{Error, ErrorKind};
+use crate::limits;
+use crate::machine;
+use crate::manifest::check_chunk;
+use crate::model::{
+    ChunkRecord, Deadline, DependencyFailure, JobSpec, JobState, JobStatus, NewChunk, check_size,
+};
+
+/// A row with its dependencies and whether each counts as met, in ascending order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RestoredRow {
+    row: Row,
+    on: Vec<(u64, bool)>,
+}
+
+impl RestoredRow {
+    pub(crate) fn key(&self) -> Key {
+        self.row.key
+    }
+}
+
+/// A job of an export. Its revision is the token of its restore.
+#[derive(Debug, Clone)]
+pub(crate) struct RestoredJob {
+    pub(crate) id: i64,
+    pub(crate) spec: JobSpec,
+    pub(crate) created_at_ms: u64,
+    pub(crate) revision: u64,
+}
+
+/// One slice of a restore.
+#[derive(Debug)]
+pub(crate) enum Restore {
+    /// Creates jobs, invisible, and puts rows into them and into others that were created so.
+    Put {
+        is_first: bool,
+        jobs: Vec<RestoredJob>,
+        /// The jobs of the rows, and under which token each was created.
+        tokens: Vec<(i64, u64)>,
+        rows: Vec<RestoredRow>,
+        gone: Vec<Key>,
+    },
+    /// Looks at the dependencies of a job again, now that all its chunks are there.
+    Settle { job: i64, token: u64, policy: Option<DependencyFailure>, after: Option<u64> },
+    /// Makes everything visible, whole. Beside each job the token that it was created under.
+    Publish { jobs: Vec<(RestoredJob, u64)>, revision: u64, job_id_max: i64 },
+}
+
+impl Restore {
+    pub(super) fn apply(&self, work: &mut Work<'_>) -> Result<Applied> {
+        match self {
+            Restore::Put { is_first, jobs, tokens, rows, gone } => {
+                put(work, *is_first, jobs, tokens, rows, gone)
+            }
+            Restore::Settle { job, token, policy, after } => settle(work, *job, *token, *policy, *after),
+            Restore::Publish { jobs, revision, job_id_max } => {
+                let mut published = Vec::with_capacity(jobs.len());
+                for (job, token) in jobs {
+                    let row = must_be_importing(work, job.id, *token)?;
+                    published.push(JobRow {
+                        spec: job.spec.clone(),
+                        phase: JobPhase::Open,
+                        owner: None,
+                        created_at_ms: job.created_at_ms,
+                        revision: job.revision,
+                        ..row
+                    });
+                }
+                published.into_iter().for_each(|job| work.adopt_job(job));
+                work.meta.last_job = work.meta.last_job.max(*job_id_max);
+                work.begin_log_behind(*revision);
+                Ok(Applied::Reply(Reply::Count(jobs.len() as u64)))
+            }
+        }
+    }
+}
+
+fn put(
+    work: &mut Work<'_>,
+    is_first: bool,
+    jobs: &[RestoredJob],
+    tokens: &[(i64, u64)],
+    rows: &[RestoredRow],
+    gone: &[Key],
+) -> Result<Applied> {
+    if is_first {
+        must_be_empty(work)?;
+    }
+    for job in jobs {
+        match clear_the_way(work, job.id)? {
+            None => {}
+            Some(Way::Purging) => return Ok(Applied::Same),
+            Some(Way::Busy(error)) => return Err(error),
+        }
+        if work.job_in_any_phase(job.id)?.is_some() {
+            let text = "the job was created by somebody else meanwhile; restore into a store of its own";
+            return Err(Error::new(ErrorKind::Busy, text).in_job(job.id));
+        }
+    }
+    let is_new = |job: i64| jobs.iter().any(|new| new.id == job);
+    for (job, token) in tokens.iter().filter(|(job, _)| !is_new(*job)) {
+        must_be_importing(work, *job, *token)?;
+    }
+    let keys: Vec<Key> = rows.iter().map(RestoredRow::key).chain(gone.iter().copied()).collect();
+    work.fetch(keys.iter().copied())?;
+    let mut there = Vec::new();
+    for key in keys {
+        if work.row_if_any(key)?.is_some() {
+            there.push(key);
+        }
+    }
+    there.sort_unstable();
+    // Only what came before in another slice and comes once more.
+    let lists = work.dependencies(&there)?;
+    let old = |key: Key| there.binary_search(&key).map_or(&[][..], |at| lists[at].as_slice());
+
+    if let Some(job) = jobs.first().filter(|_| is_first) {
+        work.log_invisible_job(job.id);
+    }
+    for job in jobs {
+        let owner = Some(work.host.owner);
+        work.adopt_job(JobRow {
+            id: job.id,
+            spec: job.spec.clone(),
+            phase: JobPhase::Importing,
+            owner,
+            seq: 0,
+            edges: 0,
+            edges_upward: 0,
+            counts: Counts::default(),
+            created_at_ms: job.created_at_ms,
+            revision: job.revision,
+        });
+        work.host.imports.start(job.revision);
+        work.meta.revision = work.meta.revision.max(job.revision);
+    }
+    for RestoredRow { row, on } in rows {
+        work.meta.revision = work.meta.revision.max(row.record.revision).max(row.content.revision);
+        // Whether the old ones counted as met is not known here; so each is written again.
+        let met = |id: u64| on.binary_search_by_key(&id, |(on, _)| *on).is_ok_and(|at| on[at].1);
+        let old: Vec<(u64, bool)> = old(row.key).iter().map(|&id| (id, !met(id))).collect();
+        work.adopt_row(row.clone(), &old, on);
+    }
+    for &key in gone {
+        for &on in old(key) {
+            work.remove_edge(Edge { job: key.job, chunk: key.chunk, on });
+        }
+        work.delete_row(key, false);
+    }
+    Ok(Applied::Reply(Reply::Count(rows.len() as u64)))
+}
+
+/// A store that has jobs of its own has revisions of its own too, and they would get mixed up.
+fn must_be_empty(work: &mut Work<'_>) -> Result<()> {
+    let mut after = None;
+    loop {
+        let jobs = work.jobs_after(after, limits::PAGE_ROWS_MAX)?;
+        if let Some(job) = jobs.iter().find(|job| job.phase == JobPhase::Open) {
+            return Err(not_empty().in_job(job.id));
+        }
+        after = jobs.last().map(|job| job.id);
+        if jobs.len() < limits::PAGE_ROWS_MAX {
+            return Ok(());
+        }
+    }
+}
+
+pub(crate) fn not_empty() -> Error {
+    Error::new(ErrorKind::Refused, "the store has jobs already; restore into a new store")
+}
+
+/// Whether a dependency counts as met follows from what became of it. The lines say it too, but were written one
+/// after the other, perhaps while it changed.
+fn settle(
+    work: &mut Work<'_>,
+    job: i64,
+    token: u64,
+    policy: Option<DependencyFailure>,
+    after: Option<u64>,
+) -> Result<Applied> {
+    if must_be_importing(work, job, token)?.edges == 0 {
+        return Ok(Applied::Reply(Reply::Count(0)));
+    }
+    let (keys, next) =
+        work.page(PageNeed { job, classes: &[], after, limit: limits::RESTORE_SETTLED_ROWS })?;
+    let lists = work.dependencies(&keys)?;
+    work.fetch(lists.iter().flatten().map(|&chunk| Key { job, chunk }))?;
+    let edges = keys.iter().zip(&lists);
+    let edges = edges.flat_map(|(key, list)| list.iter().map(|&on| Edge { job, chunk: key.chunk, on }));
+    let edges: Vec<Edge> = edges.collect();
+    let met = work.stored_as_met(&edges)?;
+    let mut changed = Vec::new();
+    for (edge, was_met) in edges.into_iter().zip(met) {
+        let key = Key { job, chunk: edge.chunk };
+        let policy = work.row(key)?.content.on_dependency_failure.or(policy).unwrap_or_default();
+        let Some(depended) = work.row_if_any(Key { job, chunk: edge.on })? else {
+            return Err(edges::unknown(key, edge.on));
+        };
+        let is_met = settle::is_met(depended.record.status, policy);
+        // A failure that was ignored once stays ignored, whatever became of it since.
+        let stays = was_met && policy == DependencyFailure::Ignore;
+        if is_met != was_met && !stays {
+            changed.push((edge, is_met));
+        }
+    }
+    for (edge, is_met) in changed {
+        work.set_met(edge, is_met);
+    }
+    Ok(match next {
+        None => Applied::Reply(Reply::Count(0)),
+        after => Applied::Again(Op::Restore(Restore::Settle { job, token, policy, after })),
+    })
+}
+
+/// A record of an export as storage keeps it, checked to be one that a store could have written.
+pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
+    let ChunkRecord { state, depends_on, kept } = record;
+    let key = Key { job: state.job_id, chunk: state.chunk };
+    check(&state, &depends_on, &kept).map_err(|error| error.at(key.job, key.chunk))?;
+    let unmet = |on: &u64| kept.unmet.binary_search(on).is_ok();
+    let on: Vec<(u64, bool)> = depends_on.iter().map(|id| (*id, !unmet(id))).collect();
+    let row = Row {
+        key,
+        content: std::sync::Arc::new(Content {
+            checksum: state.checksum.clone(),
+            payload: state.payload.clone(),
+            priority: state.priority,
+            attempts_max: kept.attempts_max,
+            losses_max: kept.losses_max,
+            on_dependency_failure: kept.on_dependency_failure,
+            created_at_ms: state.created_at_ms,
+            updated_at_ms: kept.content_updated_at_ms,
+            revision: kept.content_revision,
+        }),
+        record: if kept.record_revision == 0 {
+            Record::fresh()
+        } else {
+            Record {
+                status: state.status,
+                observed: state.observed_checksum.clone(),
+                error: state.error.clone(),
+                output: state.output.clone(),
+                attempts: state.attempts,
+                losses: state.losses,
+                fence: state.fence,
+                open_fence: kept.open_fence,
+                owner: kept.claimed_by,
+                claim_seq: kept.claim_seq,
+                lease: state.lease,
+                not_before: state.not_before,
+                cause: kept.cancelled_by,
+                updated_at_ms: kept.record_updated_at_ms,
+                revision: kept.record_revision,
+            }
+        },
+        unmet: u32::try_from(kept.unmet.len()).unwrap_or(u32::MAX),
+    };
+    // What a caller would see of it is what the line says; but for the limits that come from the job.
+    let seen = machine::state(&row, &JobSpec::default());
+    let said = JobState { attempts_max: seen.attempts_max, losses_max: seen.losses_max, ..state };
+    if seen != said {
+        let text = "the line contradicts itself: what is kept of the chunk does not come to the state that is stated";
+        return Err(Error::invalid(text).at(key.job, key.chunk));
+    }
+    Ok(RestoredRow { row, on })
+}
+
+fn check(state: &JobState, depends_on: &[u64], kept: &crate::model::Kept) -> Result<()> {
+    let mut chunk = NewChunk::new(state.chunk).depends_on(depends_on.iter().copied());
+    (chunk.checksum, chunk.payload) = (state.checksum.clone(), state.payload.clone());
+    check_chunk(&chunk)?;
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    check_size("observed checksum", length(&state.observed_checksum), limits::CHECKSUM_BYTES_MAX)?;
+    check_size("error", length(&state.error), limits::ERROR_BYTES_MAX)?;
+    let output = state.output.as_ref().map_or(0, |output| output.as_str().len());
+    check_size("output", output, limits::OUTPUT_BYTES_MAX)?;
+    let deadline = |deadline: Option<Deadline>| deadline.map_or([0; 2], |d| [d.set_at_ms, d.duration_ms]);
+    let numbers = [
+        state.fence,
+        kept.open_fence,
+        kept.content_revision,
+        kept.record_revision,
+        state.created_at_ms,
+        kept.content_updated_at_ms,
+        kept.record_updated_at_ms,
+        kept.claim_seq,
+        kept.cancelled_by.unwrap_or(0),
+    ];
+    let numbers = numbers.into_iter().chain(deadline(state.lease)).chain(deadline(state.not_before));
+    let (status, held) = (state.status, state.status == JobStatus::Processing);
+    let open = matches!(status, JobStatus::Pending | JobStatus::Processing);
+    let holds = [
+        (numbers.max() <= Some(limits::ID_MAX), "a number is above 2^53 - 1"),
+        (depends_on.is_sorted_by(|a, b| a < b), "depends_on is not in ascending order"),
+        (kept.unmet.is_sorted_by(|a, b| a < b), "unmet is not in ascending order"),
+        (
+            kept.unmet.iter().all(|on| depends_on.binary_search(on).is_ok()),
+            "an unmet dependency is none of depends_on",
+        ),
+        (kept.content_revision > 0, "content_revision is 0"),
+        (state.fence <= kept.record_revision, "its fence is above its revision"),
+        (held == state.lease.is_some(), "a lease belongs to a chunk that is processing, and only to one"),
+        (!held || (kept.claimed_by.is_some() && state.fence > 0), "it is processing, and nobody holds it"),
+        (!held || kept.open_fence == state.fence, "it is processing under another fence than its own"),
+        (kept.open_fence == 0 || (open && kept.open_fence == state.fence), "its open fence is not its own"),
+        (
+            state.not_before.is_none() || status == JobStatus::Pending,
+            "not_before belongs to a chunk that is pending",
+        ),
+        (
+            kept.cancelled_by.is_none() || status == JobStatus::Cancelled,
+            "cancelled_by belongs to a chunk that is cancelled",
+        ),
+    ];
+    match holds.into_iter().find(|(holds, _)| !holds) {
+        None => Ok(()),
+        Some((_, fault)) => Err(Error::invalid(format!("{fault}; use the export as it was written"))),
+    }
+}

@@ -1,0 +1,106 @@
+//! Reading chunks with everything that the store keeps of them.
+
+use std::collections::HashMap;
+
+use super::query::open;
+use crate::backends::contract::{Key, Load, Needs, PageNeed, Row};
+use crate::error::Result;
+use crate::limits;
+use crate::machine;
+use crate::model::{ChunkRecord, ChunkRecords, Kept, StoreInfo};
+
+/// Rows of one question: how far a page of very large ones may overshoot its bytes.
+const ROWS_PER_QUESTION: usize = 128;
+
+pub(crate) fn store_info(load: &mut dyn Load) -> Result<StoreInfo> {
+    let meta = load.load(&Needs::default())?.meta;
+    Ok(StoreInfo { revision: meta.revision, job_id_max: meta.last_job })
+}
+
+/// A page of a job's chunks in chunk order, bounded in rows and in bytes.
+pub(crate) fn records(load: &mut dyn Load, need: PageNeed) -> Result<ChunkRecords> {
+    let mut loaded = load.load(&Needs { jobs: vec![need.job], ..Needs::default() })?;
+    let job = open(&mut loaded, need.job)?;
+    let mut page = ChunkRecords { records: Vec::new(), more: true };
+    let mut bytes = 0;
+    while page.more && page.records.len() < need.limit && bytes < limits::RECORD_PAGE_BYTES {
+        let after = page.records.last().map(|record| record.state.chunk).or(need.after);
+        let limit = ROWS_PER_QUESTION.min(need.limit - page.records.len());
+        let question = PageNeed { after, limit, ..need };
+        let mut loaded = load.load(&Needs { pages: vec![question], ..Needs::default() })?;
+        let rows = loaded.pages.pop().unwrap_or_default();
+        page.more = rows.len() == limit;
+        let lists = if job.edges > 0 {
+            let keys = rows.iter().map(|row| row.key).collect();
+            load.load(&Needs { dependencies: keys, ..Needs::default() })?.dependencies
+        } else {
+            vec![Vec::new(); rows.len()]
+        };
+        let mut unmet = unmet(load, rows.iter().zip(&lists).map(|(row, list)| (row, list.as_slice())))?;
+        bytes += rows.iter().zip(&lists).map(|(row, list)| text_bytes(row) + 8 * list.len()).sum::<usize>();
+        page.records.extend(rows.iter().zip(lists).map(|(row, depends_on)| {
+            let kept = kept(row, unmet.remove(&row.key).unwrap_or_default());
+            ChunkRecord::new(machine::state(row, &job.spec), depends_on, kept)
+        }));
+    }
+    Ok(page)
+}
+
+/// What a row takes of the memory that varies.
+fn text_bytes(row: &Row) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let json = |json: &Option<crate::model::Json>| json.as_ref().map_or(0, |json| json.as_str().len());
+    text(&row.content.checksum)
+        + json(&row.content.payload)
+        + text(&row.record.observed)
+        + text(&row.record.error)
+        + json(&row.record.output)
+}
+
+/// Of each row's dependencies, those that do not count as met.
+pub(super) fn unmet<'a>(
+    load: &mut dyn Load,
+    rows: impl Iterator<Item = (&'a Row, &'a [u64])>,
+) -> Result<HashMap<Key, Vec<u64>>> {
+    let mut unmet: HashMap<Key, Vec<u64>> = HashMap::new();
+    let mut asked: Vec<(Key, u64)> = Vec::new();
+    for (row, depends_on) in rows.filter(|(row, _)| row.unmet > 0) {
+        if row.unmet as usize == depends_on.len() {
+            unmet.insert(row.key, depends_on.to_vec());
+        } else {
+            asked.extend(depends_on.iter().map(|&on| (row.key, on)));
+        }
+    }
+    if asked.is_empty() {
+        return Ok(unmet);
+    }
+    // Whether a dependency counts as met stands with the dependents: of each, the one that is asked for.
+    let question = |&(key, on): &(Key, u64)| (Key { chunk: on, ..key }, key.chunk.checked_sub(1), 1);
+    let dependents = asked.iter().map(question).collect();
+    let lists = load.load(&Needs { dependents, ..Needs::default() })?.dependents;
+    for ((key, on), list) in asked.into_iter().zip(lists) {
+        if list.iter().any(|dependent| dependent.row.key == key && !dependent.met) {
+            unmet.entry(key).or_default().push(on);
+        }
+    }
+    Ok(unmet)
+}
+
+/// What is kept of a row beside what a caller sees of it.
+pub(super) fn kept(row: &Row, unmet: Vec<u64>) -> Kept {
+    let Row { content, record, .. } = row;
+    Kept {
+        attempts_max: content.attempts_max,
+        losses_max: content.losses_max,
+        on_dependency_failure: content.on_dependency_failure,
+        cancelled_by: record.cause,
+        unmet,
+        open_fence: record.open_fence,
+        claimed_by: record.owner,
+        claim_seq: record.claim_seq,
+        content_updated_at_ms: content.updated_at_ms,
+        content_revision: content.revision,
+        record_updated_at_ms: record.updated_at_ms,
+        record_revision: record.revision,
+    }
+}

@@ -1,0 +1,104 @@
+//! A chunk's whole record: what callers see of it, and what a store keeps beside that.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DependencyFailure, JobState, OwnerId};
+
+/// One chunk with everything that a store keeps of it: what an export writes and a restore reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ChunkRecord {
+    /// The chunk as it stands.
+    pub state: JobState,
+    /// Chunks that it depends on, in ascending order.
+    pub depends_on: Vec<u64>,
+    /// The rest.
+    pub kept: Kept,
+}
+
+impl ChunkRecord {
+    /// A chunk's record from its parts, as the change feed has them.
+    pub fn new(state: JobState, depends_on: Vec<u64>, kept: Kept) -> Self {
+        ChunkRecord { state, depends_on, kept }
+    }
+}
+
+/// What a store keeps of a chunk beside its [`JobState`]: its own settings where they differ from the job's, and the
+/// books of its claims and dependencies.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Kept {
+    /// The chunk's own limit of attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<u32>,
+    /// The chunk's own limit of losses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub losses_max: Option<u32>,
+    /// What the chunk itself says of failed dependencies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_dependency_failure: Option<DependencyFailure>,
+    /// While cancelled by a cascade: the dependency whose failure did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<u64>,
+    /// Dependencies that do not count as met, in ascending order. A chunk that ignores failures counts a failed one as
+    /// met, until it is reset.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<u64>,
+    /// The fence that a late result would be taken under; 0 when there is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub open_fence: u64,
+    /// Who claimed last, and the client's own number of that call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claimed_by: Option<OwnerId>,
+    /// See [`Kept::claimed_by`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub claim_seq: u64,
+    /// When the manifest's part was last written, in milliseconds since the Unix epoch.
+    pub content_updated_at_ms: u64,
+    /// The revision that last wrote the manifest's part.
+    pub content_revision: u64,
+    /// When something last happened to the chunk, in milliseconds since the Unix epoch; 0 if nothing ever did.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub record_updated_at_ms: u64,
+    /// The revision of what last happened to the chunk; 0 if nothing ever did.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub record_revision: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A page of a job's chunks with everything that the store keeps of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ChunkRecords {
+    /// The chunks, by id.
+    pub records: Vec<ChunkRecord>,
+    /// Whether there is more behind the last of them. A page may be shorter than asked for, to bound its memory.
+    pub more: bool,
+}
+
+/// What a store says of itself as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreInfo {
+    /// The revision of the newest change.
+    pub revision: u64,
+    /// The highest job id that was ever used; 0 before the first.
+    pub job_id_max: i64,
+}
+
+/// What a restore came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Restored {
+    /// Jobs that the store has now.
+    pub jobs: u64,
+    /// Chunks that it has in them.
+    pub chunks: u64,
+    /// The revision that the original store had.
+    pub revision: u64,
+}

@@ -1,0 +1,193 @@
+//! Driving a restore: reads an export line by line and hands it to the engine a slice at a time.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::mem::take;
+
+use super::handle::Shared;
+use super::importing::{check_no_cycle, unexpected};
+use crate::backends::contract::Key;
+use crate::engine::{self, ImportSlice, Op, Reply, Restore, RestoredJob, RestoredRow};
+use crate::error::{Error, Result};
+use crate::export::{Line, Lines};
+use crate::limits;
+use crate::model::{Restored, check_job_id};
+
+pub(super) async fn restore(shared: &Shared, export: &mut (dyn BufRead + Send)) -> Result<Restored> {
+    if !shared.read(|load| engine::jobs_page(load, None, 1)).await?.is_empty() {
+        return Err(engine::restore_into_jobs());
+    }
+    let mut lines = Lines::new(export)?;
+    let mut under_way = UnderWay { shared, jobs: BTreeMap::new() };
+    let restored = slices(shared, &mut lines, &mut under_way).await;
+    let jobs = under_way.end();
+    if restored.is_err() {
+        for (job, token) in jobs {
+            // What failed is what the caller is told; what cannot be taken back now is taken back when it is opened.
+            if let Err(error) = shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job, token })).await
+            {
+                tracing::warn!(%error, job, "a failed restore could not be taken back yet");
+            }
+        }
+    }
+    restored
+}
+
+/// A job that is being restored: as the newest line states it, and under which token it was created.
+#[derive(Debug)]
+struct Begun {
+    job: RestoredJob,
+    token: u64,
+    /// Whether storage has it already.
+    is_there: bool,
+}
+
+/// A restore that is under way. When its future is dropped, what is there so far is taken back.
+struct UnderWay<'a> {
+    shared: &'a Shared,
+    jobs: BTreeMap<i64, Begun>,
+}
+
+impl UnderWay<'_> {
+    /// It is over, however it ended. Gives the jobs and their tokens.
+    fn end(&mut self) -> Vec<(i64, u64)> {
+        let jobs = take(&mut self.jobs);
+        jobs.values().for_each(|begun| self.shared.imports.end(begun.token));
+        jobs.into_iter().filter(|(_, begun)| begun.is_there).map(|(job, begun)| (job, begun.token)).collect()
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        for (job, token) in self.end() {
+            self.shared.core.submit_unheard(Op::ImportSlice(ImportSlice::Discard { job, token }));
+        }
+    }
+}
+
+/// What is read and not yet handed over.
+#[derive(Default)]
+struct Slice {
+    rows: BTreeMap<Key, RestoredRow>,
+    gone: Vec<Key>,
+    bytes: usize,
+}
+
+async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay<'_>) -> Result<Restored> {
+    let mut slice = Slice::default();
+    let mut restored = Restored::default();
+    let mut is_first = true;
+    let end = loop {
+        let Some(line) = lines.next()? else { return Err(lines.located(&Error::invalid("there is no end"))) };
+        match line {
+            Line::Job(line) => {
+                check_job_id(line.job_id).and_then(|_| line.spec.check()).map_err(|e| lines.located(&e))?;
+                let job = RestoredJob {
+                    id: line.job_id,
+                    spec: line.spec,
+                    created_at_ms: line.created_at_ms,
+                    revision: line.revision,
+                };
+                if [job.created_at_ms, job.revision].iter().any(|number| *number > limits::ID_MAX) {
+                    return Err(lines.located(&Error::invalid("a number is above 2^53 - 1")));
+                }
+                let token = job.revision;
+                let begun = under_way.jobs.entry(job.id);
+                begun.and_modify(|begun| begun.job = job.clone()).or_insert(Begun {
+                    job,
+                    token,
+                    is_there: false,
+                });
+                // Each job is remembered until the end, so many without chunks are a slice as well.
+                slice.bytes += 256;
+            }
+            Line::Chunk(record) => {
+                let text = |json: &Option<crate::Json>| json.as_ref().map_or(0, |json| json.as_str().len());
+                slice.bytes += 256
+                    + text(&record.state.payload)
+                    + text(&record.state.output)
+                    + 16 * record.depends_on.len();
+                let row = engine::restored_row(*record).map_err(|e| lines.located(&e))?;
+                if !under_way.jobs.contains_key(&row.key().job) {
+                    let error =
+                        Error::invalid("the chunk comes before its job; use the export as it was written");
+                    return Err(lines.located(&error));
+                }
+                slice.gone.retain(|key| *key != row.key());
+                slice.rows.insert(row.key(), row);
+            }
+            Line::ChunkDeleted(line) => {
+                let key = Key { job: line.job_id, chunk: line.chunk };
+                slice.rows.remove(&key);
+                if under_way.jobs.contains_key(&key.job) {
+                    slice.gone.push(key);
+                }
+            }
+            Line::JobDeleted(line) => {
+                hand_over(shared, under_way, &mut slice, &mut is_first).await?;
+                if let Some(begun) = under_way.jobs.remove(&line.job_id) {
+                    let (job, token) = (line.job_id, begun.token);
+                    shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job, token })).await?;
+                    shared.imports.end(token);
+                }
+            }
+            Line::End(end) => break end,
+        }
+        if slice.rows.len() + slice.gone.len() >= limits::SLICE_ROWS_MAX
+            || slice.bytes >= limits::IMPORT_BYTES_PER_COMMIT_MAX
+        {
+            hand_over(shared, under_way, &mut slice, &mut is_first).await?;
+        }
+    };
+    if lines.next()?.is_some() {
+        return Err(lines.located(&Error::invalid("there is more behind the end")));
+    }
+    let numbers = [end.revision, u64::try_from(end.job_id_max).unwrap_or(u64::MAX)];
+    if numbers.iter().any(|number| *number > limits::ID_MAX) {
+        return Err(lines.located(&Error::invalid("a number is not one from 0 to 2^53 - 1")));
+    }
+    hand_over(shared, under_way, &mut slice, &mut is_first).await?;
+    for (&job, begun) in &under_way.jobs {
+        let policy = begun.job.spec.on_dependency_failure;
+        let settle = Restore::Settle { job, token: begun.token, policy, after: None };
+        shared.core.submit(Op::Restore(settle)).await?;
+        let row = shared.read(move |load| engine::job_row(load, job)).await?;
+        if row.as_ref().is_some_and(|row| row.edges_upward > 0) {
+            check_no_cycle(shared, job).await?;
+        }
+        restored.jobs += 1;
+        restored.chunks += row.map_or(0, |row| row.counts.by_class.iter().sum());
+    }
+    let jobs = under_way.jobs.values().map(|begun| (begun.job.clone(), begun.token)).collect();
+    let publish = Restore::Publish { jobs, revision: end.revision, job_id_max: end.job_id_max };
+    shared.core.submit(Op::Restore(publish)).await?;
+    restored.revision = end.revision;
+    Ok(restored)
+}
+
+async fn hand_over(
+    shared: &Shared,
+    under_way: &mut UnderWay<'_>,
+    slice: &mut Slice,
+    is_first: &mut bool,
+) -> Result<()> {
+    let Slice { rows, gone, .. } = take(slice);
+    let mut jobs = Vec::new();
+    for begun in under_way.jobs.values_mut().filter(|begun| !begun.is_there) {
+        // From here on it may be there.
+        begun.is_there = true;
+        jobs.push(RestoredJob { revision: begun.token, ..begun.job.clone() });
+    }
+    if jobs.is_empty() && rows.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    let mut named: Vec<i64> = rows.keys().chain(&gone).map(|key| key.job).collect();
+    named.dedup();
+    let tokens = named.iter().filter_map(|job| Some((*job, under_way.jobs.get(job)?.token))).collect();
+    let rows = rows.into_values().collect();
+    let put = Restore::Put { is_first: take(is_first), jobs, tokens, rows, gone };
+    match shared.core.submit(Op::Restore(put)).await? {
+        Reply::Count(_) => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}

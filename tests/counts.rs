@@ -1,0 +1,270 @@
+//! What an operation costs the disk, counted and not timed: syncs and pages do not depend on the machine.
+#![allow(missing_docs, reason = "a test crate documents itself by its names")]
+#![cfg(all(feature = "redb", not(target_family = "wasm")))]
+
+mod support;
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use futures_util::future::try_join_all;
+use magnetar::{
+    ChunkUpdate, ClaimRequest, Completion, ImportOptions, JobSpec, JobStore, NewChunk, OpenOptions,
+    RedbStore, Storage, block_on, chunks,
+};
+
+use support::SharedBytes;
+
+const JOB: i64 = 1;
+/// Chunks of the store: deep enough that trees have branches.
+const CHUNKS: u64 = 20_000;
+/// redb's page.
+const PAGE: usize = 4_096;
+/// What pages may come to above what was measured, which is what stands in the tests.
+const MARGIN: f64 = 1.25;
+
+/// A disk in memory that counts, and that can be as slow as its users are.
+#[derive(Debug, Clone, Default)]
+struct Disk {
+    bytes: SharedBytes,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    syncs: AtomicU64,
+    pages: AtomicU64,
+    crowd: Crowd,
+}
+
+/// Who is at work, and who of them waits for an answer.
+#[derive(Debug, Default)]
+struct Crowd {
+    people: Mutex<People>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct People {
+    at_work: usize,
+    waiting: usize,
+}
+
+impl Crowd {
+    fn change(&self, change: impl FnOnce(&mut People)) {
+        change(&mut self.people.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Waits for an answer.
+    fn wait<T>(&self, answer: impl FnOnce() -> T) -> T {
+        self.change(|people| people.waiting += 1);
+        let answer = answer();
+        self.change(|people| people.waiting -= 1);
+        answer
+    }
+
+    /// Returns once everybody at work waits for an answer: a disk that is slower than any of them.
+    fn gather(&self) {
+        let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        while people.waiting < people.at_work {
+            people = self.changed.wait(people).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// One of those at work, until it ends; by a panic too, or the others would wait for it.
+struct AtWork<'a>(&'a Crowd);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.change(|people| people.at_work -= 1);
+    }
+}
+
+impl Storage for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.bytes.len()
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.bytes.read(offset, bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.bytes.set_len(len)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.counts.pages.fetch_add(bytes.len().div_ceil(PAGE) as u64, Ordering::Relaxed);
+        self.bytes.write(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.counts.syncs.fetch_add(1, Ordering::Relaxed);
+        self.counts.crowd.gather();
+        self.bytes.sync()
+    }
+}
+
+fn filled() -> (RedbStore, Arc<Counts>) {
+    let disk = Disk::default();
+    let counts = Arc::clone(&disk.counts);
+    let store = RedbStore::on_storage(move || Ok(disk.clone()), &OpenOptions::new()).expect("it opens");
+    let stream = chunks((0..CHUNKS).map(|id| Ok(NewChunk::new(id).checksum(format!("{id:032x}")))));
+    block_on(store.import(JOB, &JobSpec::new(), stream, &ImportOptions::new())).expect("it is imported");
+    (store, counts)
+}
+
+/// Counts of one operation.
+#[derive(Debug)]
+struct PerOperation {
+    syncs: f64,
+    pages: f64,
+}
+
+/// What `work` costs; it answers how many operations were acknowledged.
+fn count(name: &str, counts: &Counts, work: impl FnOnce() -> u64) -> PerOperation {
+    let now = || [counts.syncs.load(Ordering::Relaxed), counts.pages.load(Ordering::Relaxed)];
+    let before = now();
+    let operations = work();
+    let after = now();
+    let per = |at: usize| {
+        let count = u32::try_from(after[at] - before[at]).expect("few");
+        f64::from(count) / f64::from(u32::try_from(operations).expect("few"))
+    };
+    let per_operation = PerOperation { syncs: per(0), pages: per(1) };
+    println!("{name}: {operations} operations, {per_operation:?}");
+    per_operation
+}
+
+/// How often a caller claims and completes.
+const ROUNDS: u64 = 20;
+
+/// Claims and completes: the operations.
+async fn cycles(store: &RedbStore) -> magnetar::Result<u64> {
+    for _ in 0..ROUNDS {
+        let chunk = store.claim_pending(JOB).await?.expect("one is ready");
+        store.complete(&chunk.claim(), Completion::new()).await?;
+    }
+    Ok(2 * ROUNDS)
+}
+
+/// Callers that one thread waits for at the same time: they ask in the same tick, always.
+#[test]
+fn callers_of_one_tick_share_a_sync() {
+    for (callers, pages) in [(1, 8.0), (8, 1.1), (64, 0.16), (256, 0.053)] {
+        let (store, counts) = filled();
+        let name = format!("{callers} callers in one tick");
+        let per_operation = count(&name, &counts, || {
+            let all = try_join_all((0..callers).map(|_| cycles(&store)));
+            block_on(all).expect("all are done").into_iter().sum()
+        });
+        assert!(per_operation.syncs <= 1.05 / f64::from(callers), "{name}: {per_operation:?}");
+        assert!(per_operation.pages <= pages * MARGIN, "{name}: {per_operation:?}");
+    }
+}
+
+/// Callers, and syncs of an operation at most. One per round would be 1 / callers; whoever says that it waits and has not
+/// asked yet misses a round.
+const SLOW: [(usize, f64); 4] = [(1, 1.05), (8, 0.3), (64, 0.04), (256, 0.015)];
+
+/// Callers on threads of their own, on a disk that is slower than they are.
+#[test]
+fn callers_on_threads_share_a_sync_while_the_disk_is_slow() {
+    for (callers, syncs_max) in SLOW {
+        let (store, counts) = filled();
+        let name = format!("{callers} threads");
+        let crowd = &counts.crowd;
+        let one = || {
+            let _at_work = AtWork(crowd);
+            for _ in 0..ROUNDS {
+                let chunk = crowd.wait(|| block_on(store.claim_pending(JOB)));
+                let chunk = chunk.expect("it is claimed").expect("one is ready");
+                let done = crowd.wait(|| block_on(store.complete(&chunk.claim(), Completion::new())));
+                done.expect("it is done");
+            }
+            2 * ROUNDS
+        };
+        crowd.change(|people| people.at_work = callers);
+        let per_operation = count(&name, &counts, || {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..callers).map(|_| scope.spawn(one)).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+            })
+        });
+        assert!(per_operation.syncs <= syncs_max, "{name}: {per_operation:?}");
+    }
+}
+
+/// The same for tasks of a multi-threaded runtime.
+#[test]
+fn tasks_share_a_sync_while_the_disk_is_slow() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+    for (callers, syncs_max) in SLOW {
+        let (store, counts) = filled();
+        let name = format!("{callers} tasks");
+        counts.crowd.change(|people| people.at_work = callers);
+        let per_operation = count(&name, &counts, || {
+            let tasks: Vec<_> = (0..callers)
+                .map(|_| {
+                    let (store, counts) = (store.clone(), Arc::clone(&counts));
+                    runtime.spawn(async move {
+                        let crowd = &counts.crowd;
+                        let _at_work = AtWork(crowd);
+                        for _ in 0..ROUNDS {
+                            crowd.change(|people| people.waiting += 1);
+                            let chunk = store.claim_pending(JOB).await;
+                            crowd.change(|people| people.waiting -= 1);
+                            let chunk = chunk.expect("it is claimed").expect("one is ready");
+                            crowd.change(|people| people.waiting += 1);
+                            let done = store.complete(&chunk.claim(), Completion::new()).await;
+                            crowd.change(|people| people.waiting -= 1);
+                            done.expect("it is done");
+                        }
+                        2 * ROUNDS
+                    })
+                })
+                .collect();
+            tasks.into_iter().map(|task| runtime.block_on(task).expect("no panic")).sum()
+        });
+        assert!(per_operation.syncs <= syncs_max, "{name}: {per_operation:?}");
+    }
+}
+
+#[test]
+fn completing_and_claiming_the_next_is_one_sync() {
+    let (store, counts) = filled();
+    let request = ClaimRequest::new().job(JOB);
+    let mut held = block_on(store.claim(&request)).expect("it is claimed");
+    let per_operation = count("complete_and_claim", &counts, || {
+        for _ in 0..200 {
+            let chunk = held.pop().expect("one is ready");
+            held = block_on(store.complete_and_claim(&chunk.claim(), Completion::new(), &request))
+                .expect("it is done");
+        }
+        200
+    });
+    assert!(per_operation.syncs <= 1.0, "{per_operation:?}");
+    assert!(per_operation.pages <= 8.93 * MARGIN, "{per_operation:?}");
+}
+
+#[test]
+fn a_batch_is_one_sync_and_few_pages() {
+    let (store, counts) = filled();
+    let per_operation = count("batches of 256", &counts, || {
+        let mut operations = 0;
+        for _ in 0..20 {
+            let held = block_on(store.claim_pending_batch(JOB, 256)).expect("they are claimed");
+            operations += 2 * held.len() as u64;
+            let updates =
+                held.iter().map(|chunk| ChunkUpdate::Complete(chunk.claim(), Completion::new())).collect();
+            let outcomes = block_on(store.apply_batch_updates(JOB, updates)).expect("they are taken");
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        }
+        operations
+    });
+    assert!(per_operation.syncs <= 1.0 / 256.0, "{per_operation:?}");
+    assert!(per_operation.pages <= 0.053 * MARGIN, "{per_operation:?}");
+}

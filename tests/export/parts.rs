@@ -1,0 +1,293 @@
+//! Exports of a part: by job, by status, since a revision; and exports beside workers.
+
+use std::sync::Arc;
+
+use magnetar::export::Export;
+use magnetar::{
+    ChunkRecords, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, Json, NewChunk,
+    OnMissing, block_on, limits,
+};
+
+use crate::{places, rows_of, text_of, zoo};
+
+async fn add(store: &dyn JobStore, job: i64, chunks: std::ops::Range<u64>) {
+    let chunks = magnetar::chunks(chunks.map(|id| Ok(NewChunk::new(id))));
+    store.import(job, &JobSpec::new(), chunks, &ImportOptions::new()).await.expect("imported");
+}
+
+async fn work(store: &dyn JobStore, job: i64, count: usize) {
+    for state in store.claim_pending_batch(job, count).await.expect("the job exists") {
+        store.complete(&state.claim(), Completion::new()).await.expect("it is held");
+    }
+}
+
+fn ids(text: &str) -> Vec<(i64, u64)> {
+    rows_of(text)
+        .iter()
+        .map(|row| (row["job_id"].parse().expect("an id"), row["chunk"].parse().expect("an id")))
+        .collect()
+}
+
+/// The lines, each as its kind, its job and its chunk.
+fn lines_of(text: &str) -> Vec<(String, Option<i64>, Option<u64>)> {
+    text.lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+            (
+                line["kind"].as_str().expect("a kind").to_owned(),
+                line["job_id"].as_i64(),
+                line["chunk"].as_u64(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn jobs_and_statuses_are_picked_and_nothing_else_comes() {
+    for (_, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(async {
+            for job in [1, 2, 3] {
+                add(&*store, job, 0..4).await;
+                work(&*store, job, 2).await;
+            }
+            store.mark_status(2, 2, JobStatus::Failed, None).await.expect("it is pending");
+        });
+        let export = || Export::new(Arc::clone(&store));
+        let picked = |export: Export<Arc<dyn JobStore>>| ids(&text_of(export.csv()).0);
+        assert_eq!(picked(export()).len(), 12);
+        assert_eq!(picked(export().job(2)), [(2, 0), (2, 1), (2, 2), (2, 3)]);
+        assert_eq!(picked(export().job(3).job(1)).len(), 8);
+        assert_eq!(picked(export().status(JobStatus::Failed)), [(2, 2)]);
+        assert_eq!(
+            picked(export().job(2).status(JobStatus::Failed).status(JobStatus::Pending)),
+            [(2, 2), (2, 3)]
+        );
+        assert_eq!(picked(export().status(JobStatus::Cancelled)), []);
+        let missing = block_on(export().job(9).csv().next()).expect_err("there is no job 9");
+        assert_eq!((missing.kind(), missing.job()), (ErrorKind::JobNotFound, Some(9)));
+    }
+}
+
+#[test]
+fn exports_since_the_one_before_add_up_to_the_store() {
+    for (name, place) in places() {
+        let zoo::Zoo { store, clock } = zoo::open(&*place);
+        let export = || Export::new(Arc::clone(&store));
+        block_on(add(&*store, 1, 0..5));
+        let (_, first) = text_of(export().csv());
+        let (text, none) = text_of(export().since(first.revision).csv());
+        assert_eq!((ids(&text), none.revision), (vec![], first.revision), "{name}");
+
+        block_on(async {
+            clock.advance(10);
+            work(&*store, 1, 2).await;
+            add(&*store, 2, 0..1).await;
+            add(&*store, 3, 0..1).await;
+            store.delete_job(3).await.expect("deleted");
+            let fewer = magnetar::chunks((0..4).map(|id| Ok(NewChunk::new(id))));
+            let options = ImportOptions::new().on_missing(OnMissing::Delete);
+            store.import(1, &JobSpec::new(), fewer, &options).await.expect("imported");
+        });
+        let (text, second) = text_of(export().since(first.revision).csv());
+        assert_eq!(ids(&text), [(1, 0), (1, 1), (2, 0)], "{name}");
+        assert_eq!(second.revision, block_on(store.info()).expect("it tells").revision);
+        let (text, _) = text_of(export().since(first.revision).job(1).status(JobStatus::Done).csv());
+        assert_eq!(ids(&text), [(1, 0), (1, 1)], "{name}");
+
+        let (text, _) = text_of(export().since(first.revision).json_lines());
+        let lines = lines_of(&text);
+        let line = |kind: &str, job, chunk| (kind.to_owned(), job, chunk);
+        assert_eq!(lines.first(), Some(&line("export", None, None)));
+        assert!(
+            text.starts_with("{\"kind\":\"export\",\"format\":1,\"whole_jobs\":false,\"since\":"),
+            "{text}"
+        );
+        for told in [
+            line("chunk", Some(1), Some(0)),
+            line("job", Some(2), None),
+            line("job_deleted", Some(3), None),
+            line("chunk_deleted", Some(1), Some(4)),
+        ] {
+            assert!(lines.contains(&told), "{name}: {told:?} is not in {lines:?}");
+        }
+        let ahead =
+            block_on(export().since(second.revision + 1).csv().next()).expect_err("nothing is there yet");
+        assert_eq!(ahead.kind(), ErrorKind::InvalidInput);
+    }
+}
+
+/// Each piece is pulled while the store changes: the rows are each as they once stood, and the lines end as the store
+/// stands.
+#[test]
+fn json_lines_catch_up_with_what_changed_while_they_were_written() {
+    for (name, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(async {
+            add(&*store, 1, 0..5_000).await;
+            add(&*store, 2, 0..10).await;
+            add(&*store, 4, 0..10).await;
+            let mut bytes = Export::new(Arc::clone(&store)).json_lines();
+            let mut text = Vec::new();
+            let mut pieces = 0;
+            while let Some(piece) = bytes.next().await.expect("it is exported") {
+                assert_eq!(piece.last(), Some(&b'\n'), "a piece ends with a line");
+                text.extend(piece);
+                pieces += 1;
+                if pieces == 1 {
+                    // Of what is read already, of what is not, of what comes and of what goes.
+                    work(&*store, 1, 3).await;
+                    work(&*store, 2, 3).await;
+                    add(&*store, 3, 0..1).await;
+                    store.delete_job(4).await.expect("deleted");
+                }
+            }
+            assert!(pieces > 2, "{pieces} pieces");
+            let text = String::from_utf8(text).expect("UTF-8");
+            let mut last = std::collections::BTreeMap::new();
+            for line in text.lines() {
+                let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+                let job = line["job_id"].as_i64().unwrap_or(-1);
+                match line["kind"].as_str() {
+                    Some("chunk") => {
+                        last.insert((job, line["chunk"].as_u64().expect("an id")), line);
+                    }
+                    Some("job_deleted") => last.retain(|(of, _), _| *of != job),
+                    _ => {}
+                }
+            }
+            for job in [1, 2, 3] {
+                for state in crate::support::chunks_of(&*store, job).await {
+                    let line = last.remove(&(job, state.chunk)).expect("it is there");
+                    assert_eq!(
+                        line["status"],
+                        state.status.as_str(),
+                        "{name}: job {job} chunk {}",
+                        state.chunk
+                    );
+                    assert_eq!(line["revision"], state.revision);
+                }
+            }
+            assert_eq!(last.len(), 0, "{name}: what is left was deleted");
+            let revision = store.info().await.expect("it tells").revision;
+            assert_eq!(bytes.exported().revision, revision);
+            assert!(
+                text.trim_end().lines().last().is_some_and(|line| line.contains(&format!(":{revision},")))
+            );
+        });
+    }
+}
+
+#[test]
+fn a_job_that_is_deleted_while_csv_is_written_is_cut_short_and_the_rest_comes() {
+    for (_, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(async {
+            add(&*store, 1, 0..5_000).await;
+            add(&*store, 2, 0..10).await;
+            let mut bytes = Export::new(Arc::clone(&store)).csv();
+            let mut text = bytes.next().await.expect("exported").expect("a piece");
+            store.delete_job(1).await.expect("deleted");
+            while let Some(piece) = bytes.next().await.expect("exported") {
+                text.extend(piece);
+            }
+            let ids = ids(&String::from_utf8(text).expect("UTF-8"));
+            assert!(ids.iter().filter(|(job, _)| *job == 1).count() < 5_000);
+            assert_eq!(ids.iter().filter(|(job, _)| *job == 2).count(), 10);
+        });
+    }
+}
+
+#[test]
+fn a_stream_gives_the_pieces_and_ends() {
+    for (_, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(add(&*store, 1, 0..5_000));
+        let whole = text_of(Export::new(Arc::clone(&store)).csv()).0;
+        let mut stream = Box::pin(Export::new(Arc::clone(&store)).csv().into_stream());
+        let mut text = Vec::new();
+        block_on(async {
+            while let Some(piece) =
+                std::future::poll_fn(|task| futures_core::Stream::poll_next(stream.as_mut(), task)).await
+            {
+                text.extend(piece.expect("exported"));
+            }
+        });
+        assert_eq!(String::from_utf8(text).expect("UTF-8"), whole);
+    }
+}
+
+/// A disk that fills up.
+struct Full {
+    left: usize,
+}
+
+impl std::io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let taken = bytes.len().min(self.left);
+        self.left -= taken;
+        if taken == 0 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_that_fails_is_an_error_that_says_so() {
+    for (_, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(add(&*store, 1, 0..100));
+        let error =
+            block_on(Export::new(store).csv().write_to(&mut Full { left: 500 })).expect_err("it is full");
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("export could not be written"), "{error}");
+    }
+}
+
+#[test]
+fn a_page_of_records_is_bounded_in_rows_and_in_bytes_and_says_whether_there_is_more() {
+    for (name, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(async {
+            add(&*store, 1, 0..300).await;
+            work(&*store, 1, 10).await;
+            // Each is a sixteenth of what a page holds, so that 16 would do; a page is found out in time all the same.
+            let text = format!("\"{}\"", "x".repeat(limits::RECORD_PAGE_BYTES / 16));
+            let large = (0..300).map(|id| Ok(NewChunk::new(id).payload(Json::from_text(&text)?)));
+            store
+                .import(2, &JobSpec::new(), magnetar::chunks(large), &ImportOptions::new())
+                .await
+                .expect("imported");
+            let ids =
+                |page: &ChunkRecords| -> Vec<u64> { page.records.iter().map(|r| r.state.chunk).collect() };
+            let page = store.page_records(1, None, None, 300).await.expect("the job exists");
+            assert_eq!(ids(&page), (0..300).collect::<Vec<_>>(), "{name}");
+            assert!(!store.page_records(1, None, None, 301).await.expect("the job exists").more, "{name}");
+            let page = store.page_records(1, None, Some(297), 2).await.expect("the job exists");
+            assert_eq!(ids(&page), [298, 299]);
+            let page =
+                store.page_records(1, Some(JobStatus::Done), Some(4), 100).await.expect("the job exists");
+            assert_eq!((ids(&page), page.more), ((5..10).collect(), false));
+
+            let page = store.page_records(2, None, None, 300).await.expect("the job exists");
+            assert!((16..300).contains(&page.records.len()) && page.more, "{name}: {}", page.records.len());
+            let mut all = ids(&page);
+            while let page = store.page_records(2, None, all.last().copied(), 300).await.expect("it exists")
+                && !page.records.is_empty()
+            {
+                all.extend(ids(&page));
+            }
+            assert_eq!(all, (0..300).collect::<Vec<_>>(), "{name}");
+
+            for limit in [0, limits::PAGE_ROWS_MAX + 1] {
+                let error = store.page_records(1, None, None, limit).await.expect_err("it is out of range");
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            }
+            store.page_records(1, None, None, limits::PAGE_ROWS_MAX).await.expect("it is in range");
+            let error = store.page_records(9, None, None, 1).await.expect_err("there is no such job");
+            assert_eq!(error.kind(), ErrorKind::JobNotFound);
+        });
+    }
+}
