@@ -107,7 +107,8 @@ impl Fields<'_> {
         let mut options = ImportOptions::new();
         let conflict =
             [("refuse", OnConflict::Refuse), ("keep", OnConflict::Keep), ("reset", OnConflict::Reset)];
-        let missing = [("keep", OnMissing::Keep), ("cancel", OnMissing::Cancel), ("delete", OnMissing::Delete)];
+        let missing =
+            [("keep", OnMissing::Keep), ("cancel", OnMissing::Cancel), ("delete", OnMissing::Delete)];
         options.on_conflict = one_of(self.on_conflict.as_deref(), "onConflict", &conflict)?;
         options.on_missing = one_of(self.on_missing.as_deref(), "onMissing", &missing)?;
         options.in_slices = self.in_slices;
@@ -120,11 +121,9 @@ impl Fields<'_> {
             "fail" => ChunkUpdate::Fail(self.claim()?, self.error.take().unwrap_or_default()),
             "release" => ChunkUpdate::Release(self.claim()?),
             "heartbeat" => ChunkUpdate::Heartbeat(self.claim()?),
-            "markStatus" => ChunkUpdate::Mark {
-                chunk: self.chunk()?,
-                status: self.status()?,
-                detail: self.detail.take(),
-            },
+            "markStatus" => {
+                ChunkUpdate::Mark { chunk: self.chunk()?, status: self.status()?, detail: self.detail.take() }
+            }
             _ => return Err(Failure::input(&format!("{name} is no update"))),
         })
     }
@@ -152,7 +151,7 @@ fn info(info: &JobInfo) -> serde_json::Value {
 /// An entry of the change feed: its kind, and what `feed.ts` makes an object of.
 fn told(change: &Change) -> Answer {
     match change {
-        Change::Chunk { state, depends_on } => raw(&("chunk", Row(state), depends_on)),
+        Change::Chunk { state, depends_on, .. } => raw(&("chunk", Row(state), depends_on)),
         Change::ChunkDeleted { job_id, chunk, revision } => raw(&("chunkDeleted", job_id, chunk, revision)),
         Change::Job { job, revision } => raw(&("job", info(job), revision)),
         Change::JobDeleted { job_id, revision } => raw(&("jobDeleted", job_id, revision)),
