@@ -2,7 +2,7 @@
 //!
 //! A new check is a new line here. A step never looks whether its subject exists: what is missing fails.
 
-use crate::setup::Tool::{Bindgen, CCompiler, Components, Deny, Node, Wasm};
+use crate::setup::Tool::{Bindgen, CCompiler, Chromium, Components, Deny, Node, Wasm};
 use crate::step::Step;
 use crate::{deny, pkg, python, wasm};
 
@@ -61,6 +61,8 @@ pub(crate) const TEST: &[Step] = &[
     Step::call("other-software", python::exports).needs(&[CCompiler]),
     Step::call("wasm", wasm::check).needs(&[Wasm]),
     Step::call("pkg", pkg::step).needs(&[Wasm, Bindgen, Node]),
+    // What the step before made, as users install it.
+    Step::call("packaging", pkg::packaging).needs(&[Node, Chromium]),
 ];
 
 /// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.
