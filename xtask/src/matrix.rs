@@ -27,6 +27,8 @@ pub(crate) const TEST: &[Step] = &[
         .needs(&[Components, CCompiler]),
     Step::lines("test-all", &["cargo test --workspace --exclude magnetar-benches --all-features"])
         .needs(&[CCompiler]),
+    // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
+    Step::lines("benches", &["cargo test --package magnetar-benches"]).needs(&[CCompiler]),
     Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
     Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
         .needs(&[CCompiler]),
