@@ -39,6 +39,7 @@ pub(crate) const TEST: &[Step] = &[
             "cargo run --all-features --example dag_dependencies",
             "cargo run --all-features --example crash_recovery",
             "cargo run --all-features --example worker",
+            "cargo run --all-features --example live_migration",
             "cargo run --all-features --example analytics",
         ],
     )
