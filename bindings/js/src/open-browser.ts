@@ -2,6 +2,7 @@
 
 import { Client, type Seat, type Surroundings } from './client.js'
 import { failure, MagnetarError } from './errors.js'
+import { MemoryBytes } from './memory.js'
 import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js'
 import { type Place, serveInline } from './seat-inline.js'
 import { JobStore, type OpenOptions, startOf } from './store.js'
@@ -35,7 +36,7 @@ export async function open<Payload = unknown, Output = unknown>(
 
 const memory: Place = {
   persistence: 'memory',
-  open: () => undefined,
+  open: () => new MemoryBytes(),
   wasm: (given) => {
     if (given === undefined) return fetch(new URL('./magnetar.wasm', import.meta.url))
     return typeof given === 'string' ? fetch(given) : given

@@ -2,6 +2,7 @@
 
 import { Worker } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
+import { MemoryBytes } from './memory.js'
 import type { FromSeat } from './protocol.js'
 import { serveInline } from './seat-inline.js'
 import { place, serveFile } from './seat-node.js'
@@ -33,7 +34,7 @@ export async function open<Payload = unknown, Output = unknown>(
   return new JobStore(await Client.open(around, start))
 }
 
-const memory = { ...place, persistence: 'memory' as const, open: () => undefined }
+const memory = { ...place, persistence: 'memory' as const, open: () => new MemoryBytes() }
 
 function inline(where: typeof memory | undefined, hear: (message: FromSeat) => void): Seat {
   const later = (message: FromSeat) => queueMicrotask(() => hear(message))
