@@ -1,7 +1,7 @@
 //! The tools that steps need. Each is looked for first, so that providing it twice changes nothing.
 
 use crate::process::{ask, command, run};
-use crate::{apt, deny, pkg, wasm};
+use crate::{apt, deny, pkg, wasm, www};
 
 /// Something that has to be on the machine before a step can run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub(crate) enum Tool {
     Bindgen,
     /// npm, and the tools that it installs.
     Node,
+    /// The browser that the page is tested in.
+    Chromium,
 }
 
 impl Tool {
@@ -35,6 +37,7 @@ impl Tool {
             Self::Wasm => "wasm32-target",
             Self::Bindgen => "wasm-bindgen",
             Self::Node => "node",
+            Self::Chromium => "chromium",
         }
     }
 
@@ -49,6 +52,7 @@ impl Tool {
             Self::Wasm => wasm::provide(),
             Self::Bindgen => pkg::provide_bindgen(),
             Self::Node => pkg::provide_node(),
+            Self::Chromium => www::provide_chromium(),
         };
         match &provided {
             Ok(what) => println!("setup {}: {what}", self.name()),
