@@ -45,18 +45,22 @@ export class Copy extends EventTarget {
   /** Works until nothing is left, with so many chunks at a time. */
   async start(lanes) {
     if (this.state === 'running' || this.file === undefined || this.picture.isComplete) return
-    this.#set('running')
     this.#stop = new AbortController()
+    this.#run = this.#work(lanes, this.#stop.signal)
+    await this.#run
+  }
+
+  async #work(lanes, signal) {
+    this.#set('running')
     const pool = new Pool(lanes)
-    const options = { concurrency: lanes, signal: this.#stop.signal }
-    this.#run = this.#store.run(this.job, (chunk, { signal }) => this.#copy(pool, chunk, signal), options)
     try {
-      await this.#run
+      await this.#store.run(this.job, (chunk, held) => this.#copy(pool, chunk, held.signal), { concurrency: lanes, signal })
     } catch (error) {
-      if (!this.#stop.signal.aborted) this.#failed(error)
+      if (!signal.aborted) this.#failed(error)
     } finally {
       pool.end()
-      if (this.state === 'running') this.#set('paused')
+      await this.picture.refresh()
+      if (this.state === 'running' && !this.picture.isComplete && !this.picture.isStuck) this.#set('paused')
       this.#settle()
     }
   }
@@ -64,12 +68,14 @@ export class Copy extends EventTarget {
   /** Gives back what is in work, at once. */
   async pause() {
     this.#stop?.abort(new Error('paused'))
-    await this.#run?.catch(() => {})
+    await this.#run
   }
 
   /** Brings chunks back that were given up. */
   async retry() {
-    return this.#store.retryFailed(this.job)
+    const retried = await this.#store.retryFailed(this.job)
+    await this.picture.refresh()
+    return retried
   }
 
   /** The names of the parts that count, in the order of the file. */
@@ -98,6 +104,7 @@ export class Copy extends EventTarget {
   /** Takes the results of chunks back, so that they are copied again. */
   async reset(chunks) {
     await this.#store.reset(this.job, chunks)
+    await this.picture.refresh()
   }
 
   /** Every checksum, in the form that `sha256sum --check` reads. */
@@ -137,8 +144,8 @@ export class Copy extends EventTarget {
       void sweep(this.job, this.parts).catch(() => {})
       this.#set('finished')
     } else if (!this.picture.isComplete && this.state === 'finished') this.#set('paused')
-    else if (this.picture.isStuck && this.state !== 'running' && this.state !== 'stuck') this.#set('stuck')
-    else if (!this.picture.isStuck && this.state === 'stuck') this.#set('paused')
+    else if (this.picture.isStuck && this.state !== 'stuck') this.#set('stuck')
+    else if (this.state === 'stuck' && !this.picture.isStuck) this.#set('paused')
   }
 
   #set(state) {

@@ -15,9 +15,9 @@ export class Picture extends EventTarget {
   #store
   #job
   #since = 0
-  #isPulling = false
+  #pulling
   #isStale = false
-  #note = () => this.#pull()
+  #note = () => void this.refresh()
 
   constructor(store, job) {
     super()
@@ -29,7 +29,14 @@ export class Picture extends EventTarget {
   async open() {
     this.#store.addEventListener('change', this.#note)
     await this.#scan()
-    this.#pull()
+    await this.refresh()
+  }
+
+  /** Resolves once the picture has everything that is in the store by now. */
+  refresh() {
+    this.#isStale = true
+    this.#pulling ??= this.#pull().finally(() => (this.#pulling = undefined))
+    return this.#pulling
   }
 
   close() {
@@ -69,9 +76,6 @@ export class Picture extends EventTarget {
   }
 
   async #pull() {
-    this.#isStale = true
-    if (this.#isPulling) return
-    this.#isPulling = true
     try {
       while (this.#isStale && !this.#store.isClosed) {
         this.#isStale = false
@@ -89,8 +93,6 @@ export class Picture extends EventTarget {
     } catch (error) {
       if (error.code === 'feed_truncated') await this.#scan()
       else if (error.code !== 'closed') this.dispatchEvent(new CustomEvent('error', { detail: error }))
-    } finally {
-      this.#isPulling = false
     }
   }
 

@@ -255,7 +255,7 @@ export function copyView() {
     held.delete(job)
     await dropHandle(job).catch(() => {})
     log(`Removed ${name}.`)
-    location.hash = '#copy'
+    location.hash = '#copy/all'
   })
   at('lanes').addEventListener('change', async () => {
     if (copy?.state !== 'running') return
@@ -292,7 +292,7 @@ export function copyView() {
         at('helper').href = `#copy/${job}`
         return await openJob(job)
       }
-      if (argument === undefined && copy !== undefined) return
+      if (argument === undefined && copy !== undefined) return history.replaceState(null, '', `#copy/${copy.job}`)
       await leaveJob()
     } catch (error) {
       if (error.code !== 'job_not_found') problem(reason(error))
