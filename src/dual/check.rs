@@ -363,7 +363,17 @@ pub(super) async fn everything(
             }
         }
     }
-    if found.mismatch_count > 0 { eprintln!("{begun}\nDBG end {:?}\n   / {:?}", from.meta().await?, to.meta().await?); for m in found.mismatches.iter().take(3) { let k=Key{job:m.job_id,chunk:m.chunk.unwrap_or(0)}; eprintln!("DBG {m} {:?}\n    {:?}", from.read(move |l| engine::full_rows(l,&[k])).await?, to.read(move |l| engine::full_rows(l,&[k])).await?);} }
+    if found.mismatch_count > 0 {
+        eprintln!("{begun}\nDBG end {:?}\n   / {:?}", from.meta().await?, to.meta().await?);
+        for m in found.mismatches.iter().take(3) {
+            let k = Key { job: m.job_id, chunk: m.chunk.unwrap_or(0) };
+            eprintln!(
+                "DBG {m} {:?}\n    {:?}",
+                from.read(move |l| engine::full_rows(l, &[k])).await?,
+                to.read(move |l| engine::full_rows(l, &[k])).await?
+            );
+        }
+    }
     Ok(found)
 }
 

@@ -4,7 +4,7 @@
 
 use crate::setup::Tool::{Bindgen, CCompiler, Chromium, Components, Deny, Node, Wasm};
 use crate::step::Step;
-use crate::{deny, pkg, python, wasm};
+use crate::{deny, pkg, python, wasm, www};
 
 /// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
 /// features and not once per step.
@@ -65,6 +65,8 @@ pub(crate) const TEST: &[Step] = &[
     Step::call("pkg", pkg::step).needs(&[Wasm, Bindgen, Node]),
     // What the step before made, as users install it.
     Step::call("packaging", pkg::packaging).needs(&[Node, Chromium]),
+    // The demo page in a real browser, on the package as it would be published.
+    Step::call("page", www::test).needs(&[Wasm, Bindgen, Node, Chromium, CCompiler]),
 ];
 
 /// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.

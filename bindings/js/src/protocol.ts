@@ -10,7 +10,7 @@ export type ToServer =
   | { t: 'hello'; client: string }
   | { t: 'calls'; client: string; batch: string }
   | { t: 'export'; client: string; id: number }
-  | { t: 'import'; client: string; id: number; bytes: Uint8Array; replace: boolean }
+  | { t: 'import'; client: string; id: number; bytes: Uint8Array }
   | { t: 'bye'; client: string }
 
 /** To a client. Answers are lines of JSON, see `answers.ts`. */

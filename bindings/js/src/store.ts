@@ -137,6 +137,11 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.#client.id
   }
 
+  /** Whether the file is open in this tab's or program's own thread; else another tab has it. See the event `leader`. */
+  get isLeader(): boolean {
+    return this.#client.isLeader
+  }
+
   /** Whether `close` was called. */
   get isClosed(): boolean {
     return this.#isClosed
@@ -427,6 +432,28 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
         if (page.length < 1_000) controller.close()
       },
     })
+  }
+
+  /**
+   * The store's file, with everything that was acknowledged: the very bytes that `RedbStore` opens natively. Work goes on
+   * meanwhile; the file is that of one moment.
+   */
+  async exportFile(): Promise<Blob> {
+    return new Blob([(await this.#client.export()) as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' })
+  }
+
+  /**
+   * Puts the content of a file in place of what this store in memory has. Claims in it are pending again: their owners
+   * are not here. A file that cannot be opened is refused, and changes nothing.
+   *
+   * ```js
+   * await using store = await open(':memory:')
+   * await store.importFile(await picker.getFile())
+   * ```
+   */
+  async importFile(file: Blob | Uint8Array): Promise<void> {
+    const bytes = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file.slice()
+    await this.#client.import(bytes)
   }
 
   async #call<T>(name: string, fields: object, options?: CallOptions): Promise<T> {

@@ -19,7 +19,10 @@ const scope = globalThis as unknown as WorkerScope
 
 /** Answers what the tab that started this worker says. */
 let receive: (message: ToServer) => void = () => {}
-let shut: () => void = () => scope.close()
+let shut: () => void = () => {
+  scope.postMessage({ t: 'shut' })
+  scope.close()
+}
 
 scope.onmessage = ({ data }) => {
   if (data.t === 'start') {
