@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::Fault;
 use crate::disk::median;
 use crate::instructions::Counted;
 use crate::parts::{Fact, Goal};
@@ -47,7 +48,25 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("memory takes text");
 }
 
+/// What stands around the table in the README.
+const MARKS: [&str; 2] = ["<!-- cargo xtask bench: begin -->\n", "<!-- cargo xtask bench: end -->"];
+
+/// The text with something else between the marks.
+pub(crate) fn between_marks(text: &str, table: &str) -> Result<String, Fault> {
+    let marked =
+        text.split_once(MARKS[0]).and_then(|(before, rest)| Some((before, rest.split_once(MARKS[1])?.1)));
+    let (before, after) = marked.ok_or_else(|| format!("the marks {MARKS:?} are missing"))?;
+    Ok([before, MARKS[0], table, MARKS[1], after].concat())
+}
+
 impl Report {
+    /// The first table alone.
+    pub(crate) fn table_of_rates(&self) -> String {
+        let mut text = String::new();
+        self.rates(&mut text);
+        text
+    }
+
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         if !self.table.rates.is_empty() {
@@ -98,7 +117,7 @@ impl Report {
         *text += "\n| ratio | goal | measured | least to most |\n|---|--:|--:|--:|\n";
         for ratio in RATIOS {
             if let Some(came) = ratio.of(&self.table) {
-                let (name, goal) = (ratio.name, ratio.goal);
+                let (name, goal) = (ratio.name, ratio.goal.map_or_else(String::new, |goal| goal.to_string()));
                 let (value, least, most) = (came.value, came.least, came.most);
                 line(text, format_args!("| {name} | {goal} | {value:.2} | {least:.2} to {most:.2} |"));
             }
@@ -157,6 +176,13 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_takes_the_place_of_the_one_between_the_marks() {
+        let text = format!("a\n{}old\n{}\nb\n", MARKS[0], MARKS[1]);
+        assert_eq!(between_marks(&text, "new\n").unwrap(), text.replace("old", "new"));
+        assert!(between_marks("a\n", "new\n").is_err());
+    }
 
     #[test]
     fn numbers_read_well_at_every_size() {
