@@ -10,13 +10,23 @@ pub(crate) struct Ratio {
     /// The best of them counts.
     below: &'static [Place],
     pub(crate) goal: Option<f64>,
+    /// Whether it is committed and checked.
+    pub(crate) is_checked: bool,
 }
 
 const REDB: Place = ("redb-direct", 1);
 const FULL: Place = ("sqlite-full-direct", 1);
 
 const fn ratio(name: &'static str, above: Place, below: &'static [Place], goal: f64) -> Ratio {
-    Ratio { name, above, below, goal: Some(goal) }
+    Ratio { name, above, below, goal: Some(goal), is_checked: true }
+}
+
+impl Ratio {
+    /// Shown only: how hundreds of threads fare says more about the machine, and about who else uses it, than about us.
+    const fn shown_only(mut self) -> Self {
+        self.is_checked = false;
+        self
+    }
 }
 
 pub(crate) const RATIOS: &[Ratio] = &[
@@ -36,7 +46,8 @@ pub(crate) const RATIOS: &[Ratio] = &[
         ("magnetar-redb", 64),
         &[("redb-group-threads", 64)],
         0.9,
-    ),
+    )
+    .shown_only(),
     ratio(
         "redb, 64 tasks : group commit by hand, tasks",
         ("magnetar-redb", 64),
@@ -48,7 +59,8 @@ pub(crate) const RATIOS: &[Ratio] = &[
         ("magnetar-redb", 256),
         &[("redb-group-threads", 256)],
         0.8,
-    ),
+    )
+    .shown_only(),
     ratio(
         "redb, 256 tasks : group commit by hand, tasks",
         ("magnetar-redb", 256),
@@ -60,26 +72,30 @@ pub(crate) const RATIOS: &[Ratio] = &[
         ("magnetar-redb", 256),
         RELAXED_256,
         1.5,
-    ),
+    )
+    .shown_only(),
     ratio(
         "redb, 256 tasks, complete_and_claim : best relaxed row, threads and programs",
         ("magnetar-redb-next", 256),
         RELAXED_256,
         1.5,
-    ),
+    )
+    .shown_only(),
     // Not promised: with tasks around it, a writer that never waits for the disk is near what redb does in batches.
     Ratio {
         name: "redb, 256 tasks : SQLite NORMAL by hand, tasks (relaxed)",
         above: ("magnetar-redb", 256),
         below: &[("sqlite-normal-group-tasks", 256)],
         goal: None,
+        is_checked: false,
     },
     ratio(
         "SQLite, 64 tasks : group commit by hand, threads",
         ("magnetar-sqlite", 64),
         &[("sqlite-full-group-threads", 64)],
         0.7,
-    ),
+    )
+    .shown_only(),
     ratio(
         "SQLite, 64 tasks : group commit by hand, tasks",
         ("magnetar-sqlite", 64),
@@ -91,7 +107,8 @@ pub(crate) const RATIOS: &[Ratio] = &[
         ("magnetar-sqlite", 256),
         &[("sqlite-full-group-threads", 256)],
         0.7,
-    ),
+    )
+    .shown_only(),
     ratio(
         "SQLite, 256 tasks : group commit by hand, tasks",
         ("magnetar-sqlite", 256),
