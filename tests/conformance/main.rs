@@ -316,3 +316,8 @@ stamp! { redb_file (crate::support::places::native::File::named("jobs.redb")): a
 stamp! { sqlite_memory (crate::support::places::native::SqliteMemory): always threaded }
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
 stamp! { sqlite_file (crate::support::places::native::File::named("jobs.db")): always kept threaded }
+
+#[cfg(all(feature = "redb", feature = "sqlite", not(target_family = "wasm")))]
+stamp! { dual (crate::support::places::native::Dual::Following): always }
+#[cfg(all(feature = "redb", feature = "sqlite", not(target_family = "wasm")))]
+stamp! { dual_moved (crate::support::places::native::Dual::Moved): always }

@@ -2,7 +2,7 @@
 //!
 //! A new check is a new line here. A step never looks whether its subject exists: what is missing fails.
 
-use crate::setup::Tool::{Bindgen, CCompiler, Components, Deny, Node, Wasm};
+use crate::setup::Tool::{Bindgen, CCompiler, Chromium, Components, Deny, Node, Wasm};
 use crate::step::Step;
 use crate::{deny, pkg, python, wasm};
 
@@ -29,7 +29,6 @@ pub(crate) const TEST: &[Step] = &[
         .needs(&[CCompiler]),
     // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
     Step::lines("benches", &["cargo test --package magnetar-benches"]).needs(&[CCompiler]),
-    Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
     Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
         .needs(&[CCompiler]),
     // The examples as a user runs them.
@@ -40,6 +39,7 @@ pub(crate) const TEST: &[Step] = &[
             "cargo run --all-features --example dag_dependencies",
             "cargo run --all-features --example crash_recovery",
             "cargo run --all-features --example worker",
+            "cargo run --all-features --example live_migration",
             "cargo run --all-features --example analytics",
         ],
     )
@@ -63,6 +63,8 @@ pub(crate) const TEST: &[Step] = &[
     Step::call("other-software", python::exports).needs(&[CCompiler]),
     Step::call("wasm", wasm::check).needs(&[Wasm]),
     Step::call("pkg", pkg::step).needs(&[Wasm, Bindgen, Node]),
+    // What the step before made, as users install it.
+    Step::call("packaging", pkg::packaging).needs(&[Node, Chromium]),
 ];
 
 /// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.
