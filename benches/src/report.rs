@@ -10,7 +10,7 @@ use crate::instructions::Counted;
 use crate::parts::{Fact, Goal};
 use crate::ratios::RATIOS;
 use crate::rows::{MANY, ROWS};
-use crate::table::Table;
+use crate::table::{Table, spread};
 
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -20,6 +20,9 @@ pub(crate) struct Report {
     /// Why something is missing.
     pub(crate) notes: Vec<String>,
 }
+
+/// A machine of one's own repeats a cell within this.
+const QUIET: f64 = 1.3;
 
 /// With a separator at the thousands, as people read large numbers.
 fn thousands(number: f64) -> String {
@@ -111,6 +114,14 @@ impl Report {
         let sync_ms = median(table.sync_ms.clone());
         let how = if table.steady { ", before strace made it 0.145 ms" } else { "" };
         line(text, format_args!("\nA write of 4 KiB and its sync took {sync_ms:.3} ms (median){how}."));
+        let spread = spread(&table.rates);
+        let quiet = if spread < QUIET { "quiet" } else { "busy, and the rates are worth as little" };
+        line(
+            text,
+            format_args!(
+                "The best repetition of a cell was {spread:.2} times its worst (median): the machine was {quiet}."
+            ),
+        );
     }
 
     fn ratios(&self, text: &mut String) {
