@@ -47,9 +47,12 @@ fn answer(stream: &TcpStream, folder: &Path) -> io::Result<()> {
     let mut words = request.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if !matches!(method, "GET" | "HEAD") {
-        return stream.write_all(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return stream
+            .write_all(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
-    let found = path_of(target).map(|path| folder.join(path)).and_then(|path| File::open(&path).ok().map(|file| (path, file)));
+    let found = path_of(target)
+        .map(|path| folder.join(path))
+        .and_then(|path| File::open(&path).ok().map(|file| (path, file)));
     let Some((path, mut file)) = found.filter(|(path, _)| path.is_file()) else {
         return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     };
@@ -68,12 +71,11 @@ fn answer(stream: &TcpStream, folder: &Path) -> io::Result<()> {
 /// The file that a target names below the folder; nothing where it would lead out of it.
 fn path_of(target: &str) -> Option<PathBuf> {
     let path = target.split(['?', '#']).next()?.strip_prefix('/')?;
-    let plain = |part: &str| !part.is_empty() && part != ".." && part != "." && !part.contains(['\\', ':', '%']);
-    if path.is_empty() {
-        return Some("index.html".into());
-    }
-    let (path, index) = path.strip_suffix('/').map_or((path, ""), |folder| (folder, "index.html"));
-    path.split('/').all(plain).then(|| Path::new(path).join(index))
+    let plain =
+        |part: &str| !part.is_empty() && part != ".." && part != "." && !part.contains(['\\', ':', '%']);
+    let path =
+        if path.is_empty() || path.ends_with('/') { format!("{path}index.html") } else { path.to_owned() };
+    path.split('/').all(plain).then(|| path.into())
 }
 
 fn type_of(path: &Path) -> &'static str {
@@ -98,7 +100,16 @@ mod tests {
         assert_eq!(named("/").as_deref(), Some("index.html"));
         assert_eq!(named("/js/app.js?x=1").as_deref(), Some("js/app.js"));
         assert_eq!(named("/js/").as_deref(), Some("js/index.html"));
-        for outside in ["/../Cargo.toml", "/js/../../Cargo.toml", "//etc/passwd", "/%2e%2e/x", "/C:/x", "/a\\..\\b", "x", ""] {
+        for outside in [
+            "/../Cargo.toml",
+            "/js/../../Cargo.toml",
+            "//etc/passwd",
+            "/%2e%2e/x",
+            "/C:/x",
+            "/a\\..\\b",
+            "x",
+            "",
+        ] {
             assert_eq!(named(outside), None, "{outside}");
         }
     }
@@ -116,9 +127,12 @@ mod tests {
             stream.read_to_string(&mut answer).unwrap();
             answer
         };
-        let served = ask("GET /serve.rs HTTP/1.1\r\nHost: x\r\n\r\n");
-        assert!(served.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"), "{served}");
-        assert!(served.ends_with(&std::fs::read_to_string(folder.join("serve.rs")).unwrap()));
+        let found = ask("GET /serve.rs HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(
+            found.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"),
+            "{found}"
+        );
+        assert!(found.ends_with(&std::fs::read_to_string(folder.join("serve.rs")).unwrap()));
         assert!(ask("HEAD /serve.rs HTTP/1.1\r\n\r\n").ends_with("\r\n\r\n"));
         assert!(ask("GET /absent.rs HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
         assert!(ask("POST /serve.rs HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));

@@ -56,7 +56,10 @@ fn tested() -> Result<(), String> {
     thread::spawn(|| server.run());
     let mut browser = command(&pkg::node(24));
     browser.args(["--test", "--test-concurrency=1", "tests/www/"]);
-    browser.env("MAGNETAR_PAGE", address).env("MAGNETAR_SAVED", root().join(SAVED)).env("CHROMIUM", chromium());
+    browser
+        .env("MAGNETAR_PAGE", address)
+        .env("MAGNETAR_SAVED", root().join(SAVED))
+        .env("CHROMIUM", chromium());
     run(&mut browser)?;
     let mut native = command("cargo test --all-features --test exported -- --ignored");
     run(native.env("MAGNETAR_SAVED", root().join(SAVED)))
