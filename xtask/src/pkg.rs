@@ -35,19 +35,20 @@ pub(crate) fn provide_node() -> Result<String, String> {
     if ask("npm --version").is_none() {
         apt::install(&["nodejs", "npm"])?;
     }
-    // npm writes it last, so that a half-finished installation has none.
-    let (wanted, done) = (root().join("bindings/js/package-lock.json"), installed_lock());
-    let is_current =
-        || matches!((modified(&wanted), modified(&done)), (Some(wanted), Some(done)) if wanted <= done);
-    if !is_current() {
-        run(command("npm ci --no-audit --no-fund --loglevel=error").current_dir(root().join("bindings/js")))?;
-    }
+    npm_ci("bindings/js")?;
     let version = ask(&format!("{} --version", node(24))).ok_or("the node of npm does not start")?;
     Ok(format!("found node {version} in {MODULES}"))
 }
 
-fn installed_lock() -> PathBuf {
-    root().join(MODULES).join(".package-lock.json")
+/// Installs exactly what the lock file of a folder names, unless that was done.
+pub(crate) fn npm_ci(folder: &str) -> Result<(), String> {
+    let folder = root().join(folder);
+    // npm writes the second one last, so that a half-finished installation has none.
+    let (wanted, done) = (folder.join("package-lock.json"), folder.join("node_modules/.package-lock.json"));
+    if matches!((modified(&wanted), modified(&done)), (Some(wanted), Some(done)) if wanted <= done) {
+        return Ok(());
+    }
+    run(command("npm ci --no-audit --no-fund --loglevel=error").current_dir(folder))
 }
 
 fn modified(path: &std::path::Path) -> Option<std::time::SystemTime> {
@@ -66,6 +67,18 @@ pub(crate) fn folder() -> PathBuf {
 
 pub(crate) fn step() -> Outcome {
     build().and_then(|package| package.weighed).into()
+}
+
+/// Installs the package that `build` made into projects of all kinds, and runs them.
+pub(crate) fn packaging() -> Outcome {
+    let test = || {
+        npm_ci("tests/packaging")?;
+        let mut tests = command(&node(24));
+        // One after the other: bundlers and browsers beside each other only wait for each other.
+        tests.args(["--test", "--test-concurrency=1", "tests/packaging/*.test.mjs"]);
+        run(&mut tests)
+    };
+    test().into()
 }
 
 /// A package that was made.

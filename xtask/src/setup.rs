@@ -1,7 +1,7 @@
 //! The tools that steps need. Each is looked for first, so that providing it twice changes nothing.
 
 use crate::process::{ask, command, run};
-use crate::{apt, deny, pkg, wasm, www};
+use crate::{apt, deny, pkg, wasm};
 
 /// Something that has to be on the machine before a step can run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,8 +22,10 @@ pub(crate) enum Tool {
     Bindgen,
     /// npm, and the tools that it installs.
     Node,
-    /// The browser that the page is tested in.
+    /// A browser that the package is run in.
     Chromium,
+    /// Another one.
+    Firefox,
 }
 
 impl Tool {
@@ -38,6 +40,7 @@ impl Tool {
             Self::Bindgen => "wasm-bindgen",
             Self::Node => "node",
             Self::Chromium => "chromium",
+            Self::Firefox => "firefox-esr",
         }
     }
 
@@ -52,7 +55,7 @@ impl Tool {
             Self::Wasm => wasm::provide(),
             Self::Bindgen => pkg::provide_bindgen(),
             Self::Node => pkg::provide_node(),
-            Self::Chromium => www::provide_chromium(),
+            Self::Chromium | Self::Firefox => browser(self.name()),
         };
         match &provided {
             Ok(what) => println!("setup {}: {what}", self.name()),
@@ -81,6 +84,16 @@ fn c_compiler() -> Result<String, String> {
     }
     apt::install(&["build-essential"])?;
     found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{compiler} does not start"))
+}
+
+/// A browser from Debian's packages: the drivers expect it where those put it.
+fn browser(package: &str) -> Result<String, String> {
+    let found = || ask(&format!("/usr/bin/{package} --version"));
+    if let Some(found) = found() {
+        return Ok(format!("found {found}"));
+    }
+    apt::install(&[package])?;
+    found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{package} does not start"))
 }
 
 /// What is installed where that is possible, and done without where it is not.

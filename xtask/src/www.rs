@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::process::{ask, command, root, run};
+use crate::pkg;
+use crate::process::{command, root, run};
 use crate::serve::Server;
 use crate::step::Outcome;
-use crate::{apt, pkg};
 
 /// Where Debian has its browser; `CHROMIUM` names another.
 const CHROMIUM: &str = "/usr/bin/chromium";
@@ -23,15 +23,6 @@ const SAVED: &str = "target/page";
 
 pub(crate) fn chromium() -> String {
     std::env::var("CHROMIUM").unwrap_or_else(|_| CHROMIUM.into())
-}
-
-pub(crate) fn provide_chromium() -> Result<String, String> {
-    let found = || ask(&format!("{} --version", chromium()));
-    if let Some(found) = found() {
-        return Ok(format!("found {found}"));
-    }
-    apt::install(&["chromium"])?;
-    found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{} does not start", chromium()))
 }
 
 /// Serves the page until the program is ended.
