@@ -63,7 +63,7 @@ test('the keyboard alone picks a view, reaches the controls and reads the map', 
     }
   }
   for (let step = 0; step < 5; step++) await tab()
-  for (const wanted of ['#copy', '#inspect', 'theme', 'file']) assert.ok(reached.has(wanted), `${wanted} of ${[...reached]}`)
+  for (const wanted of ['#content', '#copy', '#inspect', 'theme', 'file']) assert.ok(reached.has(wanted), `${wanted} of ${[...reached]}`)
   await page.setInputFiles('#file', SMALL)
   await page.locator('#job[data-state="finished"]').waitFor()
   reached.clear()

@@ -9,7 +9,7 @@ theme(at('theme'))
 
 const views = { copy: copyView(), inspect: inspectView() }
 
-function show() {
+function show(event) {
   const [name, argument] = location.hash.slice(1).split('/')
   const shown = name === 'inspect' ? 'inspect' : 'copy'
   for (const view of Object.keys(views)) {
@@ -20,7 +20,13 @@ function show() {
   }
   document.title = shown === 'copy' ? 'Magnetar – copy a file, whatever crashes' : 'Magnetar – inspect a job file'
   views[shown].show(argument)
+  // Whoever uses the keyboard goes on where the new view begins.
+  if (event !== undefined) at(shown).focus({ preventScroll: true })
 }
 
+document.querySelector('.skip').addEventListener('click', (event) => {
+  event.preventDefault()
+  document.querySelector('main:not([hidden])').focus()
+})
 addEventListener('hashchange', show)
 show()

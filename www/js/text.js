@@ -21,6 +21,13 @@ export function bytes(number) {
   return `${value.toFixed(digits)} ${UNITS[unit]}`
 }
 
+/** What is done of a size: `117 of 200 MiB`, with both numbers where their units differ. */
+export function bytesOf(done, all) {
+  const [doneText, allText] = [bytes(done), bytes(all)]
+  const [number, unit] = doneText.split(' ')
+  return allText.endsWith(` ${unit}`) ? `${number} of ${allText}` : `${doneText} of ${allText}`
+}
+
 /** A share of 1 in percent, rounded down: only what is complete is 100. */
 export const percent = (share) => (Math.floor(share * 1000) / 10).toFixed(1)
 

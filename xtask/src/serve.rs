@@ -73,11 +73,9 @@ fn path_of(target: &str) -> Option<PathBuf> {
     let path = target.split(['?', '#']).next()?.strip_prefix('/')?;
     let plain =
         |part: &str| !part.is_empty() && part != ".." && part != "." && !part.contains(['\\', ':', '%']);
-    if path.is_empty() {
-        return Some("index.html".into());
-    }
-    let (path, index) = path.strip_suffix('/').map_or((path, ""), |folder| (folder, "index.html"));
-    path.split('/').all(plain).then(|| Path::new(path).join(index))
+    let path =
+        if path.is_empty() || path.ends_with('/') { format!("{path}index.html") } else { path.to_owned() };
+    path.split('/').all(plain).then(|| path.into())
 }
 
 fn type_of(path: &Path) -> &'static str {
@@ -129,12 +127,12 @@ mod tests {
             stream.read_to_string(&mut answer).unwrap();
             answer
         };
-        let served = ask("GET /serve.rs HTTP/1.1\r\nHost: x\r\n\r\n");
+        let found = ask("GET /serve.rs HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(
-            served.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"),
-            "{served}"
+            found.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"),
+            "{found}"
         );
-        assert!(served.ends_with(&std::fs::read_to_string(folder.join("serve.rs")).unwrap()));
+        assert!(found.ends_with(&std::fs::read_to_string(folder.join("serve.rs")).unwrap()));
         assert!(ask("HEAD /serve.rs HTTP/1.1\r\n\r\n").ends_with("\r\n\r\n"));
         assert!(ask("GET /absent.rs HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
         assert!(ask("POST /serve.rs HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));

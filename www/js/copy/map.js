@@ -11,7 +11,7 @@ const SAID = {
   failed: 'given up',
 }
 /** Cells are at most this wide, gap included, and there are at least so many columns' worth of room. */
-const CELL_MAX = 22
+const CELL_MAX = 28
 const CELL_MIN = 4
 
 export class ChunkMap {

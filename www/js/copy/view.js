@@ -3,7 +3,7 @@
 import { open } from '../magnetar.js'
 import { at, droppable, reason, save } from '../dom.js'
 import { logTo } from '../log.js'
-import { bytes, count, counted, percent, span } from '../text.js'
+import { bytes, bytesOf, count, counted, percent, span } from '../text.js'
 import { Copy } from './copy.js'
 import { listEarlier } from './earlier.js'
 import { dropHandle, keepHandle } from './handles.js'
@@ -52,7 +52,7 @@ export function copyView() {
     if (text !== '') log(text, 'bad')
   }
 
-  /** For screen readers: seldom, and whole sentences. */
+  /** For screen readers: seldom. The log speaks for itself. */
   const announce = (text) => (at('announce').textContent = text)
 
   function need(text, action) {
@@ -70,7 +70,7 @@ export function copyView() {
     at('pause').hidden = isDone
     at('pause').disabled = copy.file === undefined
     at('pause').textContent = state === 'running' ? 'Pause' : picture.counts.done > 0 ? 'Go on' : 'Start'
-    at('help').hidden = isDone
+    for (const id of ['help', 'crash']) at(id).hidden = isDone
     at('retry').hidden = picture.counts.failed === 0
     for (const id of ['download', 'verify', 'checksums']) at(id).hidden = !isDone
     if (isDone) need('')
@@ -86,9 +86,9 @@ export function copyView() {
     const speed = isMoving ? pace.bytesPerSecond : undefined
     at('percent').textContent = percent(share)
     at('bar').value = share
-    at('copied').textContent = `${bytes(picture.bytesDone)} of ${bytes(picture.bytesAll)}`
+    at('copied').textContent = bytesOf(picture.bytesDone, picture.bytesAll)
     at('speed').textContent = speed === undefined ? '–' : `${bytes(Math.round(speed))}/s`
-    at('left').textContent = state === 'finished' ? 'none' : isMoving ? span(pace.secondsFor(picture.bytesAll - picture.bytesDone)) : '–'
+    at('left').textContent = isMoving ? span(pace.secondsFor(picture.bytesAll - picture.bytesDone)) : '–'
     for (const [kind, number] of Object.entries(picture.counts)) at(`count-${kind}`).textContent = count(number)
     map.draw()
     const tenth = Math.floor(share * 10)
@@ -116,12 +116,28 @@ export function copyView() {
       return
     }
     if (file.size === 0) return problem(`${file.name} is empty: there is nothing to copy.`)
+    const room = await roomFor(file)
+    if (room !== undefined) return problem(room)
     const job = await Copy.create(await store(), file)
     if (handle !== undefined) await keepHandle(job, handle).catch(() => {})
     held.set(job, file)
     const address = `#copy/${job}`
     if (location.hash === address) await openJob(job)
     else location.hash = address
+  }
+
+  /** Why a file cannot be copied to this browser's storage, where that is known beforehand. */
+  async function roomFor({ name, size }) {
+    const { quota, usage } = await navigator.storage.estimate()
+    const free = quota - usage
+    if (size <= free) return undefined
+    return `${name} has ${bytes(size)}, and this browser gives the page ${bytes(Math.max(free, 0))}. Remove other copies, or free space on the disk.`
+  }
+
+  /** What was given up, and why. */
+  function stuck() {
+    const given = copy.picture.chunks.filter((chunk) => copy.picture.kind(chunk) === 'failed')
+    return `${counted(given.length, 'chunk')} could not be copied. Chunk ${given[0].chunk}: ${given[0].error}`
   }
 
   /** Files that were picked in this tab. */
@@ -154,14 +170,17 @@ export function copyView() {
     copy.addEventListener('change', ({ detail }) => {
       if (copy !== opened) return
       log(`${STATES[detail]}: ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done.`)
-      announce(STATES[detail])
+      if (detail === 'stuck') problem(stuck())
       showState()
     })
     copy.picture.addEventListener('change', () => {
       if (copy === opened) showFigures()
     })
     map.show(copy.picture)
-    if (copy.picture.isComplete) copy.state = 'finished'
+    if (copy.picture.isComplete) {
+      copy.state = 'finished'
+      log(`All ${counted(total, 'chunk')} were copied before.`)
+    }
     else if (copy.picture.counts.done > 0) log(`Found ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done already.`)
     showState()
     void showTabs()
@@ -193,7 +212,6 @@ export function copyView() {
     const started = performance.now()
     await (await store()).reopen()
     log(`The engine’s worker was ended in the midst of its work. A new one answered after ${Math.round(performance.now() - started)} ms.`, 'good')
-    announce('The engine was ended, and a new one has taken over.')
   }
 
   const task = (id, work) =>
@@ -217,6 +235,7 @@ export function copyView() {
     }
   })
   task('retry', async () => {
+    problem('')
     log(`${counted(await copy.retry(), 'chunk')} will be tried again.`)
     void copy.start(lanes())
   })
@@ -236,7 +255,6 @@ export function copyView() {
       showState()
       if (wrong.length === 0) {
         log(`Verified: all ${count(total)} chunks of the copy have their checksums.`, 'good')
-        announce('Verified. The copy is right.')
       } else {
         await copy.reset(wrong)
         problem(`${counted(wrong.length, 'chunk')} of the copy did not have their checksums (${wrong.slice(0, 8).join(', ')}). They will be copied again.`)
@@ -302,5 +320,11 @@ export function copyView() {
     at('earlier').hidden = (await listEarlier(await store(), at('earlier-list'))) === 0
   }
 
-  return { show: (argument) => show(argument).catch((error) => problem(reason(error))) }
+  // One after the other, however fast the user goes.
+  let turn = Promise.resolve()
+  return {
+    show(argument) {
+      turn = turn.then(() => show(argument)).catch((error) => problem(reason(error)))
+    },
+  }
 }

@@ -123,9 +123,9 @@ export function jobView(problem) {
       make('td', { className: 'number' }, open),
       make('td', { className: 'status' }, mark(status), status),
       make('td', { className: 'error' }, chunk.error ?? ''),
-      make('td', { className: 'number' }, count(chunk.attempts)),
-      make('td', { className: 'number' }, count(chunk.losses)),
-      make('td', {}, moment(chunk.updatedAtMs)),
+      make('td', { className: 'number roomy' }, count(chunk.attempts)),
+      make('td', { className: 'number roomy' }, count(chunk.losses)),
+      make('td', { className: 'roomy' }, moment(chunk.updatedAtMs)),
       actions,
     )
   }
@@ -136,7 +136,7 @@ export function jobView(problem) {
     at('chunk-title').textContent = `Chunk ${count(id)}`
     const fields = FIELDS.filter(([field]) => chunk[field] !== null && chunk[field] !== undefined)
     at('chunk-fields').replaceChildren(
-      ...fields.flatMap(([field, name, write]) => [make('dt', {}, name), make('dd', {}, write(chunk[field]))]),
+      ...fields.flatMap(([field, name, write]) => [make('dt', {}, name), make('dd', { className: /put|load/.test(field) ? 'mono' : '' }, write(chunk[field]))]),
       ...(dependencies.length > 0 ? [make('dt', {}, 'Depends on'), make('dd', {}, dependencies.map(count).join(', '))] : []),
     )
     if (!at('chunk').open) at('chunk').showModal()

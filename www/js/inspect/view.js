@@ -89,7 +89,7 @@ export function inspectView() {
           make('td', { className: 'number' }, count(stats.total)),
           make('td', { className: 'number' }, count(stats.done)),
           make('td', { className: 'number' }, count(stats.failed)),
-          make('td', {}, moment(createdAtMs)),
+          make('td', { className: 'roomy' }, moment(createdAtMs)),
         )
       }),
     )
