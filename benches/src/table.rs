@@ -37,6 +37,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Takes in the repetitions of another run.
     pub(crate) fn extend(&mut self, other: Table) {
         for (place, rates) in other.rates {
@@ -48,6 +54,15 @@ impl Table {
     pub(crate) fn rate(&self, place: Place) -> Option<f64> {
         self.rates.get(&place).map(|rates| median(rates.clone()))
     }
+}
+
+/// How many times the best repetition of a cell is its worst: the median of all cells.
+pub(crate) fn spread(rates: &BTreeMap<Place, Vec<f64>>) -> f64 {
+    let of_cell = |rates: &Vec<f64>| {
+        let least = rates.iter().copied().fold(f64::MAX, f64::min);
+        rates.iter().copied().fold(f64::MIN, f64::max) / least
+    };
+    median(rates.values().map(of_cell).collect())
 }
 
 pub(crate) fn measure(plan: &Plan) -> Result<Table, Fault> {
@@ -71,7 +86,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Table, Fault> {
                     Ok(None) => continue,
                     Err(fault) if matches!(row.run, Run::Here(_)) => return Err(fault),
                     Err(fault) => {
-                        table.notes.push(format!("{} at {workers} workers: {fault}", row.system));
+                        table.note(format!("{} at {workers} workers: {fault}", row.system));
                         continue;
                     }
                 };
@@ -189,4 +204,16 @@ fn child(command: &mut Command) -> Result<Measured, Fault> {
     }
     let text = String::from_utf8(output.stdout)?;
     Ok(serde_json::from_str(text.lines().last().ok_or("no answer")?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_that_of_the_cell_in_the_middle() {
+        let cells = [(1, [100.0, 110.0]), (8, [50.0, 100.0]), (64, [10.0, 90.0])];
+        let rates = cells.map(|(workers, rates)| (("redb-direct", workers), rates.to_vec()));
+        assert!((spread(&rates.into_iter().collect()) - 2.0).abs() < 1e-9);
+    }
 }

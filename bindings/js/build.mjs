@@ -3,7 +3,7 @@
 //   node build.mjs MODULE.wasm GLUE.js OUT_FOLDER VERSION
 
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
@@ -23,17 +23,26 @@ mkdirSync(dist, { recursive: true })
 // The types of the glue stand beside the sources while these are compiled.
 cpSync(glue, join(here, 'src', 'magnetar.js'))
 cpSync(glue.replace(/\.js$/, '.d.ts'), join(here, 'src', 'magnetar.d.ts'))
+// What an entry in one file carries is written when it is made.
+writeFileSync(join(here, 'src', 'packed.d.ts'), 'export const packed: { readonly module: string; readonly worker: string }\n')
 const compiled = join(out, '..', 'compiled')
 rmSync(compiled, { recursive: true, force: true })
 execFileSync(process.execPath, [join(here, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', here, '--outDir', compiled], {
   stdio: 'inherit',
 })
 cpSync(glue, join(compiled, 'magnetar.js'))
-cpSync(compiled, join(dist, 'types'), { recursive: true, filter: (path) => !path.endsWith('.js') })
+mkdirSync(join(dist, 'types'))
+for (const entry of ['open-browser', 'inline-browser', 'worker-browser']) copyTypes(entry)
 
 cpSync(wasm, join(dist, 'magnetar.wasm'))
 await bundle({ browser: 'open-browser', 'worker-browser': 'worker-browser' }, 'browser')
 await bundle({ node: 'open-node', 'worker-node': 'worker-node' }, 'node')
+const module = gzipSync(readFileSync(wasm), { level: 9 }).toString('base64')
+for (const [platform, entry] of [['browser', 'inline'], ['node', 'inline-node']]) {
+  const worker = readFileSync(join(dist, `worker-${platform}.js`), 'utf8')
+  writeFileSync(join(compiled, 'packed.js'), `export const packed = ${JSON.stringify({ module, worker })}\n`)
+  await bundle({ [entry]: `inline-${platform}` }, platform)
+}
 
 cpSync(join(root, 'pkg-template'), out, { recursive: true })
 cpSync(join(root, 'LICENSE'), join(out, 'LICENSE'))
@@ -53,6 +62,15 @@ if (sum > BROTLI_BYTES_MAX) {
   process.exitCode = 1
 }
 
+/** The types of a module, and of what they name. */
+function copyTypes(name) {
+  const to = join(dist, 'types', `${name}.d.ts`)
+  if (existsSync(to)) return
+  const text = readFileSync(join(compiled, `${name}.d.ts`), 'utf8')
+  writeFileSync(to, text)
+  for (const [, named] of text.matchAll(/(?:from|import\() ?['"]\.\/([\w-]+)\.js['"]/g)) copyTypes(named)
+}
+
 async function bundle(entries, platform) {
   await build({
     entryPoints: Object.fromEntries(Object.entries(entries).map(([name, entry]) => [name, join(compiled, `${entry}.js`)])),
@@ -61,7 +79,8 @@ async function bundle(entries, platform) {
     format: 'esm',
     platform,
     target: 'es2022',
-    minify: true,
+    // Node prints the line that an error comes from: it should be one that can be read.
+    minify: platform === 'browser',
     legalComments: 'none',
     logLevel: 'warning',
   })

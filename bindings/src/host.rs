@@ -79,9 +79,15 @@ impl Bytes for Handle {
         storage_sync(self.0).map_err(failed)
     }
 
+    /// The handle stays: an opening may give its storage back and take it once more. Whoever opened it releases it.
     fn close(&self) -> io::Result<()> {
-        storage_close(self.0).map_err(failed)
+        Ok(())
     }
+}
+
+/// Releases a handle of the host's, for good.
+pub(crate) fn release(handle: u32) -> io::Result<()> {
+    storage_close(handle).map_err(failed)
 }
 
 /// An offset as JavaScript counts.

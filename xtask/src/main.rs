@@ -9,9 +9,11 @@ mod matrix;
 mod pkg;
 mod process;
 mod python;
+mod serve;
 mod setup;
 mod step;
 mod wasm;
+mod www;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,7 @@ cargo xtask COMMAND
   setup [--wasm]   install what the tests need, or say what is missing; --wasm adds what the npm package needs
   test [STEP...]   run the test matrix, or the named steps of it; sets up what each step needs
   pkg              make the npm package, and say what it weighs
+  www [PORT]       serve the demo page, on the package, at a port of this machine (default 8000)
   prove [STEP...]  run the long proofs, in release, with MAGNETAR_PROOF=full
   bench [OPTION...]  measure against peers and hand-written code; bench --help lists the options
   help             this text, and the names of the steps
@@ -36,6 +39,7 @@ enum Command {
     Prove(Vec<String>),
     Bench(Vec<String>),
     Pkg,
+    Www { port: u16 },
     Help,
 }
 
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Command::Prove(names) => Ok(step::run(&step::select(matrix::PROVE, &names)?)),
         Command::Bench(options) => bench::bench(&options),
         Command::Pkg => Ok(step::run(&step::select(matrix::TEST, &["pkg".to_owned()])?)),
+        Command::Www { port } => www::serve(port).map(|()| ExitCode::SUCCESS),
         Command::Help => {
             print!("{HELP}\ntest steps:  {}\nproofs:      {}\n", names(matrix::TEST), names(matrix::PROVE));
             Ok(ExitCode::SUCCESS)
@@ -65,6 +70,11 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         ("setup", [flag]) if flag == "--wasm" => Ok(Command::Setup { wasm: true }),
         ("test", names) => Ok(Command::Test(names.to_vec())),
         ("pkg", []) => Ok(Command::Pkg),
+        ("www", []) => Ok(Command::Www { port: 8000 }),
+        ("www", [port]) => match port.parse() {
+            Ok(port) => Ok(Command::Www { port }),
+            Err(_) => Err(format!("{port:?} is no port: a number up to 65535; 0 takes a free one")),
+        },
         ("prove", names) => Ok(Command::Prove(names.to_vec())),
         ("bench", options) => Ok(Command::Bench(options.to_vec())),
         ("help" | "--help" | "-h", _) => Ok(Command::Help),
@@ -76,7 +86,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
 fn setup(wasm: bool) -> ExitCode {
     let mut tools = vec![Tool::Components, Tool::CCompiler, Tool::Strace, Tool::Valgrind, Tool::Deny];
     if wasm {
-        tools.extend([Tool::Wasm, Tool::Bindgen, Tool::Node]);
+        tools.extend([Tool::Wasm, Tool::Bindgen, Tool::Node, Tool::Chromium, Tool::Firefox]);
     }
     let mut code = ExitCode::SUCCESS;
     for tool in tools {
@@ -106,6 +116,9 @@ mod tests {
         assert_eq!(parsed("test fmt doc"), Ok(Command::Test(vec!["fmt".into(), "doc".into()])));
         assert_eq!(parsed("bench --seconds 1"), Ok(Command::Bench(vec!["--seconds".into(), "1".into()])));
         assert_eq!(parsed("prove"), Ok(Command::Prove(vec![])));
+        assert_eq!(parsed("www"), Ok(Command::Www { port: 8000 }));
+        assert_eq!(parsed("www 0"), Ok(Command::Www { port: 0 }));
+        assert!(parsed("www 70000").unwrap_err().contains("70000"));
         assert!(parsed("setup --everything").unwrap_err().contains("setup --everything"));
     }
 

@@ -2,9 +2,9 @@
 //!
 //! A new check is a new line here. A step never looks whether its subject exists: what is missing fails.
 
-use crate::setup::Tool::{Bindgen, CCompiler, Components, Deny, Node, Wasm};
+use crate::setup::Tool::{Bindgen, CCompiler, Chromium, Components, Deny, Node, Wasm};
 use crate::step::Step;
-use crate::{deny, pkg, python, wasm};
+use crate::{deny, pkg, python, wasm, www};
 
 /// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
 /// features and not once per step.
@@ -27,7 +27,8 @@ pub(crate) const TEST: &[Step] = &[
         .needs(&[Components, CCompiler]),
     Step::lines("test-all", &["cargo test --workspace --exclude magnetar-benches --all-features"])
         .needs(&[CCompiler]),
-    Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
+    // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
+    Step::lines("benches", &["cargo test --package magnetar-benches"]).needs(&[CCompiler]),
     Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
         .needs(&[CCompiler]),
     // The examples as a user runs them.
@@ -62,6 +63,10 @@ pub(crate) const TEST: &[Step] = &[
     Step::call("other-software", python::exports).needs(&[CCompiler]),
     Step::call("wasm", wasm::check).needs(&[Wasm]),
     Step::call("pkg", pkg::step).needs(&[Wasm, Bindgen, Node]),
+    // What the step before made, as users install it.
+    Step::call("packaging", pkg::packaging).needs(&[Node, Chromium]),
+    // The demo page in a real browser, on the package as it would be published.
+    Step::call("page", www::test).needs(&[Wasm, Bindgen, Node, Chromium, CCompiler]),
 ];
 
 /// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.

@@ -35,19 +35,20 @@ pub(crate) fn provide_node() -> Result<String, String> {
     if ask("npm --version").is_none() {
         apt::install(&["nodejs", "npm"])?;
     }
-    // npm writes it last, so that a half-finished installation has none.
-    let (wanted, done) = (root().join("bindings/js/package-lock.json"), installed_lock());
-    let is_current =
-        || matches!((modified(&wanted), modified(&done)), (Some(wanted), Some(done)) if wanted <= done);
-    if !is_current() {
-        run(command("npm ci --no-audit --no-fund --loglevel=error").current_dir(root().join("bindings/js")))?;
-    }
+    npm_ci("bindings/js")?;
     let version = ask(&format!("{} --version", node(24))).ok_or("the node of npm does not start")?;
     Ok(format!("found node {version} in {MODULES}"))
 }
 
-fn installed_lock() -> PathBuf {
-    root().join(MODULES).join(".package-lock.json")
+/// Installs exactly what the lock file of a folder names, unless that was done.
+pub(crate) fn npm_ci(folder: &str) -> Result<(), String> {
+    let folder = root().join(folder);
+    // npm writes the second one last, so that a half-finished installation has none.
+    let (wanted, done) = (folder.join("package-lock.json"), folder.join("node_modules/.package-lock.json"));
+    if matches!((modified(&wanted), modified(&done)), (Some(wanted), Some(done)) if wanted <= done) {
+        return Ok(());
+    }
+    run(command("npm ci --no-audit --no-fund --loglevel=error").current_dir(folder))
 }
 
 fn modified(path: &std::path::Path) -> Option<std::time::SystemTime> {
@@ -65,11 +66,30 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 pub(crate) fn step() -> Outcome {
-    build().map(|_| ()).into()
+    build().and_then(|package| package.weighed).into()
 }
 
-/// Makes the package, and gives where its tarball is.
-pub(crate) fn build() -> Result<PathBuf, String> {
+/// Installs the package that `build` made into projects of all kinds, and runs them.
+pub(crate) fn packaging() -> Outcome {
+    let test = || {
+        npm_ci("tests/packaging")?;
+        let mut tests = command(&node(24));
+        // One after the other: bundlers and browsers beside each other only wait for each other.
+        tests.args(["--test", "--test-concurrency=1", "tests/packaging/*.test.mjs"]);
+        run(&mut tests)
+    };
+    test().into()
+}
+
+/// A package that was made.
+pub(crate) struct Package {
+    pub(crate) tarball: PathBuf,
+    /// Whether it is within its budget; one that is too heavy can be tried out all the same.
+    weighed: Result<(), String>,
+}
+
+/// Makes the package.
+pub(crate) fn build() -> Result<Package, String> {
     let toolchain = wasm::toolchain().ok_or("no toolchain compiles for the web: cargo xtask setup --wasm")?;
     let target = wasm::TARGET;
     run(&mut command(&format!(
@@ -90,9 +110,7 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     let weighed = run(&mut face);
     let mut pack = command("npm pack --loglevel=error --pack-destination");
     run(pack.arg(folder()).arg(&package))?;
-    // One that is too heavy can be tried out all the same.
-    weighed?;
-    Ok(folder().join(format!("magnetar-jobs-{}.tgz", version()?)))
+    Ok(Package { tarball: folder().join(format!("magnetar-jobs-{}.tgz", version()?)), weighed })
 }
 
 /// The one version of the workspace.

@@ -22,6 +22,10 @@ pub(crate) enum Tool {
     Bindgen,
     /// npm, and the tools that it installs.
     Node,
+    /// A browser that the package is run in.
+    Chromium,
+    /// Another one.
+    Firefox,
 }
 
 impl Tool {
@@ -35,6 +39,8 @@ impl Tool {
             Self::Wasm => "wasm32-target",
             Self::Bindgen => "wasm-bindgen",
             Self::Node => "node",
+            Self::Chromium => "chromium",
+            Self::Firefox => "firefox-esr",
         }
     }
 
@@ -49,6 +55,7 @@ impl Tool {
             Self::Wasm => wasm::provide(),
             Self::Bindgen => pkg::provide_bindgen(),
             Self::Node => pkg::provide_node(),
+            Self::Chromium | Self::Firefox => browser(self.name()),
         };
         match &provided {
             Ok(what) => println!("setup {}: {what}", self.name()),
@@ -77,6 +84,16 @@ fn c_compiler() -> Result<String, String> {
     }
     apt::install(&["build-essential"])?;
     found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{compiler} does not start"))
+}
+
+/// A browser from Debian's packages: the drivers expect it where those put it.
+fn browser(package: &str) -> Result<String, String> {
+    let found = || ask(&format!("/usr/bin/{package} --version"));
+    if let Some(found) = found() {
+        return Ok(format!("found {found}"));
+    }
+    apt::install(&[package])?;
+    found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{package} does not start"))
 }
 
 /// What is installed where that is possible, and done without where it is not.

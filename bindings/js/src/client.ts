@@ -29,6 +29,8 @@ export interface Surroundings {
   seat(hear: (message: FromSeat) => void, died: (why: string) => void): Seat
   /** Makes this client's life visible to others; gives how to end that. */
   live?(client: string): Promise<() => void>
+  /** Tells when whoever holds a lock has ended. */
+  watch?(lock: string, gone: () => void): void
   /** Hears of leaders in other tabs. */
   listen?(
     client: string,
@@ -56,6 +58,13 @@ interface Pending {
   isAbandoned: boolean
 }
 
+/** A whole file on its way. */
+interface Transfer {
+  readonly message: ToServer & { t: 'export' | 'import' }
+  readonly resolve: (bytes: Uint8Array | undefined) => void
+  readonly reject: (error: unknown) => void
+}
+
 interface Leader {
   readonly id: string
   /** Whether it is this client's own thread. */
@@ -76,6 +85,7 @@ export class Client {
   readonly #around: Surroundings
   readonly #start: Start
   readonly #pending = new Map<number, Pending>()
+  readonly #transfers = new Map<number, Transfer>()
   #unsent: Pending[] = []
   #isFlushing = false
   #lastId = 0
@@ -135,6 +145,43 @@ export class Client {
       if (signal !== undefined) this.#abortable(pending, signal)
     })
     return answered
+  }
+
+  /** Whether the file is open in this client's own thread. */
+  get isLeader(): boolean {
+    return this.#leader?.isHere === true
+  }
+
+  /** The file's bytes. */
+  async export(): Promise<Uint8Array> {
+    return (await this.#transfer({ t: 'export', client: this.id, id: ++this.#lastId }))!
+  }
+
+  /** Puts a file's bytes in place of what is in memory. */
+  async import(bytes: Uint8Array): Promise<void> {
+    if (this.persistence !== 'memory') {
+      const why = "a file is imported into a store in memory: open ':memory:' for it"
+      throw new MagnetarError(failure('unsupported', why))
+    }
+    await this.#transfer({ t: 'import', client: this.id, id: ++this.#lastId, bytes })
+  }
+
+  #transfer(message: Transfer['message']): Promise<Uint8Array | undefined> {
+    if (this.#isClosed) return Promise.reject(closed())
+    return new Promise((resolve, reject) => {
+      this.#seat?.hold?.(true)
+      this.#transfers.set(message.id, { message, resolve, reject })
+      // Where nobody leads just now, whoever comes next is asked.
+      this.#leader?.post(message)
+    })
+  }
+
+  #transferred(id: number, bytes: Uint8Array | undefined, why: Failure | undefined): void {
+    const transfer = this.#transfers.get(id)
+    this.#transfers.delete(id)
+    this.#rest()
+    if (why === undefined) transfer?.resolve(bytes)
+    else transfer?.reject(new MagnetarError(why))
   }
 
   /** Opens the file anew. */
@@ -203,13 +250,16 @@ export class Client {
 
   /** Starts a thread of our own, which leads when its turn comes. */
   #sit(): void {
+    const died = (why: string) => {
+      if (this.#seat === seat) this.#died(why)
+    }
     const seat: Seat = this.#around.seat(
       (message) => {
-        if (this.#seat === seat) this.#hear(message)
+        if (this.#seat !== seat) return
+        if (message.t === 'here') this.#around.watch?.(message.lock, () => died('the worker was terminated'))
+        else this.#hear(message)
       },
-      (why) => {
-        if (this.#seat === seat) this.#died(why)
-      },
+      died,
     )
     this.#seat = seat
     seat.hold?.(this.#pending.size > 0)
@@ -221,6 +271,9 @@ export class Client {
       case 'answers':
         this.#deaths = 0
         this.#answers(message.lines)
+        break
+      case 'file':
+        this.#transferred(message.id, message.bytes, message.failure)
         break
       case 'changed':
         this.onchange(message.revision)
@@ -263,6 +316,7 @@ export class Client {
       if (pending.sentTo === undefined || this.#mayResend(pending)) this.#unsent.push(pending)
     }
     this.#flush()
+    for (const { message } of this.#transfers.values()) leader.post(message)
     // In a tab whose thread waits for its turn, or leads: either way there is one.
     if (this.#seat === undefined && this.#around.listen !== undefined) this.#sit()
     this.onleader(leader.isHere)
@@ -365,11 +419,17 @@ export class Client {
       this.#settle(pending)
       if (!pending.isAbandoned) pending.reject(error)
     }
+    for (const transfer of this.#transfers.values()) transfer.reject(error)
+    this.#transfers.clear()
   }
 
   #settle(pending: Pending): void {
     this.#pending.delete(pending.id)
-    if (this.#pending.size === 0) this.#seat?.hold?.(false)
+    this.#rest()
+  }
+
+  #rest(): void {
+    if (this.#pending.size + this.#transfers.size === 0) this.#seat?.hold?.(false)
   }
 
   #end(): void {

@@ -7,6 +7,9 @@ import { register, takePanic, unregister, type Bytes } from './storage.js'
 /** What the module can be made of. */
 export type WasmSource = WebAssembly.Module | BufferSource | Response | Promise<Response>
 
+/** So much is read at once when a file is exported. */
+const EXPORT_PIECE_BYTES = 4 << 20
+
 let loading: Promise<unknown> | undefined
 let compiled: WebAssembly.Module | undefined
 let generation = 0
@@ -124,6 +127,20 @@ export class Engine {
     this.#guarded(() => {
       const failed = this.#store.died(client)
       if (this.#store.isPoisoned) throw new EngineDied(failed)
+    })
+  }
+
+  /** The file as a crash at this moment would leave it: with everything that was acknowledged. */
+  file(): Uint8Array {
+    return this.#guarded(() => {
+      if (this.#bytes === undefined) throw new MagnetarError(failure('unsupported', 'this store has no bytes of its own'))
+      const file = new Uint8Array(this.#bytes.len())
+      for (let at = 0; at < file.length; ) {
+        const read = this.#bytes.read(at, file.subarray(at, at + EXPORT_PIECE_BYTES))
+        if (read === 0) throw new MagnetarError(failure('io', `the file ends at ${at} of its ${file.length} bytes`))
+        at += read
+      }
+      return file
     })
   }
 

@@ -1,7 +1,6 @@
 /** Files of Node, Bun and Deno, and the lock that one process holds on each. */
 
 import { closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { dirname, resolve } from 'node:path'
 import { failure, MagnetarError } from './errors.js'
 import type { Bytes } from './storage.js'
@@ -56,16 +55,31 @@ class Lock {
 }
 
 function connect(path: string): Connection {
+  const { DatabaseSync } = sqlite()
   try {
-    const { DatabaseSync } = createRequire(import.meta.url)('node:sqlite') as {
-      DatabaseSync: new (path: string, options: { timeout: number }) => Connection
-    }
     return new DatabaseSync(path, { timeout: 0 })
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    if (code === 'ERR_SQLITE_ERROR') throw new MagnetarError(failure('io', `${path} cannot be opened: ${message}`))
-    throw new MagnetarError(failure('unavailable', `this runtime has no node:sqlite, which locks the file: ${message}; use Node 22.13 or newer`))
+    throw new MagnetarError(failure('io', `${path} cannot be opened: ${(error as Error).message}`), { cause: error })
   }
+}
+
+interface Sqlite {
+  DatabaseSync: new (path: string, options: { timeout: number }) => Connection
+}
+
+/** Asked for by name and only now: a runtime that lacks it can still have stores in memory. */
+function sqlite(): Sqlite {
+  // Node 22 warns whoever loads it that it is young. Who opens a store has not asked for it, and can do nothing about it.
+  const { emitWarning } = process
+  process.emitWarning = () => {}
+  try {
+    const found = process.getBuiltinModule?.('node:sqlite') as Sqlite | undefined
+    if (found !== undefined) return found
+  } finally {
+    process.emitWarning = emitWarning
+  }
+  const why = `this runtime (${process.version}) has no node:sqlite, which locks a store's file: use Node 22.13 or newer`
+  throw new MagnetarError(failure('unavailable', why))
 }
 
 function locked(path: string, cause: unknown): MagnetarError {

@@ -1,10 +1,7 @@
-/** Opening a store in a browser: a page, or a worker of one. */
+/** The package's entry for browsers, with its worker and its module beside it. */
 
-import { Client, type Seat, type Surroundings } from './client.js'
-import { failure, MagnetarError } from './errors.js'
-import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js'
-import { type Place, serveInline } from './seat-inline.js'
-import { JobStore, type OpenOptions, startOf } from './store.js'
+import type { JobStore, OpenOptions } from './store.js'
+import { openIn, type Parts } from './tab.js'
 
 export * from './public.js'
 
@@ -22,74 +19,11 @@ export async function open<Payload = unknown, Output = unknown>(
   name: string,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
-  const start = startOf(name, options)
-  if (start.name === undefined) {
-    return new JobStore(await Client.open({ seat: (hear) => inline(hear) }, start))
-  }
-  if (navigator.locks === undefined) {
-    throw new MagnetarError(failure('unavailable', 'this context has no Web Locks; it needs a secure context (https or localhost)'))
-  }
-  if (options.persist) await navigator.storage.persist?.()
-  return new JobStore(await Client.open(tab(start.name, options), start))
+  return openIn(beside, name, options)
 }
 
-const memory: Place = {
-  persistence: 'memory',
-  open: () => undefined,
-  wasm: (given) => {
-    if (given === undefined) return fetch(new URL('./magnetar.wasm', import.meta.url))
-    return typeof given === 'string' ? fetch(given) : given
-  },
-}
-
-function inline(hear: (message: FromSeat) => void): Seat {
-  const post = serveInline(memory, (message) => queueMicrotask(() => hear(message)))
-  return { post, end: () => {} }
-}
-
-function tab(store: string, options: OpenOptions): Surroundings {
-  return {
-    seat: (hear, died) => thread(options, hear, died),
-    live: (client) =>
-      new Promise((alive, dead) => {
-        const held = () =>
-          new Promise<void>((release) => {
-            alive(release)
-          })
-        navigator.locks.request(names.clientLock(store, client), held).catch(dead)
-      }),
-    listen: (client, found, hear) => {
-      const answers = new BroadcastChannel(names.toClient(store, client))
-      answers.onmessage = ({ data }: MessageEvent<FromSeat>) => hear(data)
-      const tabs = new BroadcastChannel(names.tabs(store))
-      tabs.onmessage = ({ data }: MessageEvent<Broadcast>) => {
-        if (data.t !== 'leader') return
-        found(data.leader, data.persistence, () => {
-          const channel = new BroadcastChannel(names.toLeader(store, data.leader))
-          return { post: (message) => channel.postMessage(message), close: () => channel.close() }
-        })
-      }
-      tabs.postMessage({ t: 'who' } satisfies Broadcast)
-      return () => {
-        answers.close()
-        tabs.close()
-      }
-    },
-  }
-}
-
-function thread(options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {
-  const worker =
-    (options.worker?.() as Worker | undefined) ??
-    new Worker(new URL('./worker-browser.js', import.meta.url), { type: 'module', name: 'magnetar' })
-  worker.onmessage = ({ data }: MessageEvent<FromSeat>) => hear(data)
-  worker.onmessageerror = () => died('a message of the worker cannot be read')
-  worker.onerror = (event) => {
-    event.preventDefault()
-    died(event.message || 'the worker cannot be started: is its script served?')
-  }
-  return {
-    post: (message: ToSeat, transfer) => worker.postMessage(message, transfer ?? []),
-    end: () => worker.terminate(),
-  }
+/** Written as bundlers look for it: each takes the two files along by itself. */
+const beside: Parts = {
+  worker: () => new Worker(new URL('./worker-browser.js', import.meta.url), { type: 'module', name: 'magnetar' }),
+  module: () => fetch(new URL('./magnetar.wasm', import.meta.url)),
 }

@@ -1,11 +1,9 @@
-/** Opening a store in Node, Bun or Deno. */
+/** The package's entry for Node, Bun and Deno, with its worker and its module beside it. */
 
 import { Worker } from 'node:worker_threads'
-import { Client, type Seat, type Surroundings } from './client.js'
-import type { FromSeat } from './protocol.js'
-import { serveInline } from './seat-inline.js'
-import { place, serveFile } from './seat-node.js'
-import { JobStore, type OpenOptions, startOf } from './store.js'
+import { moduleBeside } from './module-node.js'
+import { openIn } from './process.js'
+import type { JobStore, OpenOptions } from './store.js'
 
 export * from './public.js'
 
@@ -23,33 +21,10 @@ export async function open<Payload = unknown, Output = unknown>(
   name: string,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
-  const start = startOf(name, options)
-  const around: Surroundings = {
-    seat: (hear, died) => {
-      if (start.name === undefined) return inline(memory, hear)
-      return options.inline ? inline(undefined, hear) : thread(options, hear, died)
-    },
-  }
-  return new JobStore(await Client.open(around, start))
+  return openIn(beside, name, options)
 }
 
-const memory = { ...place, persistence: 'memory' as const, open: () => undefined }
-
-function inline(where: typeof memory | undefined, hear: (message: FromSeat) => void): Seat {
-  const later = (message: FromSeat) => queueMicrotask(() => hear(message))
-  const post = where === undefined ? serveFile(later) : serveInline(where, later)
-  return { post, end: () => {} }
-}
-
-function thread(options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {
-  const worker = (options.worker?.() as Worker | undefined) ?? new Worker(new URL('./worker-node.js', import.meta.url))
-  worker.on('message', hear)
-  worker.on('error', (error) => died(String(error)))
-  worker.on('exit', (code) => died(`the worker thread ended with code ${code}`))
-  worker.unref()
-  return {
-    post: (message, transfer) => worker.postMessage(message, (transfer ?? []) as ArrayBuffer[]),
-    hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
-    end: () => void worker.terminate(),
-  }
+const beside = {
+  worker: () => new Worker(new URL('./worker-node.js', import.meta.url)),
+  module: moduleBeside,
 }

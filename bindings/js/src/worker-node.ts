@@ -1,11 +1,13 @@
 /** The worker thread of a Node process: has the file, so that waiting for the disk does not stop the program. */
 
 import { parentPort } from 'node:worker_threads'
-import { serveFile } from './seat-node.js'
+import { moduleBeside } from './module-node.js'
 import type { FromSeat, ToSeat } from './protocol.js'
+import { serveInline } from './seat-inline.js'
+import { placeOf } from './seat-node.js'
 
 const port = parentPort!
-const seat = serveFile((message: FromSeat, transfer?: Transferable[]) => {
+const seat = serveInline(placeOf(moduleBeside), (message: FromSeat, transfer?: Transferable[]) => {
   port.postMessage(message, (transfer ?? []) as ArrayBuffer[])
   // Nothing more is to be had from here.
   if (message.t === 'dead' || message.t === 'failed' || message.t === 'shut') port.close()

@@ -1,0 +1,31 @@
+/** The package's entry for Node, Bun and Deno in one script, for programs that are bundled into one file. */
+
+import { Worker } from 'node:worker_threads'
+import { moduleInlined } from './inlined.js'
+import { packed } from './packed.js'
+import { openIn } from './process.js'
+import type { JobStore, OpenOptions } from './store.js'
+
+export * from './public.js'
+
+/**
+ * Opens a store, creating it where it does not exist.
+ *
+ * The name is a path; where it does not end in `.redb` or `.magnetar`, `.redb` is added. One process at a time has a file:
+ * another gets the code `locked`. `':memory:'` is a store in memory.
+ *
+ * ```js
+ * await using store = await open('uploads')
+ * ```
+ */
+export async function open<Payload = unknown, Output = unknown>(
+  name: string,
+  options: OpenOptions = {},
+): Promise<JobStore<Payload, Output>> {
+  return openIn(inlined, name, { ...options, wasm: options.wasm ?? (await moduleInlined()) })
+}
+
+const inlined = {
+  worker: () => new Worker(new URL(`data:text/javascript,${encodeURIComponent(packed.worker)}`)),
+  module: moduleInlined,
+}

@@ -1,0 +1,52 @@
+/** A store as a process of Node, Bun or Deno reaches it: through a thread of its own, or in the caller's. */
+
+import type { Worker } from 'node:worker_threads'
+import { Client, type Seat, type Surroundings } from './client.js'
+import type { WasmSource } from './engine.js'
+import { MemoryBytes } from './memory.js'
+import type { FromSeat } from './protocol.js'
+import { serveInline } from './seat-inline.js'
+import { placeOf } from './seat-node.js'
+import { JobStore, type OpenOptions, startOf } from './store.js'
+
+/** What the package is made of beside this script, and how it is had. */
+export interface Parts {
+  worker(): Worker
+  module(): WasmSource | Promise<WasmSource>
+}
+
+/** Opens a store with the parts of one entry of the package. */
+export async function openIn<Payload, Output>(
+  parts: Parts,
+  name: string,
+  options: OpenOptions,
+): Promise<JobStore<Payload, Output>> {
+  const start = startOf(name, options)
+  const around: Surroundings = {
+    seat: (hear, died) => {
+      const isMemory = start.name === undefined
+      return isMemory || options.inline ? inline(parts, isMemory, hear) : thread(parts, options, hear, died)
+    },
+  }
+  return new JobStore(await Client.open(around, start))
+}
+
+function inline(parts: Parts, isMemory: boolean, hear: (message: FromSeat) => void): Seat {
+  const file = placeOf(parts.module)
+  const place = isMemory ? { ...file, persistence: 'memory' as const, open: () => new MemoryBytes() } : file
+  const post = serveInline(place, (message) => queueMicrotask(() => hear(message)))
+  return { post, end: () => {} }
+}
+
+function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {
+  const worker = (options.worker?.() as Worker | undefined) ?? parts.worker()
+  worker.on('message', hear)
+  worker.on('error', (error) => died(String(error)))
+  worker.on('exit', (code) => died(`the worker thread ended with code ${code}`))
+  worker.unref()
+  return {
+    post: (message, transfer) => worker.postMessage(message, (transfer ?? []) as ArrayBuffer[]),
+    hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
+    end: () => void worker.terminate(),
+  }
+}

@@ -1,0 +1,93 @@
+/** A store as a tab, or a worker of one, reaches it: through the thread that has the file, here or in another tab. */
+
+import { Client, type Seat, type Surroundings } from './client.js'
+import type { WasmSource } from './engine.js'
+import { failure, MagnetarError } from './errors.js'
+import { MemoryBytes } from './memory.js'
+import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js'
+import { type Place, serveInline } from './seat-inline.js'
+import { JobStore, type OpenOptions, startOf } from './store.js'
+
+/** What the package is made of beside this script, and how it is had. */
+export interface Parts {
+  worker(): Worker
+  module(): WasmSource | Promise<WasmSource>
+}
+
+/** Opens a store with the parts of one entry of the package. */
+export async function openIn<Payload, Output>(
+  parts: Parts,
+  name: string,
+  options: OpenOptions,
+): Promise<JobStore<Payload, Output>> {
+  const start = startOf(name, options)
+  if (start.name === undefined) {
+    return new JobStore(await Client.open({ seat: (hear) => inline(parts, hear) }, start))
+  }
+  if (navigator.locks === undefined) {
+    throw new MagnetarError(failure('unavailable', 'this context has no Web Locks; it needs a secure context (https or localhost)'))
+  }
+  if (options.persist) await navigator.storage.persist?.()
+  return new JobStore(await Client.open(tab(parts, start.name, options), start))
+}
+
+function inline(parts: Parts, hear: (message: FromSeat) => void): Seat {
+  const memory: Place = {
+    persistence: 'memory',
+    open: () => new MemoryBytes(),
+    wasm: (given) => {
+      if (given === undefined) return parts.module()
+      return typeof given === 'string' ? fetch(given) : given
+    },
+  }
+  const post = serveInline(memory, (message) => queueMicrotask(() => hear(message)))
+  return { post, end: () => {} }
+}
+
+function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
+  return {
+    seat: (hear, died) => thread(parts, options, hear, died),
+    live: (client) =>
+      new Promise((alive, dead) => {
+        const held = () =>
+          new Promise<void>((release) => {
+            alive(release)
+          })
+        navigator.locks.request(names.clientLock(store, client), held).catch(dead)
+      }),
+    watch: (lock, gone) => {
+      navigator.locks.request(lock, gone).catch(() => {})
+    },
+    listen: (client, found, hear) => {
+      const answers = new BroadcastChannel(names.toClient(store, client))
+      answers.onmessage = ({ data }: MessageEvent<FromSeat>) => hear(data)
+      const tabs = new BroadcastChannel(names.tabs(store))
+      tabs.onmessage = ({ data }: MessageEvent<Broadcast>) => {
+        if (data.t !== 'leader') return
+        found(data.leader, data.persistence, () => {
+          const channel = new BroadcastChannel(names.toLeader(store, data.leader))
+          return { post: (message) => channel.postMessage(message), close: () => channel.close() }
+        })
+      }
+      tabs.postMessage({ t: 'who' } satisfies Broadcast)
+      return () => {
+        answers.close()
+        tabs.close()
+      }
+    },
+  }
+}
+
+function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {
+  const worker = (options.worker?.() as Worker | undefined) ?? parts.worker()
+  worker.onmessage = ({ data }: MessageEvent<FromSeat>) => hear(data)
+  worker.onmessageerror = () => died('a message of the worker cannot be read')
+  worker.onerror = (event) => {
+    event.preventDefault()
+    died(event.message || 'the worker cannot be started: is its script served?')
+  }
+  return {
+    post: (message: ToSeat, transfer) => worker.postMessage(message, transfer ?? []),
+    end: () => worker.terminate(),
+  }
+}

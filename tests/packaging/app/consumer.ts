@@ -1,0 +1,58 @@
+// What a user's TypeScript may say, and what it may not. It is checked and never run.
+
+import { type Chunk, type ErrorCode, type HeldChunk, JobStore, MagnetarError, open, type Persistence, type Stats } from 'magnetar-jobs'
+import { open as openInlined } from 'magnetar-jobs/inline'
+
+interface Upload {
+  path: string
+  bytes: number
+}
+
+interface Receipt {
+  etag: string
+}
+
+export async function typed(signal: AbortSignal): Promise<void> {
+  await using store: JobStore<Upload, Receipt> = await open<Upload, Receipt>('uploads', { cacheBytes: 1 << 20 })
+  const persistence: Persistence = store.persistence
+  await store.importManifest(1, { job: { name: persistence }, chunks: [{ id: 1, payload: { path: 'a', bytes: 1 } }] }, { signal })
+  // @ts-expect-error: another payload
+  await store.importManifest(1, { chunks: [{ id: 1, payload: { path: 1 } }] })
+
+  const claimed: Chunk<Upload, Receipt> | undefined = await store.claimPending(1, { leaseMs: 60_000 })
+  if (claimed !== undefined) {
+    const bytes: number = claimed.payload.bytes
+    await store.complete(claimed, { output: { etag: String(bytes) } })
+    // @ts-expect-error: another output
+    await store.complete(claimed, { output: { etag: bytes } })
+    // @ts-expect-error: what was claimed stays as it is
+    claimed.fence = 0
+  }
+
+  for await (const chunk of store.claims(1, { signal })) {
+    const held: HeldChunk<Upload, Receipt> = chunk
+    held.complete({ etag: held.payload.path })
+  }
+  await store.run(1, async (chunk, context) => ({ etag: chunk.payload.path + String(context.signal.aborted) }), { concurrency: 4 })
+  for await (const stats of store.progress(1)) {
+    const known: Stats = stats
+    if (known.isFinished) break
+  }
+  const csv: ReadableStream<Uint8Array> = store.exportCsv(1)
+  await csv.cancel()
+}
+
+export async function untyped(): Promise<unknown> {
+  const store = await openInlined(':memory:')
+  try {
+    return (await store.getChunk(1, 1))?.payload
+  } catch (error) {
+    if (!(error instanceof MagnetarError)) throw error
+    const code: ErrorCode = error.code
+    // @ts-expect-error: there is no such code
+    if (code === 'no_such_code') return undefined
+    return error.retry
+  } finally {
+    await store.close()
+  }
+}

@@ -1,0 +1,56 @@
+/** What the tabs of this page tell each other: who has a file that another needs, and that the engine is to be crashed. */
+
+const CHANNEL = 'magnetar-demo'
+const LOCK = 'magnetar-demo:tab:'
+const ANSWER_MS = 400
+
+export class Tabs {
+  /** Gives the file of a job where this tab has it. */
+  fileOf = () => undefined
+  /** Ends this tab's engine. */
+  crash = () => {}
+  #channel = new BroadcastChannel(CHANNEL)
+  #asked = new Map()
+
+  constructor() {
+    this.#channel.onmessage = ({ data }) => this.#hear(data)
+    // Held for as long as the tab lives, so that others can count.
+    void navigator.locks.request(LOCK + crypto.randomUUID(), () => new Promise(() => {}))
+  }
+
+  /** How many tabs have this page open. */
+  async count() {
+    const { held = [] } = await navigator.locks.query()
+    return held.filter(({ name }) => name.startsWith(LOCK)).length
+  }
+
+  /** The file of a job from whichever other tab has it; nothing where none answers. */
+  async ask(job) {
+    if ((await this.count()) < 2) return undefined
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#answer(job, undefined), ANSWER_MS)
+      this.#asked.set(job, { resolve, timer })
+      this.#channel.postMessage({ t: 'want', job })
+    })
+  }
+
+  /** Has whichever tab has the engine crash it. */
+  crashElsewhere() {
+    this.#channel.postMessage({ t: 'crash' })
+  }
+
+  #hear(message) {
+    if (message.t === 'want') {
+      const file = this.fileOf(message.job)
+      if (file !== undefined) this.#channel.postMessage({ t: 'file', job: message.job, file })
+    } else if (message.t === 'file') this.#answer(message.job, message.file)
+    else if (message.t === 'crash') this.crash()
+  }
+
+  #answer(job, file) {
+    const asked = this.#asked.get(job)
+    this.#asked.delete(job)
+    clearTimeout(asked?.timer)
+    asked?.resolve(file)
+  }
+}

@@ -1,0 +1,330 @@
+/** The view that copies a file: what the user does, and what is shown. */
+
+import { open } from '../magnetar.js'
+import { at, droppable, reason, save } from '../dom.js'
+import { logTo } from '../log.js'
+import { bytes, bytesOf, count, counted, percent, span } from '../text.js'
+import { Copy } from './copy.js'
+import { listEarlier } from './earlier.js'
+import { dropHandle, keepHandle } from './handles.js'
+import { ChunkMap } from './map.js'
+import { Pace } from './pace.js'
+import { assemble } from './parts.js'
+import { isSame } from './plan.js'
+import { allow, findFile } from './source.js'
+import { Tabs } from './tabs.js'
+
+const STORE = 'copies'
+const STATES = { idle: 'Ready', running: 'Copying', paused: 'Paused', finished: 'Finished', stuck: 'Stopped' }
+
+export function copyView() {
+  const log = logTo(at('log'))
+  const map = new ChunkMap(at('map'), at('map-chunk'), at('legend'))
+  const pace = new Pace()
+  const tabs = new Tabs()
+  let opening
+  let copy
+  /** The handle of the file that only wants the user's permission. */
+  let waiting
+  let saidTenth = -1
+
+  const store = () => (opening ??= openStore())
+
+  async function openStore() {
+    try {
+      const opened = await open(STORE)
+      opened.addEventListener('leader', ({ detail }) => {
+        log(detail ? 'This tab’s engine has the job file now.' : 'Another tab’s engine has the job file now.')
+      })
+      return opened
+    } catch (error) {
+      opening = undefined
+      problem(`The job store cannot be opened: ${reason(error)}`)
+      throw error
+    }
+  }
+
+  // What is shown
+
+  function problem(text) {
+    at('problem').textContent = text
+    at('problem').hidden = text === ''
+    if (text !== '') log(text, 'bad')
+  }
+
+  /** For screen readers: seldom. The log speaks for itself. */
+  const announce = (text) => (at('announce').textContent = text)
+
+  function need(text, action) {
+    at('need').hidden = text === ''
+    at('need-text').textContent = text
+    at('allow').hidden = action !== 'allow'
+    at('pick-again').hidden = text === ''
+  }
+
+  function showState() {
+    const { state, picture } = copy
+    const isDone = state === 'finished'
+    at('job').dataset.state = state
+    at('state').textContent = STATES[state]
+    at('pause').hidden = isDone
+    at('pause').disabled = copy.file === undefined
+    at('pause').textContent = state === 'running' ? 'Pause' : picture.counts.done > 0 ? 'Go on' : 'Start'
+    for (const id of ['help', 'crash']) at(id).hidden = isDone
+    at('retry').hidden = picture.counts.failed === 0
+    for (const id of ['download', 'verify', 'checksums']) at(id).hidden = !isDone
+    if (isDone) need('')
+    if (state !== 'running') pace.reset()
+    showFigures()
+  }
+
+  function showFigures() {
+    const { picture, state } = copy
+    const share = picture.bytesAll === 0 ? 0 : picture.bytesDone / picture.bytesAll
+    pace.note(performance.now(), picture.bytesDone)
+    const isMoving = state === 'running' || picture.counts.elsewhere > 0
+    const speed = isMoving ? pace.bytesPerSecond : undefined
+    at('percent').textContent = percent(share)
+    at('bar').value = share
+    at('copied').textContent = bytesOf(picture.bytesDone, picture.bytesAll)
+    at('speed').textContent = speed === undefined ? '–' : `${bytes(Math.round(speed))}/s`
+    at('left').textContent = isMoving ? span(pace.secondsFor(picture.bytesAll - picture.bytesDone)) : '–'
+    for (const [kind, number] of Object.entries(picture.counts)) at(`count-${kind}`).textContent = count(number)
+    map.draw()
+    const tenth = Math.floor(share * 10)
+    if (tenth !== saidTenth && state === 'running') announce(`${tenth * 10} percent copied`)
+    saidTenth = tenth
+  }
+
+  async function showTabs() {
+    at('tabs').textContent = count(await tabs.count())
+  }
+
+  // What the user does
+
+  const lanes = () => Number(at('lanes').value)
+
+  async function picked(file, handle) {
+    problem('')
+    if (copy?.described !== undefined && copy.file === undefined && !at('job').hidden) {
+      if (!isSame(file, copy.described)) {
+        problem(`That is not the file: this job needs ${copy.described.name} with ${count(copy.described.size)} bytes, as it was when the job began.`)
+        return
+      }
+      if (handle !== undefined) await keepHandle(copy.job, handle).catch(() => {})
+      provide(file, 'the file you picked')
+      return
+    }
+    if (file.size === 0) return problem(`${file.name} is empty: there is nothing to copy.`)
+    const room = await roomFor(file)
+    if (room !== undefined) return problem(room)
+    const job = await Copy.create(await store(), file)
+    if (handle !== undefined) await keepHandle(job, handle).catch(() => {})
+    held.set(job, file)
+    const address = `#copy/${job}`
+    if (location.hash === address) await openJob(job)
+    else location.hash = address
+  }
+
+  /** Why a file cannot be copied to this browser's storage, where that is known beforehand. */
+  async function roomFor({ name, size }) {
+    const { quota, usage } = await navigator.storage.estimate()
+    const free = quota - usage
+    if (size <= free) return undefined
+    return `${name} has ${bytes(size)}, and this browser gives the page ${bytes(Math.max(free, 0))}. Remove other copies, or free space on the disk.`
+  }
+
+  /** What was given up, and why. */
+  function stuck() {
+    const given = copy.picture.chunks.filter((chunk) => copy.picture.kind(chunk) === 'failed')
+    return `${counted(given.length, 'chunk')} could not be copied. Chunk ${given[0].chunk}: ${given[0].error}`
+  }
+
+  /** Files that were picked in this tab. */
+  const held = new Map()
+  tabs.fileOf = (job) => held.get(job)
+  tabs.crash = () => void crash()
+
+  function provide(file, from) {
+    held.set(copy.job, file)
+    copy.file = file
+    need('')
+    log(`Reading ${copy.name} from ${from}.`)
+    showState()
+    void copy.start(lanes())
+  }
+
+  async function openJob(job) {
+    if (copy?.job === job && !at('job').hidden) return
+    await leaveJob()
+    const opened = new Copy(await store(), job)
+    opened.addEventListener('error', ({ detail }) => problem(reason(detail)))
+    await opened.open()
+    copy = opened
+    saidTenth = -1
+    at('start').hidden = true
+    at('job').hidden = false
+    at('name').textContent = copy.name
+    const { chunks, bytesAll, total } = copy.picture
+    at('facts').textContent = `${bytes(bytesAll)} in ${counted(total, 'chunk')} of ${bytes(chunks[0].payload.bytes)}`
+    copy.addEventListener('change', ({ detail }) => {
+      if (copy !== opened) return
+      log(`${STATES[detail]}: ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done.`)
+      if (detail === 'stuck') problem(stuck())
+      showState()
+    })
+    copy.picture.addEventListener('change', () => {
+      if (copy === opened) showFigures()
+    })
+    map.show(copy.picture)
+    if (copy.picture.isComplete) {
+      copy.state = 'finished'
+      log(`All ${counted(total, 'chunk')} were copied before.`)
+    }
+    else if (copy.picture.counts.done > 0) log(`Found ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done already.`)
+    showState()
+    void showTabs()
+    if (copy.state !== 'finished') await findSource()
+  }
+
+  async function findSource() {
+    const mine = held.get(copy.job)
+    const found = mine ? { file: mine, from: 'the file you picked' } : await findFile(copy.job, copy.described, tabs)
+    if (found.file !== undefined) return provide(found.file, found.from)
+    waiting = found.handle
+    const kept = copy.picture.counts.done
+    const safe = kept > 0 ? ` What is copied stays: ${counted(kept, 'chunk')}.` : ''
+    if (waiting !== undefined) need(`To go on, this page must be allowed to read ${copy.name} again.${safe}`, 'allow')
+    else if (found.changed) need(`${copy.name} has changed since the job began. Pick it as it was, or remove this job and begin anew.${safe}`)
+    else need(`To go on, pick ${copy.name} again: a page may not keep a file open over a reload.${safe}`)
+    showState()
+  }
+
+  async function leaveJob() {
+    if (copy === undefined) return
+    const left = copy
+    copy = undefined
+    await left.pause()
+    left.close()
+  }
+
+  async function crash() {
+    const started = performance.now()
+    await (await store()).reopen()
+    log(`The engine’s worker was ended in the midst of its work. A new one answered after ${Math.round(performance.now() - started)} ms.`, 'good')
+  }
+
+  const task = (id, work) =>
+    at(id).addEventListener('click', async () => {
+      try {
+        await work()
+      } catch (error) {
+        problem(reason(error))
+      }
+    })
+
+  task('pause', () => {
+    if (copy.state === 'running') return copy.pause()
+    void copy.start(lanes())
+  })
+  task('crash', async () => {
+    if ((await store()).isLeader) await crash()
+    else {
+      tabs.crashElsewhere()
+      log('The tab that has the engine was told to end it.')
+    }
+  })
+  task('retry', async () => {
+    problem('')
+    log(`${counted(await copy.retry(), 'chunk')} will be tried again.`)
+    void copy.start(lanes())
+  })
+  task('allow', async () => {
+    const found = await allow(waiting, copy.described)
+    if (found.file !== undefined) provide(found.file, found.from)
+    else need(`The file could not be read. Pick ${copy.name} again.`)
+  })
+  task('download', async () => save(await assemble(copy.job, copy.parts), copy.name))
+  task('checksums', () => save(new Blob([copy.checksums()], { type: 'text/plain' }), `${copy.name}.sha256`))
+  task('export', async () => save(await (await store()).exportFile(), 'copies.redb'))
+  task('verify', async () => {
+    const { total } = copy.picture
+    at('verify').disabled = true
+    try {
+      const wrong = await copy.verify(lanes(), (checked) => (at('state').textContent = `Verifying ${count(checked)} of ${count(total)}`))
+      showState()
+      if (wrong.length === 0) {
+        log(`Verified: all ${count(total)} chunks of the copy have their checksums.`, 'good')
+      } else {
+        await copy.reset(wrong)
+        problem(`${counted(wrong.length, 'chunk')} of the copy did not have their checksums (${wrong.slice(0, 8).join(', ')}). They will be copied again.`)
+        await findSource()
+      }
+    } finally {
+      at('verify').disabled = false
+    }
+  })
+  task('remove', () => at('confirm').showModal())
+  at('confirm').addEventListener('close', async () => {
+    if (at('confirm').returnValue !== 'remove') return
+    const { job, name } = copy
+    await copy.remove()
+    copy = undefined
+    held.delete(job)
+    await dropHandle(job).catch(() => {})
+    log(`Removed ${name}.`)
+    location.hash = '#copy/all'
+  })
+  at('lanes').addEventListener('change', async () => {
+    if (copy?.state !== 'running') return
+    await copy.pause()
+    void copy.start(lanes())
+  })
+
+  for (const id of ['file', 'file-again']) {
+    at(id).addEventListener('change', ({ target }) => {
+      const file = target.files[0]
+      target.value = ''
+      if (file !== undefined) picked(file).catch((error) => problem(reason(error)))
+    })
+    // A picker that gives a handle spares the next pick after a reload.
+    at(id).addEventListener('click', (event) => {
+      if (typeof showOpenFilePicker !== 'function') return
+      event.preventDefault()
+      showOpenFilePicker()
+        .then(async ([handle]) => picked(await handle.getFile(), handle))
+        .catch((error) => error.name === 'AbortError' || problem(reason(error)))
+    })
+  }
+  droppable(at('copy'), (file, handle) => picked(file, handle).catch((error) => problem(reason(error))))
+  setInterval(() => {
+    if (copy === undefined || document.hidden) return
+    showFigures()
+    void showTabs()
+  }, 1_000)
+
+  async function show(argument) {
+    const job = Number(argument)
+    try {
+      if (Number.isSafeInteger(job) && job > 0) {
+        at('helper').href = `#copy/${job}`
+        return await openJob(job)
+      }
+      if (argument === undefined && copy !== undefined) return history.replaceState(null, '', `#copy/${copy.job}`)
+      await leaveJob()
+    } catch (error) {
+      if (error.code !== 'job_not_found') problem(reason(error))
+    }
+    at('job').hidden = true
+    at('start').hidden = false
+    at('earlier').hidden = (await listEarlier(await store(), at('earlier-list'))) === 0
+  }
+
+  // One after the other, however fast the user goes.
+  let turn = Promise.resolve()
+  return {
+    show(argument) {
+      turn = turn.then(() => show(argument)).catch((error) => problem(reason(error)))
+    },
+  }
+}

@@ -1,0 +1,41 @@
+/** Which part of a job's dependency graph is shown: all of a small one, the neighbourhood of a chunk of a large one. */
+
+/** More is not read, and not drawn. */
+export const NODES_MAX = 150
+
+/** Gives the chunks and the edges to draw, and whether that is all there is. */
+export async function partOf(store, job, total, around) {
+  if (total <= NODES_MAX) {
+    const chunks = (await store.pageByStatus(job, { limit: NODES_MAX })).toArray()
+    return { chunks, edges: await edgesOf(store, job, chunks), isAll: true }
+  }
+  const start = around ?? (await startOf(store, job))
+  const seen = new Set([start])
+  let border = [start]
+  while (border.length > 0 && seen.size < NODES_MAX) {
+    // Calls of one tick go over as one.
+    const found = await Promise.all(border.flatMap((chunk) => [store.getDependencies(job, chunk), store.getDependents(job, chunk)]))
+    border = []
+    for (const chunk of found.flat()) {
+      if (seen.has(chunk) || seen.size === NODES_MAX) continue
+      seen.add(chunk)
+      border.push(chunk)
+    }
+  }
+  const chunks = await Promise.all([...seen].sort((a, b) => a - b).map((chunk) => store.getChunk(job, chunk)))
+  return { chunks, edges: await edgesOf(store, job, chunks), isAll: false, start }
+}
+
+/** What failed is what people look for; else what waits. */
+async function startOf(store, job) {
+  for (const status of ['failed', 'pending', undefined]) {
+    const [first] = await store.pageByStatus(job, { status, limit: 1 })
+    if (first !== undefined) return first.chunk
+  }
+  return 0
+}
+
+async function edgesOf(store, job, chunks) {
+  const dependencies = await Promise.all(chunks.map(({ chunk }) => store.getDependencies(job, chunk)))
+  return chunks.flatMap(({ chunk }, index) => dependencies[index].map((from) => [from, chunk]))
+}

@@ -1,0 +1,129 @@
+/** The view that looks into a job file: opening, jobs, and what is said of it all. */
+
+import { open } from '../magnetar.js'
+import { at, droppable, make, reason, save } from '../dom.js'
+import { bytes, count, counted, moment } from '../text.js'
+import { jobView } from './job.js'
+import { fill } from './sample.js'
+
+export function inspectView() {
+  const job = jobView(problem)
+  let store
+  let name
+
+  function problem(text) {
+    at('inspect-problem').textContent = text
+    at('inspect-problem').hidden = text === ''
+  }
+
+  const attempt = async (work) => {
+    try {
+      problem('')
+      await work()
+    } catch (error) {
+      problem(reason(error))
+    }
+  }
+
+  /** Replaces what is shown only when the new store can be read. */
+  async function inspect(opened, from) {
+    try {
+      const jobs = await opened.listJobs()
+      await store?.close()
+      store = opened
+      name = from
+      at('inspected-name').textContent = from
+      await showJobs(jobs)
+      at('inspect-start').hidden = true
+      at('inspected').hidden = false
+      at('inspected-name').focus()
+      store.addEventListener('change', () => attempt(refresh))
+    } catch (error) {
+      if (store !== opened) await opened.close().catch(() => {})
+      throw error
+    }
+  }
+
+  async function openFile(file) {
+    const opened = await open(':memory:')
+    try {
+      await opened.importFile(file)
+    } catch (error) {
+      await opened.close().catch(() => {})
+      throw new Error(`${file.name} is not a job file that can be opened: ${reason(error)}`, { cause: error })
+    }
+    await inspect(opened, file.name)
+    at('inspected-facts').textContent = `${bytes(file.size)}, ${at('inspected-facts').textContent}`
+  }
+
+  async function openSample() {
+    const opened = await open(':memory:')
+    await fill(opened)
+    await inspect(opened, 'sample.redb')
+  }
+
+  async function showJobs(jobs) {
+    at('inspected-facts').textContent = counted(jobs.length, 'job')
+    at('one-job').hidden = jobs.length === 0
+    fillJobs(jobs)
+    if (jobs.length > 0) await job.show(store, (jobs.find(({ stats }) => stats.failed > 0) ?? jobs[0]).jobId)
+    markCurrent()
+    at('inspect-announce').textContent = `${name}: ${counted(jobs.length, 'job')}`
+  }
+
+  function fillJobs(jobs) {
+    at('jobs').replaceChildren(
+      ...jobs.map(({ jobId, spec, stats, createdAtMs }) => {
+        const button = make('button', { className: 'link', type: 'button' }, String(jobId))
+        button.addEventListener('click', () =>
+          attempt(async () => {
+            await job.show(store, jobId)
+            markCurrent()
+          }),
+        )
+        return make(
+          'tr',
+          { 'data-job': jobId },
+          make('td', {}, button),
+          make('td', {}, spec.name ?? '–'),
+          make('td', { className: 'number' }, count(stats.total)),
+          make('td', { className: 'number' }, count(stats.done)),
+          make('td', { className: 'number' }, count(stats.failed)),
+          make('td', { className: 'roomy' }, moment(createdAtMs)),
+        )
+      }),
+    )
+  }
+
+  function markCurrent() {
+    for (const row of at('jobs').rows) {
+      if (Number(row.dataset.job) === job.id) row.setAttribute('aria-current', 'true')
+      else row.removeAttribute('aria-current')
+    }
+  }
+
+  async function refresh() {
+    if (store.isClosed) return
+    fillJobs(await store.listJobs())
+    markCurrent()
+    await job.refresh()
+  }
+
+  const task = (id, work) => at(id).addEventListener('click', () => attempt(work))
+  task('sample', openSample)
+  task('inspect-export', async () => save(await store.exportFile(), name))
+  task('inspect-close', async () => {
+    at('inspected').hidden = true
+    at('inspect-start').hidden = false
+    await store.close()
+    store = undefined
+  })
+  at('inspect-file').addEventListener('change', ({ target }) => {
+    const file = target.files[0]
+    target.value = ''
+    if (file !== undefined) void attempt(() => openFile(file))
+  })
+  droppable(at('inspect'), (file) => void attempt(() => openFile(file)))
+
+  return { show: () => {} }
+}

@@ -1,0 +1,3 @@
+/** Where the page finds the package: unpacked beside it. */
+
+export * from '../magnetar/dist/browser.js'
