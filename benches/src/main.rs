@@ -29,6 +29,9 @@ use rows::Run;
 /// Whatever went wrong, for people.
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
+/// Relative to the top of the repository, where `cargo xtask bench` runs this.
+const README: &str = "README.md";
+
 const HELP: &str = "\
 cargo xtask bench [OPTION...]
 
@@ -42,6 +45,7 @@ cargo xtask bench [OPTION...]
   --full             ten million chunks too
   --json FILE        the results as JSON too
   --markdown FILE    the results into this file too
+  --publish          writes what is committed: benches/results.md, benches/results.json and the table in the README
   --check            only the ratios: fails where one fell by more than a quarter since it was committed
   --write-ratios     measures the ratios and writes the file that is committed
 ";
@@ -119,7 +123,11 @@ fn run(options: &[&str]) -> Result<(), Fault> {
     let text = report.markdown();
     println!("{text}");
     if let Some(path) = &plan.markdown {
-        std::fs::write(path, text)?;
+        std::fs::write(path, format!("# What `cargo xtask bench` measured\n\n{text}"))?;
+    }
+    if plan.readme {
+        let readme = std::fs::read_to_string(README)?;
+        std::fs::write(README, report::between_marks(&readme, &report.table_of_rates())?)?;
     }
     if let Some(path) = &plan.json {
         std::fs::write(path, serde_json::to_string_pretty(&report.json())? + "\n")?;

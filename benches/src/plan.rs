@@ -33,8 +33,11 @@ pub(crate) struct Plan {
     sections: Vec<String>,
     /// Ten million chunks too.
     pub(crate) full: bool,
+    /// Files that get the results too.
     pub(crate) json: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
+    /// Whether the README's table is written anew.
+    pub(crate) readme: bool,
 }
 
 /// Files that are in memory on Linux, whatever the disk is.
@@ -55,6 +58,7 @@ impl Default for Plan {
             full: false,
             json: None,
             markdown: None,
+            readme: false,
         }
     }
 }
@@ -91,6 +95,11 @@ impl Plan {
                 "--full" => plan.full = true,
                 "--json" => plan.json = Some(value()?.into()),
                 "--markdown" => plan.markdown = Some(value()?.into()),
+                "--publish" => {
+                    plan.json = Some("benches/results.json".into());
+                    plan.markdown = Some("benches/results.md".into());
+                    plan.readme = true;
+                }
                 "--check" => plan.purpose = Purpose::Check,
                 "--write-ratios" => plan.purpose = Purpose::Write,
                 _ => return Err(format!("there is no option {option}: see bench --help").into()),

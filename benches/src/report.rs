@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::Fault;
 use crate::disk::median;
 use crate::instructions::Counted;
 use crate::parts::{Fact, Goal};
 use crate::ratios::RATIOS;
 use crate::rows::{MANY, ROWS};
-use crate::table::Table;
+use crate::table::{Table, spread};
 
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -19,6 +20,9 @@ pub(crate) struct Report {
     /// Why something is missing.
     pub(crate) notes: Vec<String>,
 }
+
+/// A machine of one's own repeats a cell within this.
+const QUIET: f64 = 1.3;
 
 /// With a separator at the thousands, as people read large numbers.
 fn thousands(number: f64) -> String {
@@ -47,7 +51,25 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     writeln!(text, "{line}").expect("memory takes text");
 }
 
+/// What stands around the table in the README.
+const MARKS: [&str; 2] = ["<!-- cargo xtask bench: begin -->\n", "<!-- cargo xtask bench: end -->"];
+
+/// The text with something else between the marks.
+pub(crate) fn between_marks(text: &str, table: &str) -> Result<String, Fault> {
+    let marked =
+        text.split_once(MARKS[0]).and_then(|(before, rest)| Some((before, rest.split_once(MARKS[1])?.1)));
+    let (before, after) = marked.ok_or_else(|| format!("the marks {MARKS:?} are missing"))?;
+    Ok([before, MARKS[0], table, MARKS[1], after].concat())
+}
+
 impl Report {
+    /// The first table alone.
+    pub(crate) fn table_of_rates(&self) -> String {
+        let mut text = String::new();
+        self.rates(&mut text);
+        text
+    }
+
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         if !self.table.rates.is_empty() {
@@ -92,13 +114,21 @@ impl Report {
         let sync_ms = median(table.sync_ms.clone());
         let how = if table.steady { ", before strace made it 0.145 ms" } else { "" };
         line(text, format_args!("\nA write of 4 KiB and its sync took {sync_ms:.3} ms (median){how}."));
+        let spread = spread(&table.rates);
+        let quiet = if spread < QUIET { "quiet" } else { "busy, and the rates are worth as little" };
+        line(
+            text,
+            format_args!(
+                "The best repetition of a cell was {spread:.2} times its worst (median): the machine was {quiet}."
+            ),
+        );
     }
 
     fn ratios(&self, text: &mut String) {
         *text += "\n| ratio | goal | measured | least to most |\n|---|--:|--:|--:|\n";
         for ratio in RATIOS {
             if let Some(came) = ratio.of(&self.table) {
-                let (name, goal) = (ratio.name, ratio.goal);
+                let (name, goal) = (ratio.name, ratio.goal.map_or_else(String::new, |goal| goal.to_string()));
                 let (value, least, most) = (came.value, came.least, came.most);
                 line(text, format_args!("| {name} | {goal} | {value:.2} | {least:.2} to {most:.2} |"));
             }
@@ -157,6 +187,13 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_takes_the_place_of_the_one_between_the_marks() {
+        let text = format!("a\n{}old\n{}\nb\n", MARKS[0], MARKS[1]);
+        assert_eq!(between_marks(&text, "new\n").unwrap(), text.replace("old", "new"));
+        assert!(between_marks("a\n", "new\n").is_err());
+    }
 
     #[test]
     fn numbers_read_well_at_every_size() {

@@ -56,6 +56,15 @@ impl Table {
     }
 }
 
+/// How many times the best repetition of a cell is its worst: the median of all cells.
+pub(crate) fn spread(rates: &BTreeMap<Place, Vec<f64>>) -> f64 {
+    let of_cell = |rates: &Vec<f64>| {
+        let least = rates.iter().copied().fold(f64::MAX, f64::min);
+        rates.iter().copied().fold(f64::MIN, f64::max) / least
+    };
+    median(rates.values().map(of_cell).collect())
+}
+
 pub(crate) fn measure(plan: &Plan) -> Result<Table, Fault> {
     let mut table = Table { steady: plan.steady, ..Table::default() };
     let folder = disk::empty(&plan.folder)?;
@@ -195,4 +204,16 @@ fn child(command: &mut Command) -> Result<Measured, Fault> {
     }
     let text = String::from_utf8(output.stdout)?;
     Ok(serde_json::from_str(text.lines().last().ok_or("no answer")?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_that_of_the_cell_in_the_middle() {
+        let cells = [(1, [100.0, 110.0]), (8, [50.0, 100.0]), (64, [10.0, 90.0])];
+        let rates = cells.map(|(workers, rates)| (("redb-direct", workers), rates.to_vec()));
+        assert!((spread(&rates.into_iter().collect()) - 2.0).abs() < 1e-9);
+    }
 }

@@ -323,7 +323,6 @@ pub(super) async fn everything(
     is_at_rest: bool,
 ) -> Result<Comparison> {
     let mut found = Comparison::at(from.meta().await?.revision);
-    let begun = format!("DBG begin {:?} / {:?}", from.meta().await?, to.meta().await?);
     let mut after = None;
     loop {
         let of_one = from.read(move |load| engine::open_job_from(load, after)).await?;
@@ -361,17 +360,6 @@ pub(super) async fn everything(
                 Some(next) => chunk = Some(next),
                 None => break,
             }
-        }
-    }
-    if found.mismatch_count > 0 {
-        eprintln!("{begun}\nDBG end {:?}\n   / {:?}", from.meta().await?, to.meta().await?);
-        for m in found.mismatches.iter().take(3) {
-            let k = Key { job: m.job_id, chunk: m.chunk.unwrap_or(0) };
-            eprintln!(
-                "DBG {m} {:?}\n    {:?}",
-                from.read(move |l| engine::full_rows(l, &[k])).await?,
-                to.read(move |l| engine::full_rows(l, &[k])).await?
-            );
         }
     }
     Ok(found)

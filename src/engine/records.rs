@@ -19,6 +19,9 @@ use crate::standing::{Backfill, Role, id_text};
 /// Rows that are asked for at once.
 const ROWS_PER_QUESTION: usize = 256;
 
+/// Jobs that are asked for at once to find the next one that is open: nearly all are.
+const JOBS_PER_QUESTION: usize = 2;
+
 /// A page ends once its rows have about so many bytes.
 const PAGE_BYTES: usize = 4 << 20;
 
@@ -149,9 +152,10 @@ pub(crate) fn full_page(
 pub(crate) fn open_job_from(load: &mut dyn Load, from: Option<i64>) -> Result<Option<JobRow>> {
     let mut after = from;
     loop {
-        let jobs = load.load(&Needs { jobs_after: Some((after, 64)), ..Needs::default() })?.jobs_after;
+        let needs = Needs { jobs_after: Some((after, JOBS_PER_QUESTION)), ..Needs::default() };
+        let jobs = load.load(&needs)?.jobs_after;
         after = jobs.last().map(|job| job.id);
-        let more = jobs.len() == 64;
+        let more = jobs.len() == JOBS_PER_QUESTION;
         match jobs.into_iter().find(|job| job.phase == JobPhase::Open) {
             None if more => {}
             found => return Ok(found),
@@ -277,8 +281,16 @@ fn entries(runs: Vec<LogRun>, since: u64, newest: u64) -> (Vec<Entry>, u64) {
             entries.push((revision, run.subject, Key { chunk, ..run.key }));
         }
     }
-    // Fewer than were asked for are all there are.
-    (entries, newest)
+    let is_full = entries.len() == limits::RECORDS_PER_PAGE_MAX;
+    match entries.last() {
+        // There may be more that was not loaded.
+        Some((last, _, _)) if is_full => {
+            let last = *last;
+            (entries, last)
+        }
+        // Fewer than were asked for are all there are.
+        _ => (entries, newest),
+    }
 }
 
 /// Changes as runs again.

@@ -5,7 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use magnetar::dual::{Acknowledge, DualOptions, DualStore, MoveStatus};
-use magnetar::{Completion, JobStore, OpenOptions, OwnerId, RedbStore, SqliteStore, Storage, block_on};
+use magnetar::{
+    Backing, Completion, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore, SqliteStore, Storage, Store,
+    block_on, limits,
+};
 
 use crate::dag::{self, JOB};
 use crate::support::SharedBytes;
@@ -114,6 +117,33 @@ fn callers_that_want_both_wait_for_a_slow_store_once_and_not_for_ever() {
     let copied = dual.status().copied;
     assert!(copied >= status.copied, "what is answered is in both");
     assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
+}
+
+/// Joins two stores, has nobody copy while the first one changes a lot, and joins them again.
+fn fall_behind<A: Backing, B: Backing>(first: &Store<A>, second: &Store<B>) {
+    dag::import(first, 100);
+    {
+        let dual = block_on(DualStore::new(first, second, &DualOptions::new())).expect("a new pair");
+        block_on(dual.catch_up()).expect("the copy gets on");
+    }
+    // A change a commit: pages end just where a commit does.
+    for at in 0..limits::RECORDS_PER_PAGE_MAX + 7 {
+        block_on(first.new_job(&JobSpec::new().name(format!("{at}")))).expect("a job");
+    }
+    let dual = block_on(DualStore::new(first, second, &DualOptions::new())).expect("they are a pair");
+    block_on(dual.catch_up()).expect("the copy gets on");
+    let compared = block_on(dual.compare()).expect("they can be compared");
+    assert!(compared.is_equal(), "{:?}", &compared.mismatches[..3]);
+    assert_eq!(block_on(first.digest()).expect("a digest"), block_on(second.digest()).expect("a digest"));
+}
+
+#[test]
+fn a_lag_of_many_pages_is_caught_up_without_a_gap() {
+    let options = OpenOptions::new().owner(OwnerId::from_bytes([4; 16]));
+    let redb = || RedbStore::in_memory_with(&options).expect("memory is there");
+    let sqlite = || block_on(SqliteStore::in_memory_with(&options)).expect("memory is there");
+    fall_behind(&sqlite(), &redb());
+    fall_behind(&redb(), &sqlite());
 }
 
 #[test]
