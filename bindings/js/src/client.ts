@@ -44,6 +44,9 @@ const ONCE = new Set(['retryFailed', 'reset', 'cancel', 'importBegin', 'importPi
 /** So many leaders may die over a call before it is given up. */
 const TRIES_MAX = 8
 
+/** A thread says within this time that it has begun. */
+const BIRTH_MS = 2_000
+
 interface Pending {
   readonly id: number
   readonly name: string
@@ -206,17 +209,22 @@ export class Client {
   /** Starts a thread of our own, which leads when its turn comes. */
   #sit(): void {
     const died = (why: string) => {
+      clearTimeout(unborn)
       if (this.#seat === seat) this.#died(why)
     }
     const seat: Seat = this.#around.seat(
       (message) => {
         if (this.#seat !== seat) return
-        if (message.t === 'here') this.#around.watch?.(message.lock, () => died('the worker was terminated'))
-        else this.#hear(message)
+        if (message.t === 'here') {
+          clearTimeout(unborn)
+          this.#around.watch?.(message.lock, () => died('the worker was terminated'))
+        } else this.#hear(message)
       },
       died,
     )
     this.#seat = seat
+    // One that ended before it could say anything has nobody else to tell of it; one that is slow gets longer next time.
+    const unborn = this.#around.watch && setTimeout(() => died('the worker did not start'), BIRTH_MS << this.#deaths)
     seat.hold?.(this.#pending.size > 0)
     seat.post({ t: 'start', start: this.#start })
   }
