@@ -20,6 +20,8 @@ pub(crate) enum Tool {
     Bindgen,
     /// npm, and the tools that it installs.
     Node,
+    /// Chromium and Firefox, with their drivers.
+    Browsers,
 }
 
 impl Tool {
@@ -32,6 +34,7 @@ impl Tool {
             Self::Wasm => "wasm32-target",
             Self::Bindgen => "wasm-bindgen",
             Self::Node => "node",
+            Self::Browsers => "browsers",
         }
     }
 
@@ -45,6 +48,7 @@ impl Tool {
             Self::Wasm => wasm::provide(),
             Self::Bindgen => pkg::provide_bindgen(),
             Self::Node => pkg::provide_node(),
+            Self::Browsers => pkg::provide_browsers(),
         };
         match &provided {
             Ok(what) => println!("setup {}: {what}", self.name()),

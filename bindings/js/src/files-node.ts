@@ -94,6 +94,7 @@ function refuseNative(path: string): void {
 class NodeFile implements Bytes {
   readonly #fd: number
   readonly #lock: Lock
+  #isClosed = false
 
   constructor(path: string, lock: Lock) {
     const isNew = !existsSync(path)
@@ -123,6 +124,8 @@ class NodeFile implements Bytes {
   }
 
   close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
     try {
       closeSync(this.#fd)
     } finally {

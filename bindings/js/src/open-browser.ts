@@ -2,6 +2,7 @@
 
 import { Client, type Seat, type Surroundings } from './client.js'
 import { failure, MagnetarError } from './errors.js'
+import { MemoryBytes } from './files-memory.js'
 import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js'
 import { type Place, serveInline } from './seat-inline.js'
 import { JobStore, type OpenOptions, startOf } from './store.js'
@@ -22,7 +23,7 @@ export async function open<Payload = unknown, Output = unknown>(
   name: string,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
-  const start = startOf(name, options)
+  const start = await startOf(name, options)
   if (start.name === undefined) {
     return new JobStore(await Client.open({ seat: (hear) => inline(hear) }, start))
   }
@@ -33,9 +34,24 @@ export async function open<Payload = unknown, Output = unknown>(
   return new JobStore(await Client.open(tab(start.name, options), start))
 }
 
+/**
+ * Makes a new store of a file's bytes, and opens it; the same as `open` with `from`.
+ *
+ * ```js
+ * const store = await importFile('uploads', file) // as a native program wrote it
+ * ```
+ */
+export function importFile<Payload = unknown, Output = unknown>(
+  name: string,
+  from: Blob | BufferSource,
+  options: OpenOptions = {},
+): Promise<JobStore<Payload, Output>> {
+  return open(name, { ...options, from })
+}
+
 const memory: Place = {
   persistence: 'memory',
-  open: () => undefined,
+  open: () => new MemoryBytes(),
   wasm: (given) => {
     if (given === undefined) return fetch(new URL('./magnetar.wasm', import.meta.url))
     return typeof given === 'string' ? fetch(given) : given

@@ -2,6 +2,7 @@
 
 import { Worker } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
+import { MemoryBytes } from './files-memory.js'
 import type { FromSeat } from './protocol.js'
 import { serveInline } from './seat-inline.js'
 import { place, serveFile } from './seat-node.js'
@@ -23,7 +24,7 @@ export async function open<Payload = unknown, Output = unknown>(
   name: string,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
-  const start = startOf(name, options)
+  const start = await startOf(name, options)
   const around: Surroundings = {
     seat: (hear, died) => {
       if (start.name === undefined) return inline(memory, hear)
@@ -33,7 +34,22 @@ export async function open<Payload = unknown, Output = unknown>(
   return new JobStore(await Client.open(around, start))
 }
 
-const memory = { ...place, persistence: 'memory' as const, open: () => undefined }
+/**
+ * Makes a new store of a file's bytes, and opens it; the same as `open` with `from`.
+ *
+ * ```js
+ * const store = await importFile('uploads', file) // as a native program wrote it
+ * ```
+ */
+export function importFile<Payload = unknown, Output = unknown>(
+  name: string,
+  from: Blob | BufferSource,
+  options: OpenOptions = {},
+): Promise<JobStore<Payload, Output>> {
+  return open(name, { ...options, from })
+}
+
+const memory = { ...place, persistence: 'memory' as const, open: () => new MemoryBytes() }
 
 function inline(where: typeof memory | undefined, hear: (message: FromSeat) => void): Seat {
   const later = (message: FromSeat) => queueMicrotask(() => hear(message))
