@@ -69,8 +69,7 @@ export function copyView() {
     const isDone = state === 'finished'
     at('job').dataset.state = state
     at('state').textContent = STATES[state]
-    at('pause').hidden = isDone
-    at('pause').disabled = copy.file === undefined
+    at('pause').hidden = isDone || copy.file === undefined
     at('pause').textContent = state === 'running' ? 'Pause' : picture.counts.done > 0 ? 'Go on' : 'Start'
     for (const id of ['help', 'crash']) at(id).hidden = isDone
     at('retry').hidden = picture.counts.failed === 0
