@@ -26,6 +26,8 @@ pub(crate) enum Tool {
     Chromium,
     /// Another one.
     Firefox,
+    /// What steers both of them for the runner of the suite.
+    Drivers,
 }
 
 impl Tool {
@@ -41,6 +43,7 @@ impl Tool {
             Self::Node => "node",
             Self::Chromium => "chromium",
             Self::Firefox => "firefox-esr",
+            Self::Drivers => "browser-drivers",
         }
     }
 
@@ -56,6 +59,7 @@ impl Tool {
             Self::Bindgen => pkg::provide_bindgen(),
             Self::Node => pkg::provide_node(),
             Self::Chromium | Self::Firefox => browser(self.name()),
+            Self::Drivers => pkg::provide_drivers(),
         };
         match &provided {
             Ok(what) => println!("setup {}: {what}", self.name()),

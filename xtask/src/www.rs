@@ -46,13 +46,13 @@ fn tested() -> Result<(), String> {
     let address = address(&server)?;
     thread::spawn(|| server.run());
     let mut browser = command(&pkg::node(24));
-    browser.args(["--test", "--test-concurrency=1", "tests/www/"]);
+    browser.args(["--test", "--test-concurrency=1", "tests/www/*.test.mjs"]);
     browser
         .env("MAGNETAR_PAGE", address)
         .env("MAGNETAR_SAVED", root().join(SAVED))
         .env("CHROMIUM", chromium());
     run(&mut browser)?;
-    let mut native = command("cargo test --all-features --test exported -- --ignored");
+    let mut native = command("cargo test --no-default-features --features redb --test exported -- --ignored");
     run(native.env("MAGNETAR_SAVED", root().join(SAVED)))
 }
 

@@ -3,7 +3,7 @@
 import type { Worker } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
 import type { WasmSource } from './engine.js'
-import { MemoryBytes } from './memory.js'
+import { MemoryBytes } from './files-memory.js'
 import type { FromSeat } from './protocol.js'
 import { serveInline } from './seat-inline.js'
 import { placeOf } from './seat-node.js'
@@ -21,7 +21,7 @@ export async function openIn<Payload, Output>(
   name: string,
   options: OpenOptions,
 ): Promise<JobStore<Payload, Output>> {
-  const start = startOf(name, options)
+  const start = await startOf(name, options)
   const around: Surroundings = {
     seat: (hear, died) => {
       const isMemory = start.name === undefined

@@ -67,13 +67,8 @@ export class Server {
     const post = this.#clients.get(client)
     if (post === undefined) return
     this.#guard(() => {
-      try {
-        const bytes = this.#engine.file()
-        post({ t: 'file', id, bytes }, [bytes.buffer as ArrayBuffer])
-      } catch (error) {
-        if (error instanceof EngineDied) throw error
-        post({ t: 'file', id, failure: failureOf(error) })
-      }
+      const bytes = this.#engine.exportFile()
+      post({ t: 'file', id, bytes }, [bytes.buffer as ArrayBuffer])
     })
   }
 

@@ -22,6 +22,11 @@ export interface OpenOptions {
   cacheBytes?: number
   /** The engine's module, where it does not lie beside the package's scripts: its URL, its bytes, or compiled. */
   wasm?: URL | string | BufferSource | WebAssembly.Module
+  /**
+   * Makes the new store of a file's bytes: one that `exportFile` gave, or that a native program wrote. Refused where the
+   * store exists already. With `':memory:'` a file can be looked into without keeping it.
+   */
+  from?: Blob | BufferSource
   /** Makes the worker, where a bundler does not find it by itself: the module `magnetar-jobs/worker`. */
   worker?: () => unknown
 }
@@ -61,7 +66,7 @@ export type Update<Output = unknown> =
   | { mark: number; status: Status; detail?: string }
 
 /** What every open store needs to know. */
-export function startOf(name: string, options: OpenOptions): Omit<Start, 'client'> {
+export async function startOf(name: string, options: OpenOptions): Promise<Omit<Start, 'client'>> {
   if (typeof name !== 'string' || name === '') throw invalid('a store has a name: a text that is not empty')
   const { wasm, cacheBytes } = options
   if (cacheBytes !== undefined) whole(cacheBytes, 'cacheBytes')
@@ -69,7 +74,15 @@ export function startOf(name: string, options: OpenOptions): Omit<Start, 'client
     name: name === ':memory:' ? undefined : name,
     wasm: wasm instanceof URL ? wasm.href : wasm,
     cacheBytes,
+    from: options.from && (await copied(options.from)),
   }
+}
+
+async function copied(from: Blob | BufferSource): Promise<Uint8Array> {
+  const bytes = from instanceof Blob ? await from.arrayBuffer() : from
+  if (ArrayBuffer.isView(bytes)) return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength).slice()
+  if (bytes instanceof ArrayBuffer) return new Uint8Array(bytes)
+  throw invalid('a store is made of the bytes of a file: a Blob, an ArrayBuffer, or a view of one')
 }
 
 /** An id as the engine takes it: exact. */
@@ -135,11 +148,6 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   /** Who claims through this store: random per opening. */
   get owner(): string {
     return this.#client.id
-  }
-
-  /** Whether the file is open in this tab's or program's own thread; else another tab has it. See the event `leader`. */
-  get isLeader(): boolean {
-    return this.#client.isLeader
   }
 
   /** Whether `close` was called. */
@@ -434,26 +442,10 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     })
   }
 
-  /**
-   * The store's file, with everything that was acknowledged: the very bytes that `RedbStore` opens natively. Work goes on
-   * meanwhile; the file is that of one moment.
-   */
+  /** The bytes of the store's file, as a native `RedbStore` opens them too. */
   async exportFile(): Promise<Blob> {
-    return new Blob([(await this.#client.export()) as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' })
-  }
-
-  /**
-   * Puts the content of a file in place of what this store in memory has. Claims in it are pending again: their owners
-   * are not here. A file that cannot be opened is refused, and changes nothing.
-   *
-   * ```js
-   * await using store = await open(':memory:')
-   * await store.importFile(await picker.getFile())
-   * ```
-   */
-  async importFile(file: Blob | Uint8Array): Promise<void> {
-    const bytes = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file.slice()
-    await this.#client.import(bytes)
+    const bytes = await this.#client.exportFile()
+    return new Blob([bytes as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' })
   }
 
   async #call<T>(name: string, fields: object, options?: CallOptions): Promise<T> {

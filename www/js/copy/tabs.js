@@ -1,4 +1,4 @@
-/** What the tabs of this page tell each other: who has a file that another needs, and that the engine is to be crashed. */
+/** What the tabs of this page tell each other: who has a file that another needs, and that engines are to be ended. */
 
 const CHANNEL = 'magnetar-demo'
 const LOCK = 'magnetar-demo:tab:'
@@ -7,7 +7,7 @@ const ANSWER_MS = 400
 export class Tabs {
   /** Gives the file of a job where this tab has it. */
   fileOf = () => undefined
-  /** Ends this tab's engine. */
+  /** Ends this tab's engine, as a crash would. */
   crash = () => {}
   #channel = new BroadcastChannel(CHANNEL)
   #asked = new Map()
@@ -34,7 +34,7 @@ export class Tabs {
     })
   }
 
-  /** Has whichever tab has the engine crash it. */
+  /** Has the other tabs end theirs. */
   crashElsewhere() {
     this.#channel.postMessage({ t: 'crash' })
   }

@@ -1,6 +1,6 @@
 /** The view that copies a file: what the user does, and what is shown. */
 
-import { open } from '../magnetar.js'
+import { engineWorker, open } from '../magnetar.js'
 import { at, droppable, reason, save } from '../dom.js'
 import { logTo } from '../log.js'
 import { bytes, bytesOf, count, counted, percent, span } from '../text.js'
@@ -23,6 +23,8 @@ export function copyView() {
   const pace = new Pace()
   const tabs = new Tabs()
   let opening
+  /** The worker of this tab that has the engine, or waits for its turn. */
+  let engine
   let copy
   /** The handle of the file that only wants the user's permission. */
   let waiting
@@ -32,7 +34,7 @@ export function copyView() {
 
   async function openStore() {
     try {
-      const opened = await open(STORE)
+      const opened = await open(STORE, { worker: () => (engine = engineWorker()) })
       opened.addEventListener('leader', ({ detail }) => {
         log(detail ? 'This tab’s engine has the job file now.' : 'Another tab’s engine has the job file now.')
       })
@@ -67,8 +69,7 @@ export function copyView() {
     const isDone = state === 'finished'
     at('job').dataset.state = state
     at('state').textContent = STATES[state]
-    at('pause').hidden = isDone
-    at('pause').disabled = copy.file === undefined
+    at('pause').hidden = isDone || copy.file === undefined
     at('pause').textContent = state === 'running' ? 'Pause' : picture.counts.done > 0 ? 'Go on' : 'Start'
     for (const id of ['help', 'crash']) at(id).hidden = isDone
     at('retry').hidden = picture.counts.failed === 0
@@ -143,7 +144,7 @@ export function copyView() {
   /** Files that were picked in this tab. */
   const held = new Map()
   tabs.fileOf = (job) => held.get(job)
-  tabs.crash = () => void crash()
+  tabs.crash = () => engine?.terminate()
 
   function provide(file, from) {
     held.set(copy.job, file)
@@ -208,9 +209,12 @@ export function copyView() {
     left.close()
   }
 
+  /** Ends the engine in the midst of whatever it does. Nobody is told: that it is gone must be noticed. */
   async function crash() {
+    const opened = await store()
     const started = performance.now()
-    await (await store()).reopen()
+    engine.terminate()
+    await opened.listJobs({ limit: 1 })
     log(`The engine’s worker was ended in the midst of its work. A new one answered after ${Math.round(performance.now() - started)} ms.`, 'good')
   }
 
@@ -228,10 +232,13 @@ export function copyView() {
     void copy.start(lanes())
   })
   task('crash', async () => {
-    if ((await store()).isLeader) await crash()
-    else {
+    at('crash').disabled = true
+    try {
+      // Whichever tab has it: in the others a worker ends that only waited for its turn.
       tabs.crashElsewhere()
-      log('The tab that has the engine was told to end it.')
+      await crash()
+    } finally {
+      at('crash').disabled = false
     }
   })
   task('retry', async () => {

@@ -45,13 +45,9 @@ export function inspectView() {
   }
 
   async function openFile(file) {
-    const opened = await open(':memory:')
-    try {
-      await opened.importFile(file)
-    } catch (error) {
-      await opened.close().catch(() => {})
+    const opened = await open(':memory:', { from: file }).catch((error) => {
       throw new Error(`${file.name} is not a job file that can be opened: ${reason(error)}`, { cause: error })
-    }
+    })
     await inspect(opened, file.name)
     at('inspected-facts').textContent = `${bytes(file.size)}, ${at('inspected-facts').textContent}`
   }
