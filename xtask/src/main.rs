@@ -25,6 +25,7 @@ cargo xtask COMMAND
   pkg              make the npm package, and say what it weighs
   prove [STEP...]  run the long proofs, in release, with MAGNETAR_PROOF=full
   bench [OPTION...]  measure against peers and hand-written code; bench --help lists the options
+  bench --js [OPTION...]  the npm package in Node, Chromium and Firefox; the options are in benches/js/run.mjs
   help             this text, and the names of the steps
 ";
 
