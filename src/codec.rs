@@ -12,6 +12,8 @@
 //! Fields are `wincode` with variable-length integers. Options are flag bits in front and cost nothing where absent.
 //! A number is small, is written often and is read in long ranges: it has no version byte, its layout is its table's.
 
+use std::sync::Arc;
+
 use wincode::config::{Configuration, serialize_into};
 use wincode::io::Reader as _;
 use wincode::len::BincodeLen;
@@ -23,9 +25,13 @@ use crate::backends::contract::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Backoff, Deadline, DependencyFailure, JobSpec, JobStatus, Json, OwnerId};
+use crate::standing::Affairs;
 
 /// The version of every record that this build writes.
 pub(crate) const FORMAT: u8 = 1;
+
+/// The version of a store record that has affairs: an older build must not go on as if it had none.
+const FORMAT_WITH_AFFAIRS: u8 = 2;
 
 const HASH_BYTES: usize = 8;
 
@@ -347,7 +353,8 @@ impl Encoder {
     }
 
     pub(crate) fn meta(&mut self, meta: &Meta) -> &[u8] {
-        self.start();
+        self.bytes.clear();
+        self.bytes.push(if meta.affairs.is_some() { FORMAT_WITH_AFFAIRS } else { FORMAT });
         self.put(&MetaWire {
             store_id: meta.store_id,
             revision: meta.revision,
@@ -356,6 +363,8 @@ impl Encoder {
             cursors: meta.cursors,
             log_start: meta.log_start,
         });
+        let affairs = meta.affairs.as_ref().map(|affairs| affairs.to_text());
+        self.put_text(affairs.as_deref());
         self.finish(META_SEAT)
     }
 
@@ -536,8 +545,15 @@ pub(crate) fn job(id: i64, job: &[u8], counts: &[u8]) -> Result<JobRow> {
 const META_SEAT: Seat = Seat::of_job(Table::Meta, 0);
 
 pub(crate) fn meta(bytes: &[u8]) -> Result<Meta> {
-    let mut reader = Decoder::open(META_SEAT, bytes)?;
+    let (mut reader, version) = Decoder::open_up_to(META_SEAT, bytes, FORMAT_WITH_AFFAIRS)?;
     let wire: MetaWire = reader.take()?;
+    let affairs = match reader.text(version == FORMAT_WITH_AFFAIRS)? {
+        None => None,
+        Some(text) => {
+            let affairs = Affairs::from_text(text).map_err(|e| META_SEAT.corrupt(e))?;
+            Some(Arc::new(affairs))
+        }
+    };
     reader.close()?;
     Ok(Meta {
         store_id: wire.store_id,
@@ -546,6 +562,7 @@ pub(crate) fn meta(bytes: &[u8]) -> Result<Meta> {
         clock_ms: wire.clock_ms,
         cursors: wire.cursors,
         log_start: wire.log_start,
+        affairs,
     })
 }
 
@@ -571,6 +588,7 @@ pub(crate) fn log(first: u64, bytes: &[u8]) -> Result<Vec<LogRun>> {
             2 => Subject::ChunkGone,
             3 => Subject::Job,
             4 => Subject::JobGone,
+            5 => Subject::Met,
             other => return Err(reader.seat.corrupt(format_args!("subject {other} is unknown"))),
         };
         if !has(flag::SAME_JOB) {
@@ -636,6 +654,11 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// Checks hash and version, and stands before the first field.
     fn open(seat: Seat, bytes: &'a [u8]) -> Result<Self> {
+        Decoder::open_up_to(seat, bytes, FORMAT).map(|(decoder, _)| decoder)
+    }
+
+    /// The same where this build knows more than one version of the record; says which it is.
+    fn open_up_to(seat: Seat, bytes: &'a [u8], newest: u8) -> Result<(Self, u8)> {
         let Some((fields, hash)) = bytes.split_last_chunk::<HASH_BYTES>() else {
             return Err(seat.corrupt("it is too short"));
         };
@@ -643,8 +666,8 @@ impl<'a> Decoder<'a> {
             return Err(seat.corrupt("its checksum is wrong"));
         }
         match fields.split_first() {
-            Some((&FORMAT, rest)) => Ok(Decoder { seat, rest }),
-            Some((&version, _)) if version > FORMAT => Err(newer_format(version)),
+            Some((&version, _)) if version > newest => Err(newer_format(version)),
+            Some((&version, rest)) if version >= FORMAT => Ok((Decoder { seat, rest }, version)),
             _ => Err(seat.corrupt("its format version is unknown")),
         }
     }

@@ -64,6 +64,8 @@ pub enum ErrorKind {
     Closed,
     /// The store was moved; the text says where to.
     Moved,
+    /// The store is a copy that follows another one; the text says which. Work goes through that one.
+    Shadow,
     /// The changes asked for were pruned; list everything anew.
     FeedTruncated,
     /// A defect of Magnetar itself.

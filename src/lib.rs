@@ -69,6 +69,7 @@ mod clock;
 #[cfg(any(feature = "redb", target_family = "wasm"))]
 mod codec;
 mod commit;
+pub mod dual;
 mod engine;
 mod error;
 pub mod export;
@@ -79,6 +80,7 @@ pub mod manifest;
 mod model;
 mod owners;
 mod retry;
+mod standing;
 mod store;
 #[cfg(not(target_family = "wasm"))]
 pub mod worker;

@@ -88,6 +88,18 @@ pub const GROUP_OPERATIONS_MAX: usize = 1_024;
 /// Revisions that the change feed keeps at least, where no registered consumer needs more.
 pub const FEED_REVISIONS_KEPT: u64 = 1_000_000;
 
+/// One page of records that a copy takes over holds at most this many; its rows' bytes end it sooner.
+pub const RECORDS_PER_PAGE_MAX: usize = 2_000;
+
+/// A comparison of two stores lists at most this many differences; it counts all of them.
+pub const MISMATCHES_LISTED_MAX: usize = 100;
+
+/// The name of a consumer of the change feed is at most this long.
+pub const CONSUMER_NAME_BYTES_MAX: usize = 64;
+
+/// A store has at most this many registered consumers of its change feed.
+pub const CONSUMERS_MAX: usize = 32;
+
 /// A clock that has gone back by more than this is taken to be wrong, and deadlines set after it are due.
 pub const CLOCK_SLACK_MS: u64 = 60_000;
 

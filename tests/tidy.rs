@@ -11,7 +11,8 @@ use std::process::Command;
 type Fault = (usize, String);
 
 /// Modules that decide from their arguments alone: `src/{name}.rs` and everything below `src/{name}/`.
-const PURE: [&str; 8] = ["model", "machine", "manifest", "graph", "retry", "limits", "codec", "error"];
+const PURE: [&str; 9] =
+    ["model", "machine", "manifest", "graph", "retry", "limits", "codec", "error", "standing"];
 
 /// What no pure module may name.
 const IMPURE: [&str; 11] = [

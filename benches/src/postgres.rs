@@ -130,13 +130,14 @@ impl Server {
                 .arg("postgres"),
         )?;
         let syncs = self.syncs()? - syncs;
-        let number = |before: &str, after: &str| {
+        let number = |before: &str| {
             let line = text.lines().find_map(|line| line.trim().strip_prefix(before));
-            let number = line.and_then(|line| line.trim_end_matches(after).split_whitespace().next());
+            // So many of so many, where a number of them was asked for.
+            let number = line.and_then(|line| line.trim().split([' ', '/']).next());
             number.ok_or_else(|| format!("pgbench does not tell {before:?}: {text}"))
         };
-        let cycles: u64 = number("number of transactions actually processed:", "")?.parse()?;
-        let per_second: f64 = number("tps =", "")?.parse()?;
+        let cycles: u64 = number("number of transactions actually processed:")?.parse()?;
+        let per_second: f64 = number("tps =")?.parse()?;
         let done: u64 = self.ask("SELECT count(*) FROM chunks WHERE status = 2")?.trim().parse()?;
         if done != cycles {
             return Err(format!("pgbench counts {cycles} cycles, the table {done}").into());

@@ -37,6 +37,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// Takes in the repetitions of another run.
     pub(crate) fn extend(&mut self, other: Table) {
         for (place, rates) in other.rates {
@@ -71,7 +77,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Table, Fault> {
                     Ok(None) => continue,
                     Err(fault) if matches!(row.run, Run::Here(_)) => return Err(fault),
                     Err(fault) => {
-                        table.notes.push(format!("{} at {workers} workers: {fault}", row.system));
+                        table.note(format!("{} at {workers} workers: {fault}", row.system));
                         continue;
                     }
                 };

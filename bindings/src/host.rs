@@ -79,9 +79,15 @@ impl Bytes for Handle {
         storage_sync(self.0).map_err(failed)
     }
 
+    /// The handle stays: an opening may give its storage back and take it once more. Whoever opened it releases it.
     fn close(&self) -> io::Result<()> {
-        storage_close(self.0).map_err(failed)
+        Ok(())
     }
+}
+
+/// Releases a handle of the host's, for good.
+pub(crate) fn release(handle: u32) -> io::Result<()> {
+    storage_close(handle).map_err(failed)
 }
 
 /// An offset as JavaScript counts.
@@ -104,6 +110,7 @@ fn count(number: f64) -> io::Result<u64> {
 }
 
 /// What the host threw, with the name that tells what it was: a `DOMException`'s or a system error's.
+#[allow(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn failed(thrown: JsValue) -> io::Error {
     let text = |key: &str| get(&thrown, key).ok().and_then(|value| value.as_string());
     let name = text("code").or_else(|| text("name")).unwrap_or_else(|| "Error".to_owned());

@@ -14,13 +14,15 @@ use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use crate::answer::{Answer, Failure, Lines};
 use crate::call::{self, Fields};
 use crate::feed::Feed;
-use crate::host::{HostClock, HostStorage};
+use crate::host::{self, HostClock, HostStorage};
 use crate::living::Living;
 
 /// An open store. Made by the worker that has the file to itself.
 #[wasm_bindgen]
 pub struct JobStore {
     store: RedbStore,
+    /// The host's handle, released with the store.
+    storage: Option<u32>,
     living: Arc<Living>,
     feeds: BTreeMap<u32, (OwnerId, Feed)>,
     feeds_begun: u32,
@@ -101,8 +103,9 @@ impl JobStore {
     /// Releases the file. Claims stay with their clients. Gives an error as JSON text.
     pub fn close(&mut self) -> Option<String> {
         self.feeds.clear();
-        let closed = block_on(self.store.close());
-        closed.err().map(|error| self.noted(error))
+        let closed = block_on(self.store.close()).err().map(|error| self.noted(error));
+        let released = self.storage.take().map_or(Ok(()), host::release);
+        closed.or(released.err().map(|error| Failure::from(Error::from_source(error)).json()))
     }
 }
 
@@ -117,12 +120,18 @@ impl JobStore {
             options = options.cache_bytes(bytes);
         }
         let store = match config.storage {
-            Some(handle) => RedbStore::on_storage(move || HostStorage::new(handle), &options)?,
+            Some(handle) => {
+                RedbStore::on_storage(move || HostStorage::new(handle), &options).inspect_err(|_| {
+                    // Why it cannot be opened says more than why it cannot be released.
+                    let _ = host::release(handle);
+                })?
+            }
             None => RedbStore::in_memory_with(&options)?,
         };
         let watch = store.watch();
         Ok(JobStore {
             store,
+            storage: config.storage,
             living,
             feeds: BTreeMap::new(),
             feeds_begun: 0,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::model::{Deadline, DependencyFailure, JobSpec, JobStatus, Json, OwnerId};
+use crate::standing::Affairs;
 
 /// A chunk's full name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -201,6 +202,8 @@ pub(crate) struct Meta {
     pub(crate) cursors: u64,
     /// Everything after this revision is in the change log.
     pub(crate) log_start: u64,
+    /// What the store is to others, where it is anything; kept as the text that [`Affairs`] makes of itself.
+    pub(crate) affairs: Option<Arc<Affairs>>,
 }
 
 /// What a change of the log is about.
@@ -213,6 +216,8 @@ pub(crate) enum Subject {
     Job = 3,
     /// `chunk` is 0.
     JobGone = 4,
+    /// A chunk's dependency began or ceased to count as met; its record is as it was.
+    Met = 5,
 }
 
 /// A run of the change log: `count` neighbouring chunks, changed at neighbouring revisions.
@@ -296,6 +301,8 @@ pub(crate) struct Needs {
     pub(crate) dependents: Vec<(Key, Option<u64>, usize)>,
     /// The chunks that a chunk depends on, in ascending order.
     pub(crate) dependencies: Vec<Key>,
+    /// The same, and whether each counts as met.
+    pub(crate) edges_of: Vec<Key>,
     /// Rows held by an owner, in key order strictly above a key, at most so many.
     pub(crate) held: Option<(OwnerId, Option<Key>, usize)>,
     /// The distinct owners that hold anything.
@@ -331,6 +338,7 @@ pub(crate) struct Loaded {
     pub(crate) due: Vec<Row>,
     pub(crate) dependents: Vec<Vec<Dependent>>,
     pub(crate) dependencies: Vec<Vec<u64>>,
+    pub(crate) edges_of: Vec<Vec<(u64, bool)>>,
     pub(crate) held: Vec<Row>,
     pub(crate) owners: Vec<OwnerId>,
     pub(crate) pages: Vec<Vec<Row>>,
@@ -351,6 +359,7 @@ impl Loaded {
             due: Vec::new(),
             dependents: Vec::new(),
             dependencies: Vec::new(),
+            edges_of: Vec::new(),
             held: Vec::new(),
             owners: Vec::new(),
             pages: Vec::new(),
@@ -436,6 +445,9 @@ pub(crate) trait WriteTx: Load {
 pub(crate) trait Reader: Send + Sync {
     /// Whether a snapshot is quick enough to be read on the caller's own thread.
     fn is_inline(&self) -> bool;
+
+    /// Whether somebody else may write to what it reads.
+    fn is_shared(&self) -> bool;
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>>;
 }

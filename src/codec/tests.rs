@@ -162,6 +162,7 @@ fn every_row_comes_back_as_it_was_written() {
             clock_ms: any_u64(&mut rng),
             cursors: any_u64(&mut rng),
             log_start: any_u64(&mut rng),
+            affairs: None,
         };
         assert_eq!(meta(encoder.meta(&row)).unwrap(), row);
         let runs = any_log(&mut rng);
@@ -220,6 +221,7 @@ fn the_bytes_of_format_1_never_change() {
         clock_ms: 1_700_000_000_000,
         cursors: 2,
         log_start: 1,
+        affairs: None,
     };
     let runs = [
         LogRun { subject: Subject::Chunk, revision: 70, key: KEY, count: 5 },

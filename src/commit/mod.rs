@@ -7,6 +7,8 @@
 
 mod blocking;
 #[cfg(not(target_family = "wasm"))]
+mod look;
+#[cfg(not(target_family = "wasm"))]
 mod offload;
 #[cfg(not(target_family = "wasm"))]
 mod readers;
@@ -31,11 +33,12 @@ pub use blocking::block_on;
 pub(crate) use blocking::may_block;
 pub(crate) use ticket::Ticket;
 #[cfg(target_family = "wasm")]
-pub(crate) use unthreaded::{DRIVER, Driving, Readers, offload};
+pub(crate) use unthreaded::{DRIVER, Driving, Readers, look, offload};
 pub(crate) use watch::Latest;
 pub use watch::Watch;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use {
+    look::look,
     offload::offload,
     readers::Readers,
     thread::{DRIVER, Driving},
@@ -356,17 +359,18 @@ impl Core {
             Control::Reopen(reply) => {
                 let result = match self.engine().as_mut() {
                     None => Err(closed()),
-                    Some(engine) => {
-                        engine.reopen().and_then(|undelivered| engine.release_undelivered(&undelivered))
-                    }
+                    Some(engine) => engine.reopen(),
                 };
                 if result.is_ok() {
                     let mut queue = self.queue();
                     queue.on_hold = false;
                     queue.refusal = None;
                 }
+                if let Ok(revision) = &result {
+                    self.latest.advance(*revision);
+                }
                 // Whoever asked may have gone; the store is open again all the same.
-                let _ = reply.send(result);
+                let _ = reply.send(result.map(drop));
             }
             Control::Verify(reply) => {
                 let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::verify);

@@ -54,8 +54,11 @@ impl Future for Ticket {
             // Answered already: whoever was answered with it may be about to ask again, and joins the next commit.
             if answered.is_none() {
                 core.drive_until(|_| {
-                    // Own answer first, where the others have the store's own driver.
-                    answered = this.receiver.try_recv().transpose();
+                    // Own answer first, where the others have the store's own driver. Where they have not, the driving
+                    // goes on, and an answer that was taken must not be asked for again.
+                    if answered.is_none() {
+                        answered = this.receiver.try_recv().transpose();
+                    }
                     answered.is_some() && this.core.driver == Driver::Thread
                 });
             }

@@ -1,32 +1,43 @@
 //! Waiting for changes.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
 /// The newest revision, and who waits for a newer one.
 #[derive(Debug, Default)]
-pub(crate) struct Latest(Mutex<State>);
+pub(crate) struct Latest {
+    state: Mutex<State>,
+    /// For the thread that looks for other processes' changes.
+    pub(super) moved: Condvar,
+}
 
 #[derive(Debug, Default)]
-struct State {
-    revision: u64,
-    closed: bool,
+pub(super) struct State {
+    pub(super) revision: u64,
+    pub(super) closed: bool,
     waiting: Vec<Waker>,
+    /// Others that are told of the same revisions.
+    beside: Vec<Weak<Latest>>,
+    pub(super) watchers: usize,
+    /// Somebody looks for other processes' changes.
+    pub(super) looking: bool,
 }
 
 impl Latest {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn advance(&self, revision: u64) {
-        let woken = {
+        let (woken, beside) = {
             let mut state = self.state();
             state.revision = state.revision.max(revision);
-            std::mem::take(&mut state.waiting)
+            (std::mem::take(&mut state.waiting), state.beside.clone())
         };
+        self.moved.notify_all();
         woken.into_iter().for_each(Waker::wake);
+        beside.iter().filter_map(Weak::upgrade).for_each(|other| other.advance(revision));
     }
 
     pub(crate) fn close(&self) {
@@ -35,11 +46,28 @@ impl Latest {
             state.closed = true;
             std::mem::take(&mut state.waiting)
         };
+        self.moved.notify_all();
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// The newest revision that was heard of.
+    pub(crate) fn revision(&self) -> u64 {
+        self.state().revision
+    }
+
+    /// Tells another one of everything from now on.
+    pub(crate) fn tell(&self, other: &Arc<Latest>) {
+        let revision = {
+            let mut state = self.state();
+            state.beside.retain(|other| other.strong_count() > 0);
+            state.beside.push(Arc::downgrade(other));
+            state.revision
+        };
+        other.advance(revision);
     }
 }
 
-/// Tells when this store has changed: see [`crate::JobStore::watch`].
+/// Tells when a store has changed: see [`crate::JobStore::watch`].
 ///
 /// ```
 /// # magnetar::block_on(async {
@@ -60,14 +88,18 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn new(latest: &Arc<Latest>) -> Self {
-        let seen = latest.state().revision;
-        Watch { latest: Arc::clone(latest), seen }
+        let mut state = latest.state();
+        state.watchers += 1;
+        Watch { seen: state.revision, latest: Arc::clone(latest) }
     }
 
-    /// Waits until this store has committed a change that this watch has not told of yet; many at once are told as one.
-    /// Gives the newest revision, or `None` once the store is closed.
+    /// Waits until the store has committed a change that this watch has not told of yet; many at once are told as one.
+    /// Gives the newest revision, or `None` once the store is closed. What changed is in [`crate::JobStore::changes`].
     ///
-    /// Told is what was committed through this open store. Another process's changes show in `changes`.
+    /// What was committed through this open store is told at once. Where other processes may write to the file too, a
+    /// thread looks at its newest revision for as long as anybody watches: every 2 milliseconds while there is
+    /// something new, less and less often down to every 100 milliseconds while there is nothing. A look costs some
+    /// tens of microseconds and disturbs no writer.
     pub async fn changed(&mut self) -> Option<u64> {
         poll_fn(|context| {
             let mut state = self.latest.state();
@@ -84,5 +116,12 @@ impl Watch {
             }
         })
         .await
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.latest.state().watchers -= 1;
+        self.latest.moved.notify_all();
     }
 }

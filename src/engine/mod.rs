@@ -5,6 +5,7 @@
 //! the answers. An operation checks everything before it changes anything, so a refused one leaves its companions whole;
 //! a failure of storage takes the whole group back.
 
+mod affairs;
 mod bulk;
 mod claim;
 mod edges;
@@ -13,6 +14,7 @@ mod ids;
 mod import;
 mod query;
 mod reap;
+mod records;
 mod restore;
 mod settle;
 mod whole;
@@ -29,7 +31,9 @@ use crate::model::{
     OwnerId, Selection,
 };
 use crate::owners::Liveness;
+use crate::standing::Step;
 
+pub(crate) use affairs::{Consumer, check_name as check_consumer_name, consumers, follower_name};
 pub(crate) use bulk::{Bulk, Kind};
 pub(crate) use edges::{cycle as dependency_cycle, find_cycle, unknown as unknown_dependency};
 pub(crate) use ids::Ids;
@@ -37,6 +41,10 @@ pub(crate) use import::{Compared, Import, ImportSlice, Imports, too_many};
 pub(crate) use query::{
     all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready,
     stats, topo_order, without_unchanged,
+};
+pub(crate) use records::{
+    FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta,
+    open_job_from, rest_page,
 };
 pub(crate) use restore::{Restore, RestoredJob, RestoredRow, not_empty as restore_into_jobs, restored_row};
 pub(crate) use whole::{records, store_info};
@@ -126,6 +134,17 @@ pub(crate) enum Op {
     Settle,
     /// Go on with jobs that were being deleted or imported when somebody crashed.
     Tidy,
+    /// Take over records of another store.
+    Records(Box<RecordPage>),
+    /// Take a step of a pair.
+    Pair(Step),
+    /// End the part that the store plays as an authority.
+    LeavePair,
+    /// Keep the feed for a consumer.
+    Consumer {
+        name: String,
+        what: Consumer,
+    },
 }
 
 /// The answer to an operation.
@@ -184,6 +203,15 @@ impl Engine {
 
     /// Deals with what a crash left: claims of the dead, jobs half deleted or half imported, dependents not told.
     pub(crate) fn recover(&mut self) -> Result<()> {
+        let works = {
+            let meta = self.backend.begin()?.load(&Needs::default())?.meta;
+            self.acknowledged = meta.revision;
+            crate::standing::refusal(meta.affairs.as_ref().and_then(|a| a.standing.as_ref())).is_none()
+        };
+        if !works {
+            // What is half-done here goes on where the work is done.
+            return Ok(());
+        }
         for op in [Op::Reap { probe: true }, Op::Tidy, Op::Settle] {
             let mut op = op;
             loop {
@@ -266,17 +294,22 @@ impl Engine {
         }
         let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
         let due = std::mem::take(&mut loaded.due);
-        reap::due(&mut work, due)?;
+        if work.refusal().is_none() {
+            reap::due(&mut work, due)?;
+        }
         let mut applied = Vec::with_capacity(ops.len());
         for op in ops {
-            let result = op.apply(&mut work, &mut probe);
+            let result = match work.refusal() {
+                None => op.apply(&mut work, &mut probe),
+                Some(refusal) => op.apply_elsewhere(&mut work, refusal),
+            };
             if let Some(failure) = work.failure.take() {
                 return Err(failure);
             }
             applied.push(result);
         }
         self.probed_ms = probe.last_ms;
-        let unsettled = work.has_cursors();
+        let unsettled = work.refusal().is_none() && work.has_cursors();
         if !work.is_dirty() {
             return Ok(Ran { applied, unsettled, revision: None });
         }
@@ -294,28 +327,39 @@ impl Engine {
         self.poisoned.as_ref()
     }
 
-    /// Opens the storage anew. Claims of this client that were committed but never acknowledged are given back
-    /// by the operation that is returned.
-    pub(crate) fn reopen(&mut self) -> Result<Undelivered> {
-        self.backend.reopen()?;
-        self.poisoned = None;
-        Ok(Undelivered { owner: self.host.owner, above_fence: self.acknowledged })
+    /// Opens the storage anew, and gives back the claims of this client that were committed but never acknowledged.
+    /// Whatever fails on the way, the host's own parts too, it can be done again. Gives the newest revision: what was
+    /// committed and never acknowledged is news to whoever watches.
+    pub(crate) fn reopen(&mut self) -> Result<u64> {
+        let reopen = std::panic::AssertUnwindSafe(|| {
+            self.backend.reopen()?;
+            self.poisoned = None;
+            let undelivered = Undelivered { owner: self.host.owner, above_fence: self.acknowledged };
+            self.release_undelivered(&undelivered)
+        });
+        std::panic::catch_unwind(reopen).unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Poisoned, "the reopening panicked, in the clock perhaps; try again"))
+        })
     }
 
     /// Gives back the claims that nobody was told of.
-    pub(crate) fn release_undelivered(&mut self, undelivered: &Undelivered) -> Result<()> {
+    fn release_undelivered(&mut self, undelivered: &Undelivered) -> Result<u64> {
         let now_ms = self.host.now_ms();
         let mut tx = self.backend.begin()?;
         let (mut work, _) = Work::open(&mut *tx, &self.host, now_ms, &Needs::default())?;
+        if work.refusal().is_some() {
+            return Ok(work.meta.revision);
+        }
         reap::release_above(&mut work, undelivered)?;
+        let mut revision = work.meta.revision;
         if work.is_dirty() {
             let delta = work.into_delta();
-            let revision = delta.meta.revision;
+            revision = delta.meta.revision;
             tx.commit(delta)?;
-            // Not before: where this fails too, the next reopening must find the same claims.
-            self.acknowledged = revision;
         }
-        Ok(())
+        // Not before: where this fails too, the next reopening must find the same claims.
+        self.acknowledged = revision;
+        Ok(revision)
     }
 
     pub(crate) fn verify(&mut self) -> Result<()> {
@@ -387,7 +431,12 @@ impl Op {
     /// Whether what it leaves behind is this client's: then others must be able to see whether the client lives.
     fn is_owned(&self) -> bool {
         self.claims()
-            || matches!(self, Op::ImportSlice(ImportSlice::Begin { .. }) | Op::Restore(Restore::Put { .. }))
+            || matches!(
+                self,
+                Op::ImportSlice(ImportSlice::Begin { .. })
+                    | Op::Restore(Restore::Put { .. })
+                    | Op::Pair(Step::Assume { .. })
+            )
     }
 
     /// What it is known to need before it is applied, so that one question serves the whole group.
@@ -424,12 +473,16 @@ impl Op {
             Op::Import(import) => needs.jobs.push(import.job),
             Op::ImportSlice(slice) => needs.jobs.push(slice.job()),
             Op::Bulk(bulk) => needs.jobs.push(bulk.job),
+            Op::Records(page) => page.needs(needs),
             Op::Restore(_)
             | Op::NewJob { .. }
             | Op::Reap { .. }
             | Op::ReleaseAll { .. }
             | Op::Settle
-            | Op::Tidy => {}
+            | Op::Tidy
+            | Op::Pair(_)
+            | Op::LeavePair
+            | Op::Consumer { .. } => {}
         }
     }
 
@@ -475,6 +528,21 @@ impl Op {
             Op::ReleaseAll { owner, released } => reap::release_all(work, *owner, *released),
             Op::Settle => settle::go_on(work),
             Op::Tidy => bulk::tidy(work),
+            Op::Records(page) => records::apply(work, page),
+            Op::Pair(step) => affairs::take(work, step),
+            Op::LeavePair => affairs::leave(work),
+            Op::Consumer { name, what } => affairs::consumer(work, name, *what),
+        }
+    }
+
+    /// In a store that executes no operations now: what keeps the copy, and nothing else.
+    fn apply_elsewhere(&self, work: &mut Work<'_>, refusal: Error) -> Result<Applied> {
+        match self {
+            Op::Records(page) => records::apply(work, page),
+            Op::Pair(step) => affairs::take(work, step),
+            // Not for anybody to hear of: what is held is held elsewhere, and what is left is done there.
+            Op::ReleaseAll { .. } | Op::Settle | Op::Tidy => Ok(Applied::Reply(Reply::Count(0))),
+            _ => Err(refusal),
         }
     }
 }

@@ -244,7 +244,8 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
                 covered = revision - 1;
                 break 'runs;
             }
-            let chunk = run.key.chunk + if run.subject == Subject::Chunk { i } else { 0 };
+            // Of one thing there is one change, but for runs of neighbouring chunks.
+            let chunk = run.key.chunk + i;
             entries.push((revision, run.subject, Key { chunk, ..run.key }));
             covered = revision;
         }

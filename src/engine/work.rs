@@ -83,6 +83,8 @@ pub(super) struct Work<'t> {
     /// Who waits for the chunks that this group is known to be about, as storage has it.
     waiting: HashMap<Key, Vec<(u64, bool)>>,
     log: Vec<LogRun>,
+    /// The store's own record changed.
+    meta_dirty: bool,
     /// The clock went back, and every deadline that was set after its present time has been dealt with.
     pub(super) clock_reset: bool,
     /// Locks of owners that were found dead: held until the commit is over.
@@ -114,6 +116,7 @@ impl<'t> Work<'t> {
             cursors: None,
             waiting: HashMap::new(),
             log: Vec::new(),
+            meta_dirty: false,
             clock_reset: false,
             guards: Vec::new(),
             failure: None,
@@ -579,6 +582,8 @@ impl<'t> Work<'t> {
     pub(super) fn set_met(&mut self, edge: Edge, met: bool) {
         self.edges.insert(edge, Some(met));
         let key = Key { job: edge.job, chunk: edge.chunk };
+        let revision = self.next_revision();
+        self.log_one(Subject::Met, revision, key);
         let unmet = self.rows.get(&key).and_then(|s| s.row.as_ref()).map_or(0, |row| row.unmet);
         self.set_unmet(key, if met { unmet.saturating_sub(1) } else { unmet + 1 });
     }
@@ -719,7 +724,7 @@ impl<'t> Work<'t> {
     fn log_one(&mut self, subject: Subject, revision: u64, key: Key) {
         if let Some(run) = self.log.last_mut() {
             let next = Key { job: run.key.job, chunk: run.key.chunk.wrapping_add(run.count) };
-            let joins = subject == Subject::Chunk && run.subject == subject;
+            let joins = matches!(subject, Subject::Chunk | Subject::Met) && run.subject == subject;
             if joins && next == key && run.revision + run.count == revision {
                 run.count += 1;
                 return;
@@ -733,6 +738,7 @@ impl<'t> Work<'t> {
         !self.log.is_empty()
             || !self.edges.is_empty()
             || self.clock_reset
+            || self.meta_dirty
             || self.cursors.iter().flatten().any(|(_, slot)| slot.dirty)
             || self.jobs.values().any(|slot| slot.dirty || slot.counts_dirty)
             || self.rows.values().any(|slot| slot.record_dirty)
@@ -742,7 +748,10 @@ impl<'t> Work<'t> {
     pub(super) fn into_delta(self) -> Delta {
         let mut meta = self.meta;
         meta.clock_ms = if self.clock_reset { self.now_ms } else { meta.clock_ms.max(self.now_ms) };
-        meta.log_start = meta.log_start.max(meta.revision.saturating_sub(limits::FEED_REVISIONS_KEPT));
+        let affairs = meta.affairs.as_deref();
+        let followed_from = affairs.and_then(|affairs| affairs.consumers.values().min().copied());
+        let kept_from = meta.revision.saturating_sub(limits::FEED_REVISIONS_KEPT);
+        meta.log_start = meta.log_start.max(kept_from.min(followed_from.unwrap_or(u64::MAX)));
         let mut rows: Vec<RowChange> = self
             .rows
             .into_iter()

@@ -57,7 +57,8 @@
 //! Each row is a chunk as it stood when its page was read. CSV, Parquet and Arrow leave it at that: what changes
 //! during an export may show or not, and is in the next export [`since`](Export::since) the revision of this one.
 //! JSON Lines of whole jobs go on until they have caught up with the store: chunks that changed meanwhile follow
-//! once more at the end, and the later line counts. What stands in them is the store as it was at one moment.
+//! once more at the end, and the later line counts. What stands in them is the store as it was at one moment. Between
+//! the slices of a large import there is no such moment: the export ends with [`crate::ErrorKind::Busy`] then.
 
 mod bytes;
 mod csv;

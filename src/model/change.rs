@@ -66,3 +66,15 @@ pub struct Changes {
     /// Whether there is more already.
     pub more: bool,
 }
+
+/// Somebody who follows the change feed, and for whom it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FeedConsumer {
+    /// Its name. Those that begin with `magnetar/` are the stores that follow this one.
+    pub name: String,
+    /// It has everything up to this revision.
+    pub revision: u64,
+    /// How many revisions it is behind.
+    pub lag: u64,
+}

@@ -12,7 +12,7 @@ mod status;
 mod steer;
 mod work;
 
-pub use change::{Change, Changes};
+pub use change::{Change, Changes, FeedConsumer};
 pub(crate) use check::{check_chunk_id, check_job_id, check_lease_ms, check_size};
 pub use chunk::{JobState, NewChunk};
 pub use import::{ImportOptions, ImportReport, OnConflict, OnMissing};

@@ -13,16 +13,16 @@ use super::importing::{self, unexpected};
 use super::restoring;
 use super::{ChunkStream, JobStore, Persistence};
 use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
-use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, may_block};
-use crate::engine::{self, Bulk, Engine, Host, Imports, Kind, Op, Reply};
+use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, look, may_block};
+use crate::engine::{self, Bulk, Consumer, Engine, Host, Imports, Kind, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::machine;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions,
-    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Restored,
-    Selection, StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat,
+    ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
+    ResetReach, Restored, Selection, StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
 };
 use crate::owners::Liveness;
 
@@ -50,6 +50,19 @@ pub struct Store<B: Backing> {
     backing: PhantomData<B>,
 }
 
+/// An open store whose engine does not show in its type.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: Arc<dyn JobStore>,
+}
+
+impl<B: Backing> From<Store<B>> for Handle {
+    fn from(store: Store<B>) -> Self {
+        Handle { shared: Arc::clone(&store.shared), store: Arc::new(store) }
+    }
+}
+
 impl<B: Backing> Clone for Store<B> {
     fn clone(&self) -> Self {
         Store { shared: Arc::clone(&self.shared), caller: self.caller, backing: PhantomData }
@@ -66,8 +79,8 @@ struct Caller {
 
 /// What all clones of a store share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) core: Arc<Core>,
+pub(crate) struct Shared {
+    pub(crate) core: Arc<Core>,
     /// Ends the store's thread when the last handle is gone.
     _driving: Driving,
     reader: SharedReader,
@@ -89,7 +102,7 @@ impl std::fmt::Debug for SharedReader {
 
 impl Shared {
     /// Answers a question from a snapshot, beside the commits.
-    pub(super) async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut dyn Load) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -105,18 +118,33 @@ impl Shared {
         receiver.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    async fn submit(&self, op: Op) -> Result<Reply> {
+    /// Tells of changes, wherever they are made.
+    pub(crate) fn watch(&self) -> Watch {
+        let watch = Watch::new(&self.core.latest);
+        if self.reader.0.is_shared() && !self.core.is_closed() {
+            let reader = self.reader.clone();
+            look(&self.core.latest, move || Ok(engine::meta(&mut *reader.0.snapshot()?)?.revision));
+        }
+        watch
+    }
+
+    async fn consumer(&self, name: &str, what: Consumer) -> Result<u64> {
+        engine::check_consumer_name(name)?;
+        self.count(Op::Consumer { name: name.to_owned(), what }).await
+    }
+
+    pub(crate) async fn submit(&self, op: Op) -> Result<Reply> {
         self.core.submit(op).await
     }
 
-    async fn outcome(&self, op: Op) -> Result<Outcome> {
+    pub(crate) async fn outcome(&self, op: Op) -> Result<Outcome> {
         match self.submit(op).await? {
             Reply::Outcome(outcome) => Ok(outcome),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn count(&self, op: Op) -> Result<u64> {
+    pub(crate) async fn count(&self, op: Op) -> Result<u64> {
         match self.submit(op).await? {
             Reply::Count(count) => Ok(count),
             other => Err(unexpected(&other)),
@@ -140,8 +168,12 @@ impl Shared {
 }
 
 impl<B: Backing> Store<B> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Starts a store on an open backend. What a crash left half-done is dealt with before the first call.
-    pub(super) fn start(backend: Box<dyn Backend>, host: Host, persistence: Persistence) -> Result<Self> {
+    pub(crate) fn start(backend: Box<dyn Backend>, host: Host, persistence: Persistence) -> Result<Self> {
         let reader = backend.reader();
         let mut engine = Engine::new(backend, host.clone());
         engine.recover()?;
@@ -156,6 +188,8 @@ impl<B: Backing> Store<B> {
         persistence: Persistence,
     ) -> Result<Self> {
         let core = Core::new(engine, DRIVER);
+        // What is there is no news to whoever watches.
+        core.latest.advance(engine::meta(&mut *reader.snapshot()?)?.revision);
         let readers = if reader.is_inline() { None } else { Some(Readers::start()?) };
         let shared = Shared {
             _driving: Driving::start(&core)?,
@@ -616,7 +650,27 @@ impl<B: Backing> JobStore for Store<B> {
     }
 
     fn watch(&self) -> Watch {
-        Watch::new(&self.shared.core.latest)
+        self.shared.watch()
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn register_consumer(&self, name: &str) -> Result<u64> {
+        self.shared.consumer(name, Consumer::Register).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn advance_consumer(&self, name: &str, revision: u64) -> Result<u64> {
+        self.shared.consumer(name, Consumer::Advance(revision)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn unregister_consumer(&self, name: &str) -> Result<u64> {
+        self.shared.consumer(name, Consumer::Unregister).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn consumers(&self) -> Result<Vec<FeedConsumer>> {
+        self.shared.read(engine::consumers).await
     }
 
     fn owner(&self) -> OwnerId {

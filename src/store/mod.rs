@@ -12,8 +12,10 @@ use std::io::BufRead;
 use async_trait::async_trait;
 
 pub use handle::{Backing, Redb, Sqlite, Store};
+pub(crate) use handle::{Handle, Shared};
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
 pub use open::SqliteStore;
+pub(crate) use open::open_handle;
 pub use open::{OpenOptions, open, open_with};
 #[cfg(any(feature = "redb", target_family = "wasm"))]
 pub use open::{RedbStore, Storage};
@@ -23,9 +25,9 @@ use crate::commit::Watch;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions,
-    ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId, ResetReach, Restored,
-    Selection, StoreInfo,
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat,
+    ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
+    ResetReach, Restored, Selection, StoreInfo,
 };
 
 /// A durable store of jobs.
@@ -272,7 +274,39 @@ pub trait JobStore: Debug + Send + Sync {
     /// Start at 0; hand [`Changes::next`] back. Asking for what was pruned is [`crate::ErrorKind::FeedTruncated`].
     async fn changes(&self, since: u64, limit: usize) -> Result<Changes>;
 
-    /// Tells when this open store commits changes.
+    /// Has the feed keep whatever a consumer has not got yet, the deletions too, until it says that it has. Durable, and
+    /// without a bound: a consumer that never advances makes the file grow, and is to be unregistered. Gives the
+    /// revision to ask [`JobStore::changes`] from; registering again gives where the consumer stands.
+    ///
+    /// The first time that is the beginning of the log: where it is not 0, list everything first.
+    ///
+    /// ```
+    /// # magnetar::block_on(async {
+    /// let store = magnetar::open(":memory:").await?;
+    /// let mut at = store.register_consumer("reports").await?;
+    /// loop {
+    ///     let page = store.changes(at, 1_000).await?;
+    ///     // ... take it in, durably; then nothing up to here needs to be kept.
+    ///     at = store.advance_consumer("reports", page.next).await?;
+    ///     if !page.more {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), magnetar::Error>(())
+    /// # }).unwrap();
+    /// ```
+    async fn register_consumer(&self, name: &str) -> Result<u64>;
+
+    /// A registered consumer has everything up to a revision. It never goes back. Gives where it stands.
+    async fn advance_consumer(&self, name: &str, revision: u64) -> Result<u64>;
+
+    /// Nothing is kept for a consumer any more. Gives where it stood.
+    async fn unregister_consumer(&self, name: &str) -> Result<u64>;
+
+    /// Every registered consumer of the feed, by name.
+    async fn consumers(&self) -> Result<Vec<FeedConsumer>>;
+
+    /// Tells when the store changes, whichever process changes it: see [`Watch`].
     fn watch(&self) -> Watch;
 
     /// Who claims through this open store.

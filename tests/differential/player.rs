@@ -352,6 +352,8 @@ fn feed(model: &Model) -> Vec<String> {
         Told::ChunkGone(job, _) => model.jobs.contains_key(&job),
         Told::Job(job) => model.job(job).is_ok_and(|job| job.revision == *revision),
         Told::JobGone(_) => true,
+        // Its record is as it was.
+        Told::Met(..) => false,
     };
     model
         .log

@@ -94,4 +94,39 @@ pub(crate) mod native {
             false
         }
     }
+
+    /// Two stores in memory that are one: the first is being moved to the second, or was.
+    #[cfg(all(feature = "sqlite", feature = "redb"))]
+    pub(crate) enum Dual {
+        /// From SQLite to redb; SQLite executes.
+        Following,
+        /// From redb to SQLite; SQLite executes, and redb follows.
+        Moved,
+    }
+
+    #[cfg(all(feature = "sqlite", feature = "redb"))]
+    impl Place for Dual {
+        fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+            use magnetar::RedbStore;
+            use magnetar::dual::{DualOptions, DualStore};
+
+            block_on(async {
+                let sqlite = SqliteStore::in_memory_with(options).await?;
+                let redb = RedbStore::in_memory_with(options)?;
+                let dual = match self {
+                    Dual::Following => DualStore::new(&sqlite, &redb, &DualOptions::new()).await?,
+                    Dual::Moved => {
+                        let dual = DualStore::new(&redb, &sqlite, &DualOptions::new()).await?;
+                        dual.cut_over().await?;
+                        dual
+                    }
+                };
+                Ok(Arc::new(dual) as Arc<dyn JobStore>)
+            })
+        }
+
+        fn keeps(&self) -> bool {
+            false
+        }
+    }
 }

@@ -156,3 +156,25 @@ pub(crate) const ROWS: &[Row] = &[
 pub(crate) fn find(id: &str) -> Result<&'static Row, Fault> {
     ROWS.iter().find(|row| row.id == id).ok_or_else(|| format!("there is no row {id:?}").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::empty;
+
+    #[test]
+    fn every_row_of_this_program_does_whole_cycles_and_stops_when_nothing_is_left() {
+        const CHUNKS: u64 = 300;
+        let folder = std::env::temp_dir().join(format!("magnetar-rows-{}", std::process::id()));
+        for row in ROWS {
+            let Run::Here(run) = row.run else { continue };
+            for workers in row.workers.iter().copied().filter(|workers| *workers <= 8) {
+                let folder = empty(&folder).expect("a folder");
+                let cell = Cell { workers, seconds: 60.0, chunks: CHUNKS, folder };
+                let measured = run(&cell).expect("the row works");
+                assert_eq!(measured.cycles, CHUNKS, "{} at {workers}", row.id);
+            }
+        }
+        std::fs::remove_dir_all(folder).expect("the folder goes");
+    }
+}

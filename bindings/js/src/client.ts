@@ -29,6 +29,8 @@ export interface Surroundings {
   seat(hear: (message: FromSeat) => void, died: (why: string) => void): Seat
   /** Makes this client's life visible to others; gives how to end that. */
   live?(client: string): Promise<() => void>
+  /** Tells when whoever holds a lock has ended. */
+  watch?(lock: string, gone: () => void): void
   /** Hears of leaders in other tabs. */
   listen?(
     client: string,
@@ -203,13 +205,16 @@ export class Client {
 
   /** Starts a thread of our own, which leads when its turn comes. */
   #sit(): void {
+    const died = (why: string) => {
+      if (this.#seat === seat) this.#died(why)
+    }
     const seat: Seat = this.#around.seat(
       (message) => {
-        if (this.#seat === seat) this.#hear(message)
+        if (this.#seat !== seat) return
+        if (message.t === 'here') this.#around.watch?.(message.lock, () => died('the worker was terminated'))
+        else this.#hear(message)
       },
-      (why) => {
-        if (this.#seat === seat) this.#died(why)
-      },
+      died,
     )
     this.#seat = seat
     seat.hold?.(this.#pending.size > 0)

@@ -21,6 +21,8 @@ export type ToClient =
 
 /** From the thread that may come to have the file, to whoever started it. */
 export type FromSeat =
+  /** The thread has begun, and holds this lock for as long as it lives. */
+  | { t: 'here'; lock: string }
   | { t: 'leading'; leader: string; persistence: Persistence }
   /** The file could not be opened. */
   | { t: 'failed'; failure: Failure }
@@ -50,6 +52,7 @@ export const names = {
   tabs: (store: string) => `magnetar:${store}`,
   leaderLock: (store: string) => `magnetar:${store}:leader`,
   clientLock: (store: string, client = '') => `magnetar:${store}:client:${client}`,
+  seatLock: (store: string, seat: string) => `magnetar:${store}:seat:${seat}`,
   toLeader: (store: string, leader: string) => `magnetar:${store}:to:${leader}`,
   toClient: (store: string, client: string) => `magnetar:${store}:for:${client}`,
 }

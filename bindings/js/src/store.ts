@@ -75,7 +75,19 @@ export function startOf(name: string, options: OpenOptions): Omit<Start, 'client
 /** An id as the engine takes it: exact. */
 function whole(value: number, name: string): number {
   if (Number.isSafeInteger(value) && value >= 0) return value
-  throw invalid(`${name} is ${String(value)}: use a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`)
+  throw invalid(`${name} is ${described(value)}: use a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`)
+}
+
+function one<T extends string>(value: T, name: string, choices: readonly T[]): T {
+  if (choices.includes(value)) return value
+  throw invalid(`${name} is ${described(value)}: use one of ${choices.join(', ')}`)
+}
+
+const STATUSES: readonly Status[] = ['pending', 'processing', 'done', 'failed', 'cancelled']
+
+/** Whatever it is, as text: not everything has one. */
+function described(value: unknown): string {
+  return typeof value === 'object' || typeof value === 'function' ? `a value of type ${typeof value}` : String(value)
 }
 
 function fenced(claim: Claim): [number, number, number] {
@@ -83,8 +95,13 @@ function fenced(claim: Claim): [number, number, number] {
   return [whole(claim.jobId, 'jobId'), whole(claim.chunk, 'chunk'), whole(claim.fence, 'fence')]
 }
 
+function ids(chunks: readonly number[], name: string): number[] {
+  if (Array.isArray(chunks)) return chunks.map((chunk) => whole(chunk, name))
+  throw invalid(`${name} is ${described(chunks)}: use a list of chunk ids`)
+}
+
 function chosen(chunks: Selection): readonly number[] | undefined {
-  return chunks === 'all' ? undefined : chunks.map((chunk) => whole(chunk, 'chunk'))
+  return chunks === 'all' ? undefined : ids(chunks, 'chunks')
 }
 
 const PAGE = 10_000
@@ -151,7 +168,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Makes a chunk wait for others of its job. */
   async addDependency(job: number, chunk: number, dependsOn: readonly number[], options?: CallOptions): Promise<Outcome> {
-    const chunks = dependsOn.map((on) => whole(on, 'dependsOn'))
+    const chunks = ids(dependsOn, 'dependsOn')
     return this.#call('addDependency', { ...place(job, chunk), chunks }, options)
   }
 
@@ -187,12 +204,12 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Claims the next ready chunk of a job; `undefined` where none is ready now, which need not be the end. */
   async claimPending(job: number, options: ClaimOptions = {}): Promise<Chunk<Payload, Output> | undefined> {
-    return (await this.claim({ job, leaseMs: options.leaseMs }, options)).at(0)
+    return (await this.claim({ job: whole(job, 'job'), leaseMs: options.leaseMs }, options)).at(0)
   }
 
   /** Claims up to `count` ready chunks of a job in one commit, in claim order. */
   async claimPendingBatch(job: number, count: number, options: ClaimOptions = {}): Promise<Chunks<Payload, Output>> {
-    return this.claim({ job, count, leaseMs: options.leaseMs }, options)
+    return this.claim({ job: whole(job, 'job'), count: whole(count, 'count'), leaseMs: options.leaseMs }, options)
   }
 
   /** Claims chunks of one job, or of any. */
@@ -246,7 +263,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Sets a chunk's status without a claim; whoever holds it is superseded. `detail`: checksum with done, error with failed. */
   async markStatus(job: number, chunk: number, status: Status, detail?: string, options?: CallOptions): Promise<Outcome> {
-    return this.#call('markStatus', { ...place(job, chunk), status, detail }, options)
+    return this.#call('markStatus', { ...place(job, chunk), status: one(status, 'status', STATUSES), detail }, options)
   }
 
   /** Fails a chunk for good, until it is retried. */
@@ -317,7 +334,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Every chunk of a status, by id; up to 100,000, past that use `chunks`. */
   async getByStatus(job: number, status: Status, options?: CallOptions): Promise<Chunks<Payload, Output>> {
-    return this.#call('getByStatus', { job: whole(job, 'job'), status }, options)
+    return this.#call('getByStatus', { job: whole(job, 'job'), status: one(status, 'status', STATUSES) }, options)
   }
 
   /** Up to `limit` chunks above an id, by id; of one status, or of all. */
@@ -377,7 +394,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** The dependency graph with each chunk's status, as text for Mermaid or Graphviz. */
   async graph(job: number, format: 'mermaid' | 'dot' = 'mermaid', options?: CallOptions): Promise<string> {
-    return this.#call('graph', { job: whole(job, 'job'), format }, options)
+    return this.#call('graph', { job: whole(job, 'job'), format: one(format, 'format', ['mermaid', 'dot']) }, options)
   }
 
   /** The newest state of everything that changed after a revision. Begin with 0; hand `next` back. */
@@ -441,5 +458,5 @@ function updateOf(update: Update): [string, object] {
   if ('fail' in update) return ['fail', { claim: fenced(update.fail), error: String(update.error) }]
   if ('release' in update) return ['release', { claim: fenced(update.release) }]
   if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]
-  return ['markStatus', { chunk: whole(update.mark, 'chunk'), status: update.status, detail: update.detail }]
+  return ['markStatus', { chunk: whole(update.mark, 'chunk'), status: one(update.status, 'status', STATUSES), detail: update.detail }]
 }

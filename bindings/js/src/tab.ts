@@ -54,6 +54,9 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
           })
         navigator.locks.request(names.clientLock(store, client), held).catch(dead)
       }),
+    watch: (lock, gone) => {
+      navigator.locks.request(lock, gone).catch(() => {})
+    },
     listen: (client, found, hear) => {
       const answers = new BroadcastChannel(names.toClient(store, client))
       answers.onmessage = ({ data }: MessageEvent<FromSeat>) => hear(data)

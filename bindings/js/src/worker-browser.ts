@@ -22,9 +22,20 @@ let receive: (message: ToServer) => void = () => {}
 let shut: () => void = () => scope.close()
 
 scope.onmessage = ({ data }) => {
-  if (data.t === 'start') void wait(data.start)
-  else if (data.t === 'shut') shut()
+  if (data.t === 'start') {
+    live(data.start.name!)
+    void wait(data.start)
+  } else if (data.t === 'shut') shut()
   else receive(data)
+}
+
+/** Has whoever started this worker know when it is gone: nothing else tells of a worker that was terminated. */
+function live(store: string): void {
+  const lock = names.seatLock(store, randomId())
+  void navigator.locks.request(lock, () => {
+    scope.postMessage({ t: 'here', lock })
+    return new Promise(() => {})
+  })
 }
 
 async function wait(start: Start): Promise<void> {

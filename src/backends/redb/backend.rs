@@ -1,5 +1,6 @@
 //! The store as a whole: opening, transactions, reopening.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
@@ -54,9 +55,11 @@ pub(super) enum Access {
 }
 
 /// What readers and the writer have in common. It is empty while the store is closed, also between the closing and the
-/// opening of `reopen`.
+/// opening of `reopen`, and where that failed.
 struct Shared {
     handle: RwLock<Option<Handle>>,
+    /// It is empty for good.
+    is_closed: AtomicBool,
 }
 
 enum Handle {
@@ -91,8 +94,13 @@ impl Shared {
         std::mem::replace(&mut *self.handle.write().unwrap_or_else(PoisonError::into_inner), handle)
     }
 
+    /// Why there is no handle.
+    fn absent(&self) -> Error {
+        if self.is_closed.load(Ordering::SeqCst) { errors::closed() } else { errors::between() }
+    }
+
     fn snapshot(&self) -> Result<Snapshot> {
-        let transaction = self.read().as_ref().ok_or_else(errors::closed)?.begin_read()?;
+        let transaction = self.read().as_ref().ok_or_else(|| self.absent())?.begin_read()?;
         Snapshot::new(transaction)
     }
 }
@@ -112,7 +120,7 @@ impl RedbBackend {
     }
 
     pub(super) fn open(medium: Box<dyn Medium>, options: Options, access: Access) -> Result<Self> {
-        let shared = Arc::new(Shared { handle: RwLock::new(None) });
+        let shared = Arc::new(Shared { handle: RwLock::new(None), is_closed: AtomicBool::new(false) });
         let encoder = Encoder::default();
         let mut backend = RedbBackend { medium, options, access, shared, encoder, is_poisoned: false };
         backend.open_handle(true)?;
@@ -210,6 +218,7 @@ impl RedbBackend {
             clock_ms: 0,
             cursors: 0,
             log_start: 0,
+            affairs: None,
         };
         for _ in 0..2 {
             let transaction = database.begin_write().map_err(errors::writing)?;
@@ -314,6 +323,7 @@ impl Backend for RedbBackend {
     }
 
     fn close(&mut self) -> Result<()> {
+        self.shared.is_closed.store(true, Ordering::SeqCst);
         self.close_handle().map_err(|e| errors::opening(e, || None))
     }
 }
@@ -322,6 +332,11 @@ impl Reader for Shared {
     /// Pages are in memory or a read away.
     fn is_inline(&self) -> bool {
         true
+    }
+
+    /// Opened for reading: somebody else has it open for writing, or may.
+    fn is_shared(&self) -> bool {
+        matches!(&*self.read(), Some(Handle::Read(_)))
     }
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>> {
@@ -354,7 +369,7 @@ impl WriteTx for Transaction<'_> {
                     .begin_write()
                     .map_err(errors::writing)
                     .and_then(|transaction| write::commit(transaction, &mut backend.encoder, &delta)),
-                _ => Err(errors::closed()),
+                _ => Err(backend.shared.absent()),
             }
         };
         backend.is_poisoned = matches!(&result, Err(error) if error.kind() == ErrorKind::Poisoned);

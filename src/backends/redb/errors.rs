@@ -113,6 +113,12 @@ pub(super) fn not_ours(why: &str) -> Error {
     )
 }
 
+/// The file is just being opened anew, or could not be.
+#[cold]
+pub(super) fn between() -> Error {
+    Error::new(ErrorKind::Poisoned, "the file is being opened anew, or that failed; call reopen")
+}
+
 #[cold]
 pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the store is closed; open it anew")

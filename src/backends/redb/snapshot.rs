@@ -281,6 +281,19 @@ impl Snapshot {
         list.map_or(Ok(Vec::new()), |list| codec::dependencies(key, list.value()))
     }
 
+    fn edges_of(&self, key: Key) -> Result<Vec<(u64, bool)>> {
+        let Some(edges) = &self.edges else { return Ok(Vec::new()) };
+        let with_state = |on: u64| {
+            let seat = t::dependent_seat(key, on);
+            let dependent = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
+            let number = edges.get(&dependent[..]).map_err(errors::reading)?;
+            let number =
+                number.ok_or_else(|| seat.corrupt(format_args!("that on chunk {on} is half there")))?;
+            Ok((on, codec::read_number(seat, number.value())? != 0))
+        };
+        self.dependencies(key)?.into_iter().map(with_state).collect()
+    }
+
     fn edges(&self, job: i64, after: Option<(u64, u64)>, limit: usize) -> Result<Vec<Edge>> {
         let Some(tree) = &self.edges else { return Ok(Vec::new()) };
         let list_of = |chunk| t::of_chunk(edge_tag::DEPENDENCIES, Key { job, chunk });
@@ -483,6 +496,9 @@ impl Load for Snapshot {
         }
         for &key in &needs.dependencies {
             loaded.dependencies.push(self.dependencies(key)?);
+        }
+        for &key in &needs.edges_of {
+            loaded.edges_of.push(self.edges_of(key)?);
         }
         if let Some((owner, after, limit)) = needs.held {
             loaded.held = self.held(owner, after, limit)?;

@@ -51,8 +51,15 @@ fn options() -> Options {
 
 impl Model {
     fn new() -> Self {
-        let meta =
-            Meta { store_id: [7; 16], revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
+        let meta = Meta {
+            store_id: [7; 16],
+            revision: 0,
+            last_job: 0,
+            clock_ms: 0,
+            cursors: 0,
+            log_start: 0,
+            affairs: None,
+        };
         Model {
             meta,
             rows: BTreeMap::new(),
@@ -279,6 +286,7 @@ impl Model {
             due: Some(DueNeed::By { at_ms: now_ms, limit }),
             dependents: vec![(key, after, limit)],
             dependencies: vec![key],
+            edges_of: vec![key],
             held: Some((owner, held_after, limit)),
             owners: true,
             pages: CLASSES.map(|classes| PageNeed { job, classes, after, limit }).to_vec(),
@@ -333,6 +341,8 @@ impl Model {
         let dependencies: Vec<u64> =
             self.edges.keys().filter(|e| e.job == key.job && e.chunk == key.chunk).map(|e| e.on).collect();
         assert_eq!(loaded.dependencies, [dependencies]);
+        let of_key = self.edges.iter().filter(|(e, _)| e.job == key.job && e.chunk == key.chunk);
+        assert_eq!(loaded.edges_of, [of_key.map(|(e, met)| (e.on, *met)).collect::<Vec<_>>()]);
         let held =
             self.list(|s| s.place.holder == Some(owner) && held_after.is_none_or(|after| s.row.key > after));
         assert_eq!(loaded.held, rows(held, limit));

@@ -5,7 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Deadline, DependencyFailure, JobStatus, OwnerId};
 
 const PHASES: [JobPhase; 3] = [JobPhase::Open, JobPhase::Importing, JobPhase::Deleting];
-const SUBJECTS: [Subject; 4] = [Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone];
+const SUBJECTS: [Subject; 5] =
+    [Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone, Subject::Met];
 const POLICIES: [DependencyFailure; 3] =
     [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
 

@@ -255,10 +255,10 @@ fn compose<'n>(needs: &'n Needs, script: &mut Script) -> Result<Later<'n>> {
         let first = dependents.remove(0);
         add_dependents(script, needs, &first)?;
     }
-    if !needs.dependencies.is_empty() {
+    if !needs.dependencies.is_empty() || !needs.edges_of.is_empty() {
         script.add(Part::Dependencies);
-        script.set(13, Value::Text(pairs(&needs.dependencies)));
-        script.rows += needs.dependencies.len();
+        script.set(13, Value::Text(pairs(needs.dependencies.iter().chain(&needs.edges_of))));
+        script.rows += needs.dependencies.len() + needs.edges_of.len();
     }
     if let Some((owner, after, bound)) = needs.held {
         script.add(Part::Held);
@@ -379,7 +379,7 @@ fn list<T: std::fmt::Display>(numbers: impl Iterator<Item = T>) -> String {
     text
 }
 
-fn pairs(keys: &[Key]) -> String {
+fn pairs<'k>(keys: impl IntoIterator<Item = &'k Key>) -> String {
     let mut text = String::from("[");
     for key in keys {
         separate(&mut text);
@@ -398,6 +398,8 @@ struct Answers {
     held: Vec<Row>,
     dependents: Vec<Vec<Dependent>>,
     dependencies: Vec<Vec<u64>>,
+    /// They are asked for behind the dependencies, in the same list.
+    edges_of: Vec<Vec<(u64, bool)>>,
     /// Which questions for dependents the running call asks.
     dependents_asked: Vec<usize>,
 }
@@ -412,6 +414,7 @@ impl Answers {
             held: Vec::new(),
             dependents: needs.dependents.iter().map(|_| Vec::new()).collect(),
             dependencies: needs.dependencies.iter().map(|_| Vec::new()).collect(),
+            edges_of: needs.edges_of.iter().map(|_| Vec::new()).collect(),
             dependents_asked: by_bound(&needs.dependents, |(_, _, bound)| *bound)
                 .into_iter()
                 .next()
@@ -458,9 +461,13 @@ impl Answers {
                 }
             }
             Part::Dependencies => {
-                let (edge, _) = rows::edge(row)?;
-                if let Some(list) = self.dependencies.get_mut(question(row, 0)?) {
+                let (edge, met) = rows::edge(row)?;
+                let index = question(row, 0)?;
+                let behind = self.dependencies.len();
+                if let Some(list) = self.dependencies.get_mut(index) {
                     list.push(edge.on);
+                } else if let Some(list) = self.edges_of.get_mut(index.wrapping_sub(behind)) {
+                    list.push((edge.on, met));
                 }
             }
             Part::Held => self.held.push(whole(row)?),
@@ -562,6 +569,8 @@ impl Answers {
         }
         (loaded.ready, loaded.due, loaded.held) = (self.ready, self.due, self.held);
         (loaded.dependents, loaded.dependencies) = (self.dependents, self.dependencies);
+        loaded.edges_of = self.edges_of;
+        loaded.edges_of.iter_mut().for_each(|list| list.sort_unstable());
         loaded.dependents.iter_mut().for_each(|list| list.sort_unstable_by_key(|d| d.row.key));
         loaded.dependencies.iter_mut().for_each(|list| list.sort_unstable());
         Ok(loaded)

@@ -103,6 +103,10 @@ impl Reader for FileReader {
         false
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn snapshot(&self) -> Result<Box<dyn Load + '_>> {
         let (connection, generation) = self.0.check_out()?;
         Ok(Box::new(FileSnapshot {
@@ -146,6 +150,10 @@ pub(super) struct MemoryReader(pub(super) Arc<Mutex<Option<Connection>>>);
 
 impl Reader for MemoryReader {
     fn is_inline(&self) -> bool {
+        false
+    }
+
+    fn is_shared(&self) -> bool {
         false
     }
 

@@ -15,6 +15,7 @@ use crate::backends::sqlite::{columns, errors, runs, sums};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine;
 use crate::model::{Backoff, Deadline, JobSpec, Json, OwnerId};
+use crate::standing::Affairs;
 
 /// What to do about a row that is not as it was written.
 const ADVICE: &str = "it was changed from outside or damaged, and is not used; restore the file from a copy, or delete \
@@ -359,21 +360,22 @@ pub(super) fn job(text: &str) -> Result<JobRow> {
     Ok(job)
 }
 
+#[derive(Deserialize)]
+struct MetaColumns<'a>(&'a str, u64, i64, u64, u64, u64, Option<String>, Option<i64>);
+
 /// What the store keeps about itself, from its JSON array.
 pub(super) fn meta(text: &str) -> Result<Meta> {
     let bad = || corrupt("the store's own record is not as it was written");
-    let (store_id, revision, last_job, clock_ms, cursors, log_start, sum): (
-        &str,
-        u64,
-        i64,
-        u64,
-        u64,
-        u64,
-        Option<i64>,
-    ) = serde_json::from_str(text).map_err(|_| bad())?;
+    let MetaColumns(store_id, revision, last_job, clock_ms, cursors, log_start, affairs, sum) =
+        serde_json::from_str(text).map_err(|_| bad())?;
     let store_id = *store_id.parse::<OwnerId>().map_err(|_| bad())?.as_bytes();
-    let meta = Meta { store_id, revision, last_job, clock_ms, cursors, log_start };
-    let untouched = Meta { store_id, revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0 };
+    let affairs = match affairs {
+        None => None,
+        Some(text) => Some(Arc::new(Affairs::from_text(&text).map_err(|_| bad())?)),
+    };
+    let meta = Meta { store_id, revision, last_job, clock_ms, cursors, log_start, affairs };
+    let untouched =
+        Meta { store_id, revision: 0, last_job: 0, clock_ms: 0, cursors: 0, log_start: 0, affairs: None };
     let intact = match sum {
         Some(sum) => sum == sums::meta(&meta),
         None => meta == untouched,

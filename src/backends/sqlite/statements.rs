@@ -51,8 +51,7 @@ pub(super) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE;";
 pub(super) const BEGIN_READ: &str = "BEGIN;";
 pub(super) const COMMIT: &str = "COMMIT;";
 
-pub(super) const META: &str =
-    "SELECT json_array(store_id,revision,last_job,clock_ms,cursors,log_start,meta_sum) FROM meta WHERE id=1;";
+pub(super) const META: &str = "SELECT json_array(store_id,revision,last_job,clock_ms,cursors,log_start,affairs,meta_sum) FROM meta WHERE id=1;";
 
 // Values of a read script
 
@@ -333,4 +332,4 @@ pub(super) const LOG_APPEND: &str = "INSERT INTO log(revision,changes,runs,log_s
 pub(super) const LOG_PRUNE: &str = "DELETE FROM log WHERE revision IN (SELECT revision FROM log WHERE revision<=? ORDER BY revision LIMIT 8);";
 
 pub(super) const META_PUT: &str =
-    "UPDATE meta SET revision=?,last_job=?,clock_ms=?,cursors=?,log_start=?,meta_sum=? WHERE id=1;";
+    "UPDATE meta SET revision=?,last_job=?,clock_ms=?,cursors=?,log_start=?,affairs=?,meta_sum=? WHERE id=1;";

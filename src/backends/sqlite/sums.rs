@@ -137,12 +137,16 @@ pub(super) fn log(revision: u64, runs: &[u8]) -> i64 {
 }
 
 pub(super) fn meta(meta: &Meta) -> i64 {
-    Encoding::of(10, 0, 0)
+    let numbers = Encoding::of(10, 0, 0)
         .bytes(Some(&meta.store_id))
         .int(meta.revision)
         .int(meta.last_job.cast_unsigned())
         .int(meta.clock_ms)
         .int(meta.cursors)
-        .int(meta.log_start)
-        .sum()
+        .int(meta.log_start);
+    match &meta.affairs {
+        // As it was before there were any.
+        None => numbers.sum(),
+        Some(affairs) => numbers.bytes(Some(affairs.to_text().as_bytes())).sum(),
+    }
 }

@@ -317,6 +317,7 @@ impl<'c> Writer<'c> {
         args.push(columns::int(meta.clock_ms)?);
         args.push(columns::int(meta.cursors)?);
         args.push(columns::int(meta.log_start)?);
+        args.push(meta.affairs.as_ref().map(|affairs| affairs.to_text()));
         args.push(sums::meta(meta));
         self.call.checks.push(Check::Changed(1));
         self.call.shape.push(SHAPE_META);

@@ -1,10 +1,29 @@
-//! Taking over what a store decided before: rows with the revisions that they have there. The books are kept here.
+//! Taking over what a store decided before, this one or another: rows with the revisions that they have there. The books are kept here.
 
 use super::{JobSlot, Row, RowSlot, Work};
-use crate::backends::contract::{Dependent, Edge, JobRow, Key, Needs, Subject};
-use crate::error::Result;
+use crate::backends::contract::{Cursor, Dependent, Edge, JobPhase, JobRow, Key, LogRun, Needs, Subject};
+use crate::error::{Error, Result};
+use crate::standing::{self, Affairs, Standing};
 
 impl Work<'_> {
+    /// What the store is in a pair, where it is in one.
+    pub(in crate::engine) fn standing(&self) -> Option<&Standing> {
+        self.meta.affairs.as_ref().and_then(|affairs| affairs.standing.as_ref())
+    }
+
+    /// Why the store executes no operations now; nothing where it does.
+    pub(in crate::engine) fn refusal(&self) -> Option<Error> {
+        standing::refusal(self.standing())
+    }
+
+    /// Changes what the store is to others.
+    pub(in crate::engine) fn change_affairs(&mut self, change: impl FnOnce(&mut Affairs)) {
+        let mut affairs = self.meta.affairs.as_deref().cloned().unwrap_or_default();
+        change(&mut affairs);
+        self.meta.affairs = (!affairs.is_empty()).then(|| affairs.into());
+        self.meta_dirty = true;
+    }
+
     /// Takes over a job under the revision that it has. Its counts are those of what is here. It has been asked for.
     pub(in crate::engine) fn adopt_job(&mut self, job: JobRow) {
         let slot = self.jobs.entry(job.id).or_insert(JobSlot {
@@ -57,6 +76,51 @@ impl Work<'_> {
                     self.edges.insert(edge(*on), Some(*met));
                 }
                 Err(_) => self.add_edge(edge(*on), *met),
+            }
+        }
+    }
+
+    /// Removes a row with its dependencies, as the other store has done.
+    pub(in crate::engine) fn adopt_deletion(&mut self, key: Key, old: &[(u64, bool)]) -> Result<()> {
+        for (on, _) in old {
+            self.remove_edge(Edge { job: key.job, chunk: key.chunk, on: *on });
+        }
+        self.delete_cursor(key)?;
+        self.delete_row(key, false);
+        Ok(())
+    }
+
+    /// The dependencies of rows as storage has them. Nothing in this commit may have changed them.
+    pub(in crate::engine) fn stored_edges(&mut self, keys: Vec<Key>) -> Result<Vec<Vec<(u64, bool)>>> {
+        Ok(self.load(&Needs { edges_of: keys, ..Needs::default() })?.edges_of)
+    }
+
+    /// Continues the log with the other store's.
+    pub(in crate::engine) fn adopt_log(&mut self, runs: &[LogRun]) {
+        self.log.extend_from_slice(runs);
+    }
+
+    /// Replaces all that is left to be told to dependents.
+    pub(in crate::engine) fn adopt_cursors(&mut self, cursors: &[Cursor]) -> Result<()> {
+        let stored: Vec<Key> = self.cursors()?.keys().copied().collect();
+        for key in stored {
+            self.delete_cursor(key)?;
+        }
+        cursors.iter().try_for_each(|cursor| self.put_cursor(*cursor))
+    }
+
+    /// Before which revision no job that is still invisible was begun.
+    pub(in crate::engine) fn all_visible_up_to(&mut self) -> Result<u64> {
+        let mut visible = self.meta.revision;
+        let mut after = None;
+        loop {
+            let jobs = self.jobs_after(after, crate::limits::PAGE_ROWS_MAX)?;
+            after = jobs.last().map(|job| job.id);
+            let more = jobs.len() == crate::limits::PAGE_ROWS_MAX;
+            let importing = jobs.iter().filter(|job| job.phase == JobPhase::Importing);
+            visible = importing.map(|job| job.revision.saturating_sub(1)).fold(visible, u64::min);
+            if !more {
+                return Ok(visible);
             }
         }
     }

@@ -22,7 +22,7 @@ mod host;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::JobStore;
+use super::{Handle, JobStore};
 use crate::clock::Clock;
 use crate::commit::offload;
 use crate::error::Result;
@@ -130,7 +130,12 @@ pub async fn open(path: impl AsRef<Path>) -> Result<Arc<dyn JobStore>> {
 /// # }).unwrap();
 /// ```
 pub async fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-    let path = path.as_ref().to_owned();
+    Ok(open_handle(path.as_ref(), options).await?.store)
+}
+
+/// The same for those who need the inside of it.
+pub(crate) async fn open_handle(path: &Path, options: &OpenOptions) -> Result<Handle> {
+    let path = path.to_owned();
     let options = options.clone();
     offload(move || {
         let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);

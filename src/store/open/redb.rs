@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{OpenOptions, host};
 use crate::backends::contract::Backend as _;
@@ -11,7 +14,7 @@ use crate::engine::{Engine, Host};
 use crate::error::Result;
 use crate::owners::Alone;
 use crate::store::handle::{Redb, Store, file as in_file};
-use crate::store::{JobStore, Persistence};
+use crate::store::{Handle, Persistence};
 
 pub(super) const IS_COMPILED_IN: bool = true;
 
@@ -73,19 +76,30 @@ impl RedbStore {
     }
 }
 
-/// A new store's id is that of whoever creates it: as random as an id has to be.
+/// Stores that this process has opened, so that no two that it creates have one id.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+/// The id of a new store: as random as the owner who creates it, and another one for each.
+fn new_id(host: &Host) -> [u8; 16] {
+    let mut hash = Xxh3::new();
+    hash.update(host.owner.as_bytes());
+    hash.update(&host.clock.now_ms().to_le_bytes());
+    hash.update(&OPENED.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+    hash.digest128().to_le_bytes()
+}
+
 fn backend_options(options: &OpenOptions, host: &Host) -> Options {
-    let mut given = Options::new(*host.owner.as_bytes());
+    let mut given = Options::new(new_id(host));
     given.cache_bytes = options.cache_bytes.unwrap_or(given.cache_bytes);
     given.check_always = options.check_always;
     given.shared_readers = options.shared_readers;
     given
 }
 
-pub(super) fn file(path: &Path, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-    Ok(Arc::new(RedbStore::open_with(path, options)?))
+pub(super) fn file(path: &Path, options: &OpenOptions) -> Result<Handle> {
+    Ok(Handle::from(RedbStore::open_with(path, options)?))
 }
 
-pub(super) fn memory(options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-    Ok(Arc::new(RedbStore::in_memory_with(options)?))
+pub(super) fn memory(options: &OpenOptions) -> Result<Handle> {
+    Ok(Handle::from(RedbStore::in_memory_with(options)?))
 }

@@ -1,15 +1,14 @@
 //! Stands in for redb where it is not compiled in.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::OpenOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::JobStore;
+use crate::store::Handle;
 
 pub(super) const IS_COMPILED_IN: bool = false;
 
-pub(super) fn file(path: &Path, _options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+pub(super) fn file(path: &Path, _options: &OpenOptions) -> Result<Handle> {
     let text = format!(
         "{} is a redb store, and redb is not compiled in: enable the feature \"redb\" of magnetar",
         path.display()
@@ -18,6 +17,6 @@ pub(super) fn file(path: &Path, _options: &OpenOptions) -> Result<Arc<dyn JobSto
 }
 
 /// Never asked for: a store in memory is SQLite's where redb is missing.
-pub(super) fn memory(options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+pub(super) fn memory(options: &OpenOptions) -> Result<Handle> {
     file(Path::new(":memory:"), options)
 }

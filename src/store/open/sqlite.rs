@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::owners::Alone;
 use crate::owners::files::OwnerFiles;
 use crate::store::handle::{Sqlite, Store, file as in_file};
-use crate::store::{JobStore, Persistence};
+use crate::store::{Handle, Persistence};
 
 /// A store on SQLite: one file that any number of processes share.
 pub type SqliteStore = Store<Sqlite>;
@@ -61,10 +61,10 @@ fn file_options(options: &OpenOptions) -> FileOptions {
     given
 }
 
-pub(super) fn file(path: &Path, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-    Ok(Arc::new(SqliteStore::open_blocking(path, options)?))
+pub(super) fn file(path: &Path, options: &OpenOptions) -> Result<Handle> {
+    Ok(Handle::from(SqliteStore::open_blocking(path, options)?))
 }
 
-pub(super) fn memory(options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
-    Ok(Arc::new(SqliteStore::memory_blocking(options)?))
+pub(super) fn memory(options: &OpenOptions) -> Result<Handle> {
+    Ok(Handle::from(SqliteStore::memory_blocking(options)?))
 }

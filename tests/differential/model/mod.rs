@@ -102,6 +102,8 @@ pub(crate) enum Told {
     ChunkGone(i64, u64),
     Job(i64),
     JobGone(i64),
+    /// A dependency of the chunk began or ceased to count as met.
+    Met(i64, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,6 +273,7 @@ impl Model {
         match told {
             News::Met | News::Revived => {
                 if told == News::Met && !met {
+                    self.next_revision(Told::Met(job, chunk));
                     self.edit(job, chunk).on.insert(on, true);
                     self.unblocked(job, chunk);
                 }
@@ -285,6 +288,7 @@ impl Model {
             News::Broken if met => {}
             News::Broken => match policy {
                 DependencyFailure::Ignore => {
+                    self.next_revision(Told::Met(job, chunk));
                     self.edit(job, chunk).on.insert(on, true);
                     self.unblocked(job, chunk);
                 }
@@ -292,6 +296,9 @@ impl Model {
                 DependencyFailure::Cancel | DependencyFailure::Wait => {}
             },
             News::Unmet { through } => {
+                if met {
+                    self.next_revision(Told::Met(job, chunk));
+                }
                 self.edit(job, chunk).on.insert(on, false);
                 let open = self.jobs[&job].chunks[&chunk].open;
                 if before == Done && through {

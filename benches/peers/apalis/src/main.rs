@@ -35,7 +35,10 @@ async fn work(workers: usize, seconds: f64, chunks: u64, folder: &Path) -> Resul
     // Counted once its completion was committed.
     let cycles: i64 =
         sqlx::query_scalar("SELECT count(*) FROM Jobs WHERE status = 'Done'").fetch_one(&pool).await?;
-    println!("{}", serde_json::json!({"cycles": cycles, "seconds": seconds, "began_us": began_us, "ended_us": ended_us}));
+    println!(
+        "{}",
+        serde_json::json!({"cycles": cycles, "seconds": seconds, "began_us": began_us, "ended_us": ended_us})
+    );
     Ok(())
 }
 

@@ -32,7 +32,10 @@ async fn work(workers: u16, seconds: f64, chunks: usize, folder: &Path) -> Resul
     let cycles = worker.counts().finished;
     let seconds = began.elapsed().as_secs_f64();
     let ended_us = now_us();
-    println!("{}", serde_json::json!({"cycles": cycles, "seconds": seconds, "began_us": began_us, "ended_us": ended_us}));
+    println!(
+        "{}",
+        serde_json::json!({"cycles": cycles, "seconds": seconds, "began_us": began_us, "ended_us": ended_us})
+    );
     worker.unregister(None).await?;
     queue.close(Duration::from_secs(5)).await?;
     Ok(())

@@ -81,7 +81,7 @@ fn outside_create(path: &Path, sql: &'static str) {
 fn a_newer_format_is_named_so() {
     let folder = Folder::new();
     open(&folder.file()).unwrap().close().unwrap();
-    outside(&folder.file(), "PRAGMA user_version = 2;");
+    outside(&folder.file(), "PRAGMA user_version = 3;");
     assert_eq!(open(&folder.file()).err().unwrap().kind(), ErrorKind::NewerFormat);
 }
 

@@ -306,6 +306,7 @@ impl Model {
             }),
             dependents,
             dependencies: (0..random.below(4)).map(|_| random.key()).collect(),
+            edges_of: (0..random.below(4)).map(|_| random.key()).collect(),
             held: Some((owner, random.maybe(|_| key), bound)),
             owners: random.one_in(2),
             pages,
@@ -361,6 +362,10 @@ impl Model {
         for (key, answer) in needs.dependencies.iter().zip(&loaded.dependencies) {
             let found = self.edges.keys().filter(|e| e.job == key.job && e.chunk == key.chunk).map(|e| e.on);
             assert_eq!(answer, &found.collect::<Vec<_>>());
+        }
+        for (key, answer) in needs.edges_of.iter().zip(&loaded.edges_of) {
+            let found = self.edges.iter().filter(|(e, _)| e.job == key.job && e.chunk == key.chunk);
+            assert_eq!(answer, &found.map(|(e, met)| (e.on, *met)).collect::<Vec<_>>());
         }
         let (_, after, _) = needs.held.unwrap();
         let held =

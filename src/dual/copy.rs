@@ -1,0 +1,111 @@
+//! Taking records from one store to the other, a page a commit.
+
+use super::side::Side;
+use super::status::{Board, MovePhase};
+use crate::engine::{self, Consumer, Invisible, Op, Part, RecordPage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Outcome;
+
+/// The authority is told how far the copy is whenever it is so many revisions further: until then it keeps more of
+/// its log than it has to, and it keeps much more than this for everybody.
+const REVISIONS_PER_ADVANCE: u64 = 50_000;
+
+/// Where it is said how far the copy is.
+#[derive(Debug)]
+pub(super) struct Progress<'p> {
+    pub(super) board: &'p Board,
+}
+
+/// How far the copy is after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Copied {
+    /// Up to this revision it is whole; `None` while the first copy is being made.
+    pub(super) up_to: Option<u64>,
+    /// There is nothing left to copy just now.
+    pub(super) is_idle: bool,
+    /// The authority's newest revision.
+    pub(super) newest: u64,
+}
+
+/// Copies one page.
+pub(super) async fn page(
+    from: &Side,
+    to: &Side,
+    progress: &Progress<'_>,
+    invisible: Invisible,
+) -> Result<Copied> {
+    let standing = to.standing().await?;
+    let Some(standing) = standing.filter(|standing| standing.peer == from.id && !standing.detached) else {
+        return Err(Error::new(ErrorKind::Refused, format!("{} does not follow {}", to.place, from.place)));
+    };
+    let at = standing.copied;
+    let page = match standing.backfill {
+        Some(backfill) => from.read(move |load| engine::first_page(load, backfill)).await?,
+        None => from.read(move |load| engine::changes_page(load, at, invisible)).await?,
+    };
+    let (newest, rows) = (page.newest, page.rows.len() as u64);
+    let (up_to, is_idle) = match page.part {
+        Part::First { next: None, from } => (Some(from.base), false),
+        Part::First { .. } | Part::Rest { .. } => (None, false),
+        Part::Changes { covered, .. } => (Some(covered), page.is_empty()),
+    };
+    let copied = Copied { up_to, is_idle, newest };
+    let is_first = matches!(page.part, Part::First { .. });
+    if !copied.is_idle && to.take(page).await? == Outcome::Unchanged {
+        // Somebody else was quicker: look again.
+        return Ok(Copied { up_to: None, ..copied });
+    }
+    progress.board.post(|status| {
+        if status.phase == MovePhase::Copying && copied.up_to.is_some() {
+            status.phase = MovePhase::Following;
+        }
+        status.revision = status.revision.max(newest);
+        status.copied = copied.up_to.unwrap_or(0).max(status.copied);
+        status.chunks_copied += if is_first { rows } else { 0 };
+        status.error = None;
+        if copied.is_idle {
+            status.is_degraded = false;
+        }
+    });
+    if let Some(up_to) = copied.up_to
+        && up_to / REVISIONS_PER_ADVANCE > at / REVISIONS_PER_ADVANCE
+        && invisible == Invisible::Wait
+    {
+        let name = engine::follower_name(&to.id);
+        from.shared.count(Op::Consumer { name, what: Consumer::Advance(up_to) }).await?;
+    }
+    Ok(copied)
+}
+
+/// Copies until the copy has everything up to a revision of the authority's. Where a first import is under way, what
+/// lies behind its beginning is not waited for.
+pub(super) async fn up_to(from: &Side, to: &Side, progress: &Progress<'_>, revision: u64) -> Result<()> {
+    loop {
+        let standing = to.standing().await?;
+        if standing.is_some_and(|standing| standing.backfill.is_none() && standing.copied >= revision) {
+            return Ok(());
+        }
+        if page(from, to, progress, Invisible::Wait).await?.is_idle {
+            return Ok(());
+        }
+    }
+}
+
+/// Copies until nothing is left.
+pub(super) async fn all(from: &Side, to: &Side, progress: &Progress<'_>, invisible: Invisible) -> Result<()> {
+    while !page(from, to, progress, invisible).await?.is_idle {}
+    Ok(())
+}
+
+/// Copies what no revision tells of. The authority has retired, and everything else is there.
+pub(super) async fn rest(from: &Side, to: &Side) -> Result<()> {
+    let mut at = None;
+    loop {
+        let (page, next): (RecordPage, _) = from.read(move |load| engine::rest_page(load, at)).await?;
+        to.take(page).await?;
+        if next.is_none() {
+            return Ok(());
+        }
+        at = next;
+    }
+}

@@ -1,0 +1,351 @@
+//! Moving live jobs from one store to another, with workers running.
+//!
+//! Only one store of the pair executes operations, the *authority*. The other one takes over its *records*, with their
+//! revisions and fences, through the change feed; it never executes an operation for a second time, so the two cannot
+//! come apart. [`DualStore`] is a [`JobStore`] over both:
+//!
+//! 1. **Copying**, then **following**: the second store is filled and kept up to date while work goes on in the first.
+//! 2. [`DualStore::compare`]: every job, chunk and dependency is compared. A difference is named.
+//! 3. [`DualStore::cut_over`]: the first store commits that it has *retired*; the rest is copied and compared; the
+//!    second commits that it is the authority. Calls wait for that moment. Open claims carry over under their fences.
+//!    Other processes on the first store are told [`crate::ErrorKind::Moved`], and where to.
+//! 4. [`DualStore::roll_back`] goes the same way back, as often as you like: the first store follows the second.
+//! 5. [`DualStore::detach`] ends the pair. The authority is a store like any other again, the other one stays retired.
+//!
+//! What a store is in the pair is part of the store, and each of its write transactions checks it. A crash in any step
+//! leaves one authority, or none and all that is needed to go on: opening the same pair again does.
+//!
+//! [`migrate`] does all of it in one call, for stores that nobody works with.
+
+mod check;
+mod copy;
+mod gate;
+mod migrate;
+mod patience;
+mod side;
+mod status;
+mod store;
+mod switch;
+#[cfg(all(test, feature = "redb", feature = "sqlite", not(target_family = "wasm")))]
+mod tests;
+#[cfg(not(target_family = "wasm"))]
+mod thread;
+#[cfg(target_family = "wasm")]
+#[path = "unthreaded.rs"]
+mod thread;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use check::Digest;
+pub use migrate::migrate;
+pub use status::{Comparison, Mismatch, MovePhase, MoveSide, MoveStatus, StatusWatch};
+
+use crate::commit::{Latest, Watch};
+use crate::engine::Invisible;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Backing, Handle, OpenOptions, Store, open_handle};
+use copy::Progress;
+use gate::{Gate, Length};
+use patience::Patience;
+use side::Side;
+use status::Board;
+use thread::Driving;
+
+/// When a call that changes something is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Acknowledge {
+    /// Once the authority has committed it. What the other store lacks is reported as its lag.
+    #[default]
+    Authority,
+    /// Once both have. A store that follows too slowly or fails blocks nobody: past this time, and from then on until
+    /// it has caught up, the authority alone answers ([`MoveStatus::is_degraded`]). Where there are no threads (wasm32)
+    /// there is no such bound: the call does the copying itself.
+    Both {
+        /// How long a call waits for the other store.
+        patience: Duration,
+    },
+}
+
+/// How two stores are joined.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DualOptions {
+    acknowledge: Acknowledge,
+}
+
+impl DualOptions {
+    /// Every default.
+    pub fn new() -> Self {
+        DualOptions::default()
+    }
+
+    /// The same with another answer to when a call is answered.
+    #[must_use]
+    pub fn acknowledge(mut self, acknowledge: Acknowledge) -> Self {
+        self.acknowledge = acknowledge;
+        self
+    }
+}
+
+/// Two stores that are one: see the [module](self). Cheap to clone: clones share it.
+///
+/// ```
+/// # #[cfg(all(feature = "sqlite", feature = "redb", not(target_family = "wasm")))]
+/// # magnetar::block_on(async {
+/// use magnetar::dual::{DualOptions, DualStore};
+/// use magnetar::{Completion, JobStore, NewChunk, OpenOptions};
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let (old, new) = (folder.path().join("jobs.db"), folder.path().join("jobs.redb"));
+/// let dual = DualStore::open(&old, &new, &OpenOptions::new(), &DualOptions::new()).await?;
+/// let chunks = (0..3).map(|id| Ok(NewChunk::new(id)));
+/// dual.import(7, &Default::default(), magnetar::chunks(chunks), &Default::default()).await?;
+/// let chunk = dual.claim_pending(7).await?.expect("three are ready");
+///
+/// assert!(dual.compare().await?.is_equal());
+/// dual.cut_over().await?;
+/// dual.complete(&chunk.claim(), Completion::new()).await?; // in the new store, under the same fence
+/// dual.detach().await?;
+/// dual.close().await?;
+///
+/// let error = magnetar::open(&old).await?.claim_pending(7).await.unwrap_err();
+/// assert_eq!(error.kind(), magnetar::ErrorKind::Moved);
+/// # Ok::<(), magnetar::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct DualStore {
+    inner: Arc<Inner>,
+    /// Ends the copying when the last handle is gone. Tests go without it, and copy by hand.
+    _driving: Option<Arc<Driving>>,
+}
+
+/// Who executes operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Roles {
+    /// This one, and the other follows; or it is on its own, where the pair is detached.
+    Settled { authority: MoveSide, detached: bool },
+    /// It is to be found out, or to be finished what was begun.
+    Unsettled,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sides: [Side; 2],
+    gate: Gate,
+    roles: Mutex<Roles>,
+    board: Arc<Board>,
+    patience: Patience,
+    /// Up to which revision the copy was found equal.
+    compared_up_to: Mutex<Option<u64>>,
+    /// Told of what both stores tell.
+    latest: Arc<Latest>,
+    /// Have other processes' changes be looked for.
+    _watches: [Watch; 2],
+}
+
+impl DualStore {
+    /// Opens two stores by their paths, as [`crate::open_with`] does, and joins them: the first is to be moved to the
+    /// second. What an earlier process left half-way is finished first.
+    pub async fn open(
+        first: impl AsRef<Path>,
+        second: impl AsRef<Path>,
+        options: &OpenOptions,
+        dual: &DualOptions,
+    ) -> Result<Self> {
+        let first = open_handle(first.as_ref(), options).await?;
+        let options = options.clone().owner(first.store.owner());
+        let second = open_handle(second.as_ref(), &options).await?;
+        DualStore::join(first, second, dual).await
+    }
+
+    /// Joins two open stores: the first is to be moved to the second, which is new and empty, or was joined to it
+    /// before. What an earlier process left half-way is finished first.
+    ///
+    /// Both must have been opened under one owner id ([`OpenOptions::owner`]), so that claims can carry over.
+    pub async fn new<A: Backing, B: Backing>(
+        first: &Store<A>,
+        second: &Store<B>,
+        options: &DualOptions,
+    ) -> Result<Self> {
+        DualStore::join(Handle::from(first.clone()), Handle::from(second.clone()), options).await
+    }
+
+    async fn join(first: Handle, second: Handle, options: &DualOptions) -> Result<Self> {
+        let inner = Inner::join(first, second, options).await?;
+        let driving = Some(Arc::new(Driving::start(&inner)?));
+        Ok(DualStore { inner, _driving: driving })
+    }
+
+    /// How the move stands.
+    pub fn status(&self) -> MoveStatus {
+        let mut status = self.inner.board.status();
+        if let Ok((from, _)) = self.inner.direction() {
+            status.revision = status.revision.max(from.shared.core.latest.revision());
+            status.lag = status.revision.saturating_sub(status.copied);
+        }
+        status
+    }
+
+    /// A stream of how the move stands.
+    pub fn watch_status(&self) -> StatusWatch {
+        StatusWatch::new(&self.inner.board)
+    }
+
+    /// Copies until the other store has everything that the authority has by now. Natively a thread copies anyway; on
+    /// wasm32 this is what copies, so call it now and then.
+    pub async fn catch_up(&self) -> Result<()> {
+        let _pass = self.inner.gate.enter(Length::Long).await;
+        let (from, to) = self.inner.direction()?;
+        let revision = from.meta().await?.revision;
+        copy::up_to(from, to, &self.inner.progress(), revision).await
+    }
+
+    /// Compares every job, chunk and dependency of both stores while work goes on, in memory bounded by a page. Leases
+    /// and owners are left out. A difference is no error: see [`Comparison::mismatches`].
+    pub async fn compare(&self) -> Result<Comparison> {
+        let _pass = self.inner.gate.enter(Length::Long).await;
+        let (from, to) = self.inner.direction()?;
+        let compared = check::everything(from, to, &self.inner.progress(), false).await?;
+        let mut up_to = self.inner.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner);
+        *up_to = compared.is_equal().then_some(compared.revision);
+        drop(up_to);
+        self.inner.board.post(|status| status.compared = Some(compared.clone()));
+        Ok(compared)
+    }
+
+    /// Makes the second store the authority. Imports and operations in slices that are under way are waited for; then
+    /// calls wait for as long as the last changes take to copy and compare. Where a [`DualStore::compare`] found
+    /// everything equal before, only what changed since is compared, otherwise all.
+    ///
+    /// Refused, with the first store the authority as before, where the two are not equal: [`ErrorKind::Corrupt`]
+    /// names what differs. Unchanged where the second store is the authority already.
+    pub async fn cut_over(&self) -> Result<Comparison> {
+        self.inner.switch(MoveSide::Second).await
+    }
+
+    /// Makes the first store the authority again, in the same way. Possible until [`DualStore::detach`].
+    pub async fn roll_back(&self) -> Result<Comparison> {
+        self.inner.switch(MoveSide::First).await
+    }
+
+    /// Ends the pair. The authority is on its own; the other store keeps what it has and refuses work for good. This
+    /// handle goes on with the authority.
+    pub async fn detach(&self) -> Result<()> {
+        self.inner.detach().await
+    }
+
+    /// A number for all that the authority holds, leases and owners left out.
+    pub async fn digest(&self) -> Result<Digest> {
+        let _pass = self.inner.gate.enter(Length::Short).await;
+        self.inner.active()?.read(check::digest).await
+    }
+}
+
+impl<B: Backing> Store<B> {
+    /// A number for all that the store holds: every job, chunk and dependency, leases and owners left out. Two stores
+    /// hold the same where theirs are equal.
+    pub async fn digest(&self) -> Result<Digest> {
+        self.shared().read(check::digest).await
+    }
+
+    /// Ends the part that this store plays as the authority of a pair whose other store is lost. Only where this store
+    /// executes operations; then the other one never can. Says whether it played one.
+    pub async fn leave_pair(&self) -> Result<crate::Outcome> {
+        self.shared().outcome(crate::engine::Op::LeavePair).await
+    }
+}
+
+impl Inner {
+    async fn join(first: Handle, second: Handle, options: &DualOptions) -> Result<Arc<Self>> {
+        if first.store.owner() != second.store.owner() {
+            let text = "the two stores were opened under different owner ids; open both with the same OpenOptions::owner";
+            return Err(Error::invalid(text));
+        }
+        let latest = Arc::new(Latest::default());
+        let watches = [first.shared.watch(), second.shared.watch()];
+        for handle in [&first, &second] {
+            handle.shared.core.latest.tell(&latest);
+        }
+        let sides = [Side::of(first).await?, Side::of(second).await?];
+        if sides[0].id == sides[1].id {
+            return Err(Error::invalid("both are the same store; give two"));
+        }
+        let board = Board::new();
+        let inner = Inner {
+            sides,
+            gate: Gate::default(),
+            roles: Mutex::new(Roles::Unsettled),
+            patience: Patience::new(options.acknowledge),
+            board,
+            compared_up_to: Mutex::new(None),
+            latest,
+            _watches: watches,
+        };
+        inner.settle().await?;
+        Ok(Arc::new(inner))
+    }
+
+    fn side(&self, side: MoveSide) -> &Side {
+        &self.sides[side.index()]
+    }
+
+    fn progress(&self) -> Progress<'_> {
+        Progress { board: &self.board }
+    }
+
+    fn roles(&self) -> Roles {
+        *self.roles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_roles(&self, roles: Roles) {
+        *self.roles.lock().unwrap_or_else(PoisonError::into_inner) = roles;
+        self.board.post(|status| match roles {
+            Roles::Unsettled => (status.phase, status.authority) = (MovePhase::Switching, None),
+            Roles::Settled { authority, detached } => {
+                status.authority = Some(authority);
+                status.phase = if detached { MovePhase::Detached } else { MovePhase::Following };
+            }
+        });
+    }
+
+    /// The store that executes operations.
+    fn active(&self) -> Result<&Side> {
+        match self.roles() {
+            Roles::Settled { authority, .. } => Ok(self.side(authority)),
+            Roles::Unsettled => Err(unsettled()),
+        }
+    }
+
+    /// From where to where records go.
+    fn direction(&self) -> Result<(&Side, &Side)> {
+        match self.roles() {
+            Roles::Settled { authority, detached: false } => {
+                Ok((self.side(authority), self.side(authority.other())))
+            }
+            Roles::Settled { detached: true, .. } => {
+                Err(Error::new(ErrorKind::Refused, "the pair was detached; there is nothing to copy to"))
+            }
+            Roles::Unsettled => Err(unsettled()),
+        }
+    }
+
+    /// Copies a page, for whoever drives the copying. Where nothing is left, the authority's newest revision by then.
+    async fn follow(&self) -> Result<Option<u64>> {
+        let _pass = self.gate.enter(Length::Short).await;
+        let (from, to) = self.direction()?;
+        let copied = copy::page(from, to, &self.progress(), Invisible::Wait).await?;
+        self.patience.reached(copied.up_to.unwrap_or(0), copied.is_idle);
+        Ok(copied.is_idle.then_some(copied.newest))
+    }
+}
+
+fn unsettled() -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        "the authority could not be changed wholly, and neither of the stores executes operations; try again, or reopen",
+    )
+}

@@ -1,0 +1,140 @@
+//! Callers that wait for the other store to have what they changed.
+
+use std::future::poll_fn;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use super::Acknowledge;
+
+/// A caller's patience is told off in so many parts.
+const PARTS: u32 = 8;
+
+#[derive(Debug)]
+pub(super) struct Patience {
+    acknowledge: Acknowledge,
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    copied: u64,
+    /// Nobody waits until the other store has caught up.
+    is_degraded: bool,
+    closed: bool,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    waker: Waker,
+    revision: u64,
+    parts_left: u32,
+}
+
+impl Patience {
+    pub(super) fn new(acknowledge: Acknowledge) -> Self {
+        Patience { acknowledge, state: Mutex::default(), moved: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long callers wait, where they do.
+    pub(super) fn bound(&self) -> Option<Duration> {
+        match self.acknowledge {
+            Acknowledge::Authority => None,
+            Acknowledge::Both { patience } => Some(patience),
+        }
+    }
+
+    /// The other store has everything up to here, and there is nothing more for it just now.
+    pub(super) fn reached(&self, copied: u64, is_idle: bool) {
+        let woken = {
+            let mut state = self.state();
+            state.copied = state.copied.max(copied);
+            if is_idle {
+                state.is_degraded = false;
+            }
+            let copied = state.copied;
+            let reached = state.waiting.extract_if(.., |waiting| waiting.revision <= copied);
+            reached.map(|waiting| waiting.waker).collect()
+        };
+        wake(woken);
+    }
+
+    /// Nobody waits until the other store has caught up.
+    pub(super) fn give_up(&self) {
+        let woken = {
+            let mut state = self.state();
+            state.is_degraded = true;
+            state.waiting.drain(..).map(|waiting| waiting.waker).collect()
+        };
+        wake(woken);
+    }
+
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.give_up();
+        self.moved.notify_all();
+    }
+
+    /// Whether waiting for a revision is over.
+    pub(super) fn is_over(&self, revision: u64) -> bool {
+        let state = self.state();
+        state.copied >= revision || state.is_degraded
+    }
+
+    /// Waits until the other store has a revision, or is given up.
+    pub(super) async fn wait(&self, revision: u64) {
+        poll_fn(|context| {
+            let mut state = self.state();
+            if state.copied >= revision || state.is_degraded {
+                return Poll::Ready(());
+            }
+            if !state.waiting.iter().any(|waiting| waiting.waker.will_wake(context.waker())) {
+                let waker = context.waker().clone();
+                state.waiting.push(Waiting { waker, revision, parts_left: PARTS });
+                self.moved.notify_all();
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Tells callers' patience off, on a thread of its own, until it is closed. `overdue` is told when somebody's is
+    /// at its end.
+    pub(super) fn tick(&self, bound: Duration, overdue: impl Fn()) {
+        let part = (bound / PARTS).max(Duration::from_millis(1));
+        loop {
+            let mut state = self.state();
+            while state.waiting.is_empty() && !state.closed {
+                state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.closed {
+                return;
+            }
+            let (mut state, waited) =
+                self.moved.wait_timeout(state, part).unwrap_or_else(PoisonError::into_inner);
+            if !waited.timed_out() {
+                continue;
+            }
+            let mut is_overdue = false;
+            for waiting in &mut state.waiting {
+                waiting.parts_left -= 1;
+                is_overdue |= waiting.parts_left == 0;
+            }
+            drop(state);
+            if is_overdue {
+                self.give_up();
+                overdue();
+            }
+        }
+    }
+}
+
+fn wake(woken: Vec<Waker>) {
+    woken.into_iter().for_each(Waker::wake);
+}

@@ -1,0 +1,384 @@
+//! The pair as a [`JobStore`]: every call goes to the authority, through the gate.
+
+use std::io::BufRead;
+
+use async_trait::async_trait;
+
+use super::gate::{Length, Pass};
+use super::side::Side;
+use super::{DualStore, Inner, Roles, thread};
+use crate::commit::Watch;
+use crate::engine::Op;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::Manifest;
+use crate::model::{
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat,
+    ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
+    ResetReach, Restored, Selection, StoreInfo,
+};
+use crate::store::{ChunkStream, JobStore, Persistence};
+
+impl Inner {
+    /// Waits until the gate is open and it is settled who executes operations.
+    async fn enter(&self, length: Length) -> Result<(Pass<'_>, &Side)> {
+        loop {
+            self.ensure_settled().await?;
+            let pass = self.gate.enter(length).await;
+            if let Ok(side) = self.active() {
+                return Ok((pass, side));
+            }
+        }
+    }
+
+    /// Looks at an answer: where the authority is one no more, somebody else has changed it, and it is to be found out.
+    fn heed<T>(&self, answer: Result<T>) -> Result<T> {
+        if answer.as_ref().is_err_and(|e| matches!(e.kind(), ErrorKind::Moved | ErrorKind::Shadow))
+            && matches!(self.roles(), Roles::Settled { detached: false, .. })
+        {
+            self.set_roles(Roles::Unsettled);
+        }
+        answer
+    }
+
+    /// Waits for the other store to have what was just changed, where callers want that.
+    async fn both(&self, side: &Side) {
+        if self.patience.bound().is_none() || matches!(self.roles(), Roles::Settled { detached: true, .. }) {
+            return;
+        }
+        let revision = side.shared.core.latest.revision();
+        if !thread::CALLERS_COPY {
+            return self.patience.wait(revision).await;
+        }
+        while !self.patience.is_over(revision) {
+            if let Err(error) = self.follow().await {
+                self.patience.give_up();
+                self.board.post(|status| (status.is_degraded, status.error) = (true, Some(error)));
+            }
+        }
+    }
+
+    /// Ends all that waits.
+    pub(super) fn stop(&self) {
+        self.patience.close();
+        self.latest.close();
+        self.board.close();
+    }
+}
+
+/// Claims that are committed while their caller waits for the other store: given back where the caller goes.
+struct Undelivered<'s> {
+    side: &'s Side,
+    claims: Vec<Claim>,
+}
+
+impl Drop for Undelivered<'_> {
+    fn drop(&mut self) {
+        for claim in self.claims.drain(..) {
+            self.side.shared.core.submit_unheard(Op::Release { claim });
+        }
+    }
+}
+
+/// Asks the authority.
+macro_rules! ask {
+    ($dual:ident, $store:ident => $call:expr) => {{
+        let (_pass, side) = $dual.inner.enter(Length::Short).await?;
+        let $store = &*side.store;
+        $call.await
+    }};
+}
+
+/// Has the authority change something.
+macro_rules! change {
+    ($dual:ident, $length:ident, $store:ident => $call:expr) => {{
+        let (pass, side) = $dual.inner.enter(Length::$length).await?;
+        let $store = &*side.store;
+        let answer = $dual.inner.heed($call.await);
+        drop(pass);
+        if answer.is_ok() {
+            $dual.inner.both(side).await;
+        }
+        answer
+    }};
+}
+
+/// Has the authority claim something.
+macro_rules! claim {
+    ($dual:ident, $store:ident => $call:expr) => {{
+        let (pass, side) = $dual.inner.enter(Length::Short).await?;
+        let $store = &*side.store;
+        let answer = $dual.inner.heed($call.await);
+        drop(pass);
+        if let Ok(claimed) = &answer {
+            let mut held = Undelivered { side, claims: claimed.iter().map(JobState::claim).collect() };
+            $dual.inner.both(side).await;
+            held.claims.clear();
+        }
+        answer
+    }};
+}
+
+#[async_trait]
+impl JobStore for DualStore {
+    async fn init_from_manifest(&self, job_id: i64, manifest: &Manifest) -> Result<ImportReport> {
+        change!(self, Long, store => store.init_from_manifest(job_id, manifest))
+    }
+
+    async fn import(
+        &self,
+        job_id: i64,
+        spec: &JobSpec,
+        chunks: ChunkStream<'_>,
+        options: &ImportOptions,
+    ) -> Result<ImportReport> {
+        change!(self, Long, store => store.import(job_id, spec, chunks, options))
+    }
+
+    /// Only once the pair is detached: what is restored has no history that the other store could follow.
+    async fn restore(&self, export: &mut (dyn BufRead + Send)) -> Result<Restored> {
+        let (_pass, side) = self.inner.enter(Length::Long).await?;
+        if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {
+            let text =
+                "a store that another one follows cannot be restored into; restore first, and join them then";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        side.store.restore(export).await
+    }
+
+    async fn new_job(&self, spec: &JobSpec) -> Result<i64> {
+        change!(self, Short, store => store.new_job(spec))
+    }
+
+    async fn delete_job(&self, job_id: i64) -> Result<Outcome> {
+        change!(self, Long, store => store.delete_job(job_id))
+    }
+
+    async fn add_dependency(&self, job_id: i64, chunk: u64, depends_on: Vec<u64>) -> Result<Outcome> {
+        change!(self, Short, store => store.add_dependency(job_id, chunk, depends_on))
+    }
+
+    async fn claim_pending(&self, job_id: i64) -> Result<Option<JobState>> {
+        claim!(self, store => store.claim_pending(job_id))
+    }
+
+    async fn claim_pending_batch(&self, job_id: i64, count: usize) -> Result<Vec<JobState>> {
+        claim!(self, store => store.claim_pending_batch(job_id, count))
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<JobState>> {
+        claim!(self, store => store.claim(request))
+    }
+
+    async fn complete(&self, claim: &Claim, result: Completion) -> Result<Outcome> {
+        change!(self, Short, store => store.complete(claim, result))
+    }
+
+    async fn complete_and_claim(
+        &self,
+        claim: &Claim,
+        result: Completion,
+        next: &ClaimRequest,
+    ) -> Result<Vec<JobState>> {
+        claim!(self, store => store.complete_and_claim(claim, result, next))
+    }
+
+    async fn fail(&self, claim: &Claim, error: &str) -> Result<Outcome> {
+        change!(self, Short, store => store.fail(claim, error))
+    }
+
+    async fn release(&self, claim: &Claim) -> Result<Outcome> {
+        change!(self, Short, store => store.release(claim))
+    }
+
+    async fn heartbeat(&self, claim: &Claim) -> Result<Outcome> {
+        change!(self, Short, store => store.heartbeat(claim))
+    }
+
+    async fn apply_batch_updates(
+        &self,
+        job_id: i64,
+        updates: Vec<ChunkUpdate>,
+    ) -> Result<Vec<Result<Outcome>>> {
+        change!(self, Short, store => store.apply_batch_updates(job_id, updates))
+    }
+
+    async fn mark_status(
+        &self,
+        job_id: i64,
+        chunk: u64,
+        status: JobStatus,
+        detail: Option<String>,
+    ) -> Result<Outcome> {
+        change!(self, Short, store => store.mark_status(job_id, chunk, status, detail))
+    }
+
+    async fn mark_failed(&self, job_id: i64, chunk: u64, error: String) -> Result<Outcome> {
+        change!(self, Short, store => store.mark_failed(job_id, chunk, error))
+    }
+
+    async fn retry_failed(&self, job_id: i64, chunks: Selection) -> Result<u64> {
+        change!(self, Long, store => store.retry_failed(job_id, chunks))
+    }
+
+    async fn reset(&self, job_id: i64, chunks: Selection, through: ResetReach) -> Result<u64> {
+        change!(self, Long, store => store.reset(job_id, chunks, through))
+    }
+
+    async fn cancel(&self, job_id: i64, chunks: Selection) -> Result<u64> {
+        change!(self, Long, store => store.cancel(job_id, chunks))
+    }
+
+    async fn resume_pending(&self, job_id: i64) -> Result<Vec<JobState>> {
+        change!(self, Long, store => store.resume_pending(job_id))
+    }
+
+    async fn release_all(&self) -> Result<u64> {
+        change!(self, Long, store => store.release_all())
+    }
+
+    /// Opens both stores anew, and finishes what was left half-way between them.
+    async fn reopen(&self) -> Result<()> {
+        // First of all: calls that wait for it are inside.
+        for side in &self.inner.sides {
+            side.store.reopen().await?;
+        }
+        let shut = self.inner.gate.shut().await;
+        if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {
+            self.inner.set_roles(Roles::Unsettled);
+        }
+        drop(shut);
+        self.inner.ensure_settled().await
+    }
+
+    /// Checks both stores, each by itself. [`DualStore::compare`] compares them.
+    async fn verify(&self) -> Result<()> {
+        // A redb file is checked while nobody reads it.
+        let _shut = self.inner.gate.shut().await;
+        for side in &self.inner.sides {
+            side.store.verify().await?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what this client holds, copies that too where it can be, and releases both stores.
+    async fn close(&self) -> Result<()> {
+        if let Ok(side) = self.inner.active() {
+            match side.store.release_all().await {
+                // What cannot be given back now is found when the store is opened again.
+                Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Moved) => {}
+                released => drop(released?),
+            }
+            // What is not copied now is copied when the pair is opened again.
+            if let Err(error) = self.catch_up().await {
+                tracing::debug!(%error, "the copy is behind when the pair is closed");
+            }
+        }
+        self.inner.stop();
+        // A page that is being copied is out by then.
+        let _shut = self.inner.gate.shut().await;
+        let [first, second] = &self.inner.sides;
+        let closed = [first.store.close().await, second.store.close().await];
+        closed.into_iter().collect()
+    }
+
+    async fn get_chunk(&self, job_id: i64, chunk: u64) -> Result<Option<JobState>> {
+        ask!(self, store => store.get_chunk(job_id, chunk))
+    }
+
+    async fn get_by_status(&self, job_id: i64, status: JobStatus) -> Result<Vec<JobState>> {
+        ask!(self, store => store.get_by_status(job_id, status))
+    }
+
+    async fn page_by_status(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<JobState>> {
+        ask!(self, store => store.page_by_status(job_id, status, after, limit))
+    }
+
+    async fn page_records(
+        &self,
+        job_id: i64,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<ChunkRecords> {
+        ask!(self, store => store.page_records(job_id, status, after, limit))
+    }
+
+    async fn info(&self) -> Result<StoreInfo> {
+        ask!(self, store => store.info())
+    }
+
+    async fn get_stats(&self, job_id: i64) -> Result<JobStats> {
+        ask!(self, store => store.get_stats(job_id))
+    }
+
+    async fn get_job(&self, job_id: i64) -> Result<JobInfo> {
+        ask!(self, store => store.get_job(job_id))
+    }
+
+    async fn list_jobs(&self, after: Option<i64>, limit: usize) -> Result<Vec<JobInfo>> {
+        ask!(self, store => store.list_jobs(after, limit))
+    }
+
+    async fn get_dependencies(&self, job_id: i64, chunk: u64) -> Result<Vec<u64>> {
+        ask!(self, store => store.get_dependencies(job_id, chunk))
+    }
+
+    async fn get_dependents(&self, job_id: i64, chunk: u64) -> Result<Vec<u64>> {
+        ask!(self, store => store.get_dependents(job_id, chunk))
+    }
+
+    async fn topo_sort_ready(&self, job_id: i64) -> Result<Vec<u64>> {
+        ask!(self, store => store.topo_sort_ready(job_id))
+    }
+
+    async fn topo_order(&self, job_id: i64) -> Result<Vec<u64>> {
+        ask!(self, store => store.topo_order(job_id))
+    }
+
+    async fn graph(&self, job_id: i64, format: GraphFormat) -> Result<String> {
+        ask!(self, store => store.graph(job_id, format))
+    }
+
+    async fn changes(&self, since: u64, limit: usize) -> Result<Changes> {
+        ask!(self, store => store.changes(since, limit))
+    }
+
+    async fn register_consumer(&self, name: &str) -> Result<u64> {
+        change!(self, Short, store => store.register_consumer(name))
+    }
+
+    async fn advance_consumer(&self, name: &str, revision: u64) -> Result<u64> {
+        change!(self, Short, store => store.advance_consumer(name, revision))
+    }
+
+    async fn unregister_consumer(&self, name: &str) -> Result<u64> {
+        change!(self, Short, store => store.unregister_consumer(name))
+    }
+
+    async fn consumers(&self) -> Result<Vec<FeedConsumer>> {
+        ask!(self, store => store.consumers())
+    }
+
+    fn watch(&self) -> Watch {
+        Watch::new(&self.inner.latest)
+    }
+
+    fn owner(&self) -> OwnerId {
+        self.inner.sides[0].store.owner()
+    }
+
+    /// Of the authority; while it changes, of the first store.
+    fn persistence(&self) -> Persistence {
+        self.inner.active().unwrap_or(&self.inner.sides[0]).store.persistence()
+    }
+
+    fn recovers_at_once(&self) -> bool {
+        self.inner.sides.iter().all(|side| side.store.recovers_at_once())
+    }
+}

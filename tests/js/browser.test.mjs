@@ -1,0 +1,222 @@
+// The packed package in real browsers: files of the origin, several tabs, workers that are terminated.
+
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { browser, names, serve } from './browsers.mjs'
+import { random, rounds } from './package.mjs'
+
+for (const name of names) {
+  describe(name, () => {
+    let site
+    let running
+    before(async () => {
+      site = await serve()
+      running = await browser(name)
+    })
+    after(async () => {
+      await running?.close()
+      running?.remove()
+      site?.close()
+    })
+    const tab = async () => {
+      const page = await running.page()
+      await page.goto(site.url)
+      return page
+    }
+
+    test('a store of a page is kept in the files of the origin', async () => {
+      const page = await tab()
+      const [before, after] = await page.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        const store = await open('kept')
+        await store.importManifest(1, { chunks: [{ id: 1, payload: { a: 1 } }, { id: 2 }] })
+        const chunk = await store.claimPending(1)
+        await store.complete(chunk, { output: chunk.payload })
+        const before = { persistence: store.persistence, done: (await store.getStats(1)).done }
+        await store.close()
+        const again = await open('kept')
+        const after = { done: (await again.getStats(1)).done, output: (await again.getChunk(1, 1)).output }
+        await again.verify()
+        await again.close()
+        return [before, after]
+      })
+      assert.deepEqual(before, { persistence: 'opfs', done: 1 })
+      assert.deepEqual(after, { done: 1, output: { a: 1 } })
+      await page.close()
+    })
+
+    test('memory needs no worker', async () => {
+      const page = await tab()
+      const done = await page.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        const store = await open(':memory:')
+        await store.importManifest(1, { chunks: [{ id: 1 }] })
+        for await (const chunk of store.claims(1)) chunk.complete(7)
+        const { output } = await store.getChunk(1, 1)
+        await store.close()
+        return [store.persistence, output]
+      })
+      assert.deepEqual(done, ['memory', 7])
+      await page.close()
+    })
+
+    test('inside a worker it is the same', async () => {
+      const page = await tab()
+      const done = await page.evaluate(async () => {
+        const source = `
+          const { open } = await import('${location.origin}/browser.js')
+          const store = await open('from a worker')
+          await store.importManifest(1, { chunks: [{ id: 1 }] })
+          await store.run(1, () => 'ran')
+          postMessage([store.persistence, (await store.getChunk(1, 1)).output])
+        `
+        const code = `export {}; (async () => {${source}})().catch((error) => postMessage(String(error)))`
+        // A module of its own, from the same origin: the policy of the page allows nothing else.
+        const worker = new Worker('/in-worker.js?' + encodeURIComponent(code), { type: 'module' })
+        return new Promise((resolve) => {
+          worker.onmessage = ({ data }) => resolve(data)
+          worker.onerror = (event) => resolve(event.message || 'the worker did not start')
+        })
+      })
+      assert.deepEqual(done, ['opfs', 'ran'])
+      await page.close()
+    })
+
+    test('two tabs share a store, and when one is closed its claims come back to the other at once', async () => {
+      const [one, two] = [await tab(), await tab()]
+      const prepare = async () => {
+        const { open } = await import('/browser.js')
+        globalThis.store = await open('shared')
+        return store.owner
+      }
+      await one.evaluate(prepare)
+      await one.evaluate(() => store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] }).then(() => {}))
+      await two.evaluate(prepare)
+      const held = await two.evaluate(async () => {
+        globalThis.mine = await store.claimPending(1)
+        return mine.chunk
+      })
+      assert.equal(held, 1)
+      await one.evaluate(async () => {
+        globalThis.kept = await store.claimPending(1)
+      })
+      // The first tab leads. It goes, with a claim; the second keeps its own.
+      await one.close()
+      const after = await two.evaluate(async () => {
+        const begun = performance.now()
+        while (!(await store.claimPending(1))) await new Promise((resolve) => setTimeout(resolve, 5))
+        const waited = performance.now() - begun
+        await store.complete(mine)
+        const { done, processing } = await store.getStats(1)
+        return { done, processing, waited }
+      })
+      assert.deepEqual([after.done, after.processing], [1, 1])
+      assert.ok(after.waited < 20_000, `it took ${after.waited} ms`)
+      await two.close()
+    })
+
+    test('a worker that is terminated at any moment loses nothing that was acknowledged', async () => {
+      const below = random(`${name}: terminate`)
+      const page = await tab()
+      const kills = Array.from({ length: rounds(15, 200) }, () => [below(60), below(3)])
+      const result = await page.evaluate(async (kills) => {
+        const { open } = await import('/browser.js')
+        let worker
+        const make = () => (worker = new Worker('/worker-browser.js', { type: 'module' }))
+        const store = await open('terminated', { worker: make })
+        await store.importManifest(1, {
+          job: { max_losses: 0 },
+          chunks: Array.from({ length: 100_000 }, (_, id) => ({ id })),
+        })
+        const said = new Map()
+        let twice = 0
+        let over = false
+        const lane = async () => {
+          while (!over) {
+            const chunk = await store.claimPending(1)
+            await store.complete(chunk, { output: chunk.fence })
+            if (said.has(chunk.chunk)) twice++
+            said.set(chunk.chunk, chunk.fence)
+          }
+        }
+        const lanes = [1, 8, 40].map((count) => Array.from({ length: count }, lane)).flat()
+        for (const [ms] of kills) {
+          await new Promise((resolve) => setTimeout(resolve, ms))
+          worker.terminate()
+        }
+        over = true
+        await Promise.all(lanes)
+        const stats = await store.getStats(1)
+        let lost = 0
+        for (const [chunk, fence] of said) {
+          const kept = await store.getChunk(1, chunk)
+          if (kept.status !== 'done' || kept.output !== fence) lost++
+        }
+        await store.verify()
+        await store.close()
+        return { said: said.size, done: stats.done, processing: stats.processing, twice, lost }
+      }, kills)
+      console.log(`${name}: ${kills.length} times terminated, ${result.done} chunks done`)
+      assert.deepEqual(
+        { ...result, said: undefined },
+        { said: undefined, done: result.said, processing: 0, twice: 0, lost: 0 },
+      )
+      await page.close()
+    })
+
+    test('two tabs and four workers do every chunk once while whoever leads is killed', async () => {
+      const total = rounds(1_000, 5_000)
+      const kills = rounds(5, 20)
+      const [one, two] = [await tab(), await tab()]
+      const prepare = async (total) => {
+        const { open } = await import('/browser.js')
+        let worker
+        const make = () => (worker = new Worker('/worker-browser.js', { type: 'module' }))
+        globalThis.store = await open('fleet', { worker: make })
+        globalThis.leads = false
+        store.addEventListener('leader', ({ detail }) => (globalThis.leads = detail))
+        globalThis.kill = () => {
+          worker.terminate()
+        }
+        if (total) {
+          await store.importManifest(1, { job: { max_losses: 0 }, chunks: Array.from({ length: total }, (_, id) => ({ id })) })
+        }
+        globalThis.work = async () => {
+          const done = []
+          const lane = async () => {
+            for await (const chunk of store.claims(1)) {
+              chunk.complete(chunk.fence)
+              done.push([chunk.chunk, chunk.fence])
+            }
+          }
+          await Promise.all([lane(), lane()])
+          return done
+        }
+      }
+      await one.evaluate(prepare, total)
+      await two.evaluate(prepare, 0)
+      const working = [one, two].map((page) => page.evaluate(() => work()))
+      const below = random(`${name}: fleet`)
+      for (let killed = 0; killed < kills; killed++) {
+        await new Promise((resolve) => setTimeout(resolve, 100 + below(400)))
+        // Whichever leads, and now and then one that only waits.
+        await (below(2) ? one : two).evaluate(() => kill())
+      }
+      const done = (await Promise.all(working)).flat()
+      const kept = await one.evaluate(async () => {
+        const all = []
+        for await (const chunk of store.chunks(1)) all.push([chunk.chunk, chunk.status, chunk.output])
+        await store.verify()
+        return all
+      })
+      assert.equal(kept.length, total)
+      assert.ok(kept.every(([, status]) => status === 'done'))
+      // Living tabs keep their claims whoever leads: no body ran twice, and each one's result is the one that is kept.
+      const fences = new Map(done)
+      assert.deepEqual([done.length, fences.size], [total, total])
+      assert.ok(kept.every(([chunk, , output]) => output === fences.get(chunk)))
+      console.log(`${name}: ${total} chunks by two tabs and four workers, ${kills} kills`)
+      await Promise.all([one.close(), two.close()])
+    })
+  })
+}

@@ -1,0 +1,79 @@
+// Real browsers on pages of the packed package. No tool downloads one: they are the system's.
+
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { extname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { folder, root } from './package.mjs'
+
+const require = createRequire(join(root, 'bindings', 'js', 'package.json'))
+const TYPES = { '.js': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' }
+const PAGE = '<!doctype html><meta charset="utf-8"><title>Magnetar</title><link rel="icon" href="data:,">'
+
+/** Serves the package under `/`, with a page that loads nothing by itself. */
+export async function serve() {
+  const server = createServer((request, response) => {
+    const path = request.url.split('?')[0]
+    response.setHeader('content-security-policy', "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' 'unsafe-eval'; img-src data:")
+    // A worker of a test's own.
+    if (path === '/in-worker.js') {
+      return response.setHeader('content-type', 'text/javascript').end(decodeURIComponent(request.url.split('?')[1]))
+    }
+    if (path === '/') return response.setHeader('content-type', 'text/html').end(PAGE)
+    const file = join(folder, 'dist', path)
+    if (!file.startsWith(folder) || !existsSync(file)) return response.writeHead(404).end()
+    response.setHeader('content-type', TYPES[extname(file)] ?? 'application/octet-stream').end(readFileSync(file))
+  })
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return { url: `http://localhost:${server.address().port}/`, close: () => server.close() }
+}
+
+const CHROMIUM = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync',
+]
+
+/** Starts a browser with a profile; `page()` gives a tab in it with `evaluate(function, argument)`. */
+const start = {
+  async chromium(profile) {
+    const { chromium } = require('playwright-core')
+    const context = await chromium.launchPersistentContext(profile, { executablePath: '/usr/bin/chromium', args: CHROMIUM })
+    return {
+      page: () => context.newPage(),
+      close: () => context.close(),
+      kill: () => killTree(profile),
+    }
+  },
+  async firefox(profile) {
+    const { default: puppeteer } = await import(pathToFileURL(require.resolve('puppeteer-core')).href)
+    const browser = await puppeteer.launch({
+      browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true, userDataDir: profile, protocolTimeout: 600_000,
+    })
+    return { page: () => browser.newPage(), close: () => browser.close(), kill: () => browser.process().kill('SIGKILL') }
+  },
+}
+
+/** Ends the browser of a profile, all of its processes at once, as a power cut would. */
+function killTree(profile) {
+  const { execFileSync } = require('node:child_process')
+  const lines = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' }).split('\n')
+  for (const line of lines) {
+    if (!line.includes(profile)) continue
+    try {
+      process.kill(Number(line.trim().split(' ')[0]), 'SIGKILL')
+    } catch {
+      // It ended with another.
+    }
+  }
+}
+
+/** A browser with a fresh profile, which goes with it. */
+export async function browser(name, profile = mkdtempSync(join(tmpdir(), `magnetar-${name}-`))) {
+  const started = await start[name](profile)
+  return { ...started, profile, remove: () => rmSync(profile, { recursive: true, force: true, maxRetries: 10 }) }
+}
+
+/** The browsers to test: all, or the one that MAGNETAR_BROWSER names. */
+export const names = process.env.MAGNETAR_BROWSER ? [process.env.MAGNETAR_BROWSER] : ['chromium', 'firefox']

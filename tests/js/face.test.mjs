@@ -1,0 +1,368 @@
+// The face in Node: every call, on a file in a worker thread, on a file in this thread, and in memory.
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
+import { load } from './package.mjs'
+
+const { open, MagnetarError, JobStore } = await load()
+const folder = mkdtempSync(join(tmpdir(), 'magnetar-'))
+after(() => rmSync(folder, { recursive: true, force: true }))
+
+let files = 0
+const places = {
+  thread: () => open(join(folder, `store-${++files}`)),
+  inline: () => open(join(folder, `store-${++files}`), { inline: true }),
+  memory: () => open(':memory:'),
+}
+
+const chunks = (count, more = {}) => ({ chunks: Array.from({ length: count }, (_, id) => ({ id, ...more })) })
+const code = (expected) => (error) => {
+  assert.ok(error instanceof MagnetarError && error instanceof Error, String(error?.stack ?? error))
+  assert.equal(error.code, expected, error.message)
+  return true
+}
+
+for (const [place, opened] of Object.entries(places)) {
+  describe(place, () => {
+    test('a chunk goes from its manifest to its result', async () => {
+      await using store = await opened()
+      assert.ok(store instanceof JobStore)
+      assert.equal(store.persistence, place === 'memory' ? 'memory' : 'file')
+      const manifest = { job: { name: 'nightly' }, chunks: [{ id: 1, checksum: 'abc', payload: { path: 'a' } }, { id: 2, depends_on: [1], path: 'b' }] }
+      assert.equal((await store.importManifest(7, manifest)).added, 2)
+      assert.equal((await store.importManifest(7, manifest)).unchanged, 2)
+      const chunk = await store.claimPending(7)
+      assert.deepEqual([chunk.jobId, chunk.chunk, chunk.status, chunk.checksum, chunk.payload], [7, 1, 'processing', 'abc', { path: 'a' }])
+      assert.equal(chunk.owner, store.owner)
+      assert.equal(await store.claimPending(7), undefined)
+      await assert.rejects(store.complete(chunk, { checksum: 'xyz' }), code('checksum_mismatch'))
+      assert.equal(await store.complete(chunk, { checksum: 'abc', output: [1, 'zwei', null] }), 'changed')
+      assert.equal(await store.complete(chunk, { checksum: 'abc', output: [1, 'zwei', null] }), 'unchanged')
+      await assert.rejects(store.complete(chunk, { output: 'another' }), code('result_conflict'))
+      const done = await store.getChunk(7, 1)
+      assert.deepEqual([done.status, done.output, done.observedChecksum], ['done', [1, 'zwei', null], 'abc'])
+      const [next] = await store.claimPendingBatch(7, 10)
+      assert.deepEqual([next.chunk, next.payload], [2, { path: 'b' }])
+      assert.equal(await store.release(next), 'changed')
+      const job = await store.getJob(7)
+      assert.deepEqual([job.spec.name, job.stats.done, job.stats.pending, job.stats.percent], ['nightly', 1, 1, 50])
+    })
+
+    test('calls that look see what calls that change did', async () => {
+      await using store = await opened()
+      await store.importManifest(1, { chunks: [{ id: 1 }, { id: 2, depends_on: [1] }, { id: 3, depends_on: [2] }, { id: 4, priority: 9 }] })
+      assert.deepEqual(await store.getDependencies(1, 2), [1])
+      assert.deepEqual(await store.getDependents(1, 2), [3])
+      assert.deepEqual(await store.topoSortReady(1), [4, 1])
+      assert.deepEqual(await store.topoOrder(1), [1, 2, 3, 4])
+      assert.equal(await store.addDependency(1, 4, [3]), 'changed')
+      assert.match(await store.graph(1), /flowchart|graph/)
+      assert.match(await store.graph(1, 'dot'), /digraph/)
+      assert.deepEqual((await store.getByStatus(1, 'pending')).map((chunk) => chunk.chunk), [1, 2, 3, 4])
+      assert.deepEqual((await store.pageByStatus(1, { after: 2, limit: 1 })).map((chunk) => chunk.chunk), [3])
+      assert.equal(await store.markFailed(1, 1, 'no'), 'changed')
+      assert.equal((await store.getStats(1)).isStalled, true)
+      assert.equal(await store.retryFailed(1), 1)
+      assert.equal(await store.markStatus(1, 1, 'done'), 'changed')
+      assert.equal(await store.reset(1, [1]), 1)
+      assert.equal(await store.cancel(1, [1, 2]), 2)
+      const feed = await store.changes(0)
+      assert.equal(feed.more, false)
+      assert.deepEqual(feed.changes.filter((change) => change.kind === 'chunk').map((change) => change.chunk.chunk).sort(), [1, 2, 3, 4])
+      assert.deepEqual(feed.changes.find((change) => change.chunk?.chunk === 2).dependsOn, [1])
+      const id = await store.newJob({ name: 'second' })
+      assert.deepEqual((await store.listJobs()).map((job) => job.jobId), [1, id])
+      assert.deepEqual((await store.listJobs({ after: 1 })).map((job) => job.spec.name), ['second'])
+      assert.equal(await store.deleteJob(id), 'changed')
+      assert.equal(await store.deleteJob(id), 'unchanged')
+      await assert.rejects(store.getStats(id), code('job_not_found'))
+      await store.verify()
+    })
+
+    test('updates of a batch are answered each by itself', async () => {
+      await using store = await opened()
+      await store.importManifest(1, chunks(4))
+      const [a, b, c] = await store.claimPendingBatch(1, 3)
+      const answers = await store.applyBatchUpdates(1, [
+        { complete: a, output: { n: 1 } },
+        { fail: b, error: 'oops' },
+        { release: c },
+        { heartbeat: a },
+        { mark: 3, status: 'done' },
+      ])
+      assert.deepEqual(answers.map((answer) => (typeof answer === 'string' ? answer : answer.code)), [
+        'changed', 'changed', 'changed', 'superseded', 'changed',
+      ])
+    })
+
+    test('a value that is no id, or no value at all, is a typed error and leaves the store whole', async () => {
+      await using store = await opened()
+      await store.importManifest(1, chunks(2))
+      const strange = [
+        -1, 1.5, NaN, Infinity, 2 ** 53, 1e300, 7n, '7', '', null, undefined, true, {}, [], [1], () => 7, Symbol('7'), new Date(0),
+        new Uint8Array(3), { valueOf: () => 1 }, new Proxy({}, {}), Object.create(null), new Map(), /x/, -0.5,
+      ]
+      for (const value of strange) {
+        const text = () => { try { return String(value) } catch { return typeof value } }
+        for (const call of [
+          () => store.getStats(value), () => store.claimPending(value), () => store.getChunk(1, value), () => store.getChunk(value, 1),
+          () => store.importManifest(value, chunks(1)), () => store.complete({ jobId: 1, chunk: 1, fence: value }), () => store.complete(value),
+          () => store.cancel(1, [value]), () => store.changes(value), () => store.pageByStatus(1, { limit: value === undefined ? -1 : value, after: value === undefined ? -1 : value }),
+          () => store.claim({ count: value === undefined ? -1 : value }), () => store.importManifest(1, value), () => store.markStatus(1, 1, value),
+          () => store.addDependency(1, 1, [value]), () => store.graph(1, value === undefined ? 7 : value), () => store.newJob({ lease: value === undefined || value === null ? 'x' : value, name: [] }),
+          () => store.applyBatchUpdates(1, [{ mark: value, status: 'done' }]),
+        ]) {
+          await assert.rejects(async () => call(), (error) => {
+            assert.ok(error instanceof MagnetarError, `${text()}: ${call}: ${error?.stack ?? error}`)
+            assert.ok(!['internal', 'crashed'].includes(error.code), `${text()}: ${error.message}`)
+            return true
+          }, `${text()} in ${call}`)
+        }
+      }
+      const circle = {}
+      circle.self = circle
+      const chunk = await store.claimPending(1)
+      for (const output of [circle, 7n, { toJSON() { throw new Error('no') } }]) {
+        await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
+      }
+      assert.equal(await store.complete(chunk, { output: { text: '\u2028 \ud800 "\\\n\0', big: 1e300, nan: NaN } }), 'changed')
+      assert.equal((await store.getStats(1)).done, 1)
+    })
+
+    test('calls of one tick are each answered, and the refused ones leave the others whole', async () => {
+      await using store = await opened()
+      await store.importManifest(1, chunks(100))
+      const answers = await Promise.allSettled(Array.from({ length: 150 }, (_, n) => (n % 3 === 2 ? store.claimPending(99) : store.claimPending(1))))
+      const claimed = answers.filter(({ status, value }) => status === 'fulfilled' && value !== undefined).map(({ value }) => value.chunk)
+      assert.equal(new Set(claimed).size, 100)
+      assert.equal(answers.filter(({ status }) => status === 'rejected').length, 50)
+    })
+
+    test('a loop over claims completes, fails and releases', async () => {
+      await using store = await opened()
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(6) })
+      for await (const chunk of store.claims(1)) {
+        if (chunk.chunk === 1) chunk.complete({ doubled: 2 })
+        if (chunk.chunk === 2) chunk.fail(new Error('not this one'))
+        if (chunk.chunk === 4) break
+      }
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.done, stats.failed, stats.pending, stats.processing], [3, 1, 2, 0])
+      assert.deepEqual((await store.getChunk(1, 1)).output, { doubled: 2 })
+      assert.equal((await store.getChunk(1, 2)).error, 'Error: not this one')
+      assert.equal((await store.getChunk(1, 4)).attempts, 0)
+      for await (const _ of store.claims(1));
+      assert.equal((await store.getStats(1)).isFinished, true)
+    })
+
+    test('a loop ends with its signal, and the chunk that it holds is completed if its body ended', async () => {
+      await using store = await opened()
+      await store.importManifest(1, chunks(5))
+      const ended = new AbortController()
+      for await (const chunk of store.claims(1, { signal: ended.signal })) if (chunk.chunk === 2) ended.abort()
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.done, stats.processing, stats.pending], [3, 0, 2])
+    })
+
+    test('run works a job off side by side and fails what throws', async () => {
+      await using store = await opened()
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(40, { payload: { n: 1 } }) })
+      let now = 0
+      let most = 0
+      const report = await store.run(1, async (chunk) => {
+        most = Math.max(most, ++now)
+        await null
+        now--
+        if (chunk.chunk % 10 === 0) throw new Error('tenth')
+        return { id: chunk.chunk }
+      }, { concurrency: 8 })
+      assert.deepEqual(report, { completed: 36, failed: 4, released: 0 })
+      assert.equal(most, 8)
+      assert.deepEqual((await store.getChunk(1, 7)).output, { id: 7 })
+    })
+
+    test('run ends with its signal and gives back what is under way', async () => {
+      await using store = await opened()
+      await store.importManifest(1, chunks(20))
+      const ended = new AbortController()
+      const report = await store.run(1, (chunk, { signal }) => {
+        if (chunk.chunk === 3) ended.abort(new Error('enough'))
+        return chunk.chunk < 3 ? undefined : new Promise((_, reject) => {
+          if (signal.aborted) reject(signal.reason)
+          else signal.addEventListener('abort', () => reject(signal.reason))
+        })
+      }, { concurrency: 4, signal: ended.signal })
+      assert.equal(report.failed, 0)
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.processing, stats.done], [0, report.completed])
+    })
+
+    test('progress is told as an iterable and as events, to the last', async () => {
+      await using store = await opened()
+      await store.importManifest(1, chunks(30))
+      const events = []
+      const progress = store.progress(1)
+      const last = new Promise((resolve) => progress.addEventListener('progress', ({ detail }) => {
+        events.push(detail.done)
+        if (detail.isFinished) resolve()
+      }))
+      const seen = []
+      const watching = (async () => { for await (const stats of store.progress(1)) seen.push(stats.done) })()
+      await store.run(1, () => {}, { concurrency: 3 })
+      await Promise.all([last, watching])
+      assert.equal(seen.at(-1), 30)
+      assert.equal(events.at(-1), 30)
+      assert.deepEqual(seen, seen.toSorted((a, b) => a - b))
+    })
+
+    test('manifests come as TOML, JSON, JSON Lines, CSV, objects, responses, blobs and streams', async () => {
+      await using store = await opened()
+      const toml = '[job]\nname = "t"\n[[chunks]]\nid = 1\npath = "a"\n'
+      const json = '{"chunks":[{"id":1,"path":"a"}]}'
+      const lines = '{"job":{"name":"l"}}\n{"id":1,"path":"a"}\n{"id":2}\n'
+      const bytes = (text, size = 3) => new ReadableStream({
+        start(controller) {
+          const all = new TextEncoder().encode(text)
+          for (let at = 0; at < all.length; at += size) controller.enqueue(all.subarray(at, at + size))
+          controller.close()
+        },
+      })
+      const sources = [
+        [toml], [json], [bytes(toml)], [new Response(json)], [new Blob([toml])], [lines, { format: 'jsonl' }, 2], [bytes(lines), { format: 'jsonl' }, 2],
+        ['id,path\n1,a\n', { format: 'csv' }], [new Response(lines, { headers: { 'content-type': 'application/x-ndjson' } }), {}, 2],
+        [new File(['id,path\n1,a\n'], 'jobs.csv')], [JSON.parse(json)],
+      ]
+      for (const [job, [source, options, added = 1]] of sources.entries()) {
+        assert.equal((await store.importManifest(job, source, options)).added, added, `source ${job}`)
+        assert.deepEqual((await store.getChunk(job, 1)).payload, { path: 'a' }, `source ${job}`)
+      }
+      assert.equal((await store.getJob(6)).spec.name, 'l')
+      await assert.rejects(store.importManifest(50, '[[chunks]]\nid = 1\n[[chunks]]\nid = 1\n'), code('duplicate_chunk'))
+      await assert.rejects(store.importManifest(50, bytes('{"id":1}\n{"id":}\n'), { format: 'jsonl' }), code('invalid_manifest'))
+      await assert.rejects(store.importManifest(50, new Response('no', { status: 404 })), code('invalid_input'))
+      await assert.rejects(store.importManifest(50, bytes('\xff')), () => true)
+      await assert.rejects(store.getJob(50), code('job_not_found'))
+    })
+
+    test('a large stream of lines is imported in pieces, and one that breaks off leaves nothing', async () => {
+      await using store = await opened()
+      const many = (count, breaks) => {
+        let at = 0
+        return new ReadableStream({
+          pull(controller) {
+            if (breaks && at > count / 2) return controller.error(new Error('the line went dead'))
+            let text = ''
+            for (let n = 0; n < 5_000 && at < count; n++) text += `{"id":${at++},"path":"a file with a name of some length, so that there are pieces"}\n`
+            controller.enqueue(text)
+            if (at === count) controller.close()
+          },
+        })
+      }
+      assert.equal((await store.importManifest(1, many(60_000), { format: 'jsonl' })).added, 60_000)
+      assert.equal((await store.getStats(1)).total, 60_000)
+      await assert.rejects(store.importManifest(2, many(120_000, true), { format: 'jsonl' }), /the line went dead/)
+      await assert.rejects(store.getJob(2), code('job_not_found'))
+    })
+
+    test('a long list is decoded when it is looked at', async () => {
+      await using store = await opened()
+      await store.importManifest(1, chunks(3_000, { payload: { text: 'zwölf "Boxkämpfer"\n' } }))
+      const list = await store.getByStatus(1, 'pending')
+      assert.equal(list.length, 3_000)
+      assert.equal(list.at(2_999).chunk, 2_999)
+      assert.equal(list.at(-1), list.at(2_999))
+      assert.equal(list.at(3_000), undefined)
+      assert.equal(list.at(5).payload.text, 'zwölf "Boxkämpfer"\n')
+      assert.equal([...list].length, 3_000)
+      let counted = 0
+      for await (const chunk of store.chunks(1)) counted += chunk.chunk === counted ? 1 : 0
+      assert.equal(counted, 3_000)
+    })
+
+    test('chunks are exported as CSV, with formulas defused', async () => {
+      await using store = await opened()
+      await store.importManifest(1, { chunks: [{ id: 1, checksum: '=HYPERLINK("x")', payload: 'a,"b"' }, { id: 2 }] })
+      const text = await new Response(store.exportCsv(1)).text()
+      const lines = text.split('\r\n')
+      assert.match(lines[0], /^jobId,chunk,status/)
+      assert.match(lines[1], /^1,1,pending,"'=HYPERLINK\(""x""\)",.*"a,""b"""/)
+      assert.equal(lines.length, 4)
+    })
+
+    test('a caller that leaves strands nothing', async () => {
+      await using store = await opened()
+      await store.importManifest(1, chunks(3))
+      const gone = new AbortController()
+      const claim = store.claimPending(1, { signal: gone.signal })
+      // In a thread of its own the claim is under way by then; here it would be answered.
+      for (let hop = 0; hop < (place === 'thread' ? 8 : 0); hop++) await null
+      gone.abort(new Error('gone'))
+      await assert.rejects(claim, /gone/)
+      await assert.rejects(store.claimPending(1, { signal: gone.signal }), /gone/)
+      await store.verify()
+      assert.equal((await store.getStats(1)).processing, 0)
+    })
+
+    test('a closed store refuses every call, and closing twice is fine', async () => {
+      const store = await opened()
+      await store.importManifest(1, chunks(1))
+      await store.claimPending(1)
+      await store.close()
+      await store.close()
+      await assert.rejects(store.getStats(1), code('closed'))
+      await assert.rejects(store.claimPending(1), code('closed'))
+      assert.equal(store.isClosed, true)
+    })
+  })
+}
+
+test('what was acknowledged is there after opening again, and claims of a closed store are pending', async () => {
+  const path = join(folder, 'again.redb')
+  const store = await open(path)
+  await store.importManifest(1, chunks(3))
+  await store.complete(await store.claimPending(1), { output: 'kept' })
+  await store.claimPending(1)
+  await store.close()
+  await using again = await open(path, { inline: true })
+  assert.equal((await again.getChunk(1, 0)).output, 'kept')
+  assert.deepEqual([(await again.getStats(1)).pending, (await again.getChunk(1, 1)).losses], [2, 0])
+})
+
+test('a file that is open is locked, in this process too, and free after its closing', async () => {
+  const path = join(folder, 'locked')
+  const store = await open(path)
+  await assert.rejects(open(path), (error) => code('locked')(error) && error.retry === 'later')
+  await assert.rejects(open(path, { inline: true }), code('locked'))
+  await store.close()
+  await (await open(path)).close()
+})
+
+test('a file that is no store is left as it is', async () => {
+  const { readFileSync, writeFileSync } = await import('node:fs')
+  const path = join(folder, 'stranger.redb')
+  writeFileSync(path, 'this is somebody else’s file, and long enough to be looked at\n'.repeat(200))
+  const before = readFileSync(path)
+  await assert.rejects(open(path), code('corrupt'))
+  assert.deepEqual(readFileSync(path), before)
+})
+
+test('names that are none are refused', async () => {
+  for (const name of ['', undefined, null, 7, {}]) await assert.rejects(open(name), code('invalid_input'))
+  await assert.rejects(open(join(folder, 'no', 'such', 'folder')), code('io'))
+})
+
+test('a store that is opened anew goes on with what waits', async () => {
+  await using store = await open(join(folder, 'reopened'))
+  await store.importManifest(1, chunks(50))
+  const held = await store.claimPending(1)
+  const calls = Promise.all(Array.from({ length: 20 }, () => store.claimPending(1)))
+  await store.reopen()
+  const claimed = await calls
+  assert.equal(new Set(claimed.map((chunk) => chunk.chunk)).size, 20)
+  assert.equal(await store.complete(held), 'changed')
+  const stats = await store.getStats(1)
+  assert.deepEqual([stats.processing, stats.done], [20, 1])
+})

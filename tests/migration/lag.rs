@@ -1,0 +1,134 @@
+//! A second store that is slow or fails stops nobody: it lags, that is reported, and it catches up.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use magnetar::dual::{Acknowledge, DualOptions, DualStore, MoveStatus};
+use magnetar::{Completion, JobStore, OpenOptions, OwnerId, RedbStore, SqliteStore, Storage, block_on};
+
+use crate::dag::{self, JOB};
+use crate::support::SharedBytes;
+
+/// How the disk's syncs go.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    #[default]
+    Well,
+    /// They wait until it is well.
+    Stuck,
+    /// They fail.
+    Broken,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Moody {
+    bytes: SharedBytes,
+    mood: Arc<(Mutex<Mood>, Condvar)>,
+}
+
+impl Moody {
+    fn mood(&self) -> MutexGuard<'_, Mood> {
+        self.mood.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.mood() = mood;
+        self.mood.1.notify_all();
+    }
+}
+
+impl Storage for Moody {
+    fn len(&self) -> io::Result<u64> {
+        self.bytes.len()
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.bytes.read(offset, bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.bytes.set_len(len)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.bytes.write(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mood = self.mood.1.wait_while(self.mood(), |mood| *mood == Mood::Stuck);
+        match *mood.unwrap_or_else(PoisonError::into_inner) {
+            Mood::Broken => Err(io::Error::other("the disk is gone")),
+            Mood::Well | Mood::Stuck => self.bytes.sync(),
+        }
+    }
+}
+
+/// A pair whose second store is on a disk of moods.
+fn pair(acknowledge: Acknowledge) -> (DualStore, Moody) {
+    let options = OpenOptions::new().owner(OwnerId::from_bytes([4; 16]));
+    let first = block_on(SqliteStore::in_memory_with(&options)).expect("memory is there");
+    let disk = Moody::default();
+    let second = {
+        let disk = disk.clone();
+        RedbStore::on_storage(move || Ok(disk.clone()), &options).expect("new storage")
+    };
+    let options = DualOptions::new().acknowledge(acknowledge);
+    let dual = block_on(DualStore::new(&first, &second, &options)).expect("a new pair");
+    dag::import(&dual, 100);
+    block_on(dual.catch_up()).expect("the copy gets on");
+    (dual, disk)
+}
+
+fn complete_some(dual: &DualStore, count: usize) {
+    for state in block_on(dual.claim_pending_batch(JOB, count)).expect("claims") {
+        block_on(dual.complete(&state.claim(), Completion::new())).expect("a completion");
+    }
+}
+
+fn wait_until(dual: &DualStore, is_so: impl Fn(&MoveStatus) -> bool) -> MoveStatus {
+    let mut watch = dual.watch_status();
+    loop {
+        let status = block_on(watch.next()).expect("it is open");
+        if is_so(&status) {
+            return status;
+        }
+    }
+}
+
+#[test]
+fn callers_that_want_both_wait_for_a_slow_store_once_and_not_for_ever() {
+    let (dual, disk) = pair(Acknowledge::Both { patience: Duration::from_millis(200) });
+    complete_some(&dual, 2);
+    let status = wait_until(&dual, |status| status.lag == 0);
+    assert!(!status.is_degraded, "{status:?}");
+    disk.set(Mood::Stuck);
+    // The first call is patient; after it nobody waits any more.
+    complete_some(&dual, 10);
+    let status = dual.status();
+    assert!(status.is_degraded && status.copied < 121, "{status:?}");
+    disk.set(Mood::Well);
+    let status = wait_until(&dual, |status| !status.is_degraded && status.lag == 0);
+    assert_eq!(status.error.map(|error| error.to_string()), None);
+    complete_some(&dual, 1);
+    let copied = dual.status().copied;
+    assert!(copied >= status.copied, "what is answered is in both");
+    assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
+}
+
+#[test]
+fn a_store_that_fails_lags_says_why_and_catches_up_by_itself() {
+    let (dual, disk) = pair(Acknowledge::Authority);
+    disk.set(Mood::Broken);
+    complete_some(&dual, 10);
+    let status = wait_until(&dual, |status| status.error.is_some());
+    assert!(status.lag > 0, "{status:?}");
+    let told = status.error.expect("it was waited for").to_string();
+    assert!(told.contains("the disk is gone") || told.contains("call reopen"), "{told}");
+    // Nobody here opens anything anew.
+    disk.set(Mood::Well);
+    let status = wait_until(&dual, |status| status.lag == 0 && status.error.is_none());
+    assert!(status.copied > 0);
+    assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
+    assert!(block_on(dual.cut_over()).expect("nothing stands in the way").is_equal());
+}

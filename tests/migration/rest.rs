@@ -1,0 +1,217 @@
+//! Stores that nobody works with: moved in one call, in all directions, also in many tries.
+
+use std::sync::Arc;
+
+use magnetar::dual::{DualOptions, DualStore, migrate};
+use magnetar::{
+    Backing, ClaimRequest, Completion, ErrorKind, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore,
+    Selection, SqliteStore, Storage, Store, block_on,
+};
+
+use crate::dag::{self, JOB};
+use crate::support::{self, SharedBytes};
+
+const OWNER: OwnerId = OwnerId::from_bytes([5; 16]);
+
+fn options() -> OpenOptions {
+    OpenOptions::new().owner(OWNER)
+}
+
+/// A store with something of everything.
+fn fill(store: &dyn JobStore, count: u64) {
+    dag::import(store, count);
+    block_on(store.new_job(&JobSpec::new().name("empty").attempts_max(7))).expect("a job");
+    for round in 0..6 {
+        let claimed = block_on(store.claim(&ClaimRequest::new().job(JOB).count(5))).expect("claims");
+        for (at, state) in claimed.iter().enumerate() {
+            let claim = state.claim();
+            match (at + round) % 5 {
+                0 => drop(block_on(store.fail(&claim, "no luck")).expect("it fails")),
+                // Some stay open.
+                1 => {}
+                _ => {
+                    let result = Completion::new().output(dag::output(state.fence));
+                    block_on(store.complete(&claim, result)).expect("it is done");
+                }
+            }
+        }
+    }
+    // Refused where the last one is done, in a store that is small.
+    let _ = block_on(store.cancel(JOB, Selection::Chunks(vec![count - 1])));
+}
+
+async fn moves<A: Backing, B: Backing>(from: Store<A>, to: Store<B>) {
+    fill(&from, 300);
+    let before = from.digest().await.expect("a digest");
+    let last = from.new_job(&JobSpec::new()).await.expect("a job");
+    from.delete_job(last).await.expect("it goes");
+    let mut told = 0;
+    let compared = migrate(&from, &to, |_| told += 1).await.expect("it moves");
+    assert!(compared.is_equal() && told > 0, "{compared:#?}");
+    assert_eq!((compared.jobs, compared.chunks), (2, 300));
+    let after = to.digest().await.expect("a digest");
+    assert_eq!(before, after);
+    assert_eq!(from.claim_pending(JOB).await.expect_err("it was moved").kind(), ErrorKind::Moved);
+    // Ids are never used again, and what was held still is.
+    assert!(to.new_job(&JobSpec::new()).await.expect("a job") > last);
+    let held = to.get_by_status(JOB, magnetar::JobStatus::Processing).await.expect("a list");
+    assert!(!held.is_empty());
+    for state in held {
+        assert_eq!(state.owner, Some(OWNER));
+        to.complete(&state.claim(), Completion::new()).await.expect("the fence is the same");
+    }
+    to.verify().await.expect("nothing is damaged");
+    // Again: it is over.
+    let again = migrate(&from, &to, |_| {}).await.expect("nothing is left to do");
+    assert_eq!(again.chunks, 300);
+}
+
+fn redb() -> RedbStore {
+    RedbStore::in_memory_with(&options()).expect("memory is there")
+}
+
+fn sqlite() -> SqliteStore {
+    block_on(SqliteStore::in_memory_with(&options())).expect("memory is there")
+}
+
+#[test]
+fn a_store_at_rest_moves_from_sqlite_to_redb() {
+    block_on(moves(sqlite(), redb()));
+}
+
+#[test]
+fn a_store_at_rest_moves_from_redb_to_sqlite() {
+    block_on(moves(redb(), sqlite()));
+}
+
+#[test]
+fn a_store_at_rest_moves_from_memory_into_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(moves(redb(), RedbStore::open_with(folder.path().join("a.redb"), &options()).expect("a file")));
+    let to = block_on(SqliteStore::open_with(folder.path().join("b.db"), &options())).expect("a file");
+    block_on(moves(sqlite(), to));
+}
+
+#[test]
+fn a_store_at_rest_moves_from_files_into_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(moves(RedbStore::open_with(folder.path().join("a.redb"), &options()).expect("a file"), redb()));
+    let from = block_on(SqliteStore::open_with(folder.path().join("b.db"), &options())).expect("a file");
+    block_on(moves(from, sqlite()));
+}
+
+/// A host's storage that breaks after so many syncs, for good.
+#[derive(Debug, Clone)]
+struct Breaking {
+    bytes: SharedBytes,
+    left: Arc<std::sync::atomic::AtomicI64>,
+}
+
+impl Storage for Breaking {
+    fn len(&self) -> std::io::Result<u64> {
+        self.bytes.len()
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+        self.bytes.read(offset, bytes)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.bytes.set_len(len)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.bytes.write(offset, bytes)
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        if self.left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 {
+            return Err(std::io::Error::other("the disk is gone"));
+        }
+        self.bytes.sync()
+    }
+}
+
+#[test]
+fn a_move_goes_on_where_it_was_broken_off() {
+    let from = sqlite();
+    fill(&from, 9_000);
+    let before = block_on(from.digest()).expect("a digest");
+    let bytes = SharedBytes::default();
+    let mut tries = 0;
+    let mut copied = Vec::new();
+    loop {
+        tries += 1;
+        assert!(tries < 60, "it never gets there");
+        let left = Arc::new(std::sync::atomic::AtomicI64::new(7));
+        let disk = Breaking { bytes: bytes.clone(), left };
+        let Ok(to) = RedbStore::on_storage(move || Ok(disk.clone()), &options()) else { continue };
+        let mut here = 0;
+        let moved = block_on(migrate(&from, &to, |status| here = status.chunks_copied));
+        copied.push(here);
+        if moved.is_ok() {
+            assert_eq!(block_on(to.digest()).expect("a digest"), before);
+            break;
+        }
+    }
+    assert!(tries > 2, "it was to be broken off: {copied:?}");
+    // Each try goes on: what was copied is not copied again, but for the page that was lost.
+    assert!(copied.iter().all(|&part| part < 9_000), "{copied:?}");
+}
+
+#[test]
+fn a_store_with_jobs_of_its_own_is_never_filled() {
+    let (from, to) = (sqlite(), redb());
+    fill(&from, 10);
+    block_on(to.new_job(&JobSpec::new())).expect("a job");
+    let error = block_on(migrate(&from, &to, |_| {})).expect_err("it has a job");
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    // Both go on as they were.
+    assert!(block_on(from.claim_pending(JOB)).is_ok());
+    assert!(block_on(to.new_job(&JobSpec::new())).is_ok());
+}
+
+#[test]
+fn a_shadow_is_read_and_not_worked_with() {
+    let (from, to) = (sqlite(), redb());
+    fill(&from, 10);
+    let dual = block_on(DualStore::new(&from, &to, &DualOptions::new())).expect("a pair");
+    block_on(dual.catch_up()).expect("the copy gets on");
+    assert_eq!(block_on(to.get_stats(JOB)).expect("it can be read").total_chunks, 10);
+    let error = block_on(to.claim_pending(JOB)).expect_err("it is a copy");
+    assert_eq!(error.kind(), ErrorKind::Shadow);
+    assert!(error.to_string().contains("until it is moved"), "{error}");
+    // Where the copy is lost, the authority is let go.
+    block_on(dual.close()).expect("it closes");
+}
+
+#[test]
+fn an_authority_whose_copy_is_lost_is_let_go_and_can_be_moved_elsewhere() {
+    let from = sqlite();
+    fill(&from, 10);
+    drop(block_on(DualStore::new(&from, &redb(), &DualOptions::new())).expect("a pair"));
+    let other = redb();
+    let error = block_on(DualStore::new(&from, &other, &DualOptions::new())).expect_err("it has a pair");
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(block_on(from.leave_pair()).expect("it is let go"), magnetar::Outcome::Changed);
+    let compared = block_on(migrate(&from, &other, |_| {})).expect("it moves");
+    assert!(compared.is_equal());
+    // One that was moved does not come back by this.
+    assert_eq!(block_on(from.leave_pair()).expect_err("it was moved").kind(), ErrorKind::Moved);
+}
+
+#[test]
+fn stores_under_different_owners_are_no_pair() {
+    let other = RedbStore::in_memory_with(&OpenOptions::new().owner(OwnerId::from_bytes([6; 16])));
+    let error = block_on(DualStore::new(&sqlite(), &other.expect("memory"), &DualOptions::new()));
+    assert_eq!(error.expect_err("claims could not carry over").kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn jobs_of_a_hundred_thousand_chunks_move_page_by_page() {
+    let count = support::rounds(30_000, 300_000);
+    let (from, to) = (redb(), sqlite());
+    dag::import(&from, count);
+    let compared = block_on(migrate(&from, &to, |_| {})).expect("it moves");
+    assert_eq!((compared.chunks, compared.mismatch_count), (count, 0));
+}
