@@ -35,8 +35,8 @@ pub struct JobStore {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Config {
-    /// The host's handle of the storage; none is memory.
-    storage: Option<u32>,
+    /// The host's handle of the storage.
+    storage: u32,
     /// The store's own owner id, random.
     owner: OwnerId,
     /// Clients that are known to live.
@@ -119,19 +119,16 @@ impl JobStore {
         if let Some(bytes) = config.cache_bytes {
             options = options.cache_bytes(bytes);
         }
-        let store = match config.storage {
-            Some(handle) => {
-                RedbStore::on_storage(move || HostStorage::new(handle), &options).inspect_err(|_| {
-                    // Why it cannot be opened says more than why it cannot be released.
-                    let _ = host::release(handle);
-                })?
-            }
-            None => RedbStore::in_memory_with(&options)?,
-        };
+        let handle = config.storage;
+        let store =
+            RedbStore::on_storage(move || HostStorage::new(handle), &options).inspect_err(|_| {
+                // Why it cannot be opened says more than why it cannot be released.
+                let _ = host::release(handle);
+            })?;
         let watch = store.watch();
         Ok(JobStore {
             store,
-            storage: config.storage,
+            storage: Some(handle),
             living,
             feeds: BTreeMap::new(),
             feeds_begun: 0,

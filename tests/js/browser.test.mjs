@@ -118,11 +118,17 @@ for (const name of names) {
     test('a worker that is terminated at any moment loses nothing that was acknowledged', async () => {
       const below = random(`${name}: terminate`)
       const page = await tab()
-      const kills = Array.from({ length: rounds(15, 200) }, () => [below(60), below(3)])
+      // Now and then before it has begun, mostly while it works.
+      const kills = Array.from({ length: rounds(15, 200) }, () => below(below(8) ? 400 : 40))
       const result = await page.evaluate(async (kills) => {
         const { open } = await import('/browser.js')
         let worker
-        const make = () => (worker = new Worker('/worker-browser.js', { type: 'module' }))
+        let made = () => {}
+        const make = () => {
+          worker = new Worker('/worker-browser.js', { type: 'module' })
+          made()
+          return worker
+        }
         const store = await open('terminated', { worker: make })
         await store.importManifest(1, {
           job: { max_losses: 0 },
@@ -140,9 +146,11 @@ for (const name of names) {
           }
         }
         const lanes = [1, 8, 40].map((count) => Array.from({ length: count }, lane)).flat()
-        for (const [ms] of kills) {
+        for (const ms of kills) {
           await new Promise((resolve) => setTimeout(resolve, ms))
+          const next = new Promise((resolve) => (made = resolve))
           worker.terminate()
+          await next
         }
         over = true
         await Promise.all(lanes)

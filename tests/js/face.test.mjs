@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { load } from './package.mjs'
 
-const { open, MagnetarError, JobStore } = await load()
+const { open, importFile, MagnetarError, JobStore } = await load()
 const folder = mkdtempSync(join(tmpdir(), 'magnetar-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -347,6 +347,27 @@ test('a file that is no store is left as it is', async () => {
   const before = readFileSync(path)
   await assert.rejects(open(path), code('corrupt'))
   assert.deepEqual(readFileSync(path), before)
+})
+
+test('a file goes out of one store and into another', async () => {
+  await using store = await open(join(folder, 'source'))
+  await store.importManifest(1, chunks(500, { payload: { n: 1 } }))
+  const held = await store.claimPending(1)
+  await store.complete(held, { output: 'there' })
+  const file = await store.exportFile()
+  for (const name of [':memory:', join(folder, 'copy')]) {
+    await using copy = await importFile(name, file)
+    assert.equal((await copy.getChunk(1, 0)).output, 'there')
+    await copy.verify()
+    assert.equal((await copy.getStats(1)).total, 500)
+    await copy.claimPending(1)
+    await using third = await importFile(':memory:', await copy.exportFile())
+    assert.equal((await third.getStats(1)).processing, 0)
+  }
+  await assert.rejects(importFile(join(folder, 'copy'), file), code('refused'))
+  await assert.rejects(importFile(join(folder, 'none'), new Uint8Array(100_000).fill(7)), code('corrupt'))
+  await (await importFile(join(folder, 'none'), file)).close()
+  await assert.rejects(open(join(folder, 'nothing'), { from: 'text' }), code('invalid_input'))
 })
 
 test('names that are none are refused', async () => {

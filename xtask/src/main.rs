@@ -77,7 +77,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
 fn setup(wasm: bool) -> ExitCode {
     let mut tools = vec![Tool::Components, Tool::CCompiler, Tool::Strace, Tool::Valgrind, Tool::Deny];
     if wasm {
-        tools.extend([Tool::Wasm, Tool::Bindgen, Tool::Node, Tool::Chromium, Tool::Firefox]);
+        tools.extend([Tool::Wasm, Tool::Bindgen, Tool::Node, Tool::Browsers]);
     }
     let mut code = ExitCode::SUCCESS;
     for tool in tools {

@@ -2,7 +2,7 @@
 //!
 //! A new check is a new line here. A step never looks whether its subject exists: what is missing fails.
 
-use crate::setup::Tool::{Bindgen, CCompiler, Chromium, Components, Deny, Node, Wasm};
+use crate::setup::Tool::{Bindgen, Browsers, CCompiler, Components, Deny, Node, Wasm};
 use crate::step::Step;
 use crate::{deny, pkg, python, wasm};
 
@@ -62,12 +62,21 @@ pub(crate) const TEST: &[Step] = &[
     Step::call("advisories", deny::advisories).needs(&[Deny]),
     Step::call("other-software", python::exports).needs(&[CCompiler]),
     Step::call("wasm", wasm::check).needs(&[Wasm]),
+    Step::call("wasm-node", wasm::suite_in_node).needs(&[Wasm, Bindgen, Node]),
+    Step::call("wasm-chromium", wasm::suite_in_chromium).needs(&[Wasm, Bindgen, Node, Browsers]),
+    Step::call("wasm-firefox", wasm::suite_in_firefox).needs(&[Wasm, Bindgen, Node, Browsers]),
+    // The package as it would be published.
     Step::call("pkg", pkg::step).needs(&[Wasm, Bindgen, Node]),
     // What the step before made, as users install it.
-    Step::call("packaging", pkg::packaging).needs(&[Node, Chromium]),
+    Step::call("packaging", pkg::packaging).needs(&[Node, Browsers]),
+    Step::call("js-node", pkg::test_in_node).needs(&[Wasm, Bindgen, Node, CCompiler]),
+    Step::call("js-browsers", pkg::test_in_browsers).needs(&[Wasm, Bindgen, Node, Browsers]),
 ];
 
 /// The matrix of `cargo xtask prove`. The tests read the variable and play more rounds.
-pub(crate) const PROVE: &[Step] = &[Step::lines("suite", &["cargo test --release --all-features"])
-    .with(&[("MAGNETAR_PROOF", "full")])
-    .needs(&[CCompiler])];
+pub(crate) const PROVE: &[Step] = &[
+    Step::lines("suite", &["cargo test --release --all-features"])
+        .with(&[("MAGNETAR_PROOF", "full")])
+        .needs(&[CCompiler]),
+    Step::call("js", pkg::prove).needs(&[Wasm, Bindgen, Node, Browsers]),
+];

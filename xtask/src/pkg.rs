@@ -19,7 +19,7 @@ const MODULES: &str = "bindings/js/node_modules";
 
 /// The command line tool that writes the glue.
 pub(crate) fn provide_bindgen() -> Result<String, String> {
-    let tool = format!("{TOOLS}/bin/wasm-bindgen");
+    let tool = tool("wasm-bindgen").display().to_string();
     let found = || ask(&format!("{tool} --version")).filter(|text| text.ends_with(BINDGEN));
     if let Some(found) = found() {
         return Ok(format!("found {found}"));
@@ -28,6 +28,47 @@ pub(crate) fn provide_bindgen() -> Result<String, String> {
     let install = format!("cargo install wasm-bindgen-cli --version ={BINDGEN} --root {TOOLS} --quiet");
     run(&mut command(&install))?;
     found().map(|found| format!("installed {found}")).ok_or_else(|| "wasm-bindgen does not start".into())
+}
+
+/// geckodriver, which steers Firefox for wasm-bindgen's runner; Debian has none. Built once per clone as well.
+const GECKODRIVER: &str = "0.37.1";
+
+/// The browsers, and what steers them.
+pub(crate) fn provide_browsers() -> Result<String, String> {
+    let missing: Vec<&str> =
+        [("chromium", "chromium"), ("chromedriver", "chromium-driver"), ("firefox-esr", "firefox-esr")]
+            .into_iter()
+            .filter(|(program, _)| !std::path::Path::new("/usr/bin").join(program).exists())
+            .map(|(_, package)| package)
+            .collect();
+    if !missing.is_empty() {
+        apt::install(&missing)?;
+    }
+    let gecko = tool("geckodriver").display().to_string();
+    let found = || ask(&format!("{gecko} --version")).filter(|text| text.contains(GECKODRIVER));
+    if found().is_none() {
+        println!("geckodriver is built from source; this takes a few minutes, once per clone");
+        run(&mut command(&format!(
+            "cargo install geckodriver --version ={GECKODRIVER} --root {TOOLS} --quiet"
+        )))?;
+    }
+    found().ok_or("geckodriver does not start")?;
+    let chromium = ask("/usr/bin/chromium --version").ok_or("chromium does not start")?;
+    let firefox = ask("/usr/bin/firefox-esr --version").ok_or("firefox does not start")?;
+    Ok(format!("found {chromium}, {firefox}"))
+}
+
+/// A tool that was built for this clone.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    root().join(TOOLS).join("bin").join(name)
+}
+
+/// The search path, with the newer Node in front.
+pub(crate) fn path_with_node() -> Result<std::ffi::OsString, String> {
+    let node = root().join(node(24));
+    let first = node.parent().map(PathBuf::from).into_iter();
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(first.chain(std::env::split_paths(&rest))).map_err(|error| error.to_string())
 }
 
 /// npm, and with it, of fixed versions, the two Nodes that the package is tested with, TypeScript and the rest.
@@ -65,8 +106,9 @@ pub(crate) fn folder() -> PathBuf {
     root().join("target/npm")
 }
 
+/// Makes the package; one that is over its budget fails.
 pub(crate) fn step() -> Outcome {
-    build().map(|_| ()).into()
+    build().and_then(|weighed| weighed).into()
 }
 
 /// Installs the package that `build` made into projects of all kinds, and runs them.
@@ -81,15 +123,45 @@ pub(crate) fn packaging() -> Outcome {
     test().into()
 }
 
-/// Makes the package, and gives where its tarball is.
-pub(crate) fn build() -> Result<PathBuf, String> {
+/// The face in both Nodes, and what becomes of a store when its process is killed.
+pub(crate) fn test_in_node() -> Outcome {
+    test(&["face", "crash", "native"], &[22, 24], &[]).into()
+}
+
+/// The package on pages of real browsers.
+pub(crate) fn test_in_browsers() -> Outcome {
+    test(&["browser", "browser-crash"], &[24], &[]).into()
+}
+
+/// The same with many more rounds.
+pub(crate) fn prove() -> Outcome {
+    test(&["crash", "browser", "browser-crash"], &[24], &[("MAGNETAR_PROOF", "full")]).into()
+}
+
+/// Tests what was packed, heavy or not.
+fn test(files: &[&str], nodes: &[u32], variables: &[(&str, &str)]) -> Result<(), String> {
+    build().map(|_| ())?;
+    let unpack = "import('./tests/js/package.mjs').then((made) => made.unpack())";
+    run(Command::new(root().join(node(24))).current_dir(root()).args(["-e", unpack]))?;
+    for &major in nodes {
+        for file in files {
+            let mut test = Command::new(root().join(node(major)));
+            test.current_dir(root()).args(["--test", "--test-reporter=spec"]).envs(variables.iter().copied());
+            run(test.arg(format!("tests/js/{file}.test.mjs")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the package; the inner result says whether it is within its budget.
+pub(crate) fn build() -> Result<Result<(), String>, String> {
     let toolchain = wasm::toolchain().ok_or("no toolchain compiles for the web: cargo xtask setup --wasm")?;
     let target = wasm::TARGET;
     run(&mut command(&format!(
         "cargo {toolchain} build --package magnetar-wasm --profile wasm --target {target}"
     )))?;
     let glue = folder().join("glue");
-    let mut bindgen = command(&format!("{TOOLS}/bin/wasm-bindgen"));
+    let mut bindgen = Command::new(tool("wasm-bindgen"));
     bindgen.args(["--target", "web", "--out-name", "magnetar", "--omit-default-module-path"]);
     // A trap ends the instance; the next store in the same thread gets a fresh one.
     bindgen.arg("--experimental-reset-state-function");
@@ -102,10 +174,9 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     face.args([glue.join("magnetar_bg.wasm"), glue.join("magnetar.js"), package.clone()]).arg(version()?);
     let weighed = run(&mut face);
     let mut pack = command("npm pack --loglevel=error --pack-destination");
+    // One that is too heavy is packed, and can be tested, all the same.
     run(pack.arg(folder()).arg(&package))?;
-    // One that is too heavy can be tried out all the same.
-    weighed?;
-    Ok(folder().join(format!("magnetar-jobs-{}.tgz", version()?)))
+    Ok(weighed)
 }
 
 /// The one version of the workspace.

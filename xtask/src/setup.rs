@@ -22,10 +22,8 @@ pub(crate) enum Tool {
     Bindgen,
     /// npm, and the tools that it installs.
     Node,
-    /// A browser that the package is run in.
-    Chromium,
-    /// Another one.
-    Firefox,
+    /// Chromium and Firefox, with their drivers.
+    Browsers,
 }
 
 impl Tool {
@@ -39,8 +37,7 @@ impl Tool {
             Self::Wasm => "wasm32-target",
             Self::Bindgen => "wasm-bindgen",
             Self::Node => "node",
-            Self::Chromium => "chromium",
-            Self::Firefox => "firefox-esr",
+            Self::Browsers => "browsers",
         }
     }
 
@@ -55,7 +52,7 @@ impl Tool {
             Self::Wasm => wasm::provide(),
             Self::Bindgen => pkg::provide_bindgen(),
             Self::Node => pkg::provide_node(),
-            Self::Chromium | Self::Firefox => browser(self.name()),
+            Self::Browsers => pkg::provide_browsers(),
         };
         match &provided {
             Ok(what) => println!("setup {}: {what}", self.name()),
@@ -84,16 +81,6 @@ fn c_compiler() -> Result<String, String> {
     }
     apt::install(&["build-essential"])?;
     found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{compiler} does not start"))
-}
-
-/// A browser from Debian's packages: the drivers expect it where those put it.
-fn browser(package: &str) -> Result<String, String> {
-    let found = || ask(&format!("/usr/bin/{package} --version"));
-    if let Some(found) = found() {
-        return Ok(format!("found {found}"));
-    }
-    apt::install(&[package])?;
-    found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{package} does not start"))
 }
 
 /// What is installed where that is possible, and done without where it is not.

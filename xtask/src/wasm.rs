@@ -9,9 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::apt;
 use crate::process::{ask, command, run};
 use crate::step::Outcome;
+use crate::{apt, pkg};
 
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -41,6 +41,55 @@ pub(crate) fn check() -> Outcome {
         return Outcome::Failed(format!("no toolchain compiles for {TARGET}: cargo xtask setup --wasm"));
     };
     run(&mut command(&format!("cargo {toolchain} check --package magnetar --lib --target {TARGET}"))).into()
+}
+
+/// A browser that the suites run in, by the driver that they steer it with.
+#[derive(Clone, Copy)]
+enum Browser {
+    Chromium,
+    Firefox,
+}
+
+/// The suite of every store, in Node.
+pub(crate) fn suite_in_node() -> Outcome {
+    suite(&["conformance"], &[]).into()
+}
+
+/// The same in Chromium, in memory and in the private files of the page's origin.
+pub(crate) fn suite_in_chromium() -> Outcome {
+    suite_in(Browser::Chromium).into()
+}
+
+/// The same in Firefox.
+pub(crate) fn suite_in_firefox() -> Outcome {
+    suite_in(Browser::Firefox).into()
+}
+
+fn suite_in(browser: Browser) -> Result<(), String> {
+    let driver = match browser {
+        Browser::Chromium => ("CHROMEDRIVER", "/usr/bin/chromedriver".into()),
+        Browser::Firefox => ("GECKODRIVER", pkg::tool("geckodriver").display().to_string()),
+    };
+    let in_worker = ("WASM_BINDGEN_USE_DEDICATED_WORKER", "1".to_owned());
+    // The opfs suite asks for a worker by itself, and the runner wants no second asking.
+    suite(&["opfs"], std::slice::from_ref(&driver))
+        .and_then(|()| suite(&["conformance"], &[driver, in_worker]))
+}
+
+/// Builds test binaries for the web and has wasm-bindgen's runner run them.
+fn suite(tests: &[&str], variables: &[(&str, String)]) -> Result<(), String> {
+    let toolchain = toolchain().ok_or("no toolchain compiles for the web: cargo xtask setup --wasm")?;
+    let mut test =
+        command(&format!("cargo {toolchain} test --package magnetar --profile wasm-test --target {TARGET}"));
+    for name in tests {
+        test.args(["--test", name]);
+    }
+    test.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", pkg::tool("wasm-bindgen-test-runner"));
+    // Seconds, for all cases of a binary together: the machine may have other work.
+    test.env("WASM_BINDGEN_TEST_TIMEOUT", "900");
+    test.env("PATH", pkg::path_with_node()?);
+    test.envs(variables.iter().map(|(name, value)| (*name, value)));
+    run(&mut test)
 }
 
 fn named(toolchain: &str) -> String {

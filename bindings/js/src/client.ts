@@ -44,11 +44,16 @@ const ONCE = new Set(['retryFailed', 'reset', 'cancel', 'importBegin', 'importPi
 /** So many leaders may die over a call before it is given up. */
 const TRIES_MAX = 8
 
+/** A thread says within this time that it has begun. */
+const BIRTH_MS = 2_000
+
 interface Pending {
   readonly id: number
   readonly name: string
   /** `[id, seq, name, fields]` */
   readonly text: string
+  /** What is asked of the file as a whole, where it is no call. */
+  readonly file?: ToServer
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
   /** The leader that it was sent to. */
@@ -139,6 +144,21 @@ export class Client {
     return answered
   }
 
+  /** Asks for the bytes of the file. */
+  exportFile(): Promise<Uint8Array> {
+    if (this.#isClosed) return Promise.reject(closed())
+    const id = ++this.#lastId
+    return new Promise((resolve, reject) => {
+      const pending: Pending = {
+        id, name: 'export', text: '', file: { t: 'export', client: this.id, id }, resolve: resolve as (value: unknown) => void, reject,
+        sentTo: undefined, tries: 0, isAbandoned: false,
+      }
+      if (this.#pending.size === 0) this.#seat?.hold?.(true)
+      this.#pending.set(id, pending)
+      this.#send(pending)
+    })
+  }
+
   /** Opens the file anew. */
   reopen(): void {
     if (this.#leader?.id !== undefined && this.#seat !== undefined) this.#died('it was to be opened anew')
@@ -199,24 +219,35 @@ export class Client {
     this.#unsent = []
     if (unsent.length === 0) return
     for (const pending of unsent) pending.sentTo = this.#leader.id
-    const batch = `[${unsent.map((pending) => pending.text).join(',')}]`
+    const calls = unsent.filter((pending) => pending.file === undefined)
+    for (const { file } of unsent) if (file !== undefined) this.#leader.post(file)
+    if (calls.length === 0) return
+    const batch = `[${calls.map((pending) => pending.text).join(',')}]`
     this.#leader.post({ t: 'calls', client: this.id, batch })
   }
 
   /** Starts a thread of our own, which leads when its turn comes. */
   #sit(): void {
+    let unborn: ReturnType<typeof setTimeout> | undefined
     const died = (why: string) => {
+      clearTimeout(unborn)
       if (this.#seat === seat) this.#died(why)
     }
     const seat: Seat = this.#around.seat(
       (message) => {
         if (this.#seat !== seat) return
-        if (message.t === 'here') this.#around.watch?.(message.lock, () => died('the worker was terminated'))
-        else this.#hear(message)
+        if (message.t === 'here') {
+          clearTimeout(unborn)
+          this.#around.watch?.(message.lock, () => died('the worker was terminated'))
+        } else this.#hear(message)
       },
       died,
     )
     this.#seat = seat
+    // One that ended before it could say anything has nobody else to tell of it; one that is slow gets longer next time.
+    if (this.#around.watch !== undefined) {
+      unborn = setTimeout(() => died('the worker did not start'), BIRTH_MS << this.#deaths)
+    }
     seat.hold?.(this.#pending.size > 0)
     seat.post({ t: 'start', start: this.#start })
   }
@@ -227,11 +258,20 @@ export class Client {
         this.#deaths = 0
         this.#answers(message.lines)
         break
+      case 'file': {
+        const pending = this.#pending.get(message.id)
+        if (pending === undefined) break
+        if (message.failure !== undefined) this.#reject(pending, message.failure)
+        else this.#resolve(pending, message.bytes)
+        break
+      }
       case 'changed':
         this.onchange(message.revision)
         break
       case 'leading': {
         const seat = this.#seat!
+        // What opens the file anew finds it there.
+        if (this.#start.name !== undefined) this.#start.from = undefined
         this.#follow(
           { id: message.leader, isHere: true, post: (sent) => seat.post(sent), close: () => {} },
           message.persistence,
@@ -253,6 +293,10 @@ export class Client {
 
   #found(leader: string, persistence: Persistence, connect: () => Elsewhere): void {
     if (this.#leader?.id === leader || this.#isClosed) return
+    if (this.#start.from !== undefined) {
+      const why = 'the store is open in another tab: close it there, or give the file another name'
+      return this.#rejectAll(new MagnetarError(failure('locked', why, 'later')))
+    }
     const { post, close } = connect()
     this.#follow({ id: leader, isHere: false, post, close }, persistence)
   }

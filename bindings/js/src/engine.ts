@@ -2,6 +2,7 @@
 
 import init, { JobStore, __wbg_reset_state } from './magnetar.js'
 import { failure, MagnetarError } from './errors.js'
+import { MemoryBytes } from './files-memory.js'
 import { register, takePanic, unregister, type Bytes } from './storage.js'
 
 /** What the module can be made of. */
@@ -41,11 +42,57 @@ function renew(): void {
   __wbg_reset_state()
 }
 
+/** So much of a file is copied at once. */
+const PORTION_BYTES = 1 << 20
+/** The first page of a file, without which it is none. */
+const HEADER_BYTES = 4096
+
+/** Opens a copy of a file in memory: what is no store, or a damaged one, is refused before anything is written. */
+function tryOut(from: Uint8Array, owner: string): void {
+  const bytes = new MemoryBytes()
+  fill(bytes, from)
+  const handle = register(bytes)
+  try {
+    const store = JobStore.open(JSON.stringify({ storage: handle, owner, living: [] }))
+    store.close()
+    store.free()
+  } finally {
+    unregister(handle)
+  }
+}
+
+/**
+ * Makes a new file of another one's bytes: the first page last, so that half of a file is never taken for one.
+ * A file that is not empty is refused, but for the half of one that a crash left.
+ */
+function fill(bytes: Bytes, from: Uint8Array): void {
+  const len = bytes.len()
+  const header = new Uint8Array(Math.min(len, HEADER_BYTES))
+  if (len > 0) bytes.read(0, header)
+  if (header.some((byte) => byte !== 0)) {
+    throw new MagnetarError(failure('refused', 'the store exists already: give the file another name, or export and delete that one'))
+  }
+  bytes.setLen(0)
+  bytes.setLen(from.length)
+  const put = (start: number, end: number) => {
+    for (let at = start; at < end; ) {
+      const written = bytes.write(at, from.subarray(at, Math.min(end, at + PORTION_BYTES)))
+      if (written === 0) throw new MagnetarError(failure('io', 'the file took none of the bytes'))
+      at += written
+    }
+    bytes.sync()
+  }
+  const rest = Math.min(HEADER_BYTES, from.length)
+  put(rest, from.length)
+  put(0, rest)
+}
+
 /** How a store is opened in this thread. */
 export interface EngineOptions {
   wasm: () => WasmSource | Promise<WasmSource>
-  /** The file; none is memory. */
-  bytes?: Bytes
+  bytes: Bytes
+  /** What a new file is made of, where it is not to be empty. */
+  from?: Uint8Array
   /** The store's own id, and a new file's. */
   owner: string
   /** Clients that are known to live. */
@@ -61,12 +108,12 @@ export class EngineDied extends Error {
 /** An open store in this thread. */
 export class Engine {
   readonly #store: JobStore
-  readonly #handle: number | undefined
-  readonly #bytes: Bytes | undefined
+  readonly #handle: number
+  readonly #bytes: Bytes
   readonly #generation: number
   #isOver = false
 
-  private constructor(store: JobStore, handle: number | undefined, bytes: Bytes | undefined) {
+  private constructor(store: JobStore, handle: number, bytes: Bytes) {
     this.#store = store
     this.#handle = handle
     this.#bytes = bytes
@@ -75,21 +122,25 @@ export class Engine {
 
   /** Opens a store. What was opened for it is closed again where that fails. */
   static async open(options: EngineOptions): Promise<Engine> {
-    const { bytes, owner, living, cacheBytes } = options
+    const { bytes, from, owner, living, cacheBytes } = options
     try {
       await load(options.wasm)
+      if (from !== undefined) {
+        tryOut(from, owner)
+        fill(bytes, from)
+      }
     } catch (error) {
-      bytes?.close()
+      bytes.close()
       throw error
     }
-    const handle = bytes && register(bytes)
+    const handle = register(bytes)
     try {
       const config = JSON.stringify({ storage: handle, owner, living, cacheBytes })
       return new Engine(JobStore.open(config), handle, bytes)
     } catch (error) {
-      if (handle !== undefined) unregister(handle)
+      unregister(handle)
       try {
-        bytes?.close()
+        bytes.close()
       } catch {
         // The engine has closed it.
       }
@@ -127,13 +178,27 @@ export class Engine {
     })
   }
 
+  /** A copy of the file, as it is between two commits: what opens it recovers it, as after a crash. */
+  exportFile(): Uint8Array {
+    return this.#guarded(() => {
+      const bytes = this.#bytes
+      const copy = new Uint8Array(bytes.len())
+      for (let at = 0; at < copy.length; ) {
+        const read = bytes.read(at, copy.subarray(at, at + PORTION_BYTES))
+        if (read === 0) throw new EngineDied('the file ended before its length')
+        at += read
+      }
+      return copy
+    })
+  }
+
   /** Releases the file in good order. */
   close(): void {
     if (this.#isOver) return
     const failed = this.#guarded(() => this.#store.close())
     this.#isOver = true
     this.#store.free()
-    if (this.#handle !== undefined) unregister(this.#handle)
+    unregister(this.#handle)
     if (failed !== undefined) throw new MagnetarError(JSON.parse(failed))
   }
 
@@ -141,9 +206,9 @@ export class Engine {
   abandon(): void {
     if (this.#isOver) return
     this.#isOver = true
-    if (this.#handle !== undefined) unregister(this.#handle)
+    unregister(this.#handle)
     try {
-      this.#bytes?.close()
+      this.#bytes.close()
     } catch {
       // It may be closed already; nothing is lost by that.
     }

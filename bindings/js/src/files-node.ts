@@ -108,6 +108,7 @@ function refuseNative(path: string): void {
 class NodeFile implements Bytes {
   readonly #fd: number
   readonly #lock: Lock
+  #isClosed = false
 
   constructor(path: string, lock: Lock) {
     const isNew = !existsSync(path)
@@ -137,6 +138,8 @@ class NodeFile implements Bytes {
   }
 
   close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
     try {
       closeSync(this.#fd)
     } finally {

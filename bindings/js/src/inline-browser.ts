@@ -24,6 +24,21 @@ export async function open<Payload = unknown, Output = unknown>(
   return openIn(inlined, name, { ...options, wasm: options.wasm ?? (await moduleInlined()) })
 }
 
+/**
+ * Makes a new store of a file's bytes, and opens it; the same as `open` with `from`.
+ *
+ * ```js
+ * const store = await importFile('uploads', file) // as a native program wrote it
+ * ```
+ */
+export function importFile<Payload = unknown, Output = unknown>(
+  name: string,
+  from: Blob | BufferSource,
+  options: OpenOptions = {},
+): Promise<JobStore<Payload, Output>> {
+  return open(name, { ...options, from })
+}
+
 const inlined: Parts = {
   worker: () => {
     const url = URL.createObjectURL(new Blob([packed.worker], { type: 'text/javascript' }))

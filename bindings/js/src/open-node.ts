@@ -24,6 +24,21 @@ export async function open<Payload = unknown, Output = unknown>(
   return openIn(beside, name, options)
 }
 
+/**
+ * Makes a new store of a file's bytes, and opens it; the same as `open` with `from`.
+ *
+ * ```js
+ * const store = await importFile('uploads', file) // as a native program wrote it
+ * ```
+ */
+export function importFile<Payload = unknown, Output = unknown>(
+  name: string,
+  from: Blob | BufferSource,
+  options: OpenOptions = {},
+): Promise<JobStore<Payload, Output>> {
+  return open(name, { ...options, from })
+}
+
 const beside = {
   worker: () => new Worker(new URL('./worker-node.js', import.meta.url)),
   module: moduleBeside,

@@ -3,6 +3,7 @@
 import type { Worker } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
 import type { WasmSource } from './engine.js'
+import { MemoryBytes } from './files-memory.js'
 import type { FromSeat } from './protocol.js'
 import { serveInline } from './seat-inline.js'
 import { placeOf } from './seat-node.js'
@@ -20,7 +21,7 @@ export async function openIn<Payload, Output>(
   name: string,
   options: OpenOptions,
 ): Promise<JobStore<Payload, Output>> {
-  const start = startOf(name, options)
+  const start = await startOf(name, options)
   const around: Surroundings = {
     seat: (hear, died) => {
       const isMemory = start.name === undefined
@@ -32,7 +33,7 @@ export async function openIn<Payload, Output>(
 
 function inline(parts: Parts, isMemory: boolean, hear: (message: FromSeat) => void): Seat {
   const file = placeOf(parts.module)
-  const place = isMemory ? { ...file, persistence: 'memory' as const, open: () => undefined } : file
+  const place = isMemory ? { ...file, persistence: 'memory' as const, open: () => new MemoryBytes() } : file
   const post = serveInline(place, (message) => queueMicrotask(() => hear(message)))
   return { post, end: () => {} }
 }

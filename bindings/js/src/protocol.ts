@@ -10,7 +10,6 @@ export type ToServer =
   | { t: 'hello'; client: string }
   | { t: 'calls'; client: string; batch: string }
   | { t: 'export'; client: string; id: number }
-  | { t: 'import'; client: string; id: number; bytes: Uint8Array; replace: boolean }
   | { t: 'bye'; client: string }
 
 /** To a client. Answers are lines of JSON, see `answers.ts`. */
@@ -42,6 +41,8 @@ export interface Start {
   client: string
   wasm: WebAssembly.Module | BufferSource | string | undefined
   cacheBytes: number | undefined
+  /** What a new file is made of. */
+  from: Uint8Array | undefined
 }
 
 /** What tabs tell each other on the store's own channel. */

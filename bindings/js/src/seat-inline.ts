@@ -9,7 +9,7 @@ import type { Bytes } from './storage.js'
 /** Where a server in this thread has its bytes, and its module. */
 export interface Place {
   persistence: Persistence
-  open(name: string | undefined): Bytes | undefined
+  open(name: string | undefined): Bytes
   wasm(given: WebAssembly.Module | BufferSource | string | undefined): WasmSource | Promise<WasmSource>
 }
 
@@ -18,11 +18,12 @@ export function serveInline(place: Place, post: (message: FromSeat, transfer?: T
   let server: Server | undefined
   const died = (why: string) => post({ t: 'dead', why })
   const start = async (message: ToSeat & { t: 'start' }) => {
-    const { name, wasm, client, cacheBytes } = message.start
+    const { name, wasm, client, cacheBytes, from } = message.start
     try {
       const engine = await Engine.open({
         wasm: () => place.wasm(wasm),
         bytes: place.open(name),
+        from,
         owner: randomId(),
         // Whoever else had the file open is gone: it has a lock.
         living: [client],

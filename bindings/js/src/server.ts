@@ -43,6 +43,7 @@ export class Server {
 
   receive(message: ToServer): void {
     if (message.t === 'calls') this.#calls(message.client, message.batch)
+    else if (message.t === 'export') this.#export(message.client, message.id)
   }
 
   /** Releases the file in good order. */
@@ -59,6 +60,15 @@ export class Server {
       if (answers.length < TEXT_BYTES_MAX) post({ t: 'answers', lines: new TextDecoder().decode(answers) })
       else post({ t: 'answers', lines: answers }, [answers.buffer as ArrayBuffer])
       this.#tell()
+    })
+  }
+
+  #export(client: string, id: number): void {
+    const post = this.#clients.get(client)
+    if (post === undefined) return
+    this.#guard(() => {
+      const bytes = this.#engine.exportFile()
+      post({ t: 'file', id, bytes }, [bytes.buffer as ArrayBuffer])
     })
   }
 

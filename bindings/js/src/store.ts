@@ -22,6 +22,11 @@ export interface OpenOptions {
   cacheBytes?: number
   /** The engine's module, where it does not lie beside the package's scripts: its URL, its bytes, or compiled. */
   wasm?: URL | string | BufferSource | WebAssembly.Module
+  /**
+   * Makes the new store of a file's bytes: one that `exportFile` gave, or that a native program wrote. Refused where the
+   * store exists already. With `':memory:'` a file can be looked into without keeping it.
+   */
+  from?: Blob | BufferSource
   /** Makes the worker, where a bundler does not find it by itself: the module `magnetar-jobs/worker`. */
   worker?: () => unknown
 }
@@ -61,7 +66,7 @@ export type Update<Output = unknown> =
   | { mark: number; status: Status; detail?: string }
 
 /** What every open store needs to know. */
-export function startOf(name: string, options: OpenOptions): Omit<Start, 'client'> {
+export async function startOf(name: string, options: OpenOptions): Promise<Omit<Start, 'client'>> {
   if (typeof name !== 'string' || name === '') throw invalid('a store has a name: a text that is not empty')
   const { wasm, cacheBytes } = options
   if (cacheBytes !== undefined) whole(cacheBytes, 'cacheBytes')
@@ -69,7 +74,15 @@ export function startOf(name: string, options: OpenOptions): Omit<Start, 'client
     name: name === ':memory:' ? undefined : name,
     wasm: wasm instanceof URL ? wasm.href : wasm,
     cacheBytes,
+    from: options.from && (await copied(options.from)),
   }
+}
+
+async function copied(from: Blob | BufferSource): Promise<Uint8Array> {
+  const bytes = from instanceof Blob ? await from.arrayBuffer() : from
+  if (ArrayBuffer.isView(bytes)) return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength).slice()
+  if (bytes instanceof ArrayBuffer) return new Uint8Array(bytes)
+  throw invalid('a store is made of the bytes of a file: a Blob, an ArrayBuffer, or a view of one')
 }
 
 /** An id as the engine takes it: exact. */
@@ -427,6 +440,12 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
         if (page.length < 1_000) controller.close()
       },
     })
+  }
+
+  /** The bytes of the store's file, as a native `RedbStore` opens them too. */
+  async exportFile(): Promise<Blob> {
+    const bytes = await this.#client.exportFile()
+    return new Blob([bytes as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' })
   }
 
   async #call<T>(name: string, fields: object, options?: CallOptions): Promise<T> {

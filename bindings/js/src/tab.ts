@@ -3,6 +3,7 @@
 import { Client, type Seat, type Surroundings } from './client.js'
 import type { WasmSource } from './engine.js'
 import { failure, MagnetarError } from './errors.js'
+import { MemoryBytes } from './files-memory.js'
 import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js'
 import { type Place, serveInline } from './seat-inline.js'
 import { JobStore, type OpenOptions, startOf } from './store.js'
@@ -19,7 +20,7 @@ export async function openIn<Payload, Output>(
   name: string,
   options: OpenOptions,
 ): Promise<JobStore<Payload, Output>> {
-  const start = startOf(name, options)
+  const start = await startOf(name, options)
   if (start.name === undefined) {
     return new JobStore(await Client.open({ seat: (hear) => inline(parts, hear) }, start))
   }
@@ -33,7 +34,7 @@ export async function openIn<Payload, Output>(
 function inline(parts: Parts, hear: (message: FromSeat) => void): Seat {
   const memory: Place = {
     persistence: 'memory',
-    open: () => undefined,
+    open: () => new MemoryBytes(),
     wasm: (given) => {
       if (given === undefined) return parts.module()
       return typeof given === 'string' ? fetch(given) : given

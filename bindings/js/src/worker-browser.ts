@@ -59,6 +59,7 @@ async function lead(start: Start): Promise<void> {
   const engine = await Engine.open({
     wasm: () => wasm(start.wasm),
     bytes: await openFile(fileName(store)),
+    from: start.from,
     owner: randomId(),
     living,
     cacheBytes: start.cacheBytes,
