@@ -10,7 +10,9 @@ fn main() -> std::process::ExitCode {
         ["work", path] => magnetar::block_on(work(path)),
         ["hold", path] => hold(path),
         _ => {
-            eprintln!("job_file work FILE: do what is left, and list it all\njob_file hold FILE: hold it until the input ends");
+            eprintln!(
+                "job_file work FILE: do what is left, and list it all\njob_file hold FILE: hold it until the input ends"
+            );
             return std::process::ExitCode::FAILURE;
         }
     };

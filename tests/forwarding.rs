@@ -80,8 +80,7 @@ fn complete_and_claim_sent_again_does_neither_twice() {
         let first = host.store.on_behalf_of(A, 1).claim_pending(JOB).await.unwrap().unwrap();
         let next = magnetar::ClaimRequest::new().job(JOB);
         let done = |host: &Host| host.store.on_behalf_of(A, 2);
-        let claimed =
-            done(&host).complete_and_claim(&first.claim(), Completion::new(), &next).await.unwrap();
+        let claimed = done(&host).complete_and_claim(&first.claim(), Completion::new(), &next).await.unwrap();
         let host = host.succeeded();
         let again = done(&host).complete_and_claim(&first.claim(), Completion::new(), &next).await.unwrap();
         assert_eq!(again, claimed);

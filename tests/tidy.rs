@@ -38,7 +38,7 @@ const SPEAK_CONTRACT: [&str; 2] = ["codec", "machine"];
 const NAME_STATUS: [&str; 2] = ["src/backends/contract.rs", "src/backends/sqlite/columns.rs"];
 
 /// What the top level holds besides dot files.
-const TOP: [&str; 14] = [
+const TOP: [&str; 15] = [
     "Cargo.toml",
     "Cargo.lock",
     "src",
@@ -53,6 +53,8 @@ const TOP: [&str; 14] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "LICENSE",
+    // Where wasm-bindgen's test runner, and with it wasm-pack, looks for how to start a browser.
+    "webdriver.json",
 ];
 
 /// Where code lives.

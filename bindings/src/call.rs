@@ -107,7 +107,8 @@ impl Fields<'_> {
         let mut options = ImportOptions::new();
         let conflict =
             [("refuse", OnConflict::Refuse), ("keep", OnConflict::Keep), ("reset", OnConflict::Reset)];
-        let missing = [("keep", OnMissing::Keep), ("cancel", OnMissing::Cancel), ("delete", OnMissing::Delete)];
+        let missing =
+            [("keep", OnMissing::Keep), ("cancel", OnMissing::Cancel), ("delete", OnMissing::Delete)];
         options.on_conflict = one_of(self.on_conflict.as_deref(), "onConflict", &conflict)?;
         options.on_missing = one_of(self.on_missing.as_deref(), "onMissing", &missing)?;
         options.in_slices = self.in_slices;
@@ -120,11 +121,9 @@ impl Fields<'_> {
             "fail" => ChunkUpdate::Fail(self.claim()?, self.error.take().unwrap_or_default()),
             "release" => ChunkUpdate::Release(self.claim()?),
             "heartbeat" => ChunkUpdate::Heartbeat(self.claim()?),
-            "markStatus" => ChunkUpdate::Mark {
-                chunk: self.chunk()?,
-                status: self.status()?,
-                detail: self.detail.take(),
-            },
+            "markStatus" => {
+                ChunkUpdate::Mark { chunk: self.chunk()?, status: self.status()?, detail: self.detail.take() }
+            }
             _ => return Err(Failure::input(&format!("{name} is no update"))),
         })
     }

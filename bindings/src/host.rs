@@ -110,6 +110,7 @@ fn count(number: f64) -> io::Result<u64> {
 }
 
 /// What the host threw, with the name that tells what it was: a `DOMException`'s or a system error's.
+#[allow(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn failed(thrown: JsValue) -> io::Error {
     let text = |key: &str| get(&thrown, key).ok().and_then(|value| value.as_string());
     let name = text("code").or_else(|| text("name")).unwrap_or_else(|| "Error".to_owned());

@@ -38,6 +38,7 @@ impl Serialize for Row<'_> {
 
 /// How many chunks stand where, in the order of `stats.ts`.
 pub(crate) fn stats(stats: &JobStats) -> [u64; 8] {
-    let JobStats { total_chunks, pending, processing, done, failed, cancelled, blocked, delayed, .. } = *stats;
+    let JobStats { total_chunks, pending, processing, done, failed, cancelled, blocked, delayed, .. } =
+        *stats;
     [total_chunks, pending, processing, done, failed, cancelled, blocked, delayed]
 }

@@ -120,11 +120,10 @@ impl JobStore {
             options = options.cache_bytes(bytes);
         }
         let handle = config.storage;
-        let store =
-            RedbStore::on_storage(move || HostStorage::new(handle), &options).inspect_err(|_| {
-                // Why it cannot be opened says more than why it cannot be released.
-                let _ = host::release(handle);
-            })?;
+        let store = RedbStore::on_storage(move || HostStorage::new(handle), &options).inspect_err(|_| {
+            // Why it cannot be opened says more than why it cannot be released.
+            let _ = host::release(handle);
+        })?;
         let watch = store.watch();
         Ok(JobStore {
             store,

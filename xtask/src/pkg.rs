@@ -35,11 +35,12 @@ const GECKODRIVER: &str = "0.37.1";
 
 /// The browsers, and what steers them.
 pub(crate) fn provide_browsers() -> Result<String, String> {
-    let missing: Vec<&str> = [("chromium", "chromium"), ("chromedriver", "chromium-driver"), ("firefox-esr", "firefox-esr")]
-        .into_iter()
-        .filter(|(program, _)| !std::path::Path::new("/usr/bin").join(program).exists())
-        .map(|(_, package)| package)
-        .collect();
+    let missing: Vec<&str> =
+        [("chromium", "chromium"), ("chromedriver", "chromium-driver"), ("firefox-esr", "firefox-esr")]
+            .into_iter()
+            .filter(|(program, _)| !std::path::Path::new("/usr/bin").join(program).exists())
+            .map(|(_, package)| package)
+            .collect();
     if !missing.is_empty() {
         apt::install(&missing)?;
     }
@@ -77,7 +78,8 @@ pub(crate) fn provide_node() -> Result<String, String> {
     }
     // npm writes it last, so that a half-finished installation has none.
     let (wanted, done) = (root().join("bindings/js/package-lock.json"), installed_lock());
-    let is_current = || matches!((modified(&wanted), modified(&done)), (Some(wanted), Some(done)) if wanted <= done);
+    let is_current =
+        || matches!((modified(&wanted), modified(&done)), (Some(wanted), Some(done)) if wanted <= done);
     if !is_current() {
         run(command("npm ci --no-audit --no-fund --loglevel=error").current_dir(root().join("bindings/js")))?;
     }

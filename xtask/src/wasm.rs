@@ -9,9 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{apt, pkg};
 use crate::process::{ask, command, run};
 use crate::step::Outcome;
+use crate::{apt, pkg};
 
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -72,7 +72,8 @@ fn suite_in(browser: Browser) -> Result<(), String> {
     };
     let in_worker = ("WASM_BINDGEN_USE_DEDICATED_WORKER", "1".to_owned());
     // The opfs suite asks for a worker by itself, and the runner wants no second asking.
-    suite(&["opfs"], std::slice::from_ref(&driver)).and_then(|()| suite(&["conformance"], &[driver, in_worker]))
+    suite(&["opfs"], std::slice::from_ref(&driver))
+        .and_then(|()| suite(&["conformance"], &[driver, in_worker]))
 }
 
 /// Builds test binaries for the web and has wasm-bindgen's runner run them.

@@ -1,7 +1,6 @@
 /** Files of Node, Bun and Deno, and the lock that one process holds on each. */
 
 import { closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { dirname, resolve } from 'node:path'
 import { failure, MagnetarError } from './errors.js'
 import type { Bytes } from './storage.js'
@@ -57,9 +56,7 @@ class Lock {
 
 function connect(path: string): Connection {
   try {
-    const { DatabaseSync } = createRequire(import.meta.url)('node:sqlite') as {
-      DatabaseSync: new (path: string, options: { timeout: number }) => Connection
-    }
+    const { DatabaseSync } = process.getBuiltinModule('node:sqlite')
     return new DatabaseSync(path, { timeout: 0 })
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
