@@ -62,6 +62,24 @@ fn a_claim_sent_again_to_the_next_host_finds_what_it_claimed() {
 }
 
 #[test]
+fn the_next_host_finds_claims_of_higher_numbers_than_it_was_told_of() {
+    block_on(async {
+        let host = Host::with_chunks(9);
+        let claimed = host.store.on_behalf_of(A, 5).claim_pending_batch(JOB, 2).await.unwrap();
+        let later = host.store.on_behalf_of(A, 8).claim_pending_batch(JOB, 2).await.unwrap();
+        let host = host.succeeded();
+        // What was answered is not asked for again; what was not is, in whatever order it comes.
+        let new = host.store.on_behalf_of(A, 6).claim_pending_batch(JOB, 2).await.unwrap();
+        assert!(new.iter().all(|chunk| !claimed.contains(chunk) && !later.contains(chunk)));
+        assert_eq!(host.store.on_behalf_of(A, 8).claim_pending_batch(JOB, 2).await.unwrap(), later);
+        assert_eq!(host.store.on_behalf_of(A, 5).claim_pending_batch(JOB, 2).await.unwrap(), claimed);
+        let newest = host.store.on_behalf_of(A, 9).claim_pending_batch(JOB, 2).await.unwrap();
+        assert_eq!(host.store.on_behalf_of(A, 9).claim_pending_batch(JOB, 2).await.unwrap(), newest);
+        assert_eq!(host.store.on_behalf_of(A, 10).claim_pending_batch(JOB, 2).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn the_same_number_of_another_client_is_another_call() {
     block_on(async {
         let host = Host::with_chunks(2);

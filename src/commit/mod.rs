@@ -409,6 +409,11 @@ impl Core {
         engine.close()
     }
 
+    /// Whether nothing goes on before the store is reopened.
+    pub(crate) fn is_on_hold(&self) -> bool {
+        self.queue().on_hold
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.queue().shut
     }

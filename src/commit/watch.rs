@@ -21,6 +21,7 @@ pub(super) struct State {
     beside: Vec<Weak<Latest>>,
     pub(super) watchers: usize,
     /// Somebody looks for other processes' changes.
+    #[allow(dead_code, reason = "where there are no threads there are no other processes either")]
     pub(super) looking: bool,
 }
 

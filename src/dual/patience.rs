@@ -30,6 +30,7 @@ struct State {
 struct Waiting {
     waker: Waker,
     revision: u64,
+    #[allow(dead_code, reason = "told off by a thread, where there are any")]
     parts_left: u32,
 }
 
@@ -106,6 +107,7 @@ impl Patience {
 
     /// Tells callers' patience off, on a thread of its own, until it is closed. `overdue` is told when somebody's is
     /// at its end.
+    #[allow(dead_code, reason = "run by a thread, where there are any")]
     pub(super) fn tick(&self, bound: Duration, overdue: impl Fn()) {
         let part = (bound / PARTS).max(Duration::from_millis(1));
         loop {

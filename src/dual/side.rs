@@ -47,6 +47,14 @@ impl Side {
         Ok(self.meta().await?.affairs.and_then(|affairs| affairs.standing.clone()))
     }
 
+    /// Opens the store anew where it needs that: readers of one that is well are not disturbed.
+    pub(super) async fn reopen(&self) -> Result<()> {
+        if self.shared.core.is_on_hold() || self.meta().await.is_err() {
+            self.store.reopen().await?;
+        }
+        Ok(())
+    }
+
     /// Takes a step; gives the revision that came of it.
     pub(super) async fn step(&self, step: Step) -> Result<u64> {
         self.shared.count(Op::Pair(step)).await

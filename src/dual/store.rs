@@ -236,11 +236,11 @@ impl JobStore for DualStore {
         change!(self, Long, store => store.release_all())
     }
 
-    /// Opens both stores anew, and finishes what was left half-way between them.
+    /// Opens anew what needs it of both stores, and finishes what was left half-way between them.
     async fn reopen(&self) -> Result<()> {
         // First of all: calls that wait for it are inside.
         for side in &self.inner.sides {
-            side.store.reopen().await?;
+            side.reopen().await?;
         }
         let shut = self.inner.gate.shut().await;
         if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {

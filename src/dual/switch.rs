@@ -131,9 +131,8 @@ impl Inner {
         tracing::warn!(%error, "the authority could not be changed");
         let (here, there) = (self.side(from), self.side(to));
         if error.retry() == Retry::AfterReopen {
-            // Which of them it was does not matter: one that is well is only opened again.
-            there.store.reopen().await?;
-            here.store.reopen().await?;
+            there.reopen().await?;
+            here.reopen().await?;
         }
         let others = there.standing().await?;
         if others.as_ref().is_some_and(|standing| standing.role == Role::Authority) {

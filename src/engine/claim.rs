@@ -1,5 +1,6 @@
 //! Taking chunks.
 
+use super::numbers::Numbers;
 use super::work::Work;
 use super::{Probing, reap};
 use crate::backends::contract::Key;
@@ -11,17 +12,22 @@ use crate::model::{ClaimRequest, JobState, OwnerId};
 pub(super) fn claim(
     work: &mut Work<'_>,
     probe: &mut Probing,
-    owner: OwnerId,
-    seq: u64,
+    numbers: &mut Numbers,
+    (owner, seq): (OwnerId, u64),
     request: &ClaimRequest,
 ) -> Result<Vec<JobState>> {
     if let Some(job) = request.job_id {
         work.job(job)?;
     }
-    if seq != 0
-        && let Some(resent) = already_claimed(work, owner, seq)?
-    {
-        return Ok(resent);
+    if seq != 0 {
+        if !numbers.is_new(owner, seq) {
+            let (resent, newest) = already_claimed(work, owner, seq)?;
+            numbers.note(owner, newest);
+            if !resent.is_empty() {
+                return Ok(resent);
+            }
+        }
+        numbers.note(owner, seq);
     }
     let mut taken = Vec::new();
     take(work, owner, seq, request, &mut taken)?;
@@ -31,23 +37,25 @@ pub(super) fn claim(
     taken.into_iter().map(|key| work.state(key)).collect()
 }
 
-/// The answer to a claim that was sent before, found in the records that it created.
-fn already_claimed(work: &mut Work<'_>, owner: OwnerId, seq: u64) -> Result<Option<Vec<JobState>>> {
-    let mut found = Vec::new();
+/// The answer to a claim that was sent before, found in the records that it created, and the highest number among all
+/// that the client holds.
+fn already_claimed(work: &mut Work<'_>, owner: OwnerId, seq: u64) -> Result<(Vec<JobState>, u64)> {
+    let (mut found, mut newest) = (Vec::new(), seq);
     let mut after = None;
     loop {
         let (page, next) = work.held(owner, after, crate::limits::PAGE_ROWS_MAX)?;
         for key in page {
-            if work.row(key)?.record.claim_seq == seq {
+            let claim_seq = work.row(key)?.record.claim_seq;
+            newest = newest.max(claim_seq);
+            if claim_seq == seq {
                 found.push(work.state(key)?);
             }
         }
-        after = match next {
-            None => break,
-            next => next,
-        };
+        match next {
+            None => return Ok((found, newest)),
+            next => after = next,
+        }
     }
-    Ok((!found.is_empty()).then_some(found))
 }
 
 fn take(

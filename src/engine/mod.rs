@@ -12,6 +12,7 @@ mod edges;
 mod finish;
 mod ids;
 mod import;
+mod numbers;
 mod query;
 mod reap;
 mod records;
@@ -38,6 +39,7 @@ pub(crate) use bulk::{Bulk, Kind};
 pub(crate) use edges::{cycle as dependency_cycle, find_cycle, unknown as unknown_dependency};
 pub(crate) use ids::Ids;
 pub(crate) use import::{Compared, Import, ImportSlice, Imports, too_many};
+use numbers::Numbers;
 pub(crate) use query::{
     all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready,
     stats, topo_order, without_unchanged,
@@ -183,6 +185,7 @@ pub(crate) struct Engine {
     announced: bool,
     /// The newest revision known to be durable.
     acknowledged: u64,
+    numbers: Numbers,
     poisoned: Option<Error>,
 }
 
@@ -198,7 +201,15 @@ pub(crate) struct Ran {
 
 impl Engine {
     pub(crate) fn new(backend: Box<dyn Backend>, host: Host) -> Self {
-        Engine { backend, host, probed_ms: None, announced: false, acknowledged: 0, poisoned: None }
+        Engine {
+            backend,
+            host,
+            probed_ms: None,
+            announced: false,
+            acknowledged: 0,
+            poisoned: None,
+            numbers: Numbers::default(),
+        }
     }
 
     /// Deals with what a crash left: claims of the dead, jobs half deleted or half imported, dependents not told.
@@ -293,6 +304,7 @@ impl Engine {
             needs.due = Some(DueNeed::By { at_ms: now_ms, limit: reap::DUE_ROWS_PER_COMMIT });
         }
         let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
+        self.numbers.begin(work.meta.revision);
         let due = std::mem::take(&mut loaded.due);
         if work.refusal().is_none() {
             reap::due(&mut work, due)?;
@@ -300,7 +312,7 @@ impl Engine {
         let mut applied = Vec::with_capacity(ops.len());
         for op in ops {
             let result = match work.refusal() {
-                None => op.apply(&mut work, &mut probe),
+                None => op.apply(&mut work, &mut probe, &mut self.numbers),
                 Some(refusal) => op.apply_elsewhere(&mut work, refusal),
             };
             if let Some(failure) = work.failure.take() {
@@ -318,6 +330,7 @@ impl Engine {
         let revision = delta.meta.revision;
         tx.commit(delta)?;
         drop(guards);
+        self.numbers.committed(revision);
         self.acknowledged = revision;
         Ok(Ran { applied, unsettled, revision: Some(revision) })
     }
@@ -334,6 +347,7 @@ impl Engine {
         let reopen = std::panic::AssertUnwindSafe(|| {
             self.backend.reopen()?;
             self.poisoned = None;
+            self.numbers = Numbers::default();
             let undelivered = Undelivered { owner: self.host.owner, above_fence: self.acknowledged };
             self.release_undelivered(&undelivered)
         });
@@ -486,10 +500,11 @@ impl Op {
         }
     }
 
-    fn apply(&self, work: &mut Work<'_>, probe: &mut Probing) -> Result<Applied> {
+    fn apply(&self, work: &mut Work<'_>, probe: &mut Probing, numbers: &mut Numbers) -> Result<Applied> {
         match self {
             Op::Claim { owner, seq, request } => {
-                Ok(Applied::Reply(Reply::Claims(claim::claim(work, probe, *owner, *seq, request)?)))
+                let claims = claim::claim(work, probe, numbers, (*owner, *seq), request)?;
+                Ok(Applied::Reply(Reply::Claims(claims)))
             }
             Op::Complete { claim, result } => {
                 Ok(Applied::Reply(Reply::Outcome(finish::complete(work, *claim, result)?)))
@@ -500,7 +515,8 @@ impl Op {
                     work.job(job)?;
                 }
                 finish::complete(work, *claim, result)?;
-                Ok(Applied::Reply(Reply::Claims(claim::claim(work, probe, *owner, *seq, request)?)))
+                let claims = claim::claim(work, probe, numbers, (*owner, *seq), request)?;
+                Ok(Applied::Reply(Reply::Claims(claims)))
             }
             Op::Fail { claim, error } => {
                 Ok(Applied::Reply(Reply::Outcome(finish::fail(work, *claim, error)?)))

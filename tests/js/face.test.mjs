@@ -5,12 +5,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
-import { load } from './package.mjs'
+import { pathToFileURL } from 'node:url'
+import { folder as unpacked, load } from './package.mjs'
 
 const { open, importFile, MagnetarError, JobStore } = await load()
 const folder = mkdtempSync(join(tmpdir(), 'magnetar-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
+const packed = pathToFileURL(join(unpacked, 'dist', '/'))
 let files = 0
 const places = {
   thread: () => open(join(folder, `store-${++files}`)),
@@ -19,6 +21,11 @@ const places = {
 }
 
 const chunks = (count, more = {}) => ({ chunks: Array.from({ length: count }, (_, id) => ({ id, ...more })) })
+/** A store that is closed with its test. */
+const kept = (t, store) => {
+  t.after(() => store[Symbol.asyncDispose]())
+  return store
+}
 const code = (expected) => (error) => {
   assert.ok(error instanceof MagnetarError && error instanceof Error, String(error?.stack ?? error))
   assert.equal(error.code, expected, error.message)
@@ -27,8 +34,8 @@ const code = (expected) => (error) => {
 
 for (const [place, opened] of Object.entries(places)) {
   describe(place, () => {
-    test('a chunk goes from its manifest to its result', async () => {
-      await using store = await opened()
+    test('a chunk goes from its manifest to its result', async (t) => {
+      const store = kept(t, await opened())
       assert.ok(store instanceof JobStore)
       assert.equal(store.persistence, place === 'memory' ? 'memory' : 'file')
       const manifest = { job: { name: 'nightly' }, chunks: [{ id: 1, checksum: 'abc', payload: { path: 'a' } }, { id: 2, depends_on: [1], path: 'b' }] }
@@ -51,8 +58,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual([job.spec.name, job.stats.done, job.stats.pending, job.stats.percent], ['nightly', 1, 1, 50])
     })
 
-    test('calls that look see what calls that change did', async () => {
-      await using store = await opened()
+    test('calls that look see what calls that change did', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, { chunks: [{ id: 1 }, { id: 2, depends_on: [1] }, { id: 3, depends_on: [2] }, { id: 4, priority: 9 }] })
       assert.deepEqual(await store.getDependencies(1, 2), [1])
       assert.deepEqual(await store.getDependents(1, 2), [3])
@@ -82,8 +89,8 @@ for (const [place, opened] of Object.entries(places)) {
       await store.verify()
     })
 
-    test('updates of a batch are answered each by itself', async () => {
-      await using store = await opened()
+    test('updates of a batch are answered each by itself', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, chunks(4))
       const [a, b, c] = await store.claimPendingBatch(1, 3)
       const answers = await store.applyBatchUpdates(1, [
@@ -98,8 +105,8 @@ for (const [place, opened] of Object.entries(places)) {
       ])
     })
 
-    test('a value that is no id, or no value at all, is a typed error and leaves the store whole', async () => {
-      await using store = await opened()
+    test('a value that is no id, or no value at all, is a typed error and leaves the store whole', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, chunks(2))
       const strange = [
         -1, 1.5, NaN, Infinity, 2 ** 53, 1e300, 7n, '7', '', null, undefined, true, {}, [], [1], () => 7, Symbol('7'), new Date(0),
@@ -132,8 +139,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getStats(1)).done, 1)
     })
 
-    test('calls of one tick are each answered, and the refused ones leave the others whole', async () => {
-      await using store = await opened()
+    test('calls of one tick are each answered, and the refused ones leave the others whole', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, chunks(100))
       const answers = await Promise.allSettled(Array.from({ length: 150 }, (_, n) => (n % 3 === 2 ? store.claimPending(99) : store.claimPending(1))))
       const claimed = answers.filter(({ status, value }) => status === 'fulfilled' && value !== undefined).map(({ value }) => value.chunk)
@@ -141,8 +148,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(answers.filter(({ status }) => status === 'rejected').length, 50)
     })
 
-    test('a loop over claims completes, fails and releases', async () => {
-      await using store = await opened()
+    test('a loop over claims completes, fails and releases', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(6) })
       for await (const chunk of store.claims(1)) {
         if (chunk.chunk === 1) chunk.complete({ doubled: 2 })
@@ -158,8 +165,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getStats(1)).isFinished, true)
     })
 
-    test('a loop ends with its signal, and the chunk that it holds is completed if its body ended', async () => {
-      await using store = await opened()
+    test('a loop ends with its signal, and the chunk that it holds is completed if its body ended', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, chunks(5))
       const ended = new AbortController()
       for await (const chunk of store.claims(1, { signal: ended.signal })) if (chunk.chunk === 2) ended.abort()
@@ -167,8 +174,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual([stats.done, stats.processing, stats.pending], [3, 0, 2])
     })
 
-    test('run works a job off side by side and fails what throws', async () => {
-      await using store = await opened()
+    test('run works a job off side by side and fails what throws', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(40, { payload: { n: 1 } }) })
       let now = 0
       let most = 0
@@ -184,8 +191,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual((await store.getChunk(1, 7)).output, { id: 7 })
     })
 
-    test('run ends with its signal and gives back what is under way', async () => {
-      await using store = await opened()
+    test('run ends with its signal and gives back what is under way', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, chunks(20))
       const ended = new AbortController()
       const report = await store.run(1, (chunk, { signal }) => {
@@ -200,8 +207,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual([stats.processing, stats.done], [0, report.completed])
     })
 
-    test('progress is told as an iterable and as events, to the last', async () => {
-      await using store = await opened()
+    test('progress is told as an iterable and as events, to the last', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, chunks(30))
       const events = []
       const progress = store.progress(1)
@@ -218,8 +225,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual(seen, seen.toSorted((a, b) => a - b))
     })
 
-    test('manifests come as TOML, JSON, JSON Lines, CSV, objects, responses, blobs and streams', async () => {
-      await using store = await opened()
+    test('manifests come as TOML, JSON, JSON Lines, CSV, objects, responses, blobs and streams', async (t) => {
+      const store = kept(t, await opened())
       const toml = '[job]\nname = "t"\n[[chunks]]\nid = 1\npath = "a"\n'
       const json = '{"chunks":[{"id":1,"path":"a"}]}'
       const lines = '{"job":{"name":"l"}}\n{"id":1,"path":"a"}\n{"id":2}\n'
@@ -247,8 +254,8 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.getJob(50), code('job_not_found'))
     })
 
-    test('a large stream of lines is imported in pieces, and one that breaks off leaves nothing', async () => {
-      await using store = await opened()
+    test('a large stream of lines is imported in pieces, and one that breaks off leaves nothing', async (t) => {
+      const store = kept(t, await opened())
       const many = (count, breaks) => {
         let at = 0
         return new ReadableStream({
@@ -267,8 +274,8 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.getJob(2), code('job_not_found'))
     })
 
-    test('a long list is decoded when it is looked at', async () => {
-      await using store = await opened()
+    test('a long list is decoded when it is looked at', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, chunks(3_000, { payload: { text: 'zwölf "Boxkämpfer"\n' } }))
       const list = await store.getByStatus(1, 'pending')
       assert.equal(list.length, 3_000)
@@ -282,8 +289,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(counted, 3_000)
     })
 
-    test('chunks are exported as CSV, with formulas defused', async () => {
-      await using store = await opened()
+    test('chunks are exported as CSV, with formulas defused', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, { chunks: [{ id: 1, checksum: '=HYPERLINK("x")', payload: 'a,"b"' }, { id: 2 }] })
       const text = await new Response(store.exportCsv(1)).text()
       const lines = text.split('\r\n')
@@ -292,8 +299,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(lines.length, 4)
     })
 
-    test('a caller that leaves strands nothing', async () => {
-      await using store = await opened()
+    test('a caller that leaves strands nothing', async (t) => {
+      const store = kept(t, await opened())
       await store.importManifest(1, chunks(3))
       const gone = new AbortController()
       const claim = store.claimPending(1, { signal: gone.signal })
@@ -319,14 +326,14 @@ for (const [place, opened] of Object.entries(places)) {
   })
 }
 
-test('what was acknowledged is there after opening again, and claims of a closed store are pending', async () => {
+test('what was acknowledged is there after opening again, and claims of a closed store are pending', async (t) => {
   const path = join(folder, 'again.redb')
   const store = await open(path)
   await store.importManifest(1, chunks(3))
   await store.complete(await store.claimPending(1), { output: 'kept' })
   await store.claimPending(1)
   await store.close()
-  await using again = await open(path, { inline: true })
+  const again = kept(t, await open(path, { inline: true }))
   assert.equal((await again.getChunk(1, 0)).output, 'kept')
   assert.deepEqual([(await again.getStats(1)).pending, (await again.getChunk(1, 1)).losses], [2, 0])
 })
@@ -349,20 +356,21 @@ test('a file that is no store is left as it is', async () => {
   assert.deepEqual(readFileSync(path), before)
 })
 
-test('a file goes out of one store and into another', async () => {
-  await using store = await open(join(folder, 'source'))
+test('a file goes out of one store and into another', async (t) => {
+  const store = kept(t, await open(join(folder, 'source')))
   await store.importManifest(1, chunks(500, { payload: { n: 1 } }))
   const held = await store.claimPending(1)
   await store.complete(held, { output: 'there' })
   const file = await store.exportFile()
   for (const name of [':memory:', join(folder, 'copy')]) {
-    await using copy = await importFile(name, file)
+    const copy = kept(t, await importFile(name, file))
     assert.equal((await copy.getChunk(1, 0)).output, 'there')
     await copy.verify()
     assert.equal((await copy.getStats(1)).total, 500)
     await copy.claimPending(1)
-    await using third = await importFile(':memory:', await copy.exportFile())
+    const third = kept(t, await importFile(':memory:', await copy.exportFile()))
     assert.equal((await third.getStats(1)).processing, 0)
+    await copy.close()
   }
   await assert.rejects(importFile(join(folder, 'copy'), file), code('refused'))
   await assert.rejects(importFile(join(folder, 'none'), new Uint8Array(100_000).fill(7)), code('corrupt'))
@@ -370,13 +378,22 @@ test('a file goes out of one store and into another', async () => {
   await assert.rejects(open(join(folder, 'nothing'), { from: 'text' }), code('invalid_input'))
 })
 
+test('the whole package in one script does the same', async (t) => {
+  const { open } = await import(new URL('inline-node.js', packed))
+  for (const name of [':memory:', join(folder, 'in-one-script')]) {
+    const store = kept(t, await open(name))
+    await store.importManifest(1, chunks(2))
+    assert.equal((await store.run(1, () => 1)).completed, 2)
+  }
+})
+
 test('names that are none are refused', async () => {
   for (const name of ['', undefined, null, 7, {}]) await assert.rejects(open(name), code('invalid_input'))
   await assert.rejects(open(join(folder, 'no', 'such', 'folder')), code('io'))
 })
 
-test('a store that is opened anew goes on with what waits', async () => {
-  await using store = await open(join(folder, 'reopened'))
+test('a store that is opened anew goes on with what waits', async (t) => {
+  const store = kept(t, await open(join(folder, 'reopened')))
   await store.importManifest(1, chunks(50))
   const held = await store.claimPending(1)
   const calls = Promise.all(Array.from({ length: 20 }, () => store.claimPending(1)))

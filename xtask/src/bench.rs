@@ -1,15 +1,22 @@
-//! Building the benchmark and the peers that cannot be part of it, and starting it.
+//! Building the benchmarks and the peers that cannot be part of them, and starting them.
 
 use std::process::ExitCode;
 
-use crate::process::{command, run};
+use crate::pkg;
+use crate::process::{command, root, run};
 use crate::setup::Tool;
 
 /// Programs of their own, with lock files of their own: each pins a dependency that the workspace has in another form.
 const PEERS: [&str; 2] = ["effectum", "apalis"];
 
-/// Sets up what it can, builds, and hands the options over.
+/// Where the figures of the npm package are kept.
+const JS_FIGURES: &str = "target/bench-js.json";
+
+/// Sets up what it can, builds, and hands the options over; behind `--js` those of the npm package's benchmark.
 pub(crate) fn bench(options: &[String]) -> Result<ExitCode, String> {
+    if let Some(("--js", options)) = options.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return js(options);
+    }
     Tool::CCompiler.provide()?;
     // The benchmark says itself what it could not count without them.
     for tool in [Tool::Strace, Tool::Valgrind] {
@@ -26,4 +33,19 @@ pub(crate) fn bench(options: &[String]) -> Result<ExitCode, String> {
     let mut bench = command("target/release/magnetar-benches run");
     bench.args(options);
     run(&mut bench).map(|()| ExitCode::SUCCESS)
+}
+
+/// The package as it is packed, in Node and in browsers.
+fn js(options: &[String]) -> Result<ExitCode, String> {
+    for tool in [Tool::Wasm, Tool::Bindgen, Tool::Node, Tool::Browsers] {
+        tool.provide()?;
+    }
+    // One that is over its weight is measured all the same; its table says what it weighs.
+    if let Err(why) = pkg::build()? {
+        println!("{why}");
+    }
+    pkg::npm_ci("benches/js")?;
+    let mut bench = command(&pkg::node(24));
+    bench.args(["benches/js/run.mjs"]).arg(pkg::folder().join("package")).arg(root().join(JS_FIGURES));
+    run(bench.args(options)).map(|()| ExitCode::SUCCESS)
 }

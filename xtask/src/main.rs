@@ -28,6 +28,7 @@ cargo xtask COMMAND
   www [PORT]       serve the demo page, on the package, at a port of this machine (default 8000)
   prove [STEP...]  run the long proofs, in release, with MAGNETAR_PROOF=full
   bench [OPTION...]  measure against peers and hand-written code; bench --help lists the options
+  bench --js [OPTION...]  the npm package in Node, Chromium and Firefox; the options are in benches/js/run.mjs
   help             this text, and the names of the steps
 ";
 

@@ -91,6 +91,9 @@ export class Client {
   #unlock: (() => void) | undefined
   #unlisten: (() => void) | undefined
   #isClosed = false
+  #watching = 0
+  #isHeld = false
+  #heldSeat: Seat | undefined
   /** The death of the last thread, and how many there were since the last answer. */
   #deaths = 0
   #why = ''
@@ -136,12 +139,22 @@ export class Client {
       const pending: Pending = {
         id, name, text, resolve: resolve as (value: unknown) => void, reject, sentTo: undefined, tries: 0, isAbandoned: false,
       }
-      if (this.#pending.size === 0) this.#seat?.hold?.(true)
       this.#pending.set(id, pending)
+      this.#hold()
       this.#send(pending)
       if (signal !== undefined) this.#abortable(pending, signal)
     })
     return answered
+  }
+
+  /** Somebody waits for changes. Gives how to say that they do not any more. */
+  watching(): () => void {
+    this.#watching++
+    this.#hold()
+    return () => {
+      this.#watching--
+      this.#hold()
+    }
   }
 
   /** Asks for the bytes of the file. */
@@ -153,8 +166,8 @@ export class Client {
         id, name: 'export', text: '', file: { t: 'export', client: this.id, id }, resolve: resolve as (value: unknown) => void, reject,
         sentTo: undefined, tries: 0, isAbandoned: false,
       }
-      if (this.#pending.size === 0) this.#seat?.hold?.(true)
       this.#pending.set(id, pending)
+      this.#hold()
       this.#send(pending)
     })
   }
@@ -248,7 +261,7 @@ export class Client {
     if (this.#around.watch !== undefined) {
       unborn = setTimeout(() => died('the worker did not start'), BIRTH_MS << this.#deaths)
     }
-    seat.hold?.(this.#pending.size > 0)
+    this.#hold()
     seat.post({ t: 'start', start: this.#start })
   }
 
@@ -418,7 +431,16 @@ export class Client {
 
   #settle(pending: Pending): void {
     this.#pending.delete(pending.id)
-    if (this.#pending.size === 0) this.#seat?.hold?.(false)
+    this.#hold()
+  }
+
+  /** Whether the process has to stay for this client: somebody waits for an answer, or for a change. */
+  #hold(): void {
+    const isHeld = this.#pending.size + this.#watching > 0
+    if (isHeld === this.#isHeld && this.#heldSeat === this.#seat) return
+    this.#isHeld = isHeld
+    this.#heldSeat = this.#seat
+    this.#seat?.hold?.(isHeld)
   }
 
   #end(): void {

@@ -43,6 +43,7 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     this.#store.addEventListener('close', note)
     this.#signal?.addEventListener('abort', note)
     let told = ''
+    const leave = this.#store.watching()
     try {
       while (!this.#signal?.aborted && !this.#store.isClosed) {
         if (!changed) {
@@ -57,6 +58,7 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
         if (stats.isFinished) return
       }
     } finally {
+      leave()
       this.#store.removeEventListener('change', note)
       this.#store.removeEventListener('close', note)
       this.#signal?.removeEventListener('abort', note)

@@ -140,6 +140,11 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     client.onleader = (isHere) => this.dispatchEvent(new CustomEvent('leader', { detail: isHere }))
   }
 
+  /** Keeps the process alive while somebody waits for changes. @internal */
+  watching(): () => void {
+    return this.#client.watching()
+  }
+
   /** Where the data is: `opfs` and `file` outlive the program, `memory` does not. */
   get persistence(): Persistence {
     return this.#client.persistence

@@ -153,6 +153,7 @@ impl RedbBackend {
         if !is_new {
             is_whole()?;
         }
+        self.medium.locked()?;
         if let Some(hold) = hold {
             hold.release().map_err(|e| errors::io("the file cannot be written to", e))?;
         }

@@ -15,6 +15,11 @@ pub(crate) trait Medium: Send + Sync {
     /// Opens them. Only the first time may there be nothing yet: what has vanished since is not replaced by a new store.
     fn open(&self, is_first: bool) -> Result<Box<dyn StorageBackend>>;
 
+    /// Called once the bytes are ours, before anything is written: the last moment to refuse.
+    fn locked(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Called once the store is open: what is to be made durable besides the bytes, or told to others.
     fn opened(&self) -> Result<()> {
         Ok(())

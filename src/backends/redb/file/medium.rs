@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -22,14 +24,24 @@ impl RedbBackend {
     /// A symbolic link is followed.
     pub(crate) fn open_file(path: &Path, options: Options) -> Result<Self> {
         let is_created = AtomicBool::new(false);
-        let medium = FileMedium { path: path.to_owned(), is_created, is_writable: true };
+        let medium = FileMedium {
+            path: path.to_owned(),
+            is_created,
+            is_writable: true,
+            against_node: Mutex::default(),
+        };
         RedbBackend::open(Box::new(medium), options, Access::Write)
     }
 
     /// A store in a file, for reading beside a writer that was opened with [`Options::shared_readers`], or alone.
     pub(crate) fn open_read_only(path: &Path, options: Options) -> Result<Self> {
         let is_created = AtomicBool::new(false);
-        let medium = FileMedium { path: path.to_owned(), is_created, is_writable: false };
+        let medium = FileMedium {
+            path: path.to_owned(),
+            is_created,
+            is_writable: false,
+            against_node: Mutex::default(),
+        };
         RedbBackend::open(Box::new(medium), options, Access::Read)
     }
 }
@@ -39,7 +51,12 @@ struct FileMedium {
     /// It was created by us and its name is not yet durable.
     is_created: AtomicBool,
     is_writable: bool,
+    /// Our lock on the file that a program in Node locks, while the store is open.
+    against_node: Mutex<Option<FileBackend>>,
 }
+
+/// What SQLite locks of a database that it has to itself: Node can take no other lock of the operating system.
+const SQLITE_LOCK: (Bound<u64>, Bound<u64>) = (Bound::Included(0x4000_0000), Bound::Excluded(0x4000_0200));
 
 impl FileMedium {
     fn open_or_create(&self, is_first: bool) -> io::Result<File> {
@@ -63,6 +80,36 @@ impl FileMedium {
         name.into()
     }
 
+    /// `<file>.lock`, which programs in Node make and lock.
+    fn node_lock(&self) -> PathBuf {
+        let mut name = OsString::from(&self.path);
+        name.push(".lock");
+        name.into()
+    }
+
+    /// Refuses a file that a program in Node has open, and keeps others from opening it. Nothing is made: where there is
+    /// no such file yet, whoever makes it looks for our lock afterwards.
+    fn keep_node_out(&self) -> Result<()> {
+        let mut held = self.against_node.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() || !self.is_writable {
+            return Ok(());
+        }
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(self.node_lock()) else {
+            return Ok(());
+        };
+        let Ok(lock) = FileBackend::new(file) else { return Ok(()) };
+        match lock.try_lock_range(SQLITE_LOCK.0, SQLITE_LOCK.1) {
+            Ok(true) => *held = Some(lock),
+            Ok(false) => {
+                let text = "the file is held by a program in Node; a redb file has one process at a time: close it there";
+                return Err(Error::new(ErrorKind::Locked, text));
+            }
+            // No such locks here.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
     fn note(&self) -> PathBuf {
         self.owners().join("holder")
     }
@@ -70,12 +117,17 @@ impl FileMedium {
 
 impl Medium for FileMedium {
     fn open(&self, is_first: bool) -> Result<Box<dyn StorageBackend>> {
+        self.keep_node_out()?;
         let fail = |error| errors::io(&format!("{} cannot be opened", self.path.display()), error);
         let file = self.open_or_create(is_first).map_err(fail)?;
         let backend = FileBackend::new(file).map_err(|e| {
             Error::new(ErrorKind::Io, format!("{} cannot be opened: {e}", self.path.display()))
         })?;
         Ok(Box::new(backend))
+    }
+
+    fn locked(&self) -> Result<()> {
+        self.keep_node_out()
     }
 
     fn opened(&self) -> Result<()> {
@@ -93,6 +145,7 @@ impl Medium for FileMedium {
 
     /// Before the lock is given up, so that it is never another holder's note that goes.
     fn closing(&self) {
+        *self.against_node.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let _ = fs::remove_file(self.note());
     }
 

@@ -1,0 +1,17 @@
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { looping, peer } from './ours.mjs'
+
+const dist = pathToFileURL(join(process.env.MAGNETAR_PACKAGE, 'dist', '/')).href
+const { open: openStore } = await import(`${dist}node.js`)
+
+const counted = new Int32Array(new SharedArrayBuffer(4))
+const workerData = { syncs: counted, worker: `${dist}worker-node.js` }
+const worker = () => new Worker(new URL('../workers/magnetar-node.mjs', import.meta.url), { workerData })
+const syncs = async () => Atomics.load(counted, 0)
+
+export async function open(name, isLoop = false) {
+  const store = await openStore(name, { worker })
+  return isLoop ? looping(peer(store, syncs), store) : peer(store, syncs)
+}
