@@ -151,7 +151,7 @@ fn test(files: &[&str], nodes: &[u32], variables: &[(&str, &str)]) -> Result<(),
 pub(crate) struct Package {
     pub(crate) tarball: PathBuf,
     /// Whether it is within its budget; one that is too heavy can be tried out all the same.
-    weighed: Result<(), String>,
+    pub(crate) weighed: Result<(), String>,
 }
 
 /// Makes the package.

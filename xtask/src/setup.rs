@@ -90,6 +90,16 @@ fn c_compiler() -> Result<String, String> {
     found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{compiler} does not start"))
 }
 
+/// A browser from Debian's packages: the drivers expect it where those put it.
+fn browser(package: &str) -> Result<String, String> {
+    let found = || ask(&format!("/usr/bin/{package} --version"));
+    if let Some(found) = found() {
+        return Ok(format!("found {found}"));
+    }
+    apt::install(&[package])?;
+    found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{package} does not start"))
+}
+
 /// What is installed where that is possible, and done without where it is not.
 fn optional(program: &str, without: &str) -> String {
     let found =
