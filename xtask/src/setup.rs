@@ -90,6 +90,7 @@ fn c_compiler() -> Result<String, String> {
     found().map(|found| format!("installed {found}")).ok_or_else(|| format!("{compiler} does not start"))
 }
 
+/// A browser from Debian's packages: the drivers expect it where those put it.
 fn browser(package: &str) -> Result<String, String> {
     let found = || ask(&format!("/usr/bin/{package} --version"));
     if let Some(found) = found() {
