@@ -8,22 +8,25 @@ import { build } from 'esbuild'
 const modules = join(import.meta.dirname, 'node_modules')
 
 /** Bytes in brotli, by peer. */
-export async function weigh(packageFolder) {
-  const dist = join(packageFolder, 'dist')
+export async function weigh(packageFolder, peers) {
   const at = (...parts) => join(modules, ...parts)
-  const magnetar = sum(['browser.js', 'worker-browser.js', 'magnetar.wasm'].map((name) => join(dist, name)))
   const sqlite = at('@sqlite.org', 'sqlite-wasm', 'dist')
   const wa = at('wa-sqlite')
   const pglite = at('@electric-sql', 'pglite', 'dist')
+  const magnetar = () => sum(['browser.js', 'worker-browser.js', 'magnetar.wasm'].map((name) => join(packageFolder, 'dist', name)))
   const wholeWa = [join(wa, 'dist', 'wa-sqlite.mjs'), join(wa, 'src', 'examples', 'AccessHandlePoolVFS.js'), join(wa, 'src', 'sqlite-api.js')]
-  return {
+  const scales = {
     magnetar,
     'magnetar-loop': magnetar,
-    sahpool: (await bundled([join(sqlite, 'index.mjs')])) + sum([join(sqlite, 'sqlite3.wasm')]),
-    'wa-sqlite': (await bundled(wholeWa)) + sum([join(wa, 'dist', 'wa-sqlite.wasm')]),
-    dexie: await bundled([at('dexie', 'dist', 'dexie.mjs')]),
-    pglite: (await bundled([join(pglite, 'index.js')])) + sum(['pglite.wasm', 'pglite.data', 'initdb.wasm'].map((name) => join(pglite, name))),
+    sahpool: async () => (await bundled([join(sqlite, 'index.mjs')])) + sum([join(sqlite, 'sqlite3.wasm')]),
+    'wa-sqlite': async () => (await bundled(wholeWa)) + sum([join(wa, 'dist', 'wa-sqlite.wasm')]),
+    dexie: () => bundled([at('dexie', 'dist', 'dexie.mjs')]),
+    pglite: async () =>
+      (await bundled([join(pglite, 'index.js')])) + sum(['pglite.wasm', 'pglite.data', 'initdb.wasm'].map((name) => join(pglite, name))),
   }
+  const weighed = {}
+  for (const peer of peers) if (peer in scales) weighed[peer] ??= await scales[peer]()
+  return weighed
 }
 
 const brotli = (bytes) => brotliCompressSync(bytes).length
