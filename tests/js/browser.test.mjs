@@ -119,7 +119,7 @@ for (const name of names) {
       const below = random(`${name}: terminate`)
       const page = await tab()
       // Now and then before it has begun, mostly while it works.
-      const kills = Array.from({ length: rounds(15, 200) }, () => below(below(8) ? 400 : 40))
+      const kills = Array.from({ length: rounds(15, 200) }, () => [below(120), below(16) === 0])
       const result = await page.evaluate(async (kills) => {
         const { open } = await import('/browser.js')
         let worker
@@ -146,9 +146,12 @@ for (const name of names) {
           }
         }
         const lanes = [1, 8, 40].map((count) => Array.from({ length: count }, lane)).flat()
-        for (const ms of kills) {
+        for (const [ms, isEarly] of kills) {
           await new Promise((resolve) => setTimeout(resolve, ms))
-          const next = new Promise((resolve) => (made = resolve))
+          const next = new Promise((resolve) => {
+            if (isEarly) made = resolve
+            else store.addEventListener('leader', resolve, { once: true })
+          })
           worker.terminate()
           await next
         }
