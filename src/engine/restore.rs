@@ -215,7 +215,7 @@ fn settle(
         }
     }
     for (edge, is_met) in changed {
-        work.set_met(edge, is_met);
+        work.correct_met(edge, is_met);
     }
     Ok(match next {
         None => Applied::Reply(Reply::Count(0)),

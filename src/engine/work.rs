@@ -578,12 +578,17 @@ impl<'t> Work<'t> {
         }
     }
 
-    /// Sets whether a dependency is met; the dependent's count and place follow.
+    /// Notes that a dependency was met, or is not any more; the dependent's count and place follow.
     pub(super) fn set_met(&mut self, edge: Edge, met: bool) {
+        let revision = self.next_revision();
+        self.log_one(Subject::Met, revision, Key { job: edge.job, chunk: edge.chunk });
+        self.correct_met(edge, met);
+    }
+
+    /// The same without a revision: for what is being put down as it always was.
+    pub(super) fn correct_met(&mut self, edge: Edge, met: bool) {
         self.edges.insert(edge, Some(met));
         let key = Key { job: edge.job, chunk: edge.chunk };
-        let revision = self.next_revision();
-        self.log_one(Subject::Met, revision, key);
         let unmet = self.rows.get(&key).and_then(|s| s.row.as_ref()).map_or(0, |row| row.unmet);
         self.set_unmet(key, if met { unmet.saturating_sub(1) } else { unmet + 1 });
     }
