@@ -2,7 +2,7 @@
 //!
 //! Only one store of the pair executes operations, the *authority*. The other one takes over its *records*, with their
 //! revisions and fences, through the change feed; it never executes an operation for a second time, so the two cannot
-//! come apart. [`DualStore`] is a [`JobStore`] over both:
+//! come apart. [`DualStore`] is a [`JobStore`](crate::JobStore) over both:
 //!
 //! 1. **Copying**, then **following**: the second store is filled and kept up to date while work goes on in the first.
 //! 2. [`DualStore::compare`]: every job, chunk and dependency is compared. A difference is named.

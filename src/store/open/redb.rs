@@ -57,7 +57,8 @@ impl RedbStore {
         RedbStore::start_on(options, Persistence::Memory, RedbBackend::in_memory)
     }
 
-    /// A store on storage of your own. `make` opens it, and opens it again at each [`JobStore::reopen`].
+    /// A store on storage of your own. `make` opens it, and opens it again at each
+    /// [`JobStore::reopen`](crate::JobStore::reopen).
     pub fn on_storage<S: Storage>(
         make: impl Fn() -> std::io::Result<S> + Send + Sync + 'static,
         options: &OpenOptions,

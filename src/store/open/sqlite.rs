@@ -19,7 +19,8 @@ impl SqliteStore {
     /// Opens a file, creating it where it does not exist; an empty file is taken for a new one.
     ///
     /// Any number of processes may have it open. Claims of one that dies come back to the others at once, by OS locks
-    /// in the folder `<file>.owners` (see [`JobStore::recovers_at_once`]).
+    /// in the folder `<file>.owners` (see
+    /// [`JobStore::recovers_at_once`](crate::JobStore::recovers_at_once)).
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         SqliteStore::open_with(path, &OpenOptions::new()).await
     }
