@@ -44,16 +44,6 @@ for (const [platform, entry] of [['browser', 'inline'], ['node', 'inline-node']]
   await bundle({ [entry]: `inline-${platform}` }, platform)
 }
 
-for (const [name, worker, platform] of [['inline', 'worker-browser', 'browser'], ['inline-node', 'worker-node', 'node']]) {
-  const data = {
-    wasm: readFileSync(wasm).toString('base64'),
-    worker: readFileSync(join(dist, `${worker}.js`), 'utf8'),
-  }
-  const text = Object.entries(data).map(([key, value]) => `export const ${key} = ${JSON.stringify(value)}\n`)
-  writeFileSync(join(compiled, 'inline-data.js'), text.join(''))
-  await bundle({ [name]: name.replace('inline', 'open-inline') }, platform)
-}
-
 cpSync(join(root, 'pkg-template'), out, { recursive: true })
 cpSync(join(root, 'LICENSE'), join(out, 'LICENSE'))
 const manifest = JSON.parse(readFileSync(join(out, 'package.json'), 'utf8'))
