@@ -29,6 +29,8 @@ pub(crate) const TEST: &[Step] = &[
         .needs(&[CCompiler]),
     // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
     Step::lines("benches", &["cargo test --package magnetar-benches"]).needs(&[CCompiler]),
+    // What a user of both engines has, without Parquet.
+    Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
     Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
         .needs(&[CCompiler]),
     // The examples as a user runs them.
