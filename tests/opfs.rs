@@ -16,10 +16,10 @@ mod suite;
 mod support;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use behind::{Behind, Bytes};
-use magnetar::{JobStore, OpenOptions, RedbStore, Result, Storage};
+use behind::{Bytes, Shared};
+use magnetar::{JobStore, OpenOptions, RedbStore, Result};
 use support::Place;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
@@ -105,42 +105,6 @@ impl Bytes for Arc<File> {
     }
 }
 
-/// A store's view of the file, from one opening to its close.
-#[derive(Debug)]
-struct Opened(Mutex<Behind<Arc<File>>>);
-
-impl Opened {
-    fn bytes(&self) -> MutexGuard<'_, Behind<Arc<File>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Storage for Opened {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes().len())
-    }
-
-    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.bytes().read(offset, bytes)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.bytes().set_len(len)
-    }
-
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.bytes().write(offset, bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.bytes().sync()
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.bytes().close()
-    }
-}
-
 /// A file of a case's own.
 struct Opfs(Arc<File>);
 
@@ -155,7 +119,7 @@ impl Opfs {
 impl Place for Opfs {
     fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
         let file = Arc::clone(&self.0);
-        let make = move || Ok(Opened(Mutex::new(Behind::new(Arc::clone(&file))?)));
+        let make = move || Shared::new(Arc::clone(&file));
         Ok(Arc::new(RedbStore::on_storage(make, options)?))
     }
 

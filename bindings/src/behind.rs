@@ -5,7 +5,11 @@
 //! two syncs leaves the file as the last one left it.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use magnetar::Storage;
 
 /// Bytes that a host keeps. Reads and writes may be short.
 pub(crate) trait Bytes {
@@ -23,9 +27,49 @@ const HELD_BYTES_MAX: usize = 8 << 20;
 /// redb's header is in the first page.
 const HEADER_BYTES: u64 = 4096;
 
+/// What a store is opened on: a host's bytes with the writes to them gathered, from one opening to its close.
+#[derive(Debug)]
+pub(crate) struct Shared<B>(Mutex<Behind<B>>);
+
+impl<B: Bytes> Shared<B> {
+    pub(crate) fn new(bytes: B) -> io::Result<Self> {
+        Ok(Shared(Mutex::new(Behind::new(bytes)?)))
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Behind<B>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B: Bytes + Debug + Send + 'static> Storage for Shared<B> {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes().len())
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.bytes().read(offset, bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.bytes().set_len(len)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.bytes().write(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.bytes().sync()
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.bytes().close()
+    }
+}
+
 /// A host's bytes, with what was written since the last sync.
 #[derive(Debug)]
-pub(crate) struct Behind<B> {
+struct Behind<B> {
     bytes: B,
     /// With everything that is held back.
     len: u64,
@@ -35,16 +79,16 @@ pub(crate) struct Behind<B> {
 }
 
 impl<B: Bytes> Behind<B> {
-    pub(crate) fn new(bytes: B) -> io::Result<Self> {
+    fn new(bytes: B) -> io::Result<Self> {
         let len = bytes.len()?;
         Ok(Behind { bytes, len, runs: BTreeMap::new(), held_bytes: 0 })
     }
 
-    pub(crate) fn len(&self) -> u64 {
+    fn len(&self) -> u64 {
         self.len
     }
 
-    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = past(offset, out.len())?;
         if end > self.len {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end of the file"));
@@ -69,7 +113,7 @@ impl<B: Bytes> Behind<B> {
         Ok(())
     }
 
-    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = past(offset, bytes.len())?;
         if end > self.len {
             // A gap is to read as zeros, which is what the host makes of a longer file.
@@ -87,7 +131,7 @@ impl<B: Bytes> Behind<B> {
         if self.held_bytes > HELD_BYTES_MAX { self.write_out() } else { Ok(()) }
     }
 
-    pub(crate) fn set_len(&mut self, len: u64) -> io::Result<()> {
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
         if len < self.len {
             self.cut(len, self.len)?;
         }
@@ -96,13 +140,13 @@ impl<B: Bytes> Behind<B> {
         Ok(())
     }
 
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
+    fn sync(&mut self) -> io::Result<()> {
         self.write_out()?;
         self.bytes.sync()
     }
 
     /// Everything that was written is durable before the host's handle goes: none of the hosts does that by itself.
-    pub(crate) fn close(&mut self) -> io::Result<()> {
+    fn close(&mut self) -> io::Result<()> {
         let synced = if self.runs.is_empty() { Ok(()) } else { self.sync() };
         let closed = self.bytes.close();
         synced.and(closed)

@@ -1,12 +1,11 @@
 //! What the host brings: the time, and storage by six synchronous functions.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use magnetar::{Clock, Storage};
+use magnetar::Clock;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
-use crate::behind::{Behind, Bytes};
+use crate::behind::{Bytes, Shared};
 
 #[wasm_bindgen(raw_module = "./storage.js")]
 extern "C" {
@@ -54,7 +53,7 @@ impl Clock for HostClock {
 
 /// The host's functions under one handle.
 #[derive(Debug)]
-struct Handle(u32);
+pub(crate) struct Handle(u32);
 
 impl Bytes for Handle {
     fn len(&self) -> io::Result<u64> {
@@ -125,42 +124,7 @@ fn failed(thrown: JsValue) -> io::Error {
     io::Error::new(kind, format!("{name}: {message}"))
 }
 
-/// Storage of the host's, with writes gathered until a sync.
-#[derive(Debug)]
-pub(crate) struct HostStorage(Mutex<Behind<Handle>>);
-
-impl HostStorage {
-    pub(crate) fn new(handle: u32) -> io::Result<Self> {
-        Ok(HostStorage(Mutex::new(Behind::new(Handle(handle))?)))
-    }
-
-    fn bytes(&self) -> MutexGuard<'_, Behind<Handle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Storage for HostStorage {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes().len())
-    }
-
-    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.bytes().read(offset, bytes)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.bytes().set_len(len)
-    }
-
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.bytes().write(offset, bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.bytes().sync()
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.bytes().close()
-    }
+/// The host's storage, with writes gathered until a sync.
+pub(crate) fn storage(handle: u32) -> io::Result<Shared<Handle>> {
+    Shared::new(Handle(handle))
 }

@@ -14,7 +14,7 @@ use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use crate::answer::{Answer, Failure, Lines};
 use crate::call::{self, Fields};
 use crate::feed::Feed;
-use crate::host::{self, HostClock, HostStorage};
+use crate::host::{self, HostClock};
 use crate::living::Living;
 
 /// An open store. Made by the worker that has the file to itself.
@@ -120,7 +120,7 @@ impl JobStore {
             options = options.cache_bytes(bytes);
         }
         let handle = config.storage;
-        let store = RedbStore::on_storage(move || HostStorage::new(handle), &options).inspect_err(|_| {
+        let store = RedbStore::on_storage(move || host::storage(handle), &options).inspect_err(|_| {
             // Why it cannot be opened says more than why it cannot be released.
             let _ = host::release(handle);
         })?;
