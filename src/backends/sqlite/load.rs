@@ -53,9 +53,12 @@ enum Part {
     BeginWrite,
     BeginRead,
     Meta,
+    Job,
     Jobs,
+    Row,
     RowsOfOneJob,
     Rows,
+    ReadyOne,
     Ready,
     ReadyJob,
     DueBy,
@@ -70,13 +73,16 @@ enum Part {
     Log,
 }
 
-const PARTS: [(Part, &str); 18] = [
+const PARTS: [(Part, &str); 21] = [
     (Part::BeginWrite, statements::BEGIN_WRITE),
     (Part::BeginRead, statements::BEGIN_READ),
     (Part::Meta, statements::META),
+    (Part::Job, statements::JOB),
     (Part::Jobs, statements::JOBS),
+    (Part::Row, statements::ROW),
     (Part::RowsOfOneJob, statements::ROWS_OF_ONE_JOB),
     (Part::Rows, statements::ROWS),
+    (Part::ReadyOne, statements::READY_ONE),
     (Part::Ready, statements::READY),
     (Part::ReadyJob, statements::READY_JOB),
     (Part::DueBy, statements::DUE_BY),
@@ -186,7 +192,7 @@ pub(super) fn load(connection: &mut Connection, needs: &Needs, opening: Opening)
     }
     for list in later.rows.chunks(KEYS_PER_CALL) {
         let mut script = Script::new();
-        add_rows(&mut script, list);
+        add_rows(&mut script, list)?;
         answers.ask(connection, &script).map_err(Failure::into_error)?;
     }
     for indexes in later.dependents {
@@ -216,16 +222,23 @@ struct Later<'n> {
 
 fn compose<'n>(needs: &'n Needs, script: &mut Script) -> Result<Later<'n>> {
     script.add(Part::Meta);
-    if !needs.jobs.is_empty() {
-        script.add(Part::Jobs);
-        script.set(1, Value::Text(list(needs.jobs.iter())));
+    match needs.jobs.as_slice() {
+        [] => {}
+        [job] => {
+            script.add(Part::Job);
+            script.set(1, Value::Int(*job));
+        }
+        jobs => {
+            script.add(Part::Jobs);
+            script.set(1, Value::Text(list(jobs.iter())));
+        }
     }
     let (first, rest) = needs.rows.split_at(needs.rows.len().min(KEYS_PER_CALL));
     if !first.is_empty() {
-        add_rows(script, first);
+        add_rows(script, first)?;
     }
     if let [need] = needs.ready.as_slice() {
-        script.add(Part::Ready);
+        script.add(if need.limit == 1 { Part::ReadyOne } else { Part::Ready });
         let (rank, chunk) = position(need)?;
         script.set(4, Value::Int(need.job));
         script.set(5, Value::Int(rank));
@@ -319,9 +332,13 @@ fn by_bound<T>(needs: &[T], bound: impl Fn(&T) -> usize) -> Vec<Vec<usize>> {
     groups.into_values().collect()
 }
 
-fn add_rows(script: &mut Script, keys: &[Key]) {
+fn add_rows(script: &mut Script, keys: &[Key]) -> Result<()> {
     let job = keys[0].job;
-    if keys.iter().all(|key| key.job == job) {
+    if let [key] = keys {
+        script.add(Part::Row);
+        script.set(2, Value::Int(columns::int(key.chunk)?));
+        script.set(3, Value::Int(job));
+    } else if keys.iter().all(|key| key.job == job) {
         script.add(Part::RowsOfOneJob);
         script.set(
             2,
@@ -333,6 +350,7 @@ fn add_rows(script: &mut Script, keys: &[Key]) {
         script.set(2, Value::Text(list(keys.chunks(ROWS_PER_PACK).map(pairs))));
     }
     script.rows += keys.len();
+    Ok(())
 }
 
 fn add_dependents(script: &mut Script, needs: &Needs, indexes: &[usize]) -> Result<()> {
@@ -441,13 +459,15 @@ impl Answers {
         match part {
             Part::BeginWrite | Part::BeginRead => {}
             Part::Meta => self.loaded = Some(Loaded::new(rows::meta(rows::get(row, 0)?)?)),
-            Part::Jobs => {
+            Part::Job | Part::Jobs => {
                 let job = rows::job(rows::get(row, 0)?)?;
                 self.loaded()?.jobs.insert(job.id, Some(job));
             }
+            Part::Row => self.found.push(whole(row)?),
             Part::RowsOfOneJob | Part::Rows => {
                 rows::pack(rows::get(row, 0)?, |row| self.found.push(row))?;
             }
+            Part::ReadyOne => self.ready[0].push(whole(row)?),
             Part::Ready => self.take_ready(row)?,
             Part::ReadyJob => self.loaded()?.ready_job = Some(rows::get(row, 0)?),
             Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),

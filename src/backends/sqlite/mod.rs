@@ -13,6 +13,7 @@ mod open;
 mod patience;
 mod pragmas;
 mod reader;
+mod row_writes;
 mod rows;
 mod runs;
 mod statements;

@@ -1,13 +1,10 @@
-//! The text of every statement that reads or writes rows.
+//! The text of every statement that reads rows, and of those that every commit ends with.
 //!
-//! Four rules, each measured and held by a test on the query plans:
+//! Three rules, each measured and held by a test on the query plans:
 //! - Reads name their values `$1`, `$2` ... over the whole script, so a script may leave statements out.
-//!   Writes use bare `?`, in sequence: naming thousands of values takes `SQLite` longer than writing them.
 //! - `CROSS JOIN` holds the order of a join where the planner, which knows no sizes, would walk a whole table.
 //! - `LIMIT $7+0`, never `LIMIT $7`: to `SQLite` the bare value is a hint for the plan, and the statement is prepared anew
 //!   at every call, which takes longer than running it.
-//! - `OR ROLLBACK` on statements that write many rows: they need no way back of their own, so `SQLite` keeps no journal
-//!   of the statement.
 
 /// A whole row as one JSON array: one value to hand between threads instead of forty. Where a list is long, up to
 /// [`ROWS_PER_PACK`] of them are handed over as one text, a *pack*: handing over costs more than reading.
@@ -62,6 +59,13 @@ pub(super) const READ_VALUES: usize = 28;
 pub(super) const JOBS: &str =
     concat!("SELECT ", job!(), " FROM jobs WHERE job IN (SELECT value FROM json_each($1));");
 
+/// `$1`: one job. A list, even one of a single id, is read through a table of its own, which takes longer than the row.
+pub(super) const JOB: &str = concat!("SELECT ", job!(), " FROM jobs WHERE job=$1;");
+
+/// Chunk `$2` of job `$3`.
+pub(super) const ROW: &str =
+    concat!("SELECT ", row!(), " FROM states s", with_content!(), "WHERE s.job=$3 AND s.chunk=$2;");
+
 /// `$2`: lists of chunk ids of job `$3`; a pack for each list.
 pub(super) const ROWS_OF_ONE_JOB: &str = concat!(
     "SELECT (SELECT group_concat(",
@@ -89,7 +93,16 @@ pub(super) const READY: &str = concat!(
     "WHERE s.job=$4 AND s.class=1 AND (s.rank,s.chunk)>($5,$6) ORDER BY s.rank,s.chunk LIMIT $7+0);"
 );
 
-/// The same for a list `$1` of (job, rank, chunk), at most `$2` each; each row with the number of its question.
+/// The first one of them.
+pub(super) const READY_ONE: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM states s",
+    with_content!(),
+    "WHERE s.job=$4 AND s.class=1 AND (s.rank,s.chunk)>($5,$6) ORDER BY s.rank,s.chunk LIMIT 1;"
+);
+
+/// The same as [`READY`] for a list `$1` of (job, rank, chunk), at most `$2` each; each row with the number of its question.
 pub(super) const READY_OF_MANY: &str = concat!(
     "SELECT ",
     row!(),
@@ -210,120 +223,7 @@ pub(super) const PAGE_OF_RANGES: &str = concat!(
      AND (json_array_length($2)=0 OR s.class IN (SELECT value FROM json_each($2)))) FROM json_each($3) n;"
 );
 
-// Writes. Each is a head, a row of values that is repeated, and a tail; rows whose first value is NULL pad the list.
-
-/// The parts of a statement that writes many rows.
-pub(super) struct ManyRows {
-    pub(super) head: &'static str,
-    pub(super) columns: usize,
-    pub(super) tail: &'static str,
-}
-
-pub(super) const CONTENTS_INSERT: ManyRows = ManyRows {
-    head: "INSERT OR ROLLBACK INTO contents(job,chunk,checksum,payload,priority,attempts_max,losses_max,\
-           on_dependency_failure,created_at_ms,updated_at_ms,revision,content_sum) SELECT * FROM (VALUES",
-    columns: 12,
-    tail: ") WHERE column1 IS NOT NULL;",
-};
-
-pub(super) const CONTENTS_UPDATE: ManyRows = ManyRows {
-    head: "UPDATE OR ROLLBACK contents SET checksum=v.column3,payload=v.column4,priority=v.column5,\
-           attempts_max=v.column6,losses_max=v.column7,on_dependency_failure=v.column8,created_at_ms=v.column9,\
-           updated_at_ms=v.column10,revision=v.column11,content_sum=v.column12 FROM (VALUES",
-    columns: 12,
-    tail: ") v WHERE contents.job=v.column1 AND contents.chunk=v.column2;",
-};
-
-pub(super) const CONTENTS_DELETE: ManyRows =
-    ManyRows { head: "DELETE FROM contents WHERE (job,chunk) IN (VALUES", columns: 2, tail: ");" };
-
-/// A row to which nothing has happened: its record is the columns' defaults.
-pub(super) const STATES_INSERT: ManyRows = ManyRows {
-    head: "INSERT OR ROLLBACK INTO states(job,chunk,class,rank,due_at_ms,due_set_at_ms,holder,unmet,\
-           unmet_sum) SELECT * FROM (VALUES",
-    columns: 9,
-    tail: ") WHERE column1 IS NOT NULL;",
-};
-
-/// Another place and another record; the count of unmet dependencies where it is given.
-pub(super) const STATES_UPDATE: ManyRows = ManyRows {
-    head: "UPDATE OR ROLLBACK states SET class=v.column3,rank=v.column4,due_at_ms=v.column5,\
-           due_set_at_ms=v.column6,holder=v.column7,unmet=coalesce(v.column8,unmet),\
-           unmet_sum=coalesce(v.column9,unmet_sum),status=v.column10,attempts=v.column11,losses=v.column12,\
-           fence=v.column13,open_fence=v.column14,owner=v.column15,claim_seq=v.column16,lease_set_at_ms=v.column17,\
-           lease_ms=v.column18,not_before_set_at_ms=v.column19,not_before_ms=v.column20,cause=v.column21,\
-           updated_at_ms=v.column22,revision=v.column23,observed=v.column24,error=v.column25,output=v.column26,\
-           record_sum=v.column27 FROM (VALUES",
-    columns: 27,
-    tail: ") v WHERE states.job=v.column1 AND states.chunk=v.column2;",
-};
-
-/// Another place only, and the count of unmet dependencies where it is given.
-pub(super) const STATES_MOVE: ManyRows = ManyRows {
-    head: "UPDATE OR ROLLBACK states SET class=v.column3,rank=v.column4,due_at_ms=v.column5,\
-           due_set_at_ms=v.column6,holder=v.column7,unmet=coalesce(v.column8,unmet),\
-           unmet_sum=coalesce(v.column9,unmet_sum) FROM (VALUES",
-    columns: 9,
-    tail: ") v WHERE states.job=v.column1 AND states.chunk=v.column2;",
-};
-
-pub(super) const STATES_DELETE: ManyRows =
-    ManyRows { head: "DELETE FROM states WHERE (job,chunk) IN (VALUES", columns: 2, tail: ");" };
-
-pub(super) const EDGES_PUT: ManyRows = ManyRows {
-    head: "INSERT OR ROLLBACK INTO dependencies(job,chunk,depends_on,met,edge_sum) SELECT * FROM (VALUES",
-    columns: 5,
-    tail: ") WHERE column1 IS NOT NULL ON CONFLICT(job,chunk,depends_on) \
-           DO UPDATE SET met=excluded.met,edge_sum=excluded.edge_sum;",
-};
-
-pub(super) const EDGES_DELETE: ManyRows = ManyRows {
-    head: "DELETE FROM dependencies WHERE (job,chunk,depends_on) IN (VALUES",
-    columns: 3,
-    tail: ");",
-};
-
-pub(super) const JOBS_PUT: ManyRows = ManyRows {
-    head: "INSERT OR ROLLBACK INTO jobs(job,name,attempts_max,losses_max,lease_ms,backoff_initial_ms,\
-           backoff_max_ms,on_dependency_failure,phase,owner,seq,created_at_ms,revision,spec_sum,edges,edges_upward,\
-           ready,blocked,delayed,processing,done,failed,cancelled,counts_sum) SELECT * FROM (VALUES",
-    columns: 24,
-    tail: ") WHERE column1 IS NOT NULL ON CONFLICT(job) DO UPDATE SET name=excluded.name,\
-           attempts_max=excluded.attempts_max,losses_max=excluded.losses_max,lease_ms=excluded.lease_ms,\
-           backoff_initial_ms=excluded.backoff_initial_ms,backoff_max_ms=excluded.backoff_max_ms,\
-           on_dependency_failure=excluded.on_dependency_failure,phase=excluded.phase,owner=excluded.owner,\
-           seq=excluded.seq,created_at_ms=excluded.created_at_ms,revision=excluded.revision,\
-           spec_sum=excluded.spec_sum,edges=excluded.edges,edges_upward=excluded.edges_upward,\
-           ready=excluded.ready,blocked=excluded.blocked,delayed=excluded.delayed,processing=excluded.processing,\
-           done=excluded.done,failed=excluded.failed,cancelled=excluded.cancelled,counts_sum=excluded.counts_sum;",
-};
-
-pub(super) const JOBS_COUNT: ManyRows = ManyRows {
-    head: "UPDATE OR ROLLBACK jobs SET edges=v.column2,edges_upward=v.column3,ready=v.column4,blocked=v.column5,\
-           delayed=v.column6,processing=v.column7,done=v.column8,failed=v.column9,cancelled=v.column10,\
-           counts_sum=v.column11 FROM (VALUES",
-    columns: 11,
-    tail: ") v WHERE jobs.job=v.column1;",
-};
-
-/// Writes only where a job's last ready row went or its first one came.
-pub(super) const JOBS_CLAIMABLE: ManyRows = ManyRows {
-    head: "UPDATE OR ROLLBACK jobs SET claimable=(ready>0) WHERE job IN (VALUES",
-    columns: 1,
-    tail: ") AND claimable<>(ready>0);",
-};
-
-pub(super) const JOBS_DELETE: ManyRows =
-    ManyRows { head: "DELETE FROM jobs WHERE job IN (VALUES", columns: 1, tail: ");" };
-
-pub(super) const CURSORS_PUT: ManyRows = ManyRows {
-    head: "INSERT OR REPLACE INTO cursors(job,chunk,after_chunk,news,cursor_sum) SELECT * FROM (VALUES",
-    columns: 5,
-    tail: ") WHERE column1 IS NOT NULL;",
-};
-
-pub(super) const CURSORS_DELETE: ManyRows =
-    ManyRows { head: "DELETE FROM cursors WHERE (job,chunk) IN (VALUES", columns: 2, tail: ");" };
+// Writes that every commit has
 
 /// The entry of a commit.
 pub(super) const LOG_APPEND: &str = "INSERT INTO log(revision,changes,runs,log_sum) VALUES(?,?,?,?);";

@@ -5,12 +5,12 @@
 //! in calls of [`VALUES_PER_CALL`] values, inside the same transaction.
 
 use crate::backends::contract::{
-    Content, Delta, EdgeChange, JobChange, JobRow, Key, LogRun, Place, Record, RowChange,
+    Content, Delta, Edge, EdgeChange, JobChange, JobRow, Key, LogRun, Place, Record, RowChange,
 };
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
-use crate::backends::sqlite::statements::{self, ManyRows};
-use crate::backends::sqlite::{columns, runs, sums};
+use crate::backends::sqlite::row_writes::Write;
+use crate::backends::sqlite::{columns, row_writes, runs, statements, sums};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Json;
 
@@ -63,44 +63,25 @@ impl Many {
         Many::CursorsDelete,
     ];
 
-    fn sql(self) -> &'static ManyRows {
+    fn sql(self) -> &'static Write {
         match self {
-            Many::ContentsInsert => &statements::CONTENTS_INSERT,
-            Many::ContentsUpdate => &statements::CONTENTS_UPDATE,
-            Many::ContentsDelete => &statements::CONTENTS_DELETE,
-            Many::StatesInsert => &statements::STATES_INSERT,
-            Many::StatesUpdate => &statements::STATES_UPDATE,
-            Many::StatesMove => &statements::STATES_MOVE,
-            Many::StatesDelete => &statements::STATES_DELETE,
-            Many::EdgesPut => &statements::EDGES_PUT,
-            Many::EdgesDelete => &statements::EDGES_DELETE,
-            Many::JobsPut => &statements::JOBS_PUT,
-            Many::JobsCount => &statements::JOBS_COUNT,
-            Many::JobsClaimable => &statements::JOBS_CLAIMABLE,
-            Many::JobsDelete => &statements::JOBS_DELETE,
-            Many::CursorsPut => &statements::CURSORS_PUT,
-            Many::CursorsDelete => &statements::CURSORS_DELETE,
+            Many::ContentsInsert => &row_writes::CONTENTS_INSERT,
+            Many::ContentsUpdate => &row_writes::CONTENTS_UPDATE,
+            Many::ContentsDelete => &row_writes::CONTENTS_DELETE,
+            Many::StatesInsert => &row_writes::STATES_INSERT,
+            Many::StatesUpdate => &row_writes::STATES_UPDATE,
+            Many::StatesMove => &row_writes::STATES_MOVE,
+            Many::StatesDelete => &row_writes::STATES_DELETE,
+            Many::EdgesPut => &row_writes::EDGES_PUT,
+            Many::EdgesDelete => &row_writes::EDGES_DELETE,
+            Many::JobsPut => &row_writes::JOBS_PUT,
+            Many::JobsCount => &row_writes::JOBS_COUNT,
+            Many::JobsClaimable => &row_writes::JOBS_CLAIMABLE,
+            Many::JobsDelete => &row_writes::JOBS_DELETE,
+            Many::CursorsPut => &row_writes::CURSORS_PUT,
+            Many::CursorsDelete => &row_writes::CURSORS_DELETE,
         }
     }
-
-    /// Whether each row that it names must be there: what is missing then was deleted from outside.
-    fn must_hit(self) -> bool {
-        matches!(
-            self,
-            Many::ContentsUpdate
-                | Many::ContentsDelete
-                | Many::StatesUpdate
-                | Many::StatesMove
-                | Many::StatesDelete
-                | Many::JobsCount
-        )
-    }
-}
-
-/// The text of a statement over a list of so many rows.
-pub(super) fn text(sql: &ManyRows, rows: usize) -> String {
-    let row = format!("({})", vec!["?"; sql.columns].join(","));
-    format!("{}{}{}", sql.head, vec![row; rows].join(","), sql.tail)
 }
 
 /// What a statement of the running call is to be checked for.
@@ -145,7 +126,7 @@ impl Call {
                 SHAPE_COMMIT => sql.push_str(statements::COMMIT),
                 many => {
                     let rows = 1_usize << bytes.next().copied().unwrap_or_default();
-                    sql.push_str(&text(Many::ALL[usize::from(many)].sql(), rows));
+                    sql.push_str(&Many::ALL[usize::from(many)].sql().text(rows));
                 }
             }
         }
@@ -213,11 +194,10 @@ impl<'c> Writer<'c> {
         self.edges(&delta.edges)?;
         self.jobs(&delta.jobs)?;
         self.many(Many::CursorsPut, delta.cursors_put.iter(), |args, cursor| {
-            put_key(args, cursor.key)?;
             args.push(cursor.after.map(columns::int).transpose()?);
             args.push(i64::from(cursor.news));
             args.push(sums::cursor(cursor));
-            Ok(())
+            put_key(args, cursor.key)
         })?;
         self.many(Many::CursorsDelete, delta.cursors_deleted.iter(), |args, key| put_key(args, *key))
     }
@@ -242,23 +222,15 @@ impl<'c> Writer<'c> {
             EdgeChange::Delete { .. } => None,
         });
         self.many(Many::EdgesPut, put, |args, (edge, met)| {
-            args.push(edge.job);
-            args.push(columns::int(edge.chunk)?);
-            args.push(columns::int(edge.on)?);
             args.push(met);
             args.push(sums::edge(edge, met));
-            Ok(())
+            put_edge(args, edge)
         })?;
         let gone = edges.iter().filter_map(|change| match change {
             EdgeChange::Put { .. } => None,
             EdgeChange::Delete { edge } => Some(*edge),
         });
-        self.many(Many::EdgesDelete, gone, |args, edge| {
-            args.push(edge.job);
-            args.push(columns::int(edge.chunk)?);
-            args.push(columns::int(edge.on)?);
-            Ok(())
-        })
+        self.many(Many::EdgesDelete, gone, put_edge)
     }
 
     fn jobs(&mut self, jobs: &[JobChange]) -> Result<()> {
@@ -272,8 +244,9 @@ impl<'c> Writer<'c> {
             _ => None,
         });
         self.many(Many::JobsCount, counted, |args, job| {
+            put_counts(args, job)?;
             args.push(job.id);
-            put_counts(args, job)
+            Ok(())
         })?;
         let kept = jobs.iter().filter_map(|change| match change {
             JobChange::Put(job) | JobChange::Counts(job) => Some(job.id),
@@ -346,14 +319,18 @@ impl<'c> Writer<'c> {
 
     fn end_list(&mut self, many: Many, rows: usize) -> Result<()> {
         let padded = rows.next_power_of_two();
-        let columns = many.sql().columns;
+        let columns = many.sql().columns();
         for _ in 0..(padded - rows) * columns {
             self.call.args.push(None::<i64>);
         }
         // At most 8: a list has at most 256 rows.
         let length = u8::try_from(padded.trailing_zeros()).unwrap_or_default();
         self.call.shape.extend([many as u8, length]);
-        self.call.checks.push(if many.must_hit() { Check::Changed(rows as u64) } else { Check::Nothing });
+        self.call.checks.push(if many.sql().must_hit() {
+            Check::Changed(rows as u64)
+        } else {
+            Check::Nothing
+        });
         self.call.values += padded * columns;
         if self.call.values >= VALUES_PER_CALL { self.send().map_err(Failure::into_error) } else { Ok(()) }
     }
@@ -401,8 +378,14 @@ fn put_key(args: &mut Args, key: Key) -> Result<()> {
     Ok(())
 }
 
+fn put_edge(args: &mut Args, edge: Edge) -> Result<()> {
+    args.push(edge.job);
+    args.push(columns::int(edge.chunk)?);
+    args.push(columns::int(edge.on)?);
+    Ok(())
+}
+
 fn put_content(args: &mut Args, key: Key, content: &Content) -> Result<()> {
-    put_key(args, key)?;
     args.push(content.checksum.as_deref());
     args.push(content.payload.as_ref().map(Json::as_str));
     args.push(content.priority);
@@ -413,14 +396,13 @@ fn put_content(args: &mut Args, key: Key, content: &Content) -> Result<()> {
     args.push(columns::int(content.updated_at_ms)?);
     args.push(columns::int(content.revision)?);
     args.push(sums::content(key, content));
-    Ok(())
+    put_key(args, key)
 }
 
-/// The key and where the row stands in the indexes.
-fn put_place(args: &mut Args, key: Key, place: Option<Place>) -> Result<()> {
+/// Where the row stands in the indexes.
+fn put_place(args: &mut Args, place: Option<Place>) -> Result<()> {
     let place =
         place.ok_or_else(|| Error::new(ErrorKind::Internal, "a row without a place was to be written"))?;
-    put_key(args, key)?;
     args.push(columns::class_code(place.class));
     args.push(place.rank.0);
     args.push(place.due.map(columns::due_at));
@@ -429,25 +411,31 @@ fn put_place(args: &mut Args, key: Key, place: Option<Place>) -> Result<()> {
     Ok(())
 }
 
-fn put_new_state(args: &mut Args, row: &RowChange) -> Result<()> {
-    put_place(args, row.key, row.after)?;
-    let unmet = row.unmet.unwrap_or_default();
+fn put_unmet(args: &mut Args, key: Key, unmet: Option<u32>) {
     args.push(unmet);
-    args.push(sums::unmet(row.key, unmet));
-    Ok(())
+    args.push(unmet.map(|unmet| sums::unmet(key, unmet)));
+}
+
+fn put_new_state(args: &mut Args, row: &RowChange) -> Result<()> {
+    put_place(args, row.after)?;
+    put_unmet(args, row.key, Some(row.unmet.unwrap_or_default()));
+    put_key(args, row.key)
 }
 
 fn put_move(args: &mut Args, row: &RowChange) -> Result<()> {
-    put_place(args, row.key, row.after)?;
-    args.push(row.unmet);
-    args.push(row.unmet.map(|unmet| sums::unmet(row.key, unmet)));
-    Ok(())
+    put_place(args, row.after)?;
+    put_unmet(args, row.key, row.unmet);
+    put_key(args, row.key)
 }
 
 fn put_state(args: &mut Args, row: &RowChange) -> Result<()> {
-    put_move(args, row)?;
-    let Some(record) = &row.record else { return Ok(()) };
-    put_record(args, row.key, record)
+    let Some(record) = &row.record else {
+        return Err(Error::new(ErrorKind::Internal, "a record that is not there was to be written"));
+    };
+    put_place(args, row.after)?;
+    put_record(args, row.key, record)?;
+    put_unmet(args, row.key, row.unmet);
+    put_key(args, row.key)
 }
 
 fn put_record(args: &mut Args, key: Key, record: &Record) -> Result<()> {
@@ -474,7 +462,6 @@ fn put_record(args: &mut Args, key: Key, record: &Record) -> Result<()> {
 
 fn put_job(args: &mut Args, job: &JobRow) -> Result<()> {
     let spec = &job.spec;
-    args.push(job.id);
     args.push(spec.name.as_deref());
     args.push(spec.attempts_max);
     args.push(spec.losses_max);
@@ -488,7 +475,9 @@ fn put_job(args: &mut Args, job: &JobRow) -> Result<()> {
     args.push(columns::int(job.created_at_ms)?);
     args.push(columns::int(job.revision)?);
     args.push(sums::job_spec(job));
-    put_counts(args, job)
+    put_counts(args, job)?;
+    args.push(job.id);
+    Ok(())
 }
 
 fn put_counts(args: &mut Args, job: &JobRow) -> Result<()> {

@@ -5,7 +5,7 @@ use sqlx::SqlSafeStr;
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection};
 use crate::backends::sqlite::statements as sql;
-use crate::backends::sqlite::{Home, in_memory, rows, write};
+use crate::backends::sqlite::{Home, in_memory, row_writes, rows};
 
 /// The plan of a statement, a line per step.
 fn plan(connection: &mut Connection, sql: &str) -> Vec<String> {
@@ -29,9 +29,12 @@ fn every_statement_finds_its_rows_by_an_index() {
     let connection = guard.as_mut().unwrap();
     let reads = [
         ("META", sql::META),
+        ("JOB", sql::JOB),
         ("JOBS", sql::JOBS),
+        ("ROW", sql::ROW),
         ("ROWS_OF_ONE_JOB", sql::ROWS_OF_ONE_JOB),
         ("ROWS", sql::ROWS),
+        ("READY_ONE", sql::READY_ONE),
         ("READY", sql::READY),
         ("READY_OF_MANY", sql::READY_OF_MANY),
         ("READY_JOB", sql::READY_JOB),
@@ -51,27 +54,27 @@ fn every_statement_finds_its_rows_by_an_index() {
         ("LOG_PRUNE", sql::LOG_PRUNE),
     ];
     let lists = [
-        ("CONTENTS_INSERT", &sql::CONTENTS_INSERT),
-        ("CONTENTS_UPDATE", &sql::CONTENTS_UPDATE),
-        ("CONTENTS_DELETE", &sql::CONTENTS_DELETE),
-        ("STATES_INSERT", &sql::STATES_INSERT),
-        ("STATES_UPDATE", &sql::STATES_UPDATE),
-        ("STATES_MOVE", &sql::STATES_MOVE),
-        ("STATES_DELETE", &sql::STATES_DELETE),
-        ("EDGES_PUT", &sql::EDGES_PUT),
-        ("EDGES_DELETE", &sql::EDGES_DELETE),
-        ("JOBS_PUT", &sql::JOBS_PUT),
-        ("JOBS_COUNT", &sql::JOBS_COUNT),
-        ("JOBS_CLAIMABLE", &sql::JOBS_CLAIMABLE),
-        ("JOBS_DELETE", &sql::JOBS_DELETE),
-        ("CURSORS_PUT", &sql::CURSORS_PUT),
-        ("CURSORS_DELETE", &sql::CURSORS_DELETE),
+        ("CONTENTS_INSERT", &row_writes::CONTENTS_INSERT),
+        ("CONTENTS_UPDATE", &row_writes::CONTENTS_UPDATE),
+        ("CONTENTS_DELETE", &row_writes::CONTENTS_DELETE),
+        ("STATES_INSERT", &row_writes::STATES_INSERT),
+        ("STATES_UPDATE", &row_writes::STATES_UPDATE),
+        ("STATES_MOVE", &row_writes::STATES_MOVE),
+        ("STATES_DELETE", &row_writes::STATES_DELETE),
+        ("EDGES_PUT", &row_writes::EDGES_PUT),
+        ("EDGES_DELETE", &row_writes::EDGES_DELETE),
+        ("JOBS_PUT", &row_writes::JOBS_PUT),
+        ("JOBS_COUNT", &row_writes::JOBS_COUNT),
+        ("JOBS_CLAIMABLE", &row_writes::JOBS_CLAIMABLE),
+        ("JOBS_DELETE", &row_writes::JOBS_DELETE),
+        ("CURSORS_PUT", &row_writes::CURSORS_PUT),
+        ("CURSORS_DELETE", &row_writes::CURSORS_DELETE),
     ];
     let mut statements: Vec<(String, String)> =
         reads.iter().map(|(name, sql)| ((*name).into(), (*sql).into())).collect();
     for (name, many) in lists {
         for rows in [1, 2, 32, 256] {
-            statements.push((format!("{name} of {rows}"), write::text(many, rows)));
+            statements.push((format!("{name} of {rows}"), many.text(rows)));
         }
     }
     let mut bad = Vec::new();

@@ -1,0 +1,252 @@
+//! The statements that change rows, for one row and for lists of them.
+//!
+//! - Values are bare `?`, in sequence: naming thousands of them takes `SQLite` longer than writing them.
+//! - `OR ROLLBACK`: no statement needs a way back of its own, so `SQLite` keeps no journal of it.
+
+/// A statement over rows of one table. The values of a row are those of `set`, of `kept` and of `key`, in this order;
+/// rows whose key is NULL pad a list.
+#[derive(Debug)]
+pub(super) struct Write {
+    verb: Verb,
+    table: &'static str,
+    set: &'static [&'static str],
+    /// What a NULL leaves as it is.
+    kept: &'static [&'static str],
+    key: &'static [&'static str],
+    /// Whether each row that it names must be there: what is missing then was deleted from outside.
+    must_hit: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    /// Rows that are not there yet.
+    Insert,
+    /// Rows that may be there.
+    Put,
+    /// Rows that are there.
+    Update,
+    Delete,
+    /// See [`JOBS_CLAIMABLE`].
+    SetClaimable,
+}
+
+impl Write {
+    const fn new(
+        verb: Verb,
+        table: &'static str,
+        set: &'static [&'static str],
+        key: &'static [&'static str],
+    ) -> Self {
+        Write { verb, table, set, kept: &[], key, must_hit: matches!(verb, Verb::Update) }
+    }
+
+    const fn delete(table: &'static str, key: &'static [&'static str]) -> Self {
+        Write::new(Verb::Delete, table, &[], key)
+    }
+
+    /// Deletes rows of which every one must be there.
+    const fn delete_all(table: &'static str, key: &'static [&'static str]) -> Self {
+        Write { must_hit: true, ..Write::delete(table, key) }
+    }
+
+    /// Values of a row.
+    pub(super) fn columns(&self) -> usize {
+        self.set.len() + self.kept.len() + self.key.len()
+    }
+
+    pub(super) fn must_hit(&self) -> bool {
+        self.must_hit
+    }
+
+    /// The text for a list of so many rows. One row needs no list, and what a list needs, a table of its own in memory,
+    /// costs more than changing the row.
+    pub(super) fn text(&self, rows: usize) -> String {
+        let table = self.table;
+        let names = self.set.iter().chain(self.kept).chain(self.key);
+        let value = |at: usize| if rows == 1 { "?".into() } else { format!("v.column{}", at + 1) };
+        let listed = |list: &str| {
+            let row = format!("({})", vec!["?"; self.columns()].join(","));
+            format!("{list}{}", vec![row; rows].join(","))
+        };
+        let set = self.set.iter().enumerate().map(|(at, name)| format!("{name}={}", value(at)));
+        let kept = self
+            .kept
+            .iter()
+            .enumerate()
+            .map(|(at, name)| format!("{name}=coalesce({},{name})", value(self.set.len() + at)));
+        let key = self
+            .key
+            .iter()
+            .enumerate()
+            .map(|(at, name)| format!("{table}.{name}={}", value(self.set.len() + self.kept.len() + at)));
+        let key = key.collect::<Vec<_>>().join(" AND ");
+        let of_list = if rows == 1 { String::new() } else { format!(" FROM ({}) v", listed("VALUES")) };
+        match self.verb {
+            Verb::Insert | Verb::Put => {
+                let names = names.copied().collect::<Vec<_>>().join(",");
+                let rows = match rows {
+                    1 => listed("VALUES"),
+                    _ => format!(
+                        "SELECT * FROM ({}) WHERE column{} IS NOT NULL",
+                        listed("VALUES"),
+                        self.columns()
+                    ),
+                };
+                let conflict = match self.verb {
+                    Verb::Insert => String::new(),
+                    _ => {
+                        let set = self.set.iter().map(|name| format!("{name}=excluded.{name}"));
+                        let set = set.collect::<Vec<_>>().join(",");
+                        format!(" ON CONFLICT({}) DO UPDATE SET {set}", self.key.join(","))
+                    }
+                };
+                format!("INSERT OR ROLLBACK INTO {table}({names}) {rows}{conflict};")
+            }
+            Verb::Update => {
+                let set = set.chain(kept).collect::<Vec<_>>().join(",");
+                format!("UPDATE OR ROLLBACK {table} SET {set}{of_list} WHERE {key};")
+            }
+            Verb::Delete if rows == 1 => format!("DELETE FROM {table} WHERE {key};"),
+            Verb::Delete => {
+                format!("DELETE FROM {table} WHERE ({}) IN ({});", self.key.join(","), listed("VALUES"))
+            }
+            Verb::SetClaimable => format!(
+                "UPDATE OR ROLLBACK {table} SET claimable=(ready>0){of_list} WHERE {key} AND claimable<>(ready>0);"
+            ),
+        }
+    }
+}
+
+const KEY: &[&str] = &["job", "chunk"];
+
+const CONTENT: &[&str] = &[
+    "checksum",
+    "payload",
+    "priority",
+    "attempts_max",
+    "losses_max",
+    "on_dependency_failure",
+    "created_at_ms",
+    "updated_at_ms",
+    "revision",
+    "content_sum",
+];
+
+pub(super) const CONTENTS_INSERT: Write = Write::new(Verb::Insert, "contents", CONTENT, KEY);
+pub(super) const CONTENTS_UPDATE: Write = Write::new(Verb::Update, "contents", CONTENT, KEY);
+pub(super) const CONTENTS_DELETE: Write = Write::delete_all("contents", KEY);
+
+/// Where a row stands in the indexes.
+const PLACE: &[&str] = &["class", "rank", "due_at_ms", "due_set_at_ms", "holder"];
+const UNMET: &[&str] = &["unmet", "unmet_sum"];
+
+/// A row to which nothing has happened: its record is the columns' defaults.
+pub(super) const STATES_INSERT: Write = Write::new(
+    Verb::Insert,
+    "states",
+    &["class", "rank", "due_at_ms", "due_set_at_ms", "holder", "unmet", "unmet_sum"],
+    KEY,
+);
+
+/// Another place and another record; the count of unmet dependencies where it is given.
+pub(super) const STATES_UPDATE: Write = Write {
+    kept: UNMET,
+    ..Write::new(
+        Verb::Update,
+        "states",
+        &[
+            "class",
+            "rank",
+            "due_at_ms",
+            "due_set_at_ms",
+            "holder",
+            "status",
+            "attempts",
+            "losses",
+            "fence",
+            "open_fence",
+            "owner",
+            "claim_seq",
+            "lease_set_at_ms",
+            "lease_ms",
+            "not_before_set_at_ms",
+            "not_before_ms",
+            "cause",
+            "updated_at_ms",
+            "revision",
+            "observed",
+            "error",
+            "output",
+            "record_sum",
+        ],
+        KEY,
+    )
+};
+
+/// Another place only, and the count of unmet dependencies where it is given.
+pub(super) const STATES_MOVE: Write = Write { kept: UNMET, ..Write::new(Verb::Update, "states", PLACE, KEY) };
+
+pub(super) const STATES_DELETE: Write = Write::delete_all("states", KEY);
+
+const EDGE_KEY: &[&str] = &["job", "chunk", "depends_on"];
+
+pub(super) const EDGES_PUT: Write = Write::new(Verb::Put, "dependencies", &["met", "edge_sum"], EDGE_KEY);
+pub(super) const EDGES_DELETE: Write = Write::delete("dependencies", EDGE_KEY);
+
+pub(super) const JOBS_PUT: Write = Write::new(
+    Verb::Put,
+    "jobs",
+    &[
+        "name",
+        "attempts_max",
+        "losses_max",
+        "lease_ms",
+        "backoff_initial_ms",
+        "backoff_max_ms",
+        "on_dependency_failure",
+        "phase",
+        "owner",
+        "seq",
+        "created_at_ms",
+        "revision",
+        "spec_sum",
+        "edges",
+        "edges_upward",
+        "ready",
+        "blocked",
+        "delayed",
+        "processing",
+        "done",
+        "failed",
+        "cancelled",
+        "counts_sum",
+    ],
+    &["job"],
+);
+
+pub(super) const JOBS_COUNT: Write = Write::new(
+    Verb::Update,
+    "jobs",
+    &[
+        "edges",
+        "edges_upward",
+        "ready",
+        "blocked",
+        "delayed",
+        "processing",
+        "done",
+        "failed",
+        "cancelled",
+        "counts_sum",
+    ],
+    &["job"],
+);
+
+/// Writes only where a job's last ready row went or its first one came.
+pub(super) const JOBS_CLAIMABLE: Write = Write::new(Verb::SetClaimable, "jobs", &[], &["job"]);
+
+pub(super) const JOBS_DELETE: Write = Write::delete("jobs", &["job"]);
+
+pub(super) const CURSORS_PUT: Write =
+    Write::new(Verb::Put, "cursors", &["after_chunk", "news", "cursor_sum"], KEY);
+pub(super) const CURSORS_DELETE: Write = Write::delete("cursors", KEY);
