@@ -115,6 +115,20 @@ pub(crate) const RATIOS: &[Ratio] = &[
         &[("sqlite-full-group-tasks", 256)],
         0.7,
     ),
+    ratio(
+        "redb, 64 tasks : without the change feed",
+        ("magnetar-redb", 64),
+        &[("magnetar-redb-without-feed", 64)],
+        0.85,
+    )
+    .shown_only(),
+    ratio(
+        "SQLite, 64 tasks : without the change feed",
+        ("magnetar-sqlite", 64),
+        &[("magnetar-sqlite-without-feed", 64)],
+        0.85,
+    )
+    .shown_only(),
     ratio("redb, batches of 256 : the ceiling", ("magnetar-redb-batch", 1), &[("redb-batch", 1)], 0.55),
     ratio(
         "SQLite, batches of 256 : the same by hand",

@@ -125,7 +125,10 @@ impl Peers {
             match row.run {
                 Run::Here(_) => {}
                 Run::Peer(name) if program(name).exists() => {}
-                Run::Peer(_) => notes.push(format!("{} was not measured: it is not built", row.system)),
+                Run::WithoutFeed(_) if without_feed().exists() => {}
+                Run::Peer(_) | Run::WithoutFeed(_) => {
+                    notes.push(format!("{} was not measured: it is not built", row.system))
+                }
                 // Its server syncs for itself, where no tracer of ours delays it.
                 Run::Postgres if plan.steady => {}
                 Run::Postgres => match Server::start(&folder.join("postgres")) {
@@ -175,6 +178,7 @@ impl Peers {
     ) -> Result<Option<(PathBuf, Vec<String>)>, Fault> {
         let (program, mut arguments, chunks) = match row.run {
             Run::Here(_) => (std::env::current_exe()?, vec!["cell".into(), row.id.into()], CHUNKS),
+            Run::WithoutFeed(of) => (without_feed(), vec!["cell".into(), of.into()], CHUNKS),
             Run::Peer(name) => (program(name), Vec::new(), CHUNKS_OF_PEERS),
             Run::Postgres => return Ok(None),
         };
@@ -188,11 +192,19 @@ impl Peers {
     }
 }
 
-/// Where `cargo xtask bench` builds the peers that cannot be part of this program.
-fn program(peer: &str) -> PathBuf {
+/// What `cargo xtask bench` builds beside this program.
+fn beside(path: &str) -> PathBuf {
     let here = std::env::current_exe().unwrap_or_default();
-    let target = here.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
-    target.join("peers/release").join(format!("bench-{peer}"))
+    here.parent().and_then(Path::parent).unwrap_or(Path::new("target")).join(path)
+}
+
+/// The peers that cannot be part of this program.
+fn program(peer: &str) -> PathBuf {
+    beside("peers/release").join(format!("bench-{peer}"))
+}
+
+fn without_feed() -> PathBuf {
+    beside("without-feed/release/magnetar-benches")
 }
 
 /// Runs a cell; its answer is the last line.

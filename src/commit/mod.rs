@@ -144,6 +144,16 @@ impl Core {
         Ticket::new(self, receiver)
     }
 
+    /// Hands in an operation whose caller has something else to do before it waits for the answer: where the store has
+    /// a driver of its own, that begins at once.
+    pub(crate) fn submit_ahead(self: &Arc<Self>, op: Op) -> Ticket {
+        let ticket = self.submit(op);
+        if self.driver == Driver::Thread {
+            self.nudge();
+        }
+        ticket
+    }
+
     /// Hands in an operation whose answer nobody waits for.
     pub(crate) fn submit_unheard(self: &Arc<Self>, op: Op) {
         {

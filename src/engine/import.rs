@@ -411,12 +411,15 @@ impl ImportSlice {
             ImportSlice::Rows { token, chunks, .. } => {
                 must_be_importing(work, job, *token)?;
                 let added = chunks.len() as u64;
-                for chunk in chunks {
-                    let key = Key { job, chunk: chunk.id };
+                let now_ms = work.now_ms;
+                let rows = chunks.iter().map(|chunk| {
                     let unmet = u32::try_from(chunk.depends_on.len()).unwrap_or(u32::MAX);
-                    work.add_row(key, content_of(chunk, work.now_ms, work.now_ms), unmet);
+                    (chunk.id, content_of(chunk, now_ms, now_ms), unmet)
+                });
+                work.add_rows(job, rows);
+                for chunk in chunks {
                     for &on in &chunk.depends_on {
-                        work.add_edge(Edge { job, chunk: key.chunk, on }, false);
+                        work.add_edge(Edge { job, chunk: chunk.id, on }, false);
                     }
                 }
                 Ok(Applied::Reply(Reply::Count(added)))

@@ -311,6 +311,9 @@ impl Engine {
         }
         let mut applied = Vec::with_capacity(ops.len());
         for op in ops {
+            if !matches!(op, Op::ImportSlice(ImportSlice::Rows { .. })) {
+                work.book_added();
+            }
             let result = match work.refusal() {
                 None => op.apply(&mut work, &mut probe, &mut self.numbers),
                 Some(refusal) => op.apply_elsewhere(&mut work, refusal),

@@ -9,12 +9,13 @@ mod adopt;
 use std::any::Any;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem::take;
 use std::sync::Arc;
 
 use crate::backends::contract::{
-    Class, Content, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange, JobPhase,
-    JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Rank, ReadyNeed, Record, Row, RowChange, Subject,
-    WriteTx,
+    Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange,
+    JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Rank, ReadyNeed, Record, Row, RowChange,
+    Subject, WriteTx,
 };
 use crate::engine::Host;
 use crate::error::{Error, Result};
@@ -78,6 +79,8 @@ pub(super) struct Work<'t> {
     readied: BTreeSet<i64>,
     /// Rows that this group moved from one class to another, new ones among them.
     moved: BTreeSet<Key>,
+    /// New rows to which nothing else happens in this group; see [`Work::add_rows`].
+    added: Vec<RowChange>,
     edges: BTreeMap<Edge, Option<bool>>,
     cursors: Option<BTreeMap<Key, CursorSlot>>,
     /// Who waits for the chunks that this group is known to be about, as storage has it.
@@ -112,6 +115,7 @@ impl<'t> Work<'t> {
             windows: HashMap::new(),
             readied: BTreeSet::new(),
             moved: BTreeSet::new(),
+            added: Vec::new(),
             edges: BTreeMap::new(),
             cursors: None,
             waiting: HashMap::new(),
@@ -122,10 +126,10 @@ impl<'t> Work<'t> {
             failure: None,
         };
         work.absorb(&mut loaded);
-        for (need, rows) in needs.ready.iter().zip(std::mem::take(&mut loaded.ready)) {
+        for (need, rows) in needs.ready.iter().zip(take(&mut loaded.ready)) {
             work.widen(*need, rows);
         }
-        for ((on, _, _), list) in needs.dependents.iter().zip(std::mem::take(&mut loaded.dependents)) {
+        for ((on, _, _), list) in needs.dependents.iter().zip(take(&mut loaded.dependents)) {
             let list = work.take_dependents(list);
             work.waiting.insert(*on, list);
         }
@@ -139,7 +143,7 @@ impl<'t> Work<'t> {
 
     /// Takes in jobs and rows, unless the working set has them already (and newer).
     fn absorb(&mut self, loaded: &mut Loaded) {
-        for (id, job) in std::mem::take(&mut loaded.jobs) {
+        for (id, job) in take(&mut loaded.jobs) {
             self.jobs.entry(id).or_insert_with(|| JobSlot {
                 existed: job.is_some(),
                 job,
@@ -147,7 +151,7 @@ impl<'t> Work<'t> {
                 counts_dirty: false,
             });
         }
-        for (key, row) in std::mem::take(&mut loaded.rows) {
+        for (key, row) in take(&mut loaded.rows) {
             self.absorb_row(key, row);
         }
     }
@@ -340,13 +344,60 @@ impl<'t> Work<'t> {
             let replaced = slot.before.is_some();
             (slot.content_dirty, slot.record_dirty, slot.unmet_dirty) =
                 (true, replaced, unmet > 0 || replaced);
-            slot.row = Some(Row {
-                key,
-                content: Arc::new(Content { revision, ..content }),
-                record: Record::fresh(),
-                unmet,
-            });
+            slot.row = Some(fresh_row(key, Arc::new(Content { revision, ..content }), unmet));
         });
+    }
+
+    /// Adds many rows to a job that nobody sees yet, in ascending order of their keys. They stay out of the books of
+    /// this group, which a slice of an import fills with more than everything else together, until
+    /// [`Work::book_added`].
+    pub(super) fn add_rows(&mut self, job: i64, rows: impl ExactSizeIterator<Item = (u64, Content, u32)>) {
+        self.added.reserve(rows.len());
+        let mut counts = Counts::default();
+        for (chunk, content, unmet) in rows {
+            let key = Key { job, chunk };
+            let revision = self.next_revision();
+            self.log_one(Subject::Chunk, revision, key);
+            let row = fresh_row(key, Arc::new(Content { revision, ..content }), unmet);
+            let place = machine::place(&row);
+            *counts.of_mut(place.class) += 1;
+            self.added.push(RowChange {
+                key,
+                before: None,
+                after: Some(place),
+                content: Some(row.content),
+                record: None,
+                unmet: (unmet > 0).then_some(unmet),
+            });
+        }
+        if let Some(slot) = self.jobs.get_mut(&job)
+            && let Some(job) = &mut slot.job
+        {
+            slot.counts_dirty = true;
+            for class in Class::ALL {
+                *job.counts.of_mut(class) += counts.of(class);
+            }
+        }
+    }
+
+    /// Takes the rows of [`Work::add_rows`] into the books, for operations that may come across them.
+    pub(super) fn book_added(&mut self) {
+        for change in take(&mut self.added) {
+            let key = change.key;
+            self.moved.insert(key);
+            if change.after.is_some_and(|place| place.class == Class::Ready) {
+                self.readied.insert(key.job);
+            }
+            let unmet = change.unmet.unwrap_or_default();
+            let slot = RowSlot {
+                row: change.content.map(|content| fresh_row(key, content, unmet)),
+                before: None,
+                content_dirty: true,
+                record_dirty: false,
+                unmet_dirty: unmet > 0,
+            };
+            self.rows.insert(key, slot);
+        }
     }
 
     /// Writes another content or scheduling into a row.
@@ -778,7 +829,10 @@ impl<'t> Work<'t> {
                 Some(RowChange { key, before: slot.before, after, content, record, unmet })
             })
             .collect();
-        rows.sort_unstable_by_key(|row| row.key);
+        rows.extend(self.added);
+        if !rows.is_sorted_by_key(|row| row.key) {
+            rows.sort_unstable_by_key(|row| row.key);
+        }
         let mut jobs: Vec<(i64, JobChange)> = self
             .jobs
             .into_iter()
@@ -810,9 +864,15 @@ impl<'t> Work<'t> {
                 .filter(|(_, slot)| slot.stored && slot.cursor.is_none())
                 .map(|(key, _)| *key)
                 .collect(),
-            log: self.log,
+            // The benchmark's other build, which shows what the feed costs.
+            log: if cfg!(magnetar_without_feed) { Vec::new() } else { self.log },
         }
     }
+}
+
+/// A row to which nothing has happened yet.
+fn fresh_row(key: Key, content: Arc<Content>, unmet: u32) -> Row {
+    Row { key, content, record: Record::fresh(), unmet }
 }
 
 /// What an event came to.

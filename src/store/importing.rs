@@ -6,6 +6,7 @@ use std::mem::take;
 use super::ChunkStream;
 use super::handle::Shared;
 use crate::backends::contract::{JobPhase, Key};
+use crate::commit::Ticket;
 use crate::engine::{self, Compared, Ids, Import, ImportSlice, Op, Reply, too_many};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -149,6 +150,8 @@ async fn slices(
     let mut report = ImportReport::default();
     let mut ahead: Vec<(u64, u64)> = Vec::new();
     let mut upward = false;
+    // Written while the next slice is read: parsing and writing take about as long as each other.
+    let mut writing: Option<Ticket> = None;
     loop {
         report.added += slice.len() as u64;
         for chunk in &slice {
@@ -159,11 +162,16 @@ async fn slices(
                 }
             }
         }
+        if let Some(writing) = writing.take() {
+            writing.await?;
+        }
         let rows = ImportSlice::Rows { job, token, chunks: take(&mut slice) };
-        shared.core.submit(Op::ImportSlice(rows)).await?;
+        let rows = shared.core.submit_ahead(Op::ImportSlice(rows));
         if gather.ended {
+            rows.await?;
             break;
         }
+        writing = Some(rows);
         slice = gather.slice(&mut stream).await.map_err(|e| e.in_job(job))?;
         ahead.retain(|(_, on)| !gather.seen.contains(*on));
     }

@@ -23,6 +23,11 @@ pub(crate) fn bench(options: &[String]) -> Result<ExitCode, String> {
         tool.provide()?;
     }
     run(&mut command("cargo build --release --package magnetar-benches"))?;
+    let mut without_feed = command("cargo build --release --package magnetar-benches");
+    without_feed
+        .args(["--target-dir", "target/without-feed"])
+        .env("RUSTFLAGS", "--cfg magnetar_without_feed");
+    run(&mut without_feed)?;
     for peer in PEERS {
         let manifest = format!("benches/peers/{peer}/Cargo.toml");
         let mut build = command("cargo build --release --locked --target-dir target/peers --manifest-path");

@@ -13,6 +13,8 @@ use crate::ours::{BATCH, Engine};
 /// Workers of a row that goes on for more than one.
 pub(crate) const MANY: &[usize] = &[1, 8, 64, 256];
 const ONE: &[usize] = &[1];
+/// Where the feed's cost is measured.
+const FEED: &[usize] = &[64];
 
 const DISK: &str = "full";
 const RELAXED: &str = "relaxed: a power cut takes the last commits back";
@@ -33,6 +35,8 @@ pub(crate) enum Run {
     Here(fn(&Cell) -> Result<Measured, Fault>),
     /// A program of its own, because its dependencies and ours exclude each other.
     Peer(&'static str),
+    /// This program, built with stores that have no change feed: what the row of this id costs without.
+    WithoutFeed(&'static str),
     /// A server of its own, asked by its own client.
     Postgres,
 }
@@ -45,6 +49,10 @@ const fn row(
     run: fn(&Cell) -> Result<Measured, Fault>,
 ) -> Row {
     Row { id, system, durability, workers, run: Run::Here(run) }
+}
+
+const fn without_feed(id: &'static str, system: &'static str, of: &'static str) -> Row {
+    Row { id, system, durability: DISK, workers: FEED, run: Run::WithoutFeed(of) }
 }
 
 fn redb(cell: &Cell) -> Result<Redb, Fault> {
@@ -65,6 +73,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("magnetar-redb", "Magnetar redb, claim + complete, tokio tasks", DISK, MANY, |c| {
         ours::tasks(Engine::Redb, c)
     }),
+    without_feed("magnetar-redb-without-feed", "the same, built without the change feed", "magnetar-redb"),
     row("magnetar-redb-block", "Magnetar redb, claim + complete, one thread in block_on", DISK, MANY, |c| {
         ours::blocking(Engine::Redb, c)
     }),
@@ -86,6 +95,11 @@ pub(crate) const ROWS: &[Row] = &[
     row("magnetar-sqlite", "Magnetar SQLite, claim + complete, tokio tasks", DISK, MANY, |c| {
         ours::tasks(Engine::Sqlite, c)
     }),
+    without_feed(
+        "magnetar-sqlite-without-feed",
+        "the same, built without the change feed",
+        "magnetar-sqlite",
+    ),
     row(
         "magnetar-sqlite-block",
         "Magnetar SQLite, claim + complete, one thread in block_on",
