@@ -127,7 +127,7 @@ impl Peers {
                 Run::Peer(name) if program(name).exists() => {}
                 Run::WithoutFeed(_) if without_feed().exists() => {}
                 Run::Peer(_) | Run::WithoutFeed(_) => {
-                    notes.push(format!("{} was not measured: it is not built", row.system))
+                    notes.push(format!("{} was not measured: it is not built", row.system));
                 }
                 // Its server syncs for itself, where no tracer of ours delays it.
                 Run::Postgres if plan.steady => {}

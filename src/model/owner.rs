@@ -25,7 +25,7 @@ impl OwnerId {
 
 impl fmt::Display for OwnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -39,15 +39,12 @@ impl FromStr for OwnerId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::invalid(format!("{text:?} is not an owner id: 32 hexadecimal digits"));
-        if text.len() != 32 || !text.is_ascii() {
-            return Err(bad());
-        }
-        let mut bytes = [0; 16];
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).map_err(|_| bad())?;
-        }
-        Ok(OwnerId(bytes))
+        // A number may have a sign, an id may not.
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+        let number = number
+            .ok_or_else(|| Error::invalid(format!("{text:?} is not an owner id: 32 hexadecimal digits")))?;
+        Ok(OwnerId(number.to_be_bytes()))
     }
 }
 
@@ -60,5 +57,22 @@ impl Serialize for OwnerId {
 impl<'de> Deserialize<'de> for OwnerId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_its_32_digits_and_nothing_else_is_one() {
+        let id =
+            OwnerId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 0x80, 0x9a, 0xab, 0xbc, 0xcd, 0xde, 0xef, 0xff]);
+        assert_eq!(id.to_string(), "0001020304050607809aabbccddeefff");
+        assert_eq!(id.to_string().parse::<OwnerId>().unwrap(), id);
+        assert_eq!(id.to_string().to_uppercase().parse::<OwnerId>().unwrap(), id);
+        for bad in ["", "0", "+001020304050607809aabbccddeefff", "0001020304050607809aabbccddeefff0"] {
+            assert!(bad.parse::<OwnerId>().is_err(), "{bad:?}");
+        }
     }
 }

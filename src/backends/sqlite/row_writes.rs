@@ -62,59 +62,65 @@ impl Write {
     /// costs more than changing the row.
     pub(super) fn text(&self, rows: usize) -> String {
         let table = self.table;
-        let names = self.set.iter().chain(self.kept).chain(self.key);
-        let value = |at: usize| if rows == 1 { "?".into() } else { format!("v.column{}", at + 1) };
-        let listed = |list: &str| {
-            let row = format!("({})", vec!["?"; self.columns()].join(","));
-            format!("{list}{}", vec![row; rows].join(","))
-        };
-        let set = self.set.iter().enumerate().map(|(at, name)| format!("{name}={}", value(at)));
-        let kept = self
-            .kept
-            .iter()
-            .enumerate()
-            .map(|(at, name)| format!("{name}=coalesce({},{name})", value(self.set.len() + at)));
-        let key = self
-            .key
-            .iter()
-            .enumerate()
-            .map(|(at, name)| format!("{table}.{name}={}", value(self.set.len() + self.kept.len() + at)));
-        let key = key.collect::<Vec<_>>().join(" AND ");
-        let of_list = if rows == 1 { String::new() } else { format!(" FROM ({}) v", listed("VALUES")) };
+        let key = self.key_matches(rows).join(" AND ");
         match self.verb {
-            Verb::Insert | Verb::Put => {
-                let names = names.copied().collect::<Vec<_>>().join(",");
-                let rows = match rows {
-                    1 => listed("VALUES"),
-                    _ => format!(
-                        "SELECT * FROM ({}) WHERE column{} IS NOT NULL",
-                        listed("VALUES"),
-                        self.columns()
-                    ),
-                };
-                let conflict = match self.verb {
-                    Verb::Insert => String::new(),
-                    _ => {
-                        let set = self.set.iter().map(|name| format!("{name}=excluded.{name}"));
-                        let set = set.collect::<Vec<_>>().join(",");
-                        format!(" ON CONFLICT({}) DO UPDATE SET {set}", self.key.join(","))
-                    }
-                };
-                format!("INSERT OR ROLLBACK INTO {table}({names}) {rows}{conflict};")
+            Verb::Insert => self.insert(rows, ""),
+            Verb::Put => {
+                let set: Vec<_> = self.set.iter().map(|name| format!("{name}=excluded.{name}")).collect();
+                let conflict = format!(" ON CONFLICT({}) DO UPDATE SET ", self.key.join(","));
+                self.insert(rows, &(conflict + &set.join(",")))
             }
             Verb::Update => {
-                let set = set.chain(kept).collect::<Vec<_>>().join(",");
-                format!("UPDATE OR ROLLBACK {table} SET {set}{of_list} WHERE {key};")
+                let set = self.assignments(rows).join(",");
+                format!("UPDATE OR ROLLBACK {table} SET {set}{} WHERE {key};", self.from(rows))
             }
             Verb::Delete if rows == 1 => format!("DELETE FROM {table} WHERE {key};"),
             Verb::Delete => {
-                format!("DELETE FROM {table} WHERE ({}) IN ({});", self.key.join(","), listed("VALUES"))
+                format!("DELETE FROM {table} WHERE ({}) IN ({});", self.key.join(","), self.values(rows))
             }
             Verb::SetClaimable => format!(
-                "UPDATE OR ROLLBACK {table} SET claimable=(ready>0){of_list} WHERE {key} AND claimable<>(ready>0);"
+                "UPDATE OR ROLLBACK {table} SET claimable=(ready>0){} WHERE {key} AND claimable<>(ready>0);",
+                self.from(rows)
             ),
         }
     }
+
+    fn insert(&self, rows: usize, conflict: &str) -> String {
+        let names: Vec<&str> = self.set.iter().chain(self.kept).chain(self.key).copied().collect();
+        let (names, values) = (names.join(","), self.values(rows));
+        let rows = match rows {
+            1 => values,
+            _ => format!("SELECT * FROM ({values}) WHERE column{} IS NOT NULL", self.columns()),
+        };
+        format!("INSERT OR ROLLBACK INTO {}({names}) {rows}{conflict};", self.table)
+    }
+
+    fn values(&self, rows: usize) -> String {
+        let row = format!("({})", vec!["?"; self.columns()].join(","));
+        format!("VALUES{}", vec![row; rows].join(","))
+    }
+
+    /// The list that an UPDATE takes its values from.
+    fn from(&self, rows: usize) -> String {
+        if rows == 1 { String::new() } else { format!(" FROM ({}) v", self.values(rows)) }
+    }
+
+    fn assignments(&self, rows: usize) -> Vec<String> {
+        let set = self.set.iter().zip(0..).map(|(name, at)| format!("{name}={}", value(rows, at)));
+        let kept = self.kept.iter().zip(self.set.len()..);
+        let kept = kept.map(|(name, at)| format!("{name}=coalesce({},{name})", value(rows, at)));
+        set.chain(kept).collect()
+    }
+
+    fn key_matches(&self, rows: usize) -> Vec<String> {
+        let key = self.key.iter().zip(self.set.len() + self.kept.len()..);
+        key.map(|(name, at)| format!("{}.{name}={}", self.table, value(rows, at))).collect()
+    }
+}
+
+/// The value of a column, counted from 0, of the row or of the list.
+fn value(rows: usize, column: usize) -> String {
+    if rows == 1 { "?".into() } else { format!("v.column{}", column + 1) }
 }
 
 const KEY: &[&str] = &["job", "chunk"];
