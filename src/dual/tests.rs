@@ -15,9 +15,9 @@ use crate::backends::redb::{Options, RedbBackend};
 use crate::backends::sqlite;
 use crate::clock::Clock;
 use crate::commit::block_on;
-use crate::engine::{Host, Imports};
+use crate::engine::{self, Host, Imports, Invisible};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Claim, Completion, JobSpec, JobState, Json, NewChunk, OwnerId};
+use crate::model::{Claim, Completion, JobSpec, JobState, Json, NewChunk, Outcome, OwnerId};
 use crate::owners::Alone;
 use crate::store::{Handle, JobStore, Persistence, Redb, Store, chunks};
 
@@ -262,7 +262,7 @@ impl Player<'_> {
         let handles = &self.process.as_ref().expect("it has begun").handles;
         let mut found = Vec::new();
         for (side, handle) in handles.iter().enumerate() {
-            let standing = handle.shared.read(crate::engine::meta).await.expect("it can be read").affairs;
+            let standing = handle.shared.read(engine::meta).await.expect("it can be read").affairs;
             if is_authority(standing.as_deref().and_then(|affairs| affairs.standing.as_ref())) {
                 found.push(side);
             }
@@ -274,7 +274,7 @@ impl Player<'_> {
         // A second store that was never joined is nobody's authority yet: it is empty.
         let handles = &self.process.as_ref().expect("it has begun").handles;
         let both = self.authorities().await.len() == 2;
-        let is_new = handles[1].shared.read(crate::engine::meta).await.expect("it can be read").revision == 0;
+        let is_new = handles[1].shared.read(engine::meta).await.expect("it can be read").revision == 0;
         assert!(!both || is_new, "{}: two authorities", self.at);
     }
 
@@ -485,4 +485,39 @@ fn a_copy_that_differs_is_named_and_never_worked_with() {
         let error = handles[1].store.claim_pending(JOB).await.expect_err("it is a copy");
         assert_eq!(error.kind(), ErrorKind::Shadow);
     });
+}
+
+/// Two who copy read the same page, in which a job went and came back, and hand it over for one commit.
+#[test]
+fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
+    for backends in [[redb(), redb()], [redb(), sqlite()]] {
+        block_on(async {
+            let world = World::new(backends);
+            let (dual, _handles) = world.start(OwnerId::from_bytes([1; 16])).await;
+            let dual = dual.expect("a new pair");
+            let import = async || {
+                let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id).depends_on(0..id)));
+                dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default()).await.expect("an import");
+            };
+            import().await;
+            dual.catch_up().await.expect("the copy gets on");
+            dual.delete_job(JOB).await.expect("it goes");
+            import().await;
+
+            let [from, to] = &dual.inner.sides;
+            let copied = to.standing().await.expect("it can be read").expect("it is a copy").copied;
+            let page = from.read(move |load| engine::changes_page(load, copied, Invisible::Wait)).await;
+            let page = page.expect("it can be read");
+            let before = world.plans[1].commits.load(Ordering::SeqCst);
+            let taken = futures_util::future::join(to.take(page.clone()), to.take(page)).await;
+            let outcomes = [taken.0.expect("it follows"), taken.1.expect("it follows")];
+            assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Changed).count(), 1);
+            // What the first one removed and what the second one put down went as one.
+            assert!(world.plans[1].commits.load(Ordering::SeqCst) - before <= 2);
+
+            let compared = dual.compare().await.expect("they can be compared");
+            assert!(compared.is_equal(), "{compared:#?}");
+            dual.verify().await.expect("nothing is damaged");
+        });
+    }
 }

@@ -396,9 +396,9 @@ pub(super) fn apply(work: &mut Work<'_>, page: &RecordPage) -> Result<Applied> {
     for job in &page.jobs {
         work.adopt_job(job.clone());
     }
-    let keys = || page.rows.iter().map(|row| row.row.key);
-    work.fetch(keys().chain(page.gone.iter().copied()))?;
-    let lists = work.stored_edges(keys().collect())?;
+    let keys: Vec<Key> = page.rows.iter().map(|row| row.row.key).collect();
+    work.fetch(keys.iter().chain(&page.gone).copied())?;
+    let lists = work.edges_of(&keys)?;
     for (FullRow { row, on }, old) in page.rows.iter().zip(lists) {
         work.adopt_row(row.clone(), &old, on);
     }
@@ -408,7 +408,7 @@ pub(super) fn apply(work: &mut Work<'_>, page: &RecordPage) -> Result<Applied> {
             gone.push(key);
         }
     }
-    let lists = work.stored_edges(gone.clone())?;
+    let lists = work.edges_of(&gone)?;
     for (key, old) in gone.into_iter().zip(lists) {
         work.adopt_deletion(key, &old)?;
     }

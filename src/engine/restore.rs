@@ -199,7 +199,7 @@ fn settle(
     let edges = keys.iter().zip(&lists);
     let edges = edges.flat_map(|(key, list)| list.iter().map(|&on| Edge { job, chunk: key.chunk, on }));
     let edges: Vec<Edge> = edges.collect();
-    let met = work.stored_as_met(&edges)?;
+    let met = work.as_met(&edges)?;
     let mut changed = Vec::new();
     for (edge, was_met) in edges.into_iter().zip(met) {
         let key = Key { job, chunk: edge.chunk };

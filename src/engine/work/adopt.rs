@@ -90,9 +90,22 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The dependencies of rows as storage has them. Nothing in this commit may have changed them.
-    pub(in crate::engine) fn stored_edges(&mut self, keys: Vec<Key>) -> Result<Vec<Vec<(u64, bool)>>> {
-        Ok(self.load(&Needs { edges_of: keys, ..Needs::default() })?.edges_of)
+    /// The dependencies of rows and whether each counts as met, in ascending order, as storage and this group have
+    /// them: two that take the same page over may share a commit, in which the first one has begun to remove things.
+    pub(in crate::engine) fn edges_of(&mut self, keys: &[Key]) -> Result<Vec<Vec<(u64, bool)>>> {
+        let mut lists = self.load(&Needs { edges_of: keys.to_vec(), ..Needs::default() })?.edges_of;
+        for (Key { job, chunk }, list) in keys.iter().zip(&mut lists) {
+            let edge = |on| Edge { job: *job, chunk: *chunk, on };
+            for (Edge { on, .. }, state) in self.edges.range(edge(0)..=edge(u64::MAX)) {
+                match (list.binary_search_by_key(on, |(on, _)| *on), state) {
+                    (Ok(at), Some(met)) => list[at].1 = *met,
+                    (Ok(at), None) => drop(list.remove(at)),
+                    (Err(at), Some(met)) => list.insert(at, (*on, *met)),
+                    (Err(_), None) => {}
+                }
+            }
+        }
+        Ok(lists)
     }
 
     /// Continues the log with the other store's.
@@ -125,14 +138,15 @@ impl Work<'_> {
         }
     }
 
-    /// Whether storage has dependencies as met. Nothing in this commit may have changed them.
-    pub(in crate::engine) fn stored_as_met(&mut self, edges: &[Edge]) -> Result<Vec<bool>> {
+    /// Whether dependencies count as met, as storage and this group have them.
+    pub(in crate::engine) fn as_met(&mut self, edges: &[Edge]) -> Result<Vec<bool>> {
         // It stands with the dependents: of each, the one that is asked for.
         let question = |edge: &Edge| (Key { job: edge.job, chunk: edge.on }, edge.chunk.checked_sub(1), 1);
         let needs = Needs { dependents: edges.iter().map(question).collect(), ..Needs::default() };
         let lists = self.load(&needs)?.dependents;
-        let is_met = |(edge, list): (&Edge, Vec<Dependent>)| {
-            list.iter().any(|dependent| dependent.row.key.chunk == edge.chunk && dependent.met)
+        let is_met = |(edge, list): (&Edge, Vec<Dependent>)| match self.edges.get(edge) {
+            Some(state) => *state == Some(true),
+            None => list.iter().any(|dependent| dependent.row.key.chunk == edge.chunk && dependent.met),
         };
         Ok(edges.iter().zip(lists).map(is_met).collect())
     }
