@@ -82,6 +82,33 @@ for (const name of names) {
       await page.close()
     })
 
+    test('a file that something else has open is locked, and opens when it is free', async () => {
+      const page = await tab()
+      const [locked, after] = await page.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        const made = await open('taken')
+        await made.importManifest(1, { chunks: [{ id: 1 }] })
+        await made.close()
+        const source = `(async () => {
+          const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('magnetar')
+          globalThis.access = await (await folder.getFileHandle('taken.redb')).createSyncAccessHandle()
+          postMessage('taken')
+        })()`
+        const worker = new Worker('/in-worker.js?' + encodeURIComponent(`export {}; ${source}`), { type: 'module' })
+        await new Promise((resolve) => (worker.onmessage = resolve))
+        const locked = await open('taken').catch(({ name, code, retry, message }) => ({ name, code, retry, message }))
+        worker.terminate()
+        const again = await open('taken')
+        await again.verify()
+        const { total } = await again.getStats(1)
+        await again.close()
+        return [locked, total]
+      })
+      assert.deepEqual([locked.name, locked.code, locked.retry], ['MagnetarError', 'locked', 'later'], JSON.stringify(locked))
+      assert.equal(after, 1)
+      await page.close()
+    })
+
     test('two tabs share a store, and when one is closed its claims come back to the other at once', async () => {
       const [one, two] = [await tab(), await tab()]
       const prepare = async () => {

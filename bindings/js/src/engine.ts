@@ -1,9 +1,9 @@
 /** The engine in this thread: the module, the open store in it, and what a trap leaves behind. */
 
 import init, { JobStore, __wbg_reset_state } from './magnetar.js'
-import { failure, MagnetarError } from './errors.js'
+import { type Failure, failure, failureOf, MagnetarError } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
-import { register, takePanic, unregister, type Bytes } from './storage.js'
+import { register, takePanic, takeThrown, unregister, type Bytes } from './storage.js'
 
 /** What the module can be made of. */
 export type WasmSource = WebAssembly.Module | BufferSource | Response | Promise<Response>
@@ -101,8 +101,17 @@ export interface EngineOptions {
 }
 
 /** The engine trapped or gave its file up: it is of no use any more. */
-export class EngineDied extends Error {
-  override readonly name = 'EngineDied'
+export class EngineDied extends MagnetarError {
+  constructor(why: Failure | string, options?: ErrorOptions) {
+    super(typeof why === 'string' ? failure('crashed', why) : why, options)
+  }
+}
+
+/** A write failed. What became of it shows when the file is opened anew. */
+function failed(text: string): EngineDied {
+  const thrown = takeThrown()
+  const why = thrown === undefined ? undefined : failureOf(thrown)
+  return new EngineDied(why?.code === 'full' ? why : `a write failed: ${why?.message ?? text}`)
 }
 
 /** An open store in this thread. */
@@ -162,7 +171,7 @@ export class Engine {
     return this.#guarded(() => {
       const answers = this.#store.call(client, batch)
       // What was refused before the write failed is answered; the rest is asked for again of the next engine.
-      if (this.#store.isPoisoned) throw new EngineDied(`a write failed: ${new TextDecoder().decode(answers)}`)
+      if (this.#store.isPoisoned) throw failed(new TextDecoder().decode(answers))
       return answers
     })
   }
@@ -173,8 +182,8 @@ export class Engine {
 
   died(client: string): void {
     this.#guarded(() => {
-      const failed = this.#store.died(client)
-      if (this.#store.isPoisoned) throw new EngineDied(failed)
+      const why = this.#store.died(client)
+      if (this.#store.isPoisoned) throw failed(why ?? '')
     })
   }
 
@@ -195,11 +204,11 @@ export class Engine {
   /** Releases the file in good order. */
   close(): void {
     if (this.#isOver) return
-    const failed = this.#guarded(() => this.#store.close())
+    const why = this.#guarded(() => this.#store.close())
     this.#isOver = true
     this.#store.free()
     unregister(this.#handle)
-    if (failed !== undefined) throw new MagnetarError(JSON.parse(failed))
+    if (why !== undefined) throw new MagnetarError(JSON.parse(why))
   }
 
   /** Gives the file up as it is, as a crash would. */
