@@ -92,6 +92,8 @@ export class Client {
   #leader: Leader | undefined
   #unlock: (() => void) | undefined
   #unlisten: (() => void) | undefined
+  /** No more calls are taken; those on their way are answered. */
+  #isClosing = false
   #isClosed = false
   #watching = 0
   #isHeld = false
@@ -127,8 +129,12 @@ export class Client {
 
   /** Makes a call; an error of its arguments is thrown at once. */
   call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
-    if (this.#isClosed) return Promise.reject(closed())
+    if (this.#isClosing) return Promise.reject(closed())
     if (signal?.aborted) return Promise.reject(signal.reason)
+    return this.#call(name, fields, signal)
+  }
+
+  #call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
     const id = ++this.#lastId
     let text: string
     try {
@@ -161,7 +167,7 @@ export class Client {
 
   /** Asks for the bytes of the file. */
   exportFile(): Promise<Uint8Array> {
-    if (this.#isClosed) return Promise.reject(closed())
+    if (this.#isClosing) return Promise.reject(closed())
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       const pending: Pending = {
@@ -181,9 +187,10 @@ export class Client {
 
   /** Gives back what is held, and releases the file where it is here. */
   async close(): Promise<void> {
-    if (this.#isClosed) return
+    if (this.#isClosing) return
+    this.#isClosing = true
     try {
-      await this.call('releaseAll', {})
+      await this.#call('releaseAll', {})
       this.#isClosed = true
       const seat = this.#seat
       if (seat !== undefined) {
@@ -459,6 +466,7 @@ export class Client {
   }
 
   #end(): void {
+    this.#isClosing = true
     this.#isClosed = true
     this.#rejectAll(closed())
     this.#leave()
