@@ -142,6 +142,59 @@ for (const name of names) {
       await two.close()
     })
 
+    test('a store is made of a file, never over another one, and by one tab alone', async () => {
+      const [one, two] = [await tab(), await tab()]
+      const prepare = async () => {
+        const made = await import('/browser.js')
+        globalThis.open = made.open
+        globalThis.imported = (name, bytes) => made.importFile(name, bytes).then((store) => (globalThis.copy = store), ({ code, retry }) => [code, retry])
+      }
+      await one.evaluate(prepare)
+      await two.evaluate(prepare)
+      const first = await one.evaluate(async () => {
+        const store = await open('source')
+        await store.importManifest(1, { chunks: Array.from({ length: 3_000 }, (_, id) => ({ id, payload: 'x'.repeat(500) })) })
+        await store.complete(await store.claimPending(1), { output: 'there' })
+        globalThis.file = await store.exportFile()
+        await store.close()
+        const damaged = new Uint8Array(await file.arrayBuffer()).fill(7, 5_000, 60_000)
+        const refused = [await imported('copy', damaged), await imported('copy', new Uint8Array(9_000)), await imported('source', file)]
+        await imported('copy', file)
+        await copy.verify()
+        refused.push(await imported('copy', file).then((result) => result[0]))
+        return { refused, output: (await globalThis.copy.getChunk(1, 0)).output, persistence: copy.persistence }
+      })
+      assert.deepEqual(first, {
+        refused: [['corrupt', 'never'], ['corrupt', 'never'], ['refused', 'never'], 'locked'], output: 'there', persistence: 'opfs',
+      })
+      assert.deepEqual(await two.evaluate(() => imported('copy', new Uint8Array(9_000))), ['locked', 'later'])
+      const second = await two.evaluate(async () => {
+        const store = await open('copy')
+        return [(await store.getStats(1)).total, (await store.exportFile()).size > 3_000 * 500]
+      })
+      assert.deepEqual(second, [3_000, true])
+      // A worker that is ended while it imports: another begins anew.
+      const below = random(`${name}: import`)
+      for (let round = 0; round < rounds(4, 40); round++) {
+        const total = await one.evaluate(async ([round, ms]) => {
+          const { importFile } = await import('/browser.js')
+          const make = () => (globalThis.worker = new Worker('/worker-browser.js', { type: 'module' }))
+          setTimeout(() => worker.terminate(), ms)
+          const store = await importFile(`ended ${round}`, file, { worker: make }).catch((error) => {
+            // It had been made, and not yet said.
+            if (error.code === 'refused') return open(`ended ${round}`)
+            throw error
+          })
+          await store.verify()
+          const { total } = await store.getStats(1)
+          await store.close()
+          return total
+        }, [round, below(300)])
+        assert.equal(total, 3_000)
+      }
+      await Promise.all([one.close(), two.close()])
+    })
+
     test('a tab that waits closes its store: what it held comes back, whoever leads goes on', async () => {
       const [one, two] = [await tab(), await tab()]
       const prepare = async () => {

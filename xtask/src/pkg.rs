@@ -124,7 +124,7 @@ pub(crate) fn test_in_node() -> Outcome {
 
 /// The package on pages of real browsers.
 pub(crate) fn test_in_browsers() -> Outcome {
-    test(&["browser", "browser-storage", "browser-crash"], &[24], &[]).into()
+    test(&["browser", "browser-storage", "browser-crash", "native-browser"], &[24], &[]).into()
 }
 
 /// The same with many more rounds.
