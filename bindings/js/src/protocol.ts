@@ -48,7 +48,7 @@ export interface Start {
 }
 
 /** What tabs tell each other on the store's own channel. */
-export type Broadcast = { t: 'who' } | { t: 'leader'; leader: string; persistence: Persistence }
+export type Broadcast = { t: 'who' } | { t: 'leader'; leader: string; client: string; persistence: Persistence }
 
 /** The names of a store's locks and channels within its origin. */
 export const names = {

@@ -102,7 +102,7 @@ async function lead(start: Start): Promise<void> {
   }
 
   const tabs = new BroadcastChannel(names.tabs(store))
-  const announcement: Broadcast = { t: 'leader', leader, persistence: 'opfs' }
+  const announcement: Broadcast = { t: 'leader', leader, client: start.client, persistence: 'opfs' }
   tabs.onmessage = ({ data }: MessageEvent<Broadcast>) => {
     if (data.t === 'who') tabs.postMessage(announcement)
   }
