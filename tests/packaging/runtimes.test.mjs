@@ -40,14 +40,16 @@ console.log(JSON.stringify({ begun, finished }))`
     for (const [[holder, ...first], [looker, ...second]] of [[ours, [node(24)]], [[node(24)], ours], [ours, ours]]) {
       const child = spawn(holder, [...first, 'hold.mjs'], { cwd, stdio: ['ignore', 'pipe', 'inherit'], detached: true })
       const ended = new Promise((resolve) => child.on('close', resolve))
+      // The program behind npm's launcher as well.
+      const kill = () => process.kill(-child.pid, 'SIGKILL')
+      t.after(() => child.exitCode === null && child.signalCode === null && kill())
       await new Promise((resolve, reject) => {
         child.stdout.once('data', resolve)
         child.once('exit', () => reject(new Error(`${holder} ended by itself`)))
       })
       const looked = () => run(looker, [...second, 'look.mjs'], { cwd }).then(({ stdout }) => stdout.trim())
       assert.equal(await looked(), 'locked', `${holder} holds it`)
-      // The program behind npm's launcher as well.
-      process.kill(-child.pid, 'SIGKILL')
+      kill()
       await ended
       assert.equal(await looked(), 'opened', `${holder} was killed`)
     }
