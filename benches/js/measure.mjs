@@ -7,7 +7,7 @@
 //   list(job)                   what is pending: `{ length, at(index) }` of records with `chunk` and `payload`
 //   syncs()                     how often storage was synced so far; undefined where it cannot be counted
 //   close()
-// and optionally `next(claimed, output)`: both steps of a worker's loop in one.
+// and optionally `next(claimed, output)`: both steps of a worker's loop in one; `bytes()`: how long the file is.
 
 const now = () => performance.now()
 
@@ -75,14 +75,39 @@ async function cycles(store, job, callers, most, seconds) {
   return { PerSecond: (done / elapsed) * 1000, SyncsPerCycle: syncs === undefined ? undefined : syncs / done }
 }
 
-/** From nothing loaded to the first claim of a store that exists. */
+/** So many chunks are imported at once. */
+const PIECE = 50_000
+
+/** Makes a store of a size, works on it, and leaves it as it is: whoever called this ends the page or the process. */
+export async function growing(load, name, { count }) {
+  const { open } = await load()
+  const store = await open(name)
+  for (let first = 0; first < count; first += PIECE) {
+    const chunks = chunksOf(Math.min(PIECE, count - first))
+    await store.importChunks(1, chunks.map((chunk) => ({ ...chunk, id: first + chunk.id })))
+  }
+  await cycles(store, 1, 8, 200, 10)
+  return { bytes: await store.bytes() }
+}
+
+/** From nothing loaded to the first claim of a store that exists, which is then left as it is. */
+export async function reopening(load, name) {
+  return (await opened(load, name)).figures
+}
+
+/** The same, and closes it. */
 export async function opening(load, name) {
+  const { store, figures } = await opened(load, name)
+  await store.close()
+  return figures
+}
+
+async function opened(load, name) {
   const from = now()
   const { open } = await load()
   const store = await open(name)
   const claimed = await store.claim(1)
   const openMs = now() - from
   if (claimed === undefined) throw new Error(`${name}: nothing was left to claim`)
-  await store.close()
-  return { openMs }
+  return { store, figures: { openMs } }
 }

@@ -19,16 +19,24 @@ export function median(values) {
 const HEAD = `| | one caller, cycles/s | syncs/cycle | 64 callers, cycles/s | syncs/cycle | import | list | list, each read | open to first claim | bundle, brotli |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|`
 
+const SIZED = `| chunks | file | open to first claim after a kill | after a close |
+|--:|--:|--:|--:|`
+
+function sizedLine({ count, bytes, killedMs, closedMs }) {
+  return `| ${whole(count)} | ${(bytes / 1e6).toFixed(1)} MB | ${ms(killedMs)} | ${ms(closedMs)} |`
+}
+
 /** A table per runtime. */
 export function markdown({ runtimes, options, machine }) {
   const parts = [
     `${machine}; ${options.rounds} rounds, interleaved, medians; import and list of ${options.count} chunks; stores in ${options.folder}.`,
     'One cycle is an acknowledged claim and an acknowledged completion. Calls are made from the page or the main thread.',
   ]
-  for (const { runtime, version, rows, absent } of runtimes) {
+  for (const { runtime, version, rows, absent, sized } of runtimes) {
     parts.push(`### ${runtime} ${version}`, [HEAD, ...rows.map(line)].join('\n'), ...absent.map((text) => `- ${text}`))
     const stated = rows.filter(({ syncs }) => syncs !== 'counted').map(({ title, syncs }) => `- ${title}: ${syncs}.`)
     if (stated.length > 0) parts.push(stated.join('\n'))
+    if (sized.length > 0) parts.push([SIZED, ...sized.map(sizedLine)].join('\n'))
   }
   return parts.join('\n\n')
 }

@@ -1,7 +1,9 @@
 // Measures the packed package beside its peers, in one run: each round has every peer once, in every runtime.
 //
 //   node run.mjs PACKAGE_FOLDER OUT.json [--rounds N] [--seconds S] [--in node,chromium,firefox] [--only PEER,...]
-//                [--count N] [--folder WHERE_STORES_ARE]
+//                [--count N] [--folder WHERE_STORES_ARE] [--sizes CHUNKS,...]
+//
+// `--sizes` has opening measured for stores of so many chunks each; `--sizes ''` leaves that out, `--only ''` the rest.
 
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -9,6 +11,7 @@ import { cpus, tmpdir } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { RUNTIMES } from './plan.mjs'
+import { reopened } from './reopen.mjs'
 import { markdown, rowOf } from './report.mjs'
 import { startChromium, startFirefox, startNode } from './runtimes.mjs'
 import { serve } from './serve.mjs'
@@ -25,10 +28,12 @@ const { positionals, values } = parseArgs({
     in: { type: 'string', default: 'node,chromium,firefox' },
     only: { type: 'string' },
     folder: { type: 'string', default: tmpdir() },
+    sizes: { type: 'string', default: '1000,10000,100000,1000000' },
   },
 })
 const [packageFolder, out] = positionals.map((path) => resolve(path))
 const only = values.only?.split(',')
+const sizes = values.sizes.split(',').filter(Boolean).map(Number)
 const rounds = Number(values.rounds)
 const options = { count: Number(values.count), seconds: Number(values.seconds), oneMax: 5_000, manyMax: 20_000 }
 
@@ -79,14 +84,17 @@ for (let round = 0; round < rounds; round++) {
   }
 }
 
+for (const started of runtimes) started.sized = await reopened(started, sizes, rounds)
+
 const report = {
   machine: `${cpus().length} x ${cpus()[0].model.trim()}`,
   options: { ...options, rounds, folder: values.folder },
-  runtimes: runtimes.map(({ runtime, version, peers, rounds: done, absent }) => ({
+  runtimes: runtimes.map(({ runtime, version, peers, rounds: done, absent, sized }) => ({
     runtime,
     version,
     rows: peers.filter(({ peer }) => done.get(peer).length > 0).map((plan) => rowOf(plan, done.get(plan.peer), weights[plan.peer])),
     absent,
+    sized,
   })),
 }
 console.log(`\n${markdown(report)}`)

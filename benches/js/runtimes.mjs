@@ -10,7 +10,7 @@ import puppeteer from 'puppeteer-core'
 /** A step that takes longer than this is given up. */
 const STEP_MS_MAX = 180_000
 
-/** Node, in processes of their own; stores in a folder of their own. */
+/** Node, in processes of their own that are killed when they are done; stores in a folder of their own. */
 export async function startNode({ folder, packageFolder }) {
   const stores = mkdtempSync(join(folder, 'magnetar-bench-node-'))
   const env = { ...process.env, MAGNETAR_PACKAGE: packageFolder }
@@ -18,14 +18,18 @@ export async function startNode({ folder, packageFolder }) {
     version: process.version,
     async step(peer, step, name, options) {
       const args = [join(import.meta.dirname, 'process.mjs'), peer, step, join(stores, name), JSON.stringify(options)]
-      const { stdout } = await promisify(execFile)(process.execPath, args, { env, timeout: STEP_MS_MAX })
+      const { stdout } = await promisify(execFile)(process.execPath, args, { env, timeout: STEP_MS_MAX }).catch((error) => {
+        // It ends itself once it has said its figures.
+        if (error.signal === 'SIGKILL' && error.stdout !== '') return error
+        throw error
+      })
       return JSON.parse(stdout.trim().split('\n').at(-1))
     },
     close: async () => rmSync(stores, { recursive: true, force: true }),
   }
 }
 
-/** Chromium, with a profile on the disk as a user's. */
+/** Chromium, with a profile on the disk as a user's; the page of each step is ended when it is done. */
 export async function startChromium({ folder, url }) {
   const profile = mkdtempSync(join(folder, 'magnetar-bench-chromium-'))
   const context = await chromium.launchPersistentContext(profile, { executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] })

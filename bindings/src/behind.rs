@@ -24,6 +24,12 @@ pub(crate) trait Bytes {
 /// More than this is not held back: it is written, and synced with the rest.
 const HELD_BYTES_MAX: usize = 8 << 20;
 
+/// So much is read at once until something is written.
+const AHEAD_BYTES: u64 = 128 << 10;
+
+/// And so many pieces of it are kept.
+const AHEAD_MAX: usize = 32;
+
 /// redb's header is in the first page.
 const HEADER_BYTES: u64 = 4096;
 
@@ -76,22 +82,28 @@ struct Behind<B> {
     /// Runs that do not overlap, by where they begin.
     runs: BTreeMap<u64, Vec<u8>>,
     held_bytes: usize,
+    /// Pieces of the file, by their number, until something is written. An opening after a kill walks all pages, one
+    /// by one; nothing else does.
+    ahead: Option<BTreeMap<u64, Vec<u8>>>,
 }
 
 impl<B: Bytes> Behind<B> {
     fn new(bytes: B) -> io::Result<Self> {
         let len = bytes.len()?;
-        Ok(Behind { bytes, len, runs: BTreeMap::new(), held_bytes: 0 })
+        Ok(Behind { bytes, len, runs: BTreeMap::new(), held_bytes: 0, ahead: Some(BTreeMap::new()) })
     }
 
     fn len(&self) -> u64 {
         self.len
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = past(offset, out.len())?;
         if end > self.len {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end of the file"));
+        }
+        if let Some(ahead) = &mut self.ahead {
+            return read_ahead(&self.bytes, ahead, self.len, offset, out);
         }
         // The last run that begins at or before the first byte may hold all that is asked for.
         let first = self.runs.range(..=offset).next_back();
@@ -114,6 +126,7 @@ impl<B: Bytes> Behind<B> {
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.ahead = None;
         let end = past(offset, bytes.len())?;
         if end > self.len {
             // A gap is to read as zeros, which is what the host makes of a longer file.
@@ -132,6 +145,7 @@ impl<B: Bytes> Behind<B> {
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.ahead = None;
         if len < self.len {
             self.cut(len, self.len)?;
         }
@@ -226,6 +240,35 @@ fn past(offset: u64, len: usize) -> io::Result<u64> {
 
 fn index(offset: u64) -> io::Result<usize> {
     usize::try_from(offset).map_err(io::Error::other)
+}
+
+/// Reads whole pieces, and from those that are there.
+fn read_ahead(
+    bytes: &impl Bytes,
+    ahead: &mut BTreeMap<u64, Vec<u8>>,
+    len: u64,
+    offset: u64,
+    out: &mut [u8],
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < out.len() {
+        let at = offset + done as u64;
+        let (number, within) = (at / AHEAD_BYTES, index(at % AHEAD_BYTES)?);
+        if !ahead.contains_key(&number) {
+            if ahead.len() == AHEAD_MAX {
+                ahead.clear();
+            }
+            let start = number * AHEAD_BYTES;
+            let mut piece = vec![0; index(AHEAD_BYTES.min(len - start))?];
+            read_all(bytes, start, &mut piece)?;
+            ahead.insert(number, piece);
+        }
+        let piece = &ahead[&number][within..];
+        let part = piece.len().min(out.len() - done);
+        out[done..done + part].copy_from_slice(&piece[..part]);
+        done += part;
+    }
+    Ok(())
 }
 
 fn read_all(bytes: &impl Bytes, offset: u64, out: &mut [u8]) -> io::Result<()> {

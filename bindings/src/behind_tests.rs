@@ -11,6 +11,7 @@ struct Fake {
     log: RefCell<Vec<String>>,
     /// At most so many bytes at once; 0 is any number.
     at_once: usize,
+    reads: RefCell<usize>,
     /// Writes that still succeed.
     writes_left: RefCell<Option<usize>>,
 }
@@ -27,6 +28,7 @@ impl Bytes for Fake {
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        *self.reads.borrow_mut() += 1;
         let content = self.content.borrow();
         let from = usize::try_from(offset).unwrap().min(content.len());
         let count = self.portion(bytes.len()).min(content.len() - from);
@@ -103,6 +105,33 @@ fn a_random_walk_reads_as_plain_memory_does_and_leaves_the_host_the_same() {
         behind.sync().unwrap();
         assert_eq!(*behind.bytes.content.borrow(), plain);
     }
+}
+
+#[test]
+fn whoever_walks_a_file_before_writing_reads_it_in_large_pieces() {
+    let content: Vec<u8> = (0..20_000_000_u32).map(|at| (at / 1_000).to_le_bytes()[0]).collect();
+    let mut behind = Behind::new(Fake { content: content.clone().into(), ..Fake::default() }).unwrap();
+    let mut page = [0; 4096];
+    // In the order of the file, with an early page between any two, as of a tree.
+    for at in (0..content.len() - 4096).step_by(4096) {
+        for at in [at, at / 1_000_000] {
+            behind.read(at as u64, &mut page).unwrap();
+            assert_eq!(page, content[at..at + 4096]);
+        }
+    }
+    assert!(*behind.bytes.reads.borrow() < 200, "{} reads", behind.bytes.reads.borrow());
+    // What spans pieces, and the end.
+    let mut large = vec![0; 1 << 20];
+    for at in [7, 131_071, content.len() - large.len()] {
+        behind.read(at as u64, &mut large).unwrap();
+        assert_eq!(large, content[at..at + large.len()]);
+    }
+    // From the first write on each page is read by itself, and what was read before is not believed.
+    behind.write(4096, &[255; 10]).unwrap();
+    behind.bytes.content.borrow_mut()[0] = 9;
+    *behind.bytes.reads.borrow_mut() = 0;
+    behind.read(0, &mut page).unwrap();
+    assert_eq!((page[0], *behind.bytes.reads.borrow()), (9, 1));
 }
 
 #[test]

@@ -115,7 +115,9 @@ fn failed(thrown: JsValue) -> io::Error {
     let name = text("code").or_else(|| text("name")).unwrap_or_else(|| "Error".to_owned());
     let message = text("message").or_else(|| thrown.as_string()).unwrap_or_default();
     let kind = match name.as_str() {
-        "QuotaExceededError" | "ENOSPC" | "EDQUOT" => io::ErrorKind::StorageFull,
+        "QuotaExceededError" | "NS_ERROR_FILE_NO_DEVICE_SPACE" | "ENOSPC" | "EDQUOT" | "EFBIG" => {
+            io::ErrorKind::StorageFull
+        }
         "NotFoundError" | "ENOENT" => io::ErrorKind::NotFound,
         "NoModificationAllowedError" | "InvalidStateError" | "EBUSY" => io::ErrorKind::ResourceBusy,
         "EACCES" | "EPERM" | "NotAllowedError" | "SecurityError" => io::ErrorKind::PermissionDenied,

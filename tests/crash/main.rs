@@ -3,6 +3,8 @@
 //!
 //! `MAGNETAR_PROOF=full` makes it long, `MAGNETAR_SEED` repeats a run.
 
+#![cfg(not(target_family = "wasm"))]
+
 mod child;
 #[cfg(feature = "redb")]
 mod disk;

@@ -3,6 +3,7 @@
 //!
 //! The golden files are written anew with `MAGNETAR_BLESS=1`, to be read by people then.
 
+#![cfg(not(target_family = "wasm"))]
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
 
 #[cfg(all(feature = "analytics", not(target_family = "wasm")))]

@@ -82,6 +82,33 @@ for (const name of names) {
       await page.close()
     })
 
+    test('a file that something else has open is locked, and opens when it is free', async () => {
+      const page = await tab()
+      const [locked, after] = await page.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        const made = await open('taken')
+        await made.importManifest(1, { chunks: [{ id: 1 }] })
+        await made.close()
+        const source = `(async () => {
+          const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('magnetar')
+          globalThis.access = await (await folder.getFileHandle('taken.redb')).createSyncAccessHandle()
+          postMessage('taken')
+        })()`
+        const worker = new Worker('/in-worker.js?' + encodeURIComponent(`export {}; ${source}`), { type: 'module' })
+        await new Promise((resolve) => (worker.onmessage = resolve))
+        const locked = await open('taken').catch(({ name, code, retry, message }) => ({ name, code, retry, message }))
+        worker.terminate()
+        const again = await open('taken')
+        await again.verify()
+        const { total } = await again.getStats(1)
+        await again.close()
+        return [locked, total]
+      })
+      assert.deepEqual([locked.name, locked.code, locked.retry], ['MagnetarError', 'locked', 'later'], JSON.stringify(locked))
+      assert.equal(after, 1)
+      await page.close()
+    })
+
     test('two tabs share a store, and when one is closed its claims come back to the other at once', async () => {
       const [one, two] = [await tab(), await tab()]
       const prepare = async () => {
@@ -113,6 +140,170 @@ for (const name of names) {
       assert.deepEqual([after.done, after.processing], [1, 1])
       assert.ok(after.waited < 20_000, `it took ${after.waited} ms`)
       await two.close()
+    })
+
+    test('a store is made of a file, never over another one, and by one tab alone', async () => {
+      const [one, two] = [await tab(), await tab()]
+      const prepare = async () => {
+        const made = await import('/browser.js')
+        globalThis.open = made.open
+        globalThis.imported = (name, bytes) => made.importFile(name, bytes).then((store) => (globalThis.copy = store), ({ code, retry }) => [code, retry])
+      }
+      await one.evaluate(prepare)
+      await two.evaluate(prepare)
+      const first = await one.evaluate(async () => {
+        const store = await open('source')
+        await store.importManifest(1, { chunks: Array.from({ length: 3_000 }, (_, id) => ({ id, payload: 'x'.repeat(500) })) })
+        await store.complete(await store.claimPending(1), { output: 'there' })
+        globalThis.file = await store.exportFile()
+        await store.close()
+        const damaged = new Uint8Array(await file.arrayBuffer()).fill(7, 5_000, 60_000)
+        const refused = [await imported('copy', damaged), await imported('copy', new Uint8Array(9_000)), await imported('source', file)]
+        await imported('copy', file)
+        await copy.verify()
+        refused.push(await imported('copy', file).then((result) => result[0]))
+        return { refused, output: (await globalThis.copy.getChunk(1, 0)).output, persistence: copy.persistence }
+      })
+      assert.deepEqual(first, {
+        refused: [['corrupt', 'never'], ['corrupt', 'never'], ['refused', 'never'], 'locked'], output: 'there', persistence: 'opfs',
+      })
+      assert.deepEqual(await two.evaluate(() => imported('copy', new Uint8Array(9_000))), ['locked', 'later'])
+      const second = await two.evaluate(async () => {
+        const store = await open('copy')
+        return [(await store.getStats(1)).total, (await store.exportFile()).size > 3_000 * 500]
+      })
+      assert.deepEqual(second, [3_000, true])
+      // A worker that is ended while it imports: another begins anew.
+      const below = random(`${name}: import`)
+      for (let round = 0; round < rounds(4, 40); round++) {
+        const total = await one.evaluate(async ([round, ms]) => {
+          const { importFile } = await import('/browser.js')
+          const make = () => (globalThis.worker = new Worker('/worker-browser.js', { type: 'module' }))
+          setTimeout(() => worker.terminate(), ms)
+          const store = await importFile(`ended ${round}`, file, { worker: make }).catch((error) => {
+            // It had been made, and not yet said.
+            if (error.code === 'refused') return open(`ended ${round}`)
+            throw error
+          })
+          await store.verify()
+          const { total } = await store.getStats(1)
+          await store.close()
+          return total
+        }, [round, below(300)])
+        assert.equal(total, 3_000)
+      }
+      await Promise.all([one.close(), two.close()])
+    })
+
+    test('a tab that waits closes its store: what it held comes back, whoever leads goes on', async () => {
+      const [one, two] = [await tab(), await tab()]
+      const prepare = async () => {
+        const { open } = await import('/browser.js')
+        globalThis.leads = false
+        const make = () => (globalThis.worker = new Worker('/worker-browser.js', { type: 'module' }))
+        globalThis.store = await open('closing', { worker: make })
+        store.addEventListener('leader', ({ detail }) => (globalThis.leads = detail))
+      }
+      await one.evaluate(prepare)
+      await one.evaluate(() => store.importManifest(1, { chunks: Array.from({ length: 50 }, (_, id) => ({ id })) }).then(() => {}))
+      await two.evaluate(prepare)
+      const closed = await two.evaluate(async () => {
+        await store.claimPendingBatch(1, 3)
+        const inFlight = store.claimPending(1)
+        const closing = store.close()
+        const refused = await store.getStats(1).catch(({ code }) => code)
+        const claimed = await inFlight
+        await closing
+        await store.close()
+        return { refused, claimed: claimed.chunk, led: leads }
+      })
+      assert.deepEqual(closed, { refused: 'closed', claimed: 3, led: false })
+      const kept = await one.evaluate(async () => {
+        const { pending, processing } = await store.getStats(1)
+        const { losses } = await store.getChunk(1, 0)
+        return [pending, processing, losses, leads]
+      })
+      assert.deepEqual(kept, [50, 0, 0, false])
+      // Nothing of it is left: it opens again, and its closing is not waited for where its worker has just been ended.
+      const again = await two.evaluate(async () => {
+        const make = () => (globalThis.worker = new Worker('/worker-browser.js', { type: 'module' }))
+        const { open } = await import('/browser.js')
+        const store = await open('closing', { worker: make })
+        await store.claimPending(1)
+        worker.terminate()
+        await store.close()
+        return store.isClosed
+      })
+      assert.equal(again, true)
+      assert.equal(await one.evaluate(async () => (await store.getStats(1)).processing), 0)
+      await Promise.all([one.close(), two.close()])
+    })
+
+    test('a tab that leads closes its store while others’ calls are in flight: each is answered once', async () => {
+      const tabs = [await tab(), await tab(), await tab()]
+      for (const page of tabs) {
+        await page.evaluate(async () => {
+          const { open } = await import('/browser.js')
+          globalThis.store = await open('handed over')
+        })
+      }
+      await tabs[0].evaluate(() => store.importManifest(1, { job: { max_losses: 0 }, chunks: Array.from({ length: 20_000 }, (_, id) => ({ id })) }).then(() => {}))
+      const working = tabs.slice(1).map((page) =>
+        page.evaluate(async () => {
+          globalThis.done = []
+          globalThis.over = false
+          const lane = async () => {
+            while (!over) {
+              const chunk = await store.claimPending(1)
+              await store.complete(chunk, { output: chunk.fence })
+              done.push([chunk.chunk, chunk.fence])
+            }
+          }
+          await Promise.all(Array.from({ length: 16 }, lane))
+          return done
+        }),
+      )
+      for (let round = 0; round < 3; round++) {
+        // Whoever waits longest leads next; the first tab leads in the first round.
+        await tabs[0].evaluate(async () => {
+          const { open } = await import('/browser.js')
+          await store.claimPendingBatch(1, 5)
+          await Promise.all([store.close(), store.close()])
+          globalThis.store = await open('handed over')
+        })
+      }
+      for (const page of tabs.slice(1)) await page.evaluate(() => (globalThis.over = true))
+      const done = (await Promise.all(working)).flat()
+      const kept = await tabs[0].evaluate(async () => {
+        await store.verify()
+        const all = []
+        for await (const { chunk, output } of store.chunks(1, 'done')) all.push([chunk, output])
+        return [all, (await store.getStats(1)).processing]
+      })
+      const fences = new Map(done)
+      assert.ok(done.length > 0)
+      assert.deepEqual([fences.size, kept[0].length, kept[1]], [done.length, done.length, 0])
+      assert.ok(kept[0].every(([chunk, output]) => fences.get(chunk) === output))
+      // All at once, with calls of everybody's on their way.
+      const last = await Promise.all(
+        tabs.map((page) =>
+          page.evaluate(async () => {
+            const calls = Array.from({ length: 20 }, () => store.claimPending(1))
+            await store.close()
+            return (await Promise.all(calls)).filter(Boolean).length
+          }),
+        ),
+      )
+      assert.deepEqual(last, [20, 20, 20])
+      const after = await tabs[0].evaluate(async () => {
+        const { open } = await import('/browser.js')
+        const store = await open('handed over')
+        const { processing, done } = await store.getStats(1)
+        await store.close()
+        return [processing, done]
+      })
+      assert.deepEqual(after, [0, done.length])
+      await Promise.all(tabs.map((page) => page.close()))
     })
 
     test('a worker that is terminated at any moment loses nothing that was acknowledged', async () => {

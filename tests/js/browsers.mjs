@@ -37,19 +37,31 @@ const CHROMIUM = [
 
 /** Starts a browser with a profile; `page()` gives a tab in it with `evaluate(function, argument)`. */
 const start = {
-  async chromium(profile) {
+  async chromium(profile, { isPrivate, unsafe }) {
     const { chromium } = require('playwright-core')
-    const context = await chromium.launchPersistentContext(profile, { executablePath: '/usr/bin/chromium', args: CHROMIUM })
+    const launch = { executablePath: '/usr/bin/chromium', args: unsafe ? [...CHROMIUM, `--host-resolver-rules=MAP ${unsafe} 127.0.0.1`] : CHROMIUM }
+    const started = isPrivate ? await chromium.launch(launch) : undefined
+    const context = await (started?.newContext() ?? chromium.launchPersistentContext(profile, launch))
     return {
       page: () => context.newPage(),
-      close: () => context.close(),
+      close: () => (started ?? context).close(),
       kill: () => killTree(profile),
+      /** What the origin of a page may keep, in bytes; none is what the browser gives. */
+      async quota(page, bytes) {
+        const devtools = await context.newCDPSession(page)
+        await devtools.send('Storage.overrideQuotaForOrigin', { origin: new URL(page.url()).origin, quotaSize: bytes })
+      },
     }
   },
-  async firefox(profile) {
+  async firefox(profile, { isPrivate, unsafe, quotaKb }) {
     const { default: puppeteer } = await import(pathToFileURL(require.resolve('puppeteer-core')).href)
     const browser = await puppeteer.launch({
       browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true, userDataDir: profile, protocolTimeout: 600_000,
+      extraPrefsFirefox: {
+        ...(isPrivate && { 'browser.privatebrowsing.autostart': true }),
+        ...(unsafe && { 'network.dns.localDomains': unsafe }),
+        ...(quotaKb && { 'dom.quotaManager.temporaryStorage.fixedLimit': quotaKb }),
+      },
     })
     return { page: () => browser.newPage(), close: () => browser.close(), kill: () => browser.process().kill('SIGKILL') }
   },
@@ -69,9 +81,12 @@ function killTree(profile) {
   }
 }
 
-/** A browser with a fresh profile, which goes with it. */
-export async function browser(name, profile = mkdtempSync(join(tmpdir(), `magnetar-${name}-`))) {
-  const started = await start[name](profile)
+/**
+ * A browser with a fresh profile, which goes with it. `isPrivate`: its windows are; `unsafe`: a host name that is this
+ * machine, and that the browser does not know to be; `quotaKb`: what all origins may keep, in Firefox.
+ */
+export async function browser(name, profile = mkdtempSync(join(tmpdir(), `magnetar-${name}-`)), options = {}) {
+  const started = await start[name](profile, options)
   return { ...started, profile, remove: () => rmSync(profile, { recursive: true, force: true, maxRetries: 10 }) }
 }
 

@@ -2,14 +2,14 @@
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { load, random, rounds } from './package.mjs'
 
-const { open } = await load()
+const { importFile, open } = await load()
 const folder = mkdtempSync(join(tmpdir(), 'magnetar-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -71,6 +71,50 @@ test('nothing acknowledged is lost when the process is killed', async () => {
   assert.equal((await last.getStats(1)).done, done.size)
   await last.close()
   console.log(`${count} kills, ${done.size} chunks done, slowest opening ${slowest.toFixed(0)} ms`)
+})
+
+test('an import of a file that is killed is whole, or is not opened', async () => {
+  const below = random('import')
+  const source = await open(join(folder, 'source'))
+  const payload = 'x'.repeat(1_000)
+  for (let job = 0; job < 4; job++) {
+    await source.importManifest(job, { chunks: Array.from({ length: 1_000 }, (_, id) => ({ id, payload })) })
+  }
+  const file = join(folder, 'exported')
+  writeFileSync(file, Buffer.from(await (await source.exportFile()).arrayBuffer()))
+  await source.close()
+  const bytes = readFileSync(file)
+  const seen = { nothing: 0, half: 0 }
+  const importing = (path) => spawn(process.execPath, [fileURLToPath(new URL('./import-child.mjs', import.meta.url)), path, file], { stdio: ['ignore', 'pipe', 'inherit'] })
+  // How long it takes when it is left alone.
+  let whole = 0
+  const count = rounds(5, 60)
+  for (let round = 0; round <= count; round++) {
+    const path = join(folder, `imported-${round}.redb`)
+    const child = importing(path)
+    const ended = new Promise((resolve) => child.on('close', resolve))
+    await new Promise((resolve) => child.stdout.once('data', resolve))
+    const begun = performance.now()
+    const timer = round === 0 ? undefined : setTimeout(() => child.kill('SIGKILL'), below(Math.ceil(whole)))
+    await ended
+    clearTimeout(timer)
+    if (round === 0) whole = performance.now() - begun
+    const again = () => importFile(path, bytes)
+    const isThere = existsSync(path) && statSync(path).size > 0
+    const store = await (isThere ? open(path) : again()).catch((error) => {
+      assert.deepEqual([error.code, /import the file again/.test(error.message)], ['corrupt', true], error.message)
+      seen.half++
+      return again()
+    })
+    if (!isThere) seen.nothing++
+    await store.verify()
+    assert.deepEqual((await store.listJobs()).map(({ stats }) => stats.total), Array(4).fill(1_000))
+    await store.close()
+    // What is there is not written over.
+    await assert.rejects(again(), (error) => error.code === 'refused')
+    rmSync(path)
+  }
+  console.log(`${count} imports killed: ${seen.nothing} before they began, ${seen.half} half done`)
 })
 
 test('a file whose process was killed is free at once', async () => {

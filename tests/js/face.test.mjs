@@ -373,7 +373,11 @@ test('a file goes out of one store and into another', async (t) => {
     await copy.close()
   }
   await assert.rejects(importFile(join(folder, 'copy'), file), code('refused'))
-  await assert.rejects(importFile(join(folder, 'none'), new Uint8Array(100_000).fill(7)), code('corrupt'))
+  const bytes = new Uint8Array(await file.arrayBuffer())
+  const strange = [new Uint8Array(100_000).fill(7), new Uint8Array(9_000), new Uint8Array(), bytes.slice(0, 50_000), bytes.slice().fill(7, 5_000, 60_000)]
+  for (const name of [':memory:', join(folder, 'none')]) {
+    for (const from of strange) await assert.rejects(importFile(name, from), code('corrupt'), `${from.length} bytes`)
+  }
   await (await importFile(join(folder, 'none'), file)).close()
   await assert.rejects(open(join(folder, 'nothing'), { from: 'text' }), code('invalid_input'))
 })

@@ -2,19 +2,17 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { load, root } from './package.mjs'
+import { load, program as native } from './package.mjs'
 
-const { open } = await load()
+const { importFile, open } = await load()
 const folder = mkdtempSync(join(tmpdir(), 'magnetar-'))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
-/** The native program: opens the file, does as it is told, and holds it until its input ends. */
-execFileSync('cargo', ['build', '--quiet', '--example', 'job_file', '--features', 'redb'], { cwd: root, stdio: 'inherit' })
-const program = join(root, 'target', 'debug', 'examples', 'job_file')
+const program = native()
 
 async function held(path) {
   const child = spawn(program, ['hold', path], { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -34,6 +32,16 @@ test('what Node wrote a native program reads, and the other way round', async ()
     assert.match(printed, /1 done "done in Node"/)
     assert.match(printed, /2 done "done natively"/)
   }
+  // Its file as bytes, into a store of its own and into memory.
+  const bytes = readFileSync(join(folder, 'exported.redb'))
+  for (const name of [join(folder, 'imported'), ':memory:']) {
+    const store = await importFile(name, bytes)
+    await store.verify()
+    const kept = await store.getByStatus(1, 'done')
+    assert.deepEqual([...kept].map(({ payload, output }) => [payload, output]), [[{ from: 'node' }, 'done in Node'], [null, 'done natively']])
+    await store.close()
+  }
+  assert.match(execFileSync(program, ['work', join(folder, 'imported.redb')], { encoding: 'utf8' }), /2 done "done natively"/)
   const again = await open(path)
   assert.equal((await again.getChunk(1, 2)).output, 'done natively')
   await again.verify()

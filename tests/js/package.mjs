@@ -20,6 +20,12 @@ export function unpack() {
   execFileSync('tar', ['-xzf', join(made, tarball), '-C', dirname(folder)])
 }
 
+/** The native program, built: opens a file, does as it is told, and holds it until its input ends. */
+export function program() {
+  execFileSync('cargo', ['build', '--quiet', '--example', 'job_file', '--features', 'redb'], { cwd: root, stdio: 'inherit' })
+  return join(root, 'target', 'debug', 'examples', 'job_file')
+}
+
 /** The package as Node sees it. */
 export function load() {
   if (!existsSync(folder)) unpack()

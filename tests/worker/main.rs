@@ -1,5 +1,7 @@
 //! The worker runtime from outside: on any runtime and on none, through errors, panics, shutdowns and drops.
 
+#![cfg(not(target_family = "wasm"))]
+
 mod ending;
 mod keeping;
 mod running;

@@ -42,7 +42,7 @@ pub(crate) fn bench(options: &[String]) -> Result<ExitCode, String> {
 
 /// The package as it is packed, in Node and in browsers.
 fn js(options: &[String]) -> Result<ExitCode, String> {
-    for tool in [Tool::Wasm, Tool::Bindgen, Tool::Node, Tool::Chromium, Tool::Firefox] {
+    for tool in [Tool::Wasm, Tool::Bindgen, Tool::Node, Tool::Chromium, Tool::Firefox, Tool::Redis] {
         tool.provide()?;
     }
     // One that is over its weight is measured all the same; its table says what it weighs.

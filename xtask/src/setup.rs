@@ -14,6 +14,8 @@ pub(crate) enum Tool {
     Strace,
     /// Lets the benchmark count instructions. It says so where it is absent.
     Valgrind,
+    /// For a peer of the npm package's benchmark. It says so where it is absent.
+    Redis,
     /// cargo-deny.
     Deny,
     /// A standard library for wasm32-unknown-unknown.
@@ -37,6 +39,7 @@ impl Tool {
             Self::CCompiler => "c-compiler",
             Self::Strace => "strace",
             Self::Valgrind => "valgrind",
+            Self::Redis => "redis-server",
             Self::Deny => "cargo-deny",
             Self::Wasm => "wasm32-target",
             Self::Bindgen => "wasm-bindgen",
@@ -54,6 +57,7 @@ impl Tool {
             Self::CCompiler => c_compiler(),
             Self::Strace => Ok(optional("strace", "those who count syncs will say that they did not run")),
             Self::Valgrind => Ok(optional("valgrind", "the benchmark will not count instructions")),
+            Self::Redis => Ok(optional("redis-server", "BullMQ will be missing from the table")),
             Self::Deny => deny::provide(),
             Self::Wasm => wasm::provide(),
             Self::Bindgen => pkg::provide_bindgen(),

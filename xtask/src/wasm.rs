@@ -52,7 +52,7 @@ enum Browser {
 
 /// The suite of every store, in Node.
 pub(crate) fn suite_in_node() -> Outcome {
-    suite(&["conformance"], &[]).into()
+    suite("conformance", &[]).into()
 }
 
 /// The same in Chromium, in memory and in the private files of the page's origin.
@@ -70,23 +70,16 @@ fn suite_in(browser: Browser) -> Result<(), String> {
         Browser::Chromium => ("CHROMEDRIVER", "/usr/bin/chromedriver".into()),
         Browser::Firefox => ("GECKODRIVER", pkg::tool("geckodriver").display().to_string()),
     };
-    let in_worker = ("WASM_BINDGEN_USE_DEDICATED_WORKER", "1".to_owned());
-    // The opfs suite asks for a worker by itself, and the runner wants no second asking.
-    suite(&["opfs"], std::slice::from_ref(&driver))
-        .and_then(|()| suite(&["conformance"], &[driver, in_worker]))
+    suite("web", &[driver])
 }
 
-/// Builds test binaries for the web and has wasm-bindgen's runner run them.
-fn suite(tests: &[&str], variables: &[(&str, String)]) -> Result<(), String> {
+/// Builds a test binary for the web and has wasm-bindgen's runner run it.
+fn suite(name: &str, variables: &[(&str, String)]) -> Result<(), String> {
     let toolchain = toolchain().ok_or("no toolchain compiles for the web: cargo xtask setup --wasm")?;
     let mut test =
         command(&format!("cargo {toolchain} test --package magnetar --profile wasm-test --target {TARGET}"));
-    for name in tests {
-        test.args(["--test", name]);
-    }
+    test.args(["--test", name]);
     test.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", pkg::tool("wasm-bindgen-test-runner"));
-    // Seconds, for all cases of a binary together: the machine may have other work.
-    test.env("WASM_BINDGEN_TEST_TIMEOUT", "900");
     test.env("PATH", pkg::path_with_node()?);
     test.envs(variables.iter().map(|(name, value)| (*name, value)));
     run(&mut test)

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
@@ -13,5 +14,6 @@ const syncs = async () => Atomics.load(counted, 0)
 
 export async function open(name, isLoop = false) {
   const store = await openStore(name, { worker })
-  return isLoop ? looping(peer(store, syncs), store) : peer(store, syncs)
+  const made = peer(store, syncs, async () => statSync(`${name}.redb`).size)
+  return isLoop ? looping(made, store) : made
 }

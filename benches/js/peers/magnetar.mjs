@@ -10,7 +10,13 @@ const syncs = () =>
     channel.postMessage('how many?')
   })
 
+async function bytesOf(name) {
+  const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('magnetar')
+  return (await (await folder.getFileHandle(`${name}.redb`)).getFile()).size
+}
+
 export async function open(name, isLoop = false) {
   const store = await openStore(name, { worker })
-  return isLoop ? looping(peer(store, syncs), store) : peer(store, syncs)
+  const made = peer(store, syncs, () => bytesOf(name))
+  return isLoop ? looping(made, store) : made
 }

@@ -1,12 +1,13 @@
 // A store of the package as a peer.
 
-export function peer(store, syncs) {
+export function peer(store, syncs, bytes) {
   return {
     importChunks: (job, chunks) => store.importManifest(job, { chunks }),
     claim: (job) => store.claimPending(job),
     complete: (claimed, output) => store.complete(claimed, { output }),
     list: (job) => store.getByStatus(job, 'pending'),
     syncs,
+    bytes,
     close: () => store.close(),
   }
 }

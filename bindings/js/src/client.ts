@@ -43,6 +43,8 @@ export interface Surroundings {
 const ONCE = new Set(['retryFailed', 'reset', 'cancel', 'importBegin', 'importPiece'])
 /** So many leaders may die over a call before it is given up. */
 const TRIES_MAX = 8
+/** Where there is no space one more shows what became of the call, and that there is still none. */
+const TRIES_MAX_FULL = 2
 
 /** A thread says within this time that it has begun. */
 const BIRTH_MS = 2_000
@@ -90,13 +92,15 @@ export class Client {
   #leader: Leader | undefined
   #unlock: (() => void) | undefined
   #unlisten: (() => void) | undefined
+  /** No more calls are taken; those on their way are answered. */
+  #isClosing = false
   #isClosed = false
   #watching = 0
   #isHeld = false
   #heldSeat: Seat | undefined
   /** The death of the last thread, and how many there were since the last answer. */
   #deaths = 0
-  #why = ''
+  #why = failure('crashed', 'its tab or thread was ended')
   #shut: ((failure: Failure | undefined) => void) | undefined
 
   private constructor(around: Surroundings, start: Omit<Start, 'client'>) {
@@ -125,8 +129,12 @@ export class Client {
 
   /** Makes a call; an error of its arguments is thrown at once. */
   call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
-    if (this.#isClosed) return Promise.reject(closed())
+    if (this.#isClosing) return Promise.reject(closed())
     if (signal?.aborted) return Promise.reject(signal.reason)
+    return this.#call(name, fields, signal)
+  }
+
+  #call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
     const id = ++this.#lastId
     let text: string
     try {
@@ -159,7 +167,7 @@ export class Client {
 
   /** Asks for the bytes of the file. */
   exportFile(): Promise<Uint8Array> {
-    if (this.#isClosed) return Promise.reject(closed())
+    if (this.#isClosing) return Promise.reject(closed())
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       const pending: Pending = {
@@ -174,14 +182,15 @@ export class Client {
 
   /** Opens the file anew. */
   reopen(): void {
-    if (this.#leader?.id !== undefined && this.#seat !== undefined) this.#died('it was to be opened anew')
+    if (this.#leader?.id !== undefined && this.#seat !== undefined) this.#died(failure('crashed', 'it was to be opened anew'))
   }
 
   /** Gives back what is held, and releases the file where it is here. */
   async close(): Promise<void> {
-    if (this.#isClosed) return
+    if (this.#isClosing) return
+    this.#isClosing = true
     try {
-      await this.call('releaseAll', {})
+      await this.#call('releaseAll', {})
       this.#isClosed = true
       const seat = this.#seat
       if (seat !== undefined) {
@@ -244,7 +253,7 @@ export class Client {
     let unborn: ReturnType<typeof setTimeout> | undefined
     const died = (why: string) => {
       clearTimeout(unborn)
-      if (this.#seat === seat) this.#died(why)
+      if (this.#seat === seat) this.#died(failure('crashed', why))
     }
     const seat: Seat = this.#around.seat(
       (message) => {
@@ -295,8 +304,11 @@ export class Client {
         this.#leave()
         this.#rejectAll(new MagnetarError(message.failure))
         break
+      case 'ending':
+        this.#why = message.failure
+        break
       case 'dead':
-        this.#died(message.why)
+        this.#died(message.failure)
         break
       case 'shut':
         this.#shut?.(message.failure)
@@ -335,17 +347,29 @@ export class Client {
       this.#settle(pending)
     } else if (ONCE.has(pending.name)) {
       const why = `the store was opened anew while ${pending.name} was under way: look what became of it, then call again`
-      this.#reject(pending, failure('outcome_unknown', why, 'after_reopen'))
-    } else if (++pending.tries >= TRIES_MAX) {
-      this.#reject(pending, failure('crashed', `${TRIES_MAX} engines ended over this call: ${this.#why}`))
+      this.#reject(pending, this.#isFull ? { ...this.#why, retry: 'after_reopen' } : failure('outcome_unknown', why, 'after_reopen'))
+    } else if (++pending.tries >= this.#triesMax) {
+      this.#reject(pending, this.#givenUp('over this call'))
     } else {
       return true
     }
     return false
   }
 
+  get #isFull(): boolean {
+    return this.#why.code === 'full'
+  }
+
+  get #triesMax(): number {
+    return this.#isFull ? TRIES_MAX_FULL : TRIES_MAX
+  }
+
+  #givenUp(over: string): Failure {
+    return this.#isFull ? this.#why : failure('crashed', `${TRIES_MAX} engines ended ${over}: ${this.#why.message}`)
+  }
+
   /** The thread has ended by itself; another takes its place. */
-  #died(why: string): void {
+  #died(why: Failure): void {
     this.#why = why
     if (this.#leader?.isHere === false && !this.#isClosed) {
       // Only ours, which waited for its turn.
@@ -356,16 +380,14 @@ export class Client {
     this.#leave()
     if (this.#shut !== undefined) return this.#shut(undefined)
     if (this.#start.name === undefined) {
-      const lost = failure('crashed', `the engine ended, and what was in memory with it: ${why}`)
+      const lost = failure('crashed', `the engine ended, and what was in memory with it: ${why.message}`)
       this.#rejectAll(new MagnetarError(lost))
       this.#isClosed = true
       return
     }
     if (++this.#deaths >= TRIES_MAX) {
       this.#deaths = 0
-      this.#rejectAll(new MagnetarError(/QuotaExceeded|ENOSPC/.test(why)
-        ? failure('full', `the file cannot grow: ${why}`, 'later')
-        : failure('crashed', `the engine ends as soon as it has begun: ${why}`)))
+      this.#rejectAll(new MagnetarError(this.#givenUp('before they answered')))
       return
     }
     if (!this.#isClosed) this.#sit()
@@ -444,6 +466,7 @@ export class Client {
   }
 
   #end(): void {
+    this.#isClosing = true
     this.#isClosed = true
     this.#rejectAll(closed())
     this.#leave()

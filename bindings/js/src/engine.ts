@@ -1,9 +1,9 @@
 /** The engine in this thread: the module, the open store in it, and what a trap leaves behind. */
 
 import init, { JobStore, __wbg_reset_state } from './magnetar.js'
-import { failure, MagnetarError } from './errors.js'
+import { type Failure, failure, failureOf, MagnetarError } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
-import { register, takePanic, unregister, type Bytes } from './storage.js'
+import { register, takePanic, takeThrown, unregister, type Bytes } from './storage.js'
 
 /** What the module can be made of. */
 export type WasmSource = WebAssembly.Module | BufferSource | Response | Promise<Response>
@@ -47,8 +47,20 @@ const PORTION_BYTES = 1 << 20
 /** The first page of a file, without which it is none. */
 const HEADER_BYTES = 4096
 
+/** What a file begins with until all of it is there. */
+const UNFINISHED = new TextEncoder().encode('magnetar: an import that was not finished\n')
+
+function isUnfinished(bytes: Bytes): boolean {
+  const begin = new Uint8Array(UNFINISHED.length)
+  return bytes.len() > begin.length && bytes.read(0, begin) === begin.length && UNFINISHED.every((byte, at) => byte === begin[at])
+}
+
 /** Opens a copy of a file in memory: what is no store, or a damaged one, is refused before anything is written. */
 function tryOut(from: Uint8Array, owner: string): void {
+  // The engine would take nothing, or zeros, for a store that was about to be made.
+  if (new TextDecoder().decode(from.subarray(0, 4)) !== 'redb') {
+    throw new MagnetarError(failure('corrupt', 'these bytes are not the file of a store: use what exportFile gave, or a native program wrote'))
+  }
   const bytes = new MemoryBytes()
   fill(bytes, from)
   const handle = register(bytes)
@@ -56,6 +68,10 @@ function tryOut(from: Uint8Array, owner: string): void {
     const store = JobStore.open(JSON.stringify({ storage: handle, owner, living: [] }))
     store.close()
     store.free()
+  } catch (error) {
+    if (!(error instanceof WebAssembly.RuntimeError)) throw error
+    renew()
+    throw new MagnetarError(failure('corrupt', `the file is damaged: ${takePanic() ?? error.message}; use another copy`))
   } finally {
     unregister(handle)
   }
@@ -66,25 +82,28 @@ function tryOut(from: Uint8Array, owner: string): void {
  * A file that is not empty is refused, but for the half of one that a crash left.
  */
 function fill(bytes: Bytes, from: Uint8Array): void {
-  const len = bytes.len()
-  const header = new Uint8Array(Math.min(len, HEADER_BYTES))
-  if (len > 0) bytes.read(0, header)
-  if (header.some((byte) => byte !== 0)) {
+  if (bytes.len() > 0 && !isUnfinished(bytes)) {
     throw new MagnetarError(failure('refused', 'the store exists already: give the file another name, or export and delete that one'))
   }
-  bytes.setLen(0)
-  bytes.setLen(from.length)
-  const put = (start: number, end: number) => {
-    for (let at = start; at < end; ) {
-      const written = bytes.write(at, from.subarray(at, Math.min(end, at + PORTION_BYTES)))
+  const put = (start: number, part: Uint8Array) => {
+    for (let at = 0; at < part.length; ) {
+      const written = bytes.write(start + at, part.subarray(at, at + PORTION_BYTES))
       if (written === 0) throw new MagnetarError(failure('io', 'the file took none of the bytes'))
       at += written
     }
     bytes.sync()
   }
-  const rest = Math.min(HEADER_BYTES, from.length)
-  put(rest, from.length)
-  put(0, rest)
+  try {
+    bytes.setLen(0)
+    bytes.setLen(Math.max(from.length, HEADER_BYTES))
+    put(0, UNFINISHED)
+    put(HEADER_BYTES, from.subarray(HEADER_BYTES))
+    put(0, from.subarray(0, HEADER_BYTES))
+  } catch (error) {
+    // What did not fit takes no space.
+    bytes.setLen(0)
+    throw error
+  }
 }
 
 /** How a store is opened in this thread. */
@@ -101,8 +120,17 @@ export interface EngineOptions {
 }
 
 /** The engine trapped or gave its file up: it is of no use any more. */
-export class EngineDied extends Error {
-  override readonly name = 'EngineDied'
+export class EngineDied extends MagnetarError {
+  constructor(why: Failure | string, options?: ErrorOptions) {
+    super(typeof why === 'string' ? failure('crashed', why) : why, options)
+  }
+}
+
+/** A write failed. What became of it shows when the file is opened anew. */
+function failed(text: string): EngineDied {
+  const thrown = takeThrown()
+  const why = thrown === undefined ? undefined : failureOf(thrown)
+  return new EngineDied(why?.code === 'full' ? why : `a write failed: ${why?.message ?? text}`)
 }
 
 /** An open store in this thread. */
@@ -128,6 +156,8 @@ export class Engine {
       if (from !== undefined) {
         tryOut(from, owner)
         fill(bytes, from)
+      } else if (isUnfinished(bytes)) {
+        throw new MagnetarError(failure('corrupt', 'the import that was to make this store was not finished: import the file again'))
       }
     } catch (error) {
       bytes.close()
@@ -162,7 +192,7 @@ export class Engine {
     return this.#guarded(() => {
       const answers = this.#store.call(client, batch)
       // What was refused before the write failed is answered; the rest is asked for again of the next engine.
-      if (this.#store.isPoisoned) throw new EngineDied(`a write failed: ${new TextDecoder().decode(answers)}`)
+      if (this.#store.isPoisoned) throw failed(new TextDecoder().decode(answers))
       return answers
     })
   }
@@ -173,8 +203,8 @@ export class Engine {
 
   died(client: string): void {
     this.#guarded(() => {
-      const failed = this.#store.died(client)
-      if (this.#store.isPoisoned) throw new EngineDied(failed)
+      const why = this.#store.died(client)
+      if (this.#store.isPoisoned) throw failed(why ?? '')
     })
   }
 
@@ -195,11 +225,11 @@ export class Engine {
   /** Releases the file in good order. */
   close(): void {
     if (this.#isOver) return
-    const failed = this.#guarded(() => this.#store.close())
+    const why = this.#guarded(() => this.#store.close())
     this.#isOver = true
     this.#store.free()
     unregister(this.#handle)
-    if (failed !== undefined) throw new MagnetarError(JSON.parse(failed))
+    if (why !== undefined) throw new MagnetarError(JSON.parse(why))
   }
 
   /** Gives the file up as it is, as a crash would. */

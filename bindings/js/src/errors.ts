@@ -34,6 +34,7 @@ export type ErrorCode =
   | 'outcome_unknown'
   | 'closed'
   | 'moved'
+  | 'shadow'
   | 'feed_truncated'
   | 'internal'
   | 'crashed'
@@ -102,17 +103,23 @@ export function failureOf(thrown: unknown): Failure {
     return { code, retry, message, jobId, chunk, conflicts: [...conflicts] }
   }
   if (typeof thrown === 'string' && thrown.startsWith('{')) return JSON.parse(thrown) as Failure
-  const { name, message, code } = thrown as { name?: string; message?: string; code?: string }
-  const text = `${code ?? name ?? 'Error'}: ${message ?? String(thrown)}`
-  switch (code ?? name) {
+  const { name = 'Error', message = String(thrown), code } = Object(thrown) as { name?: string; message?: string; code?: unknown }
+  // The code of a system error. That of a DOMException is a number from before they had names.
+  const kind = typeof code === 'string' ? code : name
+  const text = `${kind}: ${message}`
+  switch (kind) {
     case 'QuotaExceededError':
+    // Firefox.
+    case 'NS_ERROR_FILE_NO_DEVICE_SPACE':
     case 'ENOSPC':
-      return failure('full', text, 'later')
+    case 'EDQUOT':
+    case 'EFBIG':
+      return failure('full', `the file cannot grow: ${text}; free some space, then call again`, 'later')
     case 'NoModificationAllowedError':
       return failure('locked', text, 'later')
     case 'SecurityError':
     case 'NotAllowedError':
-      return failure('unavailable', `${text}; this browser gives no durable storage here, a private window perhaps`)
+      return failure('unavailable', `${text}; this window may keep no files, as a private one: use another, or ':memory:'`)
     default:
       return failure('io', text)
   }

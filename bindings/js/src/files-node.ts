@@ -82,10 +82,15 @@ function sqlite(): Sqlite {
   throw new MagnetarError(failure('unavailable', why))
 }
 
+/** SQLITE_BUSY, whatever its extension. Deno has only the words. */
+function isBusy(error: unknown): boolean {
+  const { errcode, message } = error as { errcode?: number; message: string }
+  return errcode === undefined ? message.includes('database is locked') : (errcode & 0xff) === 5
+}
+
 function locked(path: string, cause: unknown): MagnetarError {
-  const { errcode, message } = cause as { errcode?: number; message: string }
-  // SQLITE_BUSY, whatever its extension.
-  if (((errcode ?? 0) & 0xff) !== 5) return new MagnetarError(failure('io', `${path}.lock cannot be locked: ${message}`), { cause })
+  const { message } = cause as Error
+  if (!isBusy(cause)) return new MagnetarError(failure('io', `${path}.lock cannot be locked: ${message}`), { cause })
   return new MagnetarError(failure('locked', `${path} is open in another process or thread: close it there`, 'later'), { cause })
 }
 
@@ -99,7 +104,7 @@ function refuseNative(path: string): void {
   try {
     connection.exec('PRAGMA schema_version')
   } catch (error) {
-    if ((((error as { errcode?: number }).errcode ?? 0) & 0xff) === 5) throw locked(path, error)
+    if (isBusy(error)) throw locked(path, error)
   } finally {
     connection.close()
   }

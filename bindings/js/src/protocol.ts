@@ -17,6 +17,8 @@ export type ToClient =
   | { t: 'answers'; lines: string | Uint8Array }
   | { t: 'file'; id: number; bytes?: Uint8Array; failure?: Failure }
   | { t: 'changed'; revision: number }
+  /** The engine is ending, and why. Another leader follows. */
+  | { t: 'ending'; failure: Failure }
 
 /** From the thread that may come to have the file, to whoever started it. */
 export type FromSeat =
@@ -26,7 +28,7 @@ export type FromSeat =
   /** The file could not be opened. */
   | { t: 'failed'; failure: Failure }
   /** The engine has ended. */
-  | { t: 'dead'; why: string }
+  | { t: 'dead'; failure: Failure }
   /** The file was released in good order. */
   | { t: 'shut'; failure?: Failure }
   | ToClient
@@ -46,7 +48,7 @@ export interface Start {
 }
 
 /** What tabs tell each other on the store's own channel. */
-export type Broadcast = { t: 'who' } | { t: 'leader'; leader: string; persistence: Persistence }
+export type Broadcast = { t: 'who' } | { t: 'leader'; leader: string; client: string; persistence: Persistence }
 
 /** The names of a store's locks and channels within its origin. */
 export const names = {

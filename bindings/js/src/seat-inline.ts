@@ -1,7 +1,7 @@
 /** The server in the caller's own thread: for memory, and for scripts that do not mind waiting for the disk. */
 
 import { Engine, EngineDied, type WasmSource } from './engine.js'
-import { failureOf } from './errors.js'
+import { type Failure, failureOf } from './errors.js'
 import { type FromSeat, type Persistence, randomId, type ToSeat } from './protocol.js'
 import { Server } from './server.js'
 import type { Bytes } from './storage.js'
@@ -16,7 +16,7 @@ export interface Place {
 /** Starts a server; gives how it is reached. */
 export function serveInline(place: Place, post: (message: FromSeat, transfer?: Transferable[]) => void): (message: ToSeat) => void {
   let server: Server | undefined
-  const died = (why: string) => post({ t: 'dead', why })
+  const died = (failure: Failure) => post({ t: 'dead', failure })
   const start = async (message: ToSeat & { t: 'start' }) => {
     const { name, wasm, client, cacheBytes, from } = message.start
     try {
@@ -32,8 +32,7 @@ export function serveInline(place: Place, post: (message: FromSeat, transfer?: T
       server = new Server(engine, died)
       post({ t: 'leading', leader: randomId(), persistence: place.persistence })
     } catch (error) {
-      if (error instanceof EngineDied) died(error.message)
-      else post({ t: 'failed', failure: failureOf(error) })
+      post({ t: error instanceof EngineDied ? 'dead' : 'failed', failure: failureOf(error) })
     }
   }
   return (message) => {

@@ -1,7 +1,7 @@
 /** The server: has the engine, and carries out what its clients send. */
 
-import { type Engine, EngineDied } from './engine.js'
-import { failureOf } from './errors.js'
+import type { Engine } from './engine.js'
+import { type Failure, failureOf } from './errors.js'
 import type { ToClient, ToServer } from './protocol.js'
 
 /** How the server reaches a client. */
@@ -15,13 +15,13 @@ const TELL_EVERY_MS = 25
 /** Serves the clients of one open store. */
 export class Server {
   readonly #clients = new Map<string, Post>()
-  readonly #died: (why: string) => void
+  readonly #died: (why: Failure) => void
   #engine: Engine
   #told = 0
   #isTelling = false
   #isOver = false
 
-  constructor(engine: Engine, died: (why: string) => void) {
+  constructor(engine: Engine, died: (why: Failure) => void) {
     this.#engine = engine
     this.#died = died
   }
@@ -92,7 +92,9 @@ export class Server {
       work()
     } catch (error) {
       this.#isOver = true
-      this.#died(error instanceof EngineDied ? error.message : failureOf(error).message)
+      const failure = failureOf(error)
+      for (const post of this.#clients.values()) post({ t: 'ending', failure })
+      this.#died(failure)
     }
   }
 }

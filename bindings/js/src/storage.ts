@@ -46,19 +46,38 @@ export function storage_read(handle: number, offset: number, bytes: Uint8Array):
 }
 
 export function storage_write(handle: number, offset: number, bytes: Uint8Array): number {
-  return bytesOf(handle).write(offset, bytes)
+  return kept(() => bytesOf(handle).write(offset, bytes))
 }
 
 export function storage_set_len(handle: number, len: number): void {
-  bytesOf(handle).setLen(len)
+  kept(() => bytesOf(handle).setLen(len))
 }
 
 export function storage_sync(handle: number): void {
-  bytesOf(handle).sync()
+  kept(() => bytesOf(handle).sync())
 }
 
 export function storage_close(handle: number): void {
   bytesOf(handle).close()
+}
+
+let lastThrown: unknown
+
+/** The engine says that a write failed, not why. */
+function kept<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    lastThrown = error
+    throw error
+  }
+}
+
+/** Why the last write failed; once. */
+export function takeThrown(): unknown {
+  const thrown = lastThrown
+  lastThrown = undefined
+  return thrown
 }
 
 let lastPanic: string | undefined

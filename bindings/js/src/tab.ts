@@ -63,7 +63,8 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
       answers.onmessage = ({ data }: MessageEvent<FromSeat>) => hear(data)
       const tabs = new BroadcastChannel(names.tabs(store))
       tabs.onmessage = ({ data }: MessageEvent<Broadcast>) => {
-        if (data.t !== 'leader') return
+        // Its own worker tells a client directly, before or after this.
+        if (data.t !== 'leader' || data.client === client) return
         found(data.leader, data.persistence, () => {
           const channel = new BroadcastChannel(names.toLeader(store, data.leader))
           return { post: (message) => channel.postMessage(message), close: () => channel.close() }

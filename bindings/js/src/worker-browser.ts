@@ -4,7 +4,7 @@
  */
 
 import { Engine, EngineDied, type WasmSource } from './engine.js'
-import { failureOf } from './errors.js'
+import { type Failure, failureOf } from './errors.js'
 import { fileName, openFile } from './files-opfs.js'
 import { type Broadcast, type FromSeat, names, randomId, type Start, type ToClient, type ToSeat, type ToServer } from './protocol.js'
 import { Server } from './server.js'
@@ -46,7 +46,7 @@ async function wait(start: Start): Promise<void> {
     try {
       await lead(start)
     } catch (error) {
-      if (error instanceof EngineDied) die(error.message)
+      if (error instanceof EngineDied) die(failureOf(error))
       else scope.postMessage({ t: 'failed', failure: failureOf(error) })
     }
   })
@@ -102,7 +102,7 @@ async function lead(start: Start): Promise<void> {
   }
 
   const tabs = new BroadcastChannel(names.tabs(store))
-  const announcement: Broadcast = { t: 'leader', leader, persistence: 'opfs' }
+  const announcement: Broadcast = { t: 'leader', leader, client: start.client, persistence: 'opfs' }
   tabs.onmessage = ({ data }: MessageEvent<Broadcast>) => {
     if (data.t === 'who') tabs.postMessage(announcement)
   }
@@ -125,8 +125,8 @@ async function lead(start: Start): Promise<void> {
 }
 
 /** The engine is of no use any more, and with it this worker: its file and its lock go to the next one. */
-function die(why: string): void {
-  scope.postMessage({ t: 'dead', why })
+function die(failure: Failure): void {
+  scope.postMessage({ t: 'dead', failure })
   scope.close()
 }
 

@@ -7,9 +7,11 @@ import { serveInline } from './seat-inline.js'
 import { placeOf } from './seat-node.js'
 
 const port = parentPort!
+/** Deno's port has no end of its own. */
+const end = () => (port.close === undefined ? (globalThis as { close?(): void }).close?.() : port.close())
 const seat = serveInline(placeOf(moduleBeside), (message: FromSeat, transfer?: Transferable[]) => {
   port.postMessage(message, (transfer ?? []) as ArrayBuffer[])
   // Nothing more is to be had from here.
-  if (message.t === 'dead' || message.t === 'failed' || message.t === 'shut') port.close()
+  if (message.t === 'dead' || message.t === 'failed' || message.t === 'shut') end()
 })
 port.on('message', (message: ToSeat) => seat(message))

@@ -93,6 +93,10 @@ pub(super) fn opening(error: DatabaseError, holder: impl FnOnce() -> Option<Stri
         DatabaseError::Storage(StorageError::Corrupted(why)) => {
             (ErrorKind::Corrupt, format!("the file is damaged ({why}); restore it from a copy"))
         }
+        DatabaseError::Storage(StorageError::Io(io)) if is_full(io) => (
+            ErrorKind::Full,
+            format!("the file cannot be opened, which needs some space ({io}); free some and try again"),
+        ),
         _ => (ErrorKind::Io, format!("the file cannot be opened: {error}")),
     };
     Error::new(kind, text).caused_by(error)
@@ -100,7 +104,14 @@ pub(super) fn opening(error: DatabaseError, holder: impl FnOnce() -> Option<Stri
 
 #[cold]
 pub(super) fn io(what: &str, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("{what}: {error}")).caused_by(error)
+    let kind = if is_full(&error) { ErrorKind::Full } else { ErrorKind::Io };
+    Error::new(kind, format!("{what}: {error}")).caused_by(error)
+}
+
+/// Whether there is no space for more: on the disk, in the quota, or in a file of this process.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 #[cold]
@@ -130,4 +141,46 @@ pub(super) fn damaged_index(why: impl std::fmt::Display) -> Error {
         ErrorKind::Corrupt,
         format!("an index of the file is damaged ({why}); restore the file from a copy, and run verify()"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::super::{Options, RedbBackend, Storage};
+    use crate::error::{ErrorKind, Retry};
+
+    #[derive(Debug)]
+    struct NoSpace(io::ErrorKind);
+
+    impl Storage for NoSpace {
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+
+        fn read(&self, _offset: u64, _bytes: &mut [u8]) -> io::Result<()> {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+
+        fn set_len(&self, _len: u64) -> io::Result<()> {
+            Err(self.0.into())
+        }
+
+        fn write(&self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+            Err(self.0.into())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_opening_that_lacks_space_is_full_and_may_be_tried_again() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge] {
+            let refused = RedbBackend::on_storage(move || Ok(NoSpace(kind)), Options::new([7; 16])).err();
+            let refused = refused.map(|error| (error.kind(), error.retry()));
+            assert_eq!(refused, Some((ErrorKind::Full, Retry::Later)));
+        }
+    }
 }

@@ -1,5 +1,7 @@
-//! The conformance suite on the private file system of a browser's origin, in a dedicated worker, through the writes that
-//! the npm package gathers. Elsewhere there is nothing to test here.
+//! The conformance suite in a dedicated worker of a browser: in memory, and on the private file system of the origin,
+//! through the writes that the npm package gathers. Elsewhere there is nothing to test here.
+//!
+//! `wasm-pack test --headless --chrome` and `--firefox` run it too; ARCHITECTURE.md says how.
 
 #![cfg(all(target_family = "wasm", target_os = "unknown"))]
 #![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
@@ -128,4 +130,6 @@ impl Place for Opfs {
     }
 }
 
+stamp! { memory (crate::support::places::redb::Memory): always }
+stamp! { host (crate::support::places::redb::Host::default()): always kept }
 stamp! { opfs { crate::Opfs::new() }: always kept }
