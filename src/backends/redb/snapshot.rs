@@ -96,7 +96,9 @@ impl Snapshot {
     }
 
     fn row(&self, key: Key) -> Result<Option<Row>> {
-        let Some(bytes) = self.contents.get(&t::row(key)[..]).map_err(errors::reading)? else { return Ok(None) };
+        let Some(bytes) = self.contents.get(&t::row(key)[..]).map_err(errors::reading)? else {
+            return Ok(None);
+        };
         let content = Arc::new(codec::content(key, bytes.value())?);
         Ok(Some(Row { key, content, record: self.record(key)?, unmet: self.unmet(key)? }))
     }
@@ -120,7 +122,9 @@ impl Snapshot {
         };
         Ok(Walk {
             contents: self.contents.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?,
-            records: Ahead::new(self.records.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?)?,
+            records: Ahead::new(
+                self.records.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?,
+            )?,
             unmet: unmet.map(Unmet::new).transpose()?,
         })
     }
@@ -422,7 +426,8 @@ impl Snapshot {
         let log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
         let Some(next) = after.checked_add(1) else { return Ok(Vec::new()) };
         // The entry that the next revision lies in began at it or before it.
-        let from = match log.range::<&[u8]>(..=&next.to_be_bytes()[..]).map_err(errors::reading)?.next_back() {
+        let from = match log.range::<&[u8]>(..=&next.to_be_bytes()[..]).map_err(errors::reading)?.next_back()
+        {
             None => 0,
             Some(entry) => revision_at(entry.map_err(errors::reading)?.0.value())?,
         };

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::errors;
-use super::snapshot::{Snapshot, chunk_at, job_at, pair_at, read_dues, read_line, read_unmet, revision_at, row_at};
+use super::snapshot::{
+    Snapshot, chunk_at, job_at, pair_at, read_dues, read_line, read_unmet, revision_at, row_at,
+};
 use super::spans::Span;
 use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
 use crate::backends::contract::{Counts, JobRow, Key, Row};

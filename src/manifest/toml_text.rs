@@ -1,0 +1,69 @@
+//! TOML as JSON text, so that there is one reader of manifests: it differs from JSON in its syntax only.
+
+use toml::Spanned;
+use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
+
+use super::text::push_quoted;
+
+/// A value that JSON has no form for: the byte of the text that it starts at, and what it is.
+pub(super) struct NoForm {
+    pub(super) offset: usize,
+    pub(super) found: String,
+}
+
+/// Numbers are kept as they are written, dates and times become text. The parser bounds the depth.
+pub(super) fn push_table(out: &mut String, table: &DeTable<'_>) -> Result<(), NoForm> {
+    out.push('{');
+    for (i, (key, value)) in table.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        push_quoted(out, key.get_ref());
+        out.push(':');
+        push_value(out, value)?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn push_value(out: &mut String, value: &Spanned<DeValue<'_>>) -> Result<(), NoForm> {
+    let no_form = |found: &str| NoForm { offset: value.span().start, found: found.to_owned() };
+    match value.get_ref() {
+        DeValue::String(text) => push_quoted(out, text),
+        DeValue::Integer(number) => {
+            let digits = digits(number).ok_or_else(|| no_form(&number.to_string()))?;
+            out.push_str(&digits);
+        }
+        DeValue::Float(number) => {
+            out.push_str(finite(number).ok_or_else(|| no_form(number.as_str()))?);
+        }
+        DeValue::Boolean(value) => out.push_str(if *value { "true" } else { "false" }),
+        DeValue::Datetime(moment) => push_quoted(out, &moment.to_string()),
+        DeValue::Array(values) => {
+            out.push('[');
+            for (i, value) in values.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                push_value(out, value)?;
+            }
+            out.push(']');
+        }
+        DeValue::Table(table) => push_table(out, table)?,
+    }
+    Ok(())
+}
+
+/// `None` for more than 128 bits.
+fn digits(number: &DeInteger<'_>) -> Option<String> {
+    let (text, radix) = (number.as_str(), number.radix());
+    let signed = i128::from_str_radix(text, radix).map(|number| number.to_string());
+    signed.or_else(|_| u128::from_str_radix(text, radix).map(|number| number.to_string())).ok()
+}
+
+/// `None` for what is no number, or without an end.
+fn finite<'a>(number: &'a DeFloat<'_>) -> Option<&'a str> {
+    let text = number.as_str();
+    let text = text.strip_prefix('+').unwrap_or(text);
+    if text.ends_with(|c: char| c.is_ascii_digit()) { Some(text) } else { None }
+}
