@@ -3,6 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 
+use super::problem::push;
 use super::text::push_quoted;
 
 /// A value that JSON has no form for: the byte of the text that it starts at, and what it is.
@@ -31,8 +32,7 @@ fn push_value(out: &mut String, value: &Spanned<DeValue<'_>>) -> Result<(), NoFo
     match value.get_ref() {
         DeValue::String(text) => push_quoted(out, text),
         DeValue::Integer(number) => {
-            let digits = digits(number).ok_or_else(|| no_form(&number.to_string()))?;
-            out.push_str(&digits);
+            push_whole(out, number).ok_or_else(|| no_form(&number.to_string()))?;
         }
         DeValue::Float(number) => {
             out.push_str(finite(number).ok_or_else(|| no_form(number.as_str()))?);
@@ -55,14 +55,21 @@ fn push_value(out: &mut String, value: &Spanned<DeValue<'_>>) -> Result<(), NoFo
 }
 
 /// `None` for more than 128 bits.
-fn digits(number: &DeInteger<'_>) -> Option<String> {
+fn push_whole(out: &mut String, number: &DeInteger<'_>) -> Option<()> {
     let (text, radix) = (number.as_str(), number.radix());
-    let signed = i128::from_str_radix(text, radix).map(|number| number.to_string());
-    signed.or_else(|_| u128::from_str_radix(text, radix).map(|number| number.to_string())).ok()
+    if radix == 10 && text.len() <= 18 && text.starts_with(|c: char| c.is_ascii_digit()) {
+        // As JSON has it already; TOML takes no leading zero either.
+        out.push_str(text);
+    } else if let Ok(number) = i128::from_str_radix(text, radix) {
+        push(out, format_args!("{number}"));
+    } else {
+        push(out, format_args!("{}", u128::from_str_radix(text, radix).ok()?));
+    }
+    Some(())
 }
 
 /// `None` for what is no number, or without an end.
-fn finite<'a>(number: &'a DeFloat<'_>) -> Option<&'a str> {
+fn finite<'n>(number: &'n DeFloat<'_>) -> Option<&'n str> {
     let text = number.as_str();
     let text = text.strip_prefix('+').unwrap_or(text);
     if text.ends_with(|c: char| c.is_ascii_digit()) { Some(text) } else { None }

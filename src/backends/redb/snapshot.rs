@@ -14,7 +14,7 @@ use crate::backends::contract::{
     PageNeed, Rank, ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::OwnerId;
 
 /// Dependencies that room is made for before a page of them is read.
@@ -23,17 +23,17 @@ const EDGES_EXPECTED: usize = 4_096;
 /// From here on a scan of neighbours is quicker than asking for each.
 const SCAN_MIN: u64 = 4;
 
-type Tree = ReadOnlyTable<&'static [u8], &'static [u8]>;
-type Entries = Range<'static, &'static [u8], &'static [u8]>;
+type TagRange = Range<'static, &'static [u8], &'static [u8]>;
+type RowRange = Range<'static, &'static [u8; 16], &'static [u8]>;
 
 /// The trees as they were at one moment.
 pub(super) struct Snapshot {
     transaction: ReadTransaction,
-    contents: Tree,
-    records: Tree,
-    index: Tree,
+    contents: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
+    records: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
+    index: ReadOnlyTable<&'static [u8], &'static [u8]>,
     /// `None` where no chunk of the store depends on another.
-    edges: Option<Tree>,
+    edges: Option<ReadOnlyTable<&'static [u8], &'static [u8]>>,
 }
 
 impl Snapshot {
@@ -81,7 +81,7 @@ impl Snapshot {
     }
 
     fn record(&self, key: Key) -> Result<Record> {
-        match self.records.get(&t::row(key)[..]).map_err(errors::reading)? {
+        match self.records.get(&t::row(key)).map_err(errors::reading)? {
             Some(bytes) => codec::record(key, bytes.value()),
             None => Ok(Record::fresh()),
         }
@@ -96,9 +96,7 @@ impl Snapshot {
     }
 
     fn row(&self, key: Key) -> Result<Option<Row>> {
-        let Some(bytes) = self.contents.get(&t::row(key)[..]).map_err(errors::reading)? else {
-            return Ok(None);
-        };
+        let Some(bytes) = self.contents.get(&t::row(key)).map_err(errors::reading)? else { return Ok(None) };
         let content = Arc::new(codec::content(key, bytes.value())?);
         Ok(Some(Row { key, content, record: self.record(key)?, unmet: self.unmet(key)? }))
     }
@@ -121,10 +119,8 @@ impl Snapshot {
             }
         };
         Ok(Walk {
-            contents: self.contents.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?,
-            records: Ahead::new(
-                self.records.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?,
-            )?,
+            contents: self.contents.range::<&[u8; 16]>(&first..=&last).map_err(errors::reading)?,
+            records: Ahead::new(self.records.range::<&[u8; 16]>(&first..=&last).map_err(errors::reading)?)?,
             unmet: unmet.map(Unmet::new).transpose()?,
         })
     }
@@ -174,7 +170,7 @@ impl Snapshot {
         Ok(())
     }
 
-    fn index_range(&self, from: &[u8], to: &[u8]) -> Result<Entries> {
+    fn index_range(&self, from: &[u8], to: &[u8]) -> Result<TagRange> {
         self.index.range::<&[u8]>(from..to).map_err(errors::reading)
     }
 
@@ -348,11 +344,11 @@ impl Snapshot {
 
     fn records_of(&self, job: i64, span: Span) -> Result<Vec<(Key, Record)>> {
         let (first, last) = (t::row(Key { job, chunk: span.first }), t::row(Key { job, chunk: span.last }));
-        let range = self.records.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?;
+        let range = self.records.range::<&[u8; 16]>(&first..=&last).map_err(errors::reading)?;
         range
             .map(|entry| {
                 let (key, value) = entry.map_err(errors::reading)?;
-                let key = row_at(key.value())?;
+                let key = t::read_row(*key.value());
                 Ok((key, codec::record(key, value.value())?))
             })
             .collect()
@@ -426,16 +422,15 @@ impl Snapshot {
         let log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
         let Some(next) = after.checked_add(1) else { return Ok(Vec::new()) };
         // The entry that the next revision lies in began at it or before it.
-        let from = match log.range::<&[u8]>(..=&next.to_be_bytes()[..]).map_err(errors::reading)?.next_back()
-        {
-            None => 0,
-            Some(entry) => revision_at(entry.map_err(errors::reading)?.0.value())?,
+        let from = match log.range::<&[u8; 8]>(..=&next.to_be_bytes()).map_err(errors::reading)?.next_back() {
+            None => [0; 8],
+            Some(entry) => *entry.map_err(errors::reading)?.0.value(),
         };
         let mut runs = Vec::new();
         let mut changes = 0_u64;
-        for entry in log.range::<&[u8]>(&from.to_be_bytes()[..]..).map_err(errors::reading)? {
+        for entry in log.range::<&[u8; 8]>(&from..).map_err(errors::reading)? {
             let (key, value) = entry.map_err(errors::reading)?;
-            for run in codec::log(revision_at(key.value())?, value.value())? {
+            for run in codec::log(u64::from_be_bytes(*key.value()), value.value())? {
                 if run.revision + run.count > next {
                     changes += run.count.min(run.revision + run.count - next);
                     runs.push(run);
@@ -449,11 +444,11 @@ impl Snapshot {
     }
 
     /// Every entry of a tree, for [`super::verify`].
-    pub(super) fn all_index(&self) -> Result<Entries> {
+    pub(super) fn all_index(&self) -> Result<TagRange> {
         self.index.range::<&[u8]>(..).map_err(errors::reading)
     }
 
-    pub(super) fn all_edges(&self) -> Result<Option<Entries>> {
+    pub(super) fn all_edges(&self) -> Result<Option<TagRange>> {
         self.edges.as_ref().map(|edges| edges.range::<&[u8]>(..).map_err(errors::reading)).transpose()
     }
 
@@ -463,20 +458,20 @@ impl Snapshot {
     }
 
     pub(super) fn has_row(&self, key: Key) -> Result<bool> {
-        Ok(self.contents.get(&t::row(key)[..]).map_err(errors::reading)?.is_some())
+        Ok(self.contents.get(&t::row(key)).map_err(errors::reading)?.is_some())
     }
 
-    pub(super) fn all_contents(&self) -> Result<Entries> {
-        self.contents.range::<&[u8]>(..).map_err(errors::reading)
+    pub(super) fn all_contents(&self) -> Result<RowRange> {
+        self.contents.range::<&[u8; 16]>(..).map_err(errors::reading)
     }
 
-    pub(super) fn all_records(&self) -> Result<Entries> {
-        self.records.range::<&[u8]>(..).map_err(errors::reading)
+    pub(super) fn all_records(&self) -> Result<RowRange> {
+        self.records.range::<&[u8; 16]>(..).map_err(errors::reading)
     }
 
-    pub(super) fn all_log(&self) -> Result<Entries> {
+    pub(super) fn all_log(&self) -> Result<Range<'static, &'static [u8; 8], &'static [u8]>> {
         let log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
-        log.range::<&[u8]>(..).map_err(errors::reading)
+        log.range::<&[u8; 8]>(..).map_err(errors::reading)
     }
 }
 
@@ -530,11 +525,11 @@ impl Load for Snapshot {
     }
 }
 
-type Bytes = redb::AccessGuard<'static, &'static [u8]>;
+type RowEntry = (redb::AccessGuard<'static, &'static [u8; 16]>, redb::AccessGuard<'static, &'static [u8]>);
 
 /// Rows in key order: every content with the record and the count that stand under its key.
 pub(super) struct Walk {
-    contents: Entries,
+    contents: RowRange,
     records: Ahead,
     unmet: Option<Unmet>,
 }
@@ -545,7 +540,7 @@ impl Iterator for Walk {
     fn next(&mut self) -> Option<Result<Row>> {
         let entry = self.contents.next()?;
         Some(entry.map_err(errors::reading).and_then(|(key, value)| {
-            let key = row_at(key.value())?;
+            let key = t::read_row(*key.value());
             let content = Arc::new(codec::content(key, value.value())?);
             let record = self.records.at(key)?;
             let unmet = match &mut self.unmet {
@@ -559,19 +554,19 @@ impl Iterator for Walk {
 
 /// Records in key order, of which one is looked at ahead.
 struct Ahead {
-    range: Entries,
-    next: Option<(Bytes, Bytes)>,
+    range: RowRange,
+    next: Option<RowEntry>,
 }
 
 impl Ahead {
-    fn new(mut range: Entries) -> Result<Self> {
+    fn new(mut range: RowRange) -> Result<Self> {
         let next = range.next().transpose().map_err(errors::reading)?;
         Ok(Ahead { range, next })
     }
 
     fn at(&mut self, key: Key) -> Result<Record> {
         let Some((next, value)) = &self.next else { return Ok(Record::fresh()) };
-        let next = row_at(next.value())?;
+        let next = t::read_row(*next.value());
         if next < key {
             return Err(Seat::of(Table::Records, next).corrupt("its content is missing"));
         }
@@ -586,12 +581,12 @@ impl Ahead {
 
 /// Counts of unmet dependencies in key order, of which one is looked at ahead.
 struct Unmet {
-    range: Entries,
+    range: TagRange,
     next: Option<(Key, u32)>,
 }
 
 impl Unmet {
-    fn new(range: Entries) -> Result<Self> {
+    fn new(range: TagRange) -> Result<Self> {
         let mut unmet = Unmet { range, next: None };
         unmet.advance()?;
         Ok(unmet)
@@ -624,7 +619,7 @@ impl Unmet {
 /// The runs of a line above a chunk, in chunk order.
 struct LineRuns {
     before: Option<Span>,
-    rest: Entries,
+    rest: TagRange,
 }
 
 impl Iterator for LineRuns {
@@ -681,16 +676,6 @@ pub(super) fn job_at(key: &[u8]) -> Result<i64> {
     Ok(u64_at(key, 1).cast_signed())
 }
 
-/// The chunk of a key `[job][chunk]`.
-pub(super) fn row_at(key: &[u8]) -> Result<Key> {
-    tables::read_row(key).ok_or_else(|| wrong_length(key, 16))
-}
-
-/// The revision that is a key of the log.
-pub(super) fn revision_at(key: &[u8]) -> Result<u64> {
-    key.try_into().map(u64::from_be_bytes).map_err(|_| wrong_length(key, 8))
-}
-
 /// The chunk of a key `[tag][job][chunk]`.
 pub(super) fn chunk_at(key: &[u8]) -> Result<Key> {
     sized(key, 17)?;
@@ -704,9 +689,9 @@ pub(super) fn pair_at(key: &[u8]) -> Result<(Key, u64)> {
 }
 
 fn sized(key: &[u8], length: usize) -> Result<()> {
-    if key.len() == length { Ok(()) } else { Err(wrong_length(key, length)) }
-}
-
-fn wrong_length(key: &[u8], length: usize) -> Error {
-    errors::damaged_index(format_args!("a key has {} bytes instead of {length}", key.len()))
+    if key.len() == length {
+        Ok(())
+    } else {
+        Err(errors::damaged_index(format_args!("a key has {} bytes instead of {length}", key.len())))
+    }
 }

@@ -37,14 +37,15 @@ use crate::codec::{Seat, Table};
 /// Every table's name begins with it.
 pub(super) const NAMESPACE: &str = "magnetar/";
 
-/// One type for all of them: redb compiles its trees once per type, and in a browser each such copy is bytes to load.
-pub(super) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+pub(super) type Rows = TableDefinition<'static, &'static [u8; 16], &'static [u8]>;
+pub(super) type Tags = TableDefinition<'static, &'static [u8], &'static [u8]>;
+pub(super) type Revisions = TableDefinition<'static, &'static [u8; 8], &'static [u8]>;
 
-pub(super) const CONTENTS: Definition = TableDefinition::new("magnetar/1/contents");
-pub(super) const RECORDS: Definition = TableDefinition::new("magnetar/1/records");
-pub(super) const EDGES: Definition = TableDefinition::new("magnetar/1/edges");
-pub(super) const INDEX: Definition = TableDefinition::new("magnetar/1/index");
-pub(super) const LOG: Definition = TableDefinition::new("magnetar/1/log");
+pub(super) const CONTENTS: Rows = TableDefinition::new("magnetar/1/contents");
+pub(super) const RECORDS: Rows = TableDefinition::new("magnetar/1/records");
+pub(super) const EDGES: Tags = TableDefinition::new("magnetar/1/edges");
+pub(super) const INDEX: Tags = TableDefinition::new("magnetar/1/index");
+pub(super) const LOG: Revisions = TableDefinition::new("magnetar/1/log");
 
 /// The first byte of a key in `edges`.
 pub(super) mod edge_tag {
@@ -73,10 +74,8 @@ pub(super) fn row(key: Key) -> [u8; 16] {
     bytes
 }
 
-/// The chunk of a key `[job][chunk]`; `None` where the key is none.
-pub(super) fn read_row(bytes: &[u8]) -> Option<Key> {
-    let bytes: &[u8; 16] = bytes.try_into().ok()?;
-    Some(Key { job: u64_at(bytes, 0).cast_signed(), chunk: u64_at(bytes, 8) })
+pub(super) fn read_row(bytes: [u8; 16]) -> Key {
+    Key { job: u64_at(&bytes, 0).cast_signed(), chunk: u64_at(&bytes, 8) }
 }
 
 /// `[tag][job]`

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::errors;
-use super::snapshot::{
-    Snapshot, chunk_at, job_at, pair_at, read_dues, read_line, read_unmet, revision_at, row_at,
-};
+use super::snapshot::{Snapshot, chunk_at, job_at, pair_at, read_dues, read_line, read_unmet};
 use super::spans::Span;
 use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
 use crate::backends::contract::{Counts, JobRow, Key, Row};
@@ -177,7 +175,7 @@ fn strays(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
         [(Table::Contents, snapshot.all_contents()?), (Table::Records, snapshot.all_records()?)]
     {
         for entry in entries {
-            let key = row_at(entry.map_err(errors::reading)?.0.value())?;
+            let key = t::read_row(*entry.map_err(errors::reading)?.0.value());
             if !jobs.contains_key(&key.job) {
                 return Err(Seat::of(table, key).corrupt("its job is missing"));
             }
@@ -248,7 +246,7 @@ fn log(snapshot: &Snapshot, newest: u64) -> Result<()> {
     let mut next = 0;
     for entry in snapshot.all_log()? {
         let (key, value) = entry.map_err(errors::reading)?;
-        let first = revision_at(key.value())?;
+        let first = u64::from_be_bytes(*key.value());
         for run in codec::log(first, value.value())? {
             if run.revision < next || run.revision.saturating_add(run.count) > newest + 1 {
                 let seat = Seat::of_job(Table::Log, 0).with(first);

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use redb::{Durability, ReadableTable as _, Table, WriteTransaction};
+use redb::{Durability, ReadableTable as _, Table as Tree, WriteTransaction};
 
 use super::errors;
-use super::snapshot::{read_run, revision_at};
+use super::snapshot::read_run;
 use super::spans::{self, Change, Edit, Mismatch, Span};
 use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
 use crate::backends::contract::{
@@ -18,7 +18,8 @@ use crate::error::Result;
 /// Entries of the log that one commit removes at most: a few more than it adds, so that pruning catches up.
 const LOG_ENTRIES_PRUNED: usize = 4;
 
-type Tree<'t> = Table<'t, &'static [u8], &'static [u8]>;
+type Tags<'t> = Tree<'t, &'static [u8], &'static [u8]>;
+type Rows<'t> = Tree<'t, &'static [u8; 16], &'static [u8]>;
 
 /// Writes the changes and syncs. An error of another kind than `Poisoned` has changed nothing.
 pub(super) fn commit(mut transaction: WriteTransaction, encoder: &mut Encoder, delta: &Delta) -> Result<()> {
@@ -35,9 +36,11 @@ pub(super) fn commit(mut transaction: WriteTransaction, encoder: &mut Encoder, d
 
 /// Makes the tables of a new store.
 pub(super) fn create(transaction: WriteTransaction, encoder: &mut Encoder, meta: &Meta) -> Result<()> {
-    for tree in [t::CONTENTS, t::RECORDS, t::EDGES, t::LOG] {
-        transaction.open_table(tree).map_err(errors::opening_table)?;
+    for rows in [t::CONTENTS, t::RECORDS] {
+        transaction.open_table(rows).map_err(errors::opening_table)?;
     }
+    transaction.open_table(t::EDGES).map_err(errors::opening_table)?;
+    transaction.open_table(t::LOG).map_err(errors::opening_table)?;
     let mut index = transaction.open_table(t::INDEX).map_err(errors::opening_table)?;
     index.insert(&t::META[..], encoder.meta(meta)).map_err(errors::writing)?;
     drop(index);
@@ -58,34 +61,38 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn open(&self, definition: t::Definition) -> Result<Tree<'a>> {
+    fn open_rows(&self, definition: t::Rows) -> Result<Rows<'a>> {
         self.transaction.open_table(definition).map_err(errors::opening_table)
+    }
+
+    fn open_index(&self) -> Result<Tags<'a>> {
+        self.transaction.open_table(t::INDEX).map_err(errors::opening_table)
     }
 
     fn rows(&mut self, rows: &[RowChange]) -> Result<()> {
         if rows.iter().any(|row| row.content.is_some() || is_gone(row)) {
-            let mut contents = self.open(t::CONTENTS)?;
+            let mut contents = self.open_rows(t::CONTENTS)?;
             for row in rows {
                 if is_gone(row) {
-                    contents.remove(&t::row(row.key)[..]).map_err(errors::writing)?;
+                    contents.remove(&t::row(row.key)).map_err(errors::writing)?;
                 } else if let Some(content) = &row.content {
                     let bytes = self.encoder.content(row.key, content);
-                    contents.insert(&t::row(row.key)[..], bytes).map_err(errors::writing)?;
+                    contents.insert(&t::row(row.key), bytes).map_err(errors::writing)?;
                 }
             }
         }
         let is_kept = |row: &RowChange| row.record.as_ref().is_some_and(|record| !record.is_fresh());
         let is_dropped = |row: &RowChange| is_gone(row) || row.before.is_some() && row.record.is_some();
         if rows.iter().any(|row| is_kept(row) || is_dropped(row)) {
-            let mut records = self.open(t::RECORDS)?;
+            let mut records = self.open_rows(t::RECORDS)?;
             for row in rows {
                 match &row.record {
                     Some(record) if !is_gone(row) && !record.is_fresh() => {
                         let bytes = self.encoder.record(row.key, record);
-                        records.insert(&t::row(row.key)[..], bytes).map_err(errors::writing)?;
+                        records.insert(&t::row(row.key), bytes).map_err(errors::writing)?;
                     }
                     _ if is_dropped(row) => {
-                        records.remove(&t::row(row.key)[..]).map_err(errors::writing)?;
+                        records.remove(&t::row(row.key)).map_err(errors::writing)?;
                     }
                     _ => {}
                 }
@@ -95,7 +102,7 @@ impl<'a> Writer<'a> {
     }
 
     fn edges(&mut self, delta: &Delta) -> Result<()> {
-        let mut edges = self.open(t::EDGES)?;
+        let mut edges: Tags = self.transaction.open_table(t::EDGES).map_err(errors::opening_table)?;
         for row in &delta.rows {
             let key = t::of_chunk(edge_tag::UNMET, row.key);
             match row.unmet {
@@ -144,7 +151,7 @@ impl<'a> Writer<'a> {
     /// Brings the list of a chunk's dependencies up to date; that one of them is met or not does not show in it.
     fn dependencies(
         &mut self,
-        edges: &mut Tree<'_>,
+        edges: &mut Tags<'_>,
         delta: &Delta,
         owner: Key,
         changes: &[EdgeChange],
@@ -172,7 +179,7 @@ impl<'a> Writer<'a> {
     }
 
     fn index(&mut self, delta: &Delta) -> Result<()> {
-        let mut index = self.open(t::INDEX)?;
+        let mut index = self.open_index()?;
         for change in &delta.jobs {
             self.job(&mut index, change)?;
         }
@@ -198,7 +205,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn job(&mut self, index: &mut Tree, change: &JobChange) -> Result<()> {
+    fn job(&mut self, index: &mut Tags, change: &JobChange) -> Result<()> {
         let key = |tag, row: &JobRow| t::of_job(tag, row.id);
         match change {
             JobChange::Put(row) => {
@@ -223,15 +230,15 @@ impl<'a> Writer<'a> {
         if runs.is_empty() && prune_to == 0 {
             return Ok(());
         }
-        let mut log = self.open(t::LOG)?;
+        let mut log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
         if let Some(first) = runs.first() {
             let bytes = self.encoder.log(runs);
-            log.insert(&first.revision.to_be_bytes()[..], bytes).map_err(errors::writing)?;
+            log.insert(&first.revision.to_be_bytes(), bytes).map_err(errors::writing)?;
         }
         let mut old = Vec::new();
-        for entry in log.range::<&[u8]>(..=&prune_to.to_be_bytes()[..]).map_err(errors::reading)? {
+        for entry in log.range::<&[u8; 8]>(..=&prune_to.to_be_bytes()).map_err(errors::reading)? {
             let (key, value) = entry.map_err(errors::reading)?;
-            let first = revision_at(key.value())?;
+            let first = u64::from_be_bytes(*key.value());
             let is_past = |run: &LogRun| run.revision + run.count <= prune_to + 1;
             if old.len() == LOG_ENTRIES_PRUNED || !codec::log(first, value.value())?.iter().all(is_past) {
                 break;
@@ -239,7 +246,7 @@ impl<'a> Writer<'a> {
             old.push(first);
         }
         for first in old {
-            log.remove(&first.to_be_bytes()[..]).map_err(errors::writing)?;
+            log.remove(&first.to_be_bytes()).map_err(errors::writing)?;
         }
         Ok(())
     }
@@ -265,7 +272,7 @@ fn lanes<L: Lane>(rows: &[RowChange], lane: impl Fn(i64, Place) -> Option<L>) ->
 
 /// Makes the changes of one lane in windows: runs and changes that touch are worked out together in memory, and only
 /// the runs that differ in the end are written.
-fn edit_lane<L: Lane>(index: &mut Tree, lane: L, changes: &[Change]) -> Result<()> {
+fn edit_lane<L: Lane>(index: &mut Tags, lane: L, changes: &[Change]) -> Result<()> {
     let mut changes = changes;
     while let Some(first) = changes.first() {
         let start = first.span.first;
@@ -307,7 +314,7 @@ fn edit_lane<L: Lane>(index: &mut Tree, lane: L, changes: &[Change]) -> Result<(
 
 /// Takes in every change and every run that touches what the window has; says how many changes that are.
 /// `runs` holds the run that touches the window's start, if there is one.
-fn grow<L: Lane>(index: &Tree, lane: L, changes: &[Change], runs: &mut Vec<Span>) -> Result<usize> {
+fn grow<L: Lane>(index: &Tags, lane: L, changes: &[Change], runs: &mut Vec<Span>) -> Result<usize> {
     let mut window = 0;
     // Behind which chunk the window ends, and up to where runs are known.
     let mut end = runs.first().map_or(0, |run| run.last);

@@ -228,7 +228,7 @@ fn verify_names_what_does_not_fit() {
     let disk = Disk::holding(whole);
     let database = Database::builder().create_with_backend(disk.clone()).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.open_table(tables).unwrap().remove(&super::super::tables::row(key)[..]).unwrap();
+    transaction.open_table(tables).unwrap().remove(&super::super::tables::row(key)).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let error = disk.open().unwrap().verify().unwrap_err();
