@@ -126,7 +126,7 @@ impl Manifest {
         let mut json = String::with_capacity(text.len());
         let in_part = |offset: usize, message: String| {
             let (part, key) = locate::part_of_toml(text, offset);
-            Problem { key: key.map(Into::into), ..Problem::new(part, message) }
+            Box::new(Problem { key: key.map(Into::into), ..Problem::new(part, message) })
         };
         let read = match DeTable::parse(text) {
             Ok(table) => toml_text::push_table(&mut json, table.get_ref())
@@ -145,7 +145,7 @@ impl Manifest {
         let (mut problem, at, cause) = match read {
             Ok(manifest) => match check::manifest(&manifest) {
                 None => return Ok(manifest),
-                Some(problem) => (problem, None, None),
+                Some(problem) => (Box::new(problem), None, None),
             },
             Err(failure) => failure,
         };
@@ -170,7 +170,7 @@ impl Manifest {
         let (mut problem, at, cause) = match read_json(text, "JSON") {
             Ok(manifest) => match check::manifest(&manifest) {
                 None => return Ok(manifest),
-                Some(problem) => (problem, None, None),
+                Some(problem) => (Box::new(problem), None, None),
             },
             Err((problem, error)) => {
                 let offset = locate::json_offset(text, &error);
@@ -203,7 +203,7 @@ impl Manifest {
 }
 
 /// A manifest from JSON text, not checked yet; `form` is what it was written in.
-fn read_json(text: &str, form: &str) -> Result<Manifest, (Problem, serde_json::Error)> {
+fn read_json(text: &str, form: &str) -> Result<Manifest, (Box<Problem>, serde_json::Error)> {
     let sink = Sink::default();
     let mut json = serde_json::Deserializer::from_str(text);
     let read = ManifestSeed(At::new(&sink, Part::Whole)).deserialize(&mut json);
@@ -213,9 +213,9 @@ fn read_json(text: &str, form: &str) -> Result<Manifest, (Problem, serde_json::E
             let message = json_message(&error);
             let problem =
                 Problem::new(part, format!("not a manifest in {form}: {message}; correct it there"));
-            Problem { key: key.map(Into::into), ..problem }
+            Box::new(Problem { key: key.map(Into::into), ..problem })
         };
-        (sink.take().map_or_else(other, |problem| *problem), error)
+        (sink.take().unwrap_or_else(other), error)
     })
 }
 
