@@ -3,37 +3,28 @@
 //! Rows are on lines of their own so that a long list need not be parsed to be passed on, nor all of it to be used.
 
 use magnetar::{Error, ErrorKind, JobState, Retry};
-use serde::{Deserialize as _, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::row::Row;
 
 /// What a call came to.
 pub(crate) enum Answer {
-    /// A value, as JSON.
-    Value(serde_json::Value),
-    /// Text, or anything else that is JSON already.
-    Raw(String),
+    Value(Box<RawValue>),
     /// Chunks.
     Rows(Vec<JobState>),
 }
 
 impl Answer {
-    pub(crate) fn of(value: impl Into<serde_json::Value>) -> Self {
-        Answer::Value(value.into())
+    pub(crate) fn of(value: &impl Serialize) -> Self {
+        Answer::Value(json(value))
     }
 }
 
-impl Serialize for Answer {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Answer::Value(value) => value.serialize(serializer),
-            Answer::Raw(json) => <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(json))
-                .map_err(serde::ser::Error::custom)?
-                .serialize(serializer),
-            Answer::Rows(rows) => serializer.collect_seq(rows.iter().map(Row)),
-        }
-    }
+/// A value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Box<RawValue> {
+    // Every key of ours is text, so that there is always a JSON form.
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// All answers of one crossing.
@@ -44,11 +35,6 @@ impl Lines {
     pub(crate) fn push(&mut self, id: u64, answer: Result<Answer, Failure>) {
         match answer {
             Ok(Answer::Value(value)) => self.line(&(id, 0, value)),
-            Ok(Answer::Raw(json)) => {
-                self.0.extend_from_slice(format!("[{id},0,").as_bytes());
-                self.0.extend_from_slice(json.as_bytes());
-                self.0.extend_from_slice(b"]\n");
-            }
             Ok(Answer::Rows(rows)) => {
                 self.line(&(id, 2, rows.len()));
                 for state in &rows {
@@ -167,10 +153,10 @@ mod tests {
     #[test]
     fn every_answer_is_one_line_and_a_list_is_a_line_for_each_row() {
         let mut lines = Lines::default();
-        lines.push(1, Ok(Answer::of(7)));
-        lines.push(2, Ok(Answer::Raw("\"a\"".into())));
+        lines.push(1, Ok(Answer::of(&7)));
+        lines.push(2, Ok(Answer::of(&"a")));
         lines.push(3, Ok(Answer::Rows(Vec::new())));
-        lines.push(4, "nine".parse::<magnetar::JobStatus>().map(|_| Answer::of(0)).map_err(Failure::from));
+        lines.push(4, "nine".parse::<magnetar::JobStatus>().map(|_| Answer::of(&0)).map_err(Failure::from));
         let text = String::from_utf8(lines.into_bytes()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..3], ["[1,0,7]", "[2,0,\"a\"]", "[3,2,0]"]);

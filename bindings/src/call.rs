@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 
 use magnetar::{
-    Change, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, ImportReport, JobInfo,
-    JobSpec, JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore, ResetReach,
+    Change, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, JobInfo, JobSpec,
+    JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore, ResetReach,
     Selection, limits,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, Failure, json};
 use crate::row::{self, Row};
 
 /// What a call may say. One form for all of them, because the code that reads a form is large; what a call needs and
@@ -129,33 +128,37 @@ impl Fields<'_> {
     }
 }
 
-fn raw(value: &impl Serialize) -> Answer {
-    // Every key of ours is text, so that there is always a JSON form.
-    Answer::Raw(serde_json::to_string(value).unwrap_or_else(|_| "null".into()))
+/// A job as it crosses.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info<'a> {
+    job_id: i64,
+    spec: &'a JobSpec,
+    stats: [u64; 8],
+    created_at_ms: u64,
+    revision: u64,
 }
 
-pub(crate) fn report(report: &ImportReport) -> Answer {
-    raw(report)
-}
-
-fn info(info: &JobInfo) -> serde_json::Value {
-    json!({
-        "jobId": info.job_id,
-        "spec": info.spec,
-        "stats": row::stats(&info.stats),
-        "createdAtMs": info.created_at_ms,
-        "revision": info.revision,
-    })
+impl<'a> From<&'a JobInfo> for Info<'a> {
+    fn from(info: &'a JobInfo) -> Self {
+        Info {
+            job_id: info.job_id,
+            spec: &info.spec,
+            stats: row::stats(&info.stats),
+            created_at_ms: info.created_at_ms,
+            revision: info.revision,
+        }
+    }
 }
 
 /// An entry of the change feed: its kind, and what `feed.ts` makes an object of.
-fn told(change: &Change) -> Answer {
+fn told(change: &Change) -> Box<RawValue> {
     match change {
-        Change::Chunk { state, depends_on, .. } => raw(&("chunk", Row(state), depends_on)),
-        Change::ChunkDeleted { job_id, chunk, revision } => raw(&("chunkDeleted", job_id, chunk, revision)),
-        Change::Job { job, revision } => raw(&("job", info(job), revision)),
-        Change::JobDeleted { job_id, revision } => raw(&("jobDeleted", job_id, revision)),
-        _ => raw(&("other",)),
+        Change::Chunk { state, depends_on, .. } => json(&("chunk", Row(state), depends_on)),
+        Change::ChunkDeleted { job_id, chunk, revision } => json(&("chunkDeleted", job_id, chunk, revision)),
+        Change::Job { job, revision } => json(&("job", Info::from(&**job), revision)),
+        Change::JobDeleted { job_id, revision } => json(&("jobDeleted", job_id, revision)),
+        _ => json(&("other",)),
     }
 }
 
@@ -171,46 +174,48 @@ pub(crate) async fn run(
     let store = store.on_behalf_of(client, seq);
     Ok(match name.as_str() {
         "import" => import(&store, fields).await?,
-        "newJob" => Answer::of(store.new_job(&fields.spec.take().unwrap_or_default()).await?),
-        "deleteJob" => raw(&store.delete_job(fields.job()?).await?),
+        "newJob" => Answer::of(&store.new_job(&fields.spec.take().unwrap_or_default()).await?),
+        "deleteJob" => Answer::of(&store.delete_job(fields.job()?).await?),
         "addDependency" => {
             let on = need(fields.chunks.take(), "chunks")?;
-            raw(&store.add_dependency(fields.job()?, fields.chunk()?, on).await?)
+            Answer::of(&store.add_dependency(fields.job()?, fields.chunk()?, on).await?)
         }
         "claim" => Answer::Rows(store.claim(&fields.request()).await?),
-        "complete" => raw(&store.complete(&fields.claim()?, fields.completion()?).await?),
+        "complete" => Answer::of(&store.complete(&fields.claim()?, fields.completion()?).await?),
         "completeAndClaim" => {
             let result = fields.completion()?;
             Answer::Rows(store.complete_and_claim(&fields.claim()?, result, &fields.request()).await?)
         }
-        "fail" => raw(&store.fail(&fields.claim()?, fields.error.as_deref().unwrap_or_default()).await?),
-        "release" => raw(&store.release(&fields.claim()?).await?),
-        "heartbeat" => raw(&store.heartbeat(&fields.claim()?).await?),
+        "fail" => {
+            Answer::of(&store.fail(&fields.claim()?, fields.error.as_deref().unwrap_or_default()).await?)
+        }
+        "release" => Answer::of(&store.release(&fields.claim()?).await?),
+        "heartbeat" => Answer::of(&store.heartbeat(&fields.claim()?).await?),
         "applyBatchUpdates" => {
             let job = fields.job()?;
             let updates = fields.updates.into_iter().map(|(name, fields)| fields.update(&name));
             let answers = store.apply_batch_updates(job, updates.collect::<Result<_, _>>()?).await?;
             let told = answers.into_iter().map(|answer| match answer {
-                Ok(outcome) => json!(outcome),
-                Err(error) => json!(Failure::from(error)),
+                Ok(outcome) => json(&outcome),
+                Err(error) => json(&Failure::from(error)),
             });
-            Answer::of(told.collect::<Vec<_>>())
+            Answer::of(&told.collect::<Vec<_>>())
         }
         "markStatus" => {
             let detail = fields.detail.take();
-            raw(&store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?)
+            Answer::of(&store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?)
         }
-        "retryFailed" => Answer::of(store.retry_failed(fields.job()?, fields.selection()).await?),
+        "retryFailed" => Answer::of(&store.retry_failed(fields.job()?, fields.selection()).await?),
         "reset" => {
             let reach = if fields.through { ResetReach::Through } else { ResetReach::Direct };
-            Answer::of(store.reset(fields.job()?, fields.selection(), reach).await?)
+            Answer::of(&store.reset(fields.job()?, fields.selection(), reach).await?)
         }
-        "cancel" => Answer::of(store.cancel(fields.job()?, fields.selection()).await?),
+        "cancel" => Answer::of(&store.cancel(fields.job()?, fields.selection()).await?),
         "resumePending" => Answer::Rows(store.resume_pending(fields.job()?).await?),
-        "releaseAll" => Answer::of(store.release_all().await?),
+        "releaseAll" => Answer::of(&store.release_all().await?),
         "verify" => {
             store.verify().await?;
-            Answer::of(())
+            Answer::of(&())
         }
         name => look(&store, name, &fields).await?,
     })
@@ -227,25 +232,27 @@ async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answ
             let page = store.page_by_status(fields.job()?, fields.status, fields.after, fields.limit());
             Answer::Rows(page.await?)
         }
-        "getStats" => raw(&row::stats(&store.get_stats(fields.job()?).await?)),
-        "getJob" => Answer::of(info(&store.get_job(fields.job()?).await?)),
+        "getStats" => Answer::of(&row::stats(&store.get_stats(fields.job()?).await?)),
+        "getJob" => Answer::of(&Info::from(&store.get_job(fields.job()?).await?)),
         "listJobs" => {
             let after = fields.after.map(i64::try_from).transpose().map_err(|e| Failure::input(&e))?;
-            Answer::of(store.list_jobs(after, fields.limit()).await?.iter().map(info).collect::<Vec<_>>())
+            Answer::of(
+                &store.list_jobs(after, fields.limit()).await?.iter().map(Info::from).collect::<Vec<_>>(),
+            )
         }
-        "getDependencies" => raw(&store.get_dependencies(fields.job()?, fields.chunk()?).await?),
-        "getDependents" => raw(&store.get_dependents(fields.job()?, fields.chunk()?).await?),
-        "topoSortReady" => raw(&store.topo_sort_ready(fields.job()?).await?),
-        "topoOrder" => raw(&store.topo_order(fields.job()?).await?),
+        "getDependencies" => Answer::of(&store.get_dependencies(fields.job()?, fields.chunk()?).await?),
+        "getDependents" => Answer::of(&store.get_dependents(fields.job()?, fields.chunk()?).await?),
+        "topoSortReady" => Answer::of(&store.topo_sort_ready(fields.job()?).await?),
+        "topoOrder" => Answer::of(&store.topo_order(fields.job()?).await?),
         "graph" => {
             let formats = [("mermaid", GraphFormat::Mermaid), ("dot", GraphFormat::Dot)];
             let format = one_of(fields.format.as_deref(), "format", &formats)?;
-            raw(&store.graph(fields.job()?, format).await?)
+            Answer::of(&store.graph(fields.job()?, format).await?)
         }
         "changes" => {
             let page = store.changes(fields.since.unwrap_or_default(), fields.limit()).await?;
             let changes = page.changes.iter().map(told).collect::<Vec<_>>();
-            raw(&(changes, page.next, page.more))
+            Answer::of(&(changes, page.next, page.more))
         }
         name => return Err(Failure::input(&format!("there is no call {name:?}"))),
     })
@@ -260,10 +267,10 @@ async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Fai
         Some("csv") => {
             let chunks = magnetar::manifest::csv(text.as_bytes())?;
             let spec = fields.spec.take().unwrap_or_default();
-            return Ok(report(&store.import(job, &spec, magnetar::chunks(chunks), &options).await?));
+            return Ok(Answer::of(&store.import(job, &spec, magnetar::chunks(chunks), &options).await?));
         }
         other => return Err(Failure::input(&format!("format is {other:?}: use json, toml or csv"))),
     };
     let chunks = magnetar::chunks(manifest.chunks.into_iter().map(Ok));
-    Ok(report(&store.import(job, &manifest.job, chunks, &options).await?))
+    Ok(Answer::of(&store.import(job, &manifest.job, chunks, &options).await?))
 }

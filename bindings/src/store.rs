@@ -1,6 +1,5 @@
 //! The class that JavaScript sees.
 
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +23,8 @@ pub struct JobStore {
     /// The host's handle, released with the store.
     storage: Option<u32>,
     living: Arc<Living>,
-    feeds: BTreeMap<u32, (OwnerId, Feed)>,
+    /// A few at most: the imports under way, by number and client.
+    feeds: Vec<(u32, OwnerId, Feed)>,
     feeds_begun: u32,
     /// A write failed and its outcome is unknown.
     is_poisoned: bool,
@@ -81,7 +81,7 @@ impl JobStore {
     pub fn died(&mut self, client: &str) -> Option<String> {
         let client: OwnerId = client.parse().ok()?;
         self.living.remove(client);
-        self.feeds.retain(|_, (owner, _)| *owner != client);
+        self.feeds.retain(|(_, owner, _)| *owner != client);
         let reaped = block_on(self.store.reap());
         self.look_around();
         reaped.err().map(|error| self.noted(error))
@@ -129,7 +129,7 @@ impl JobStore {
             store,
             storage: Some(handle),
             living,
-            feeds: BTreeMap::new(),
+            feeds: Vec::new(),
             feeds_begun: 0,
             is_poisoned: false,
             revision: 0,
@@ -167,9 +167,7 @@ impl JobStore {
                 let text = fields.text.as_deref().unwrap_or_default();
                 self.piece(fields.import.unwrap_or_default(), text, fields.last)
             }
-            "importAbort" => {
-                Ok(Answer::of(fields.import.is_some_and(|import| self.feeds.remove(&import).is_some())))
-            }
+            "importAbort" => Ok(Answer::of(&self.end(fields.import))),
             _ => return Task::Running(Box::pin(call::run(self.store.clone(), client, seq, name, fields))),
         })
     }
@@ -179,20 +177,27 @@ impl JobStore {
         let (job, options) = (fields.job()?, fields.import_options()?);
         let spec = fields.spec.take().unwrap_or_default();
         self.feeds_begun += 1;
-        self.feeds.insert(self.feeds_begun, (client, Feed::new(self.store.clone(), job, spec, options)));
-        Ok(Answer::of(self.feeds_begun))
+        self.feeds.push((self.feeds_begun, client, Feed::new(self.store.clone(), job, spec, options)));
+        Ok(Answer::of(&self.feeds_begun))
     }
 
     fn piece(&mut self, import: u32, text: &str, is_last: bool) -> Answered {
-        let Some((_, feed)) = self.feeds.get_mut(&import) else {
+        let Some((_, _, feed)) = self.feeds.iter_mut().find(|(number, ..)| *number == import) else {
             let why = format!("import {import} is not under way here; begin it anew");
             return Err(Failure::from(Error::from_source(std::io::Error::other(why))));
         };
         let pushed = feed.push(text, is_last);
         if is_last || pushed.is_err() {
-            self.feeds.remove(&import);
+            self.end(Some(import));
         }
-        Ok(pushed?.map_or(Answer::of(()), |report| call::report(&report)))
+        Ok(Answer::of(&pushed?))
+    }
+
+    /// Drops an import; says whether it was under way.
+    fn end(&mut self, import: Option<u32>) -> bool {
+        let before = self.feeds.len();
+        self.feeds.retain(|(number, ..)| Some(*number) != import);
+        self.feeds.len() < before
     }
 
     /// Notes what was committed.

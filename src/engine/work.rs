@@ -541,19 +541,19 @@ impl<'t> Work<'t> {
             }
         };
         let last = stored.last().filter(|_| stored.len() >= limit).map(|(chunk, _)| *chunk);
-        let mut found: BTreeMap<u64, bool> = stored.into_iter().collect();
+        let edge_of = |chunk| Edge { job: on.job, chunk, on: on.chunk };
+        let mut found = stored;
+        found.retain(|&(chunk, _)| !self.edges.contains_key(&edge_of(chunk)));
         for (edge, state) in &self.edges {
-            let inside = edge.job == on.job
-                && edge.on == on.chunk
+            if *edge == edge_of(edge.chunk)
                 && after.is_none_or(|after| edge.chunk > after)
-                && last.is_none_or(|last| edge.chunk <= last);
-            if inside {
-                match state {
-                    Some(met) => found.insert(edge.chunk, *met),
-                    None => found.remove(&edge.chunk),
-                };
+                && last.is_none_or(|last| edge.chunk <= last)
+                && let Some(met) = state
+            {
+                found.push((edge.chunk, *met));
             }
         }
+        found.sort_unstable();
         Ok(found.into_iter().take(limit).map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
     }
 
@@ -596,9 +596,9 @@ impl<'t> Work<'t> {
         limit: usize,
     ) -> Result<(Vec<Edge>, Option<ChunkAndOn>)> {
         let need = EdgesNeed { job, after, limit };
-        let stored = self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges;
-        let next = stored.last().filter(|_| stored.len() >= limit).map(|edge| (edge.chunk, edge.on));
-        let mut found: BTreeSet<Edge> = stored.into_iter().collect();
+        let mut found = self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges;
+        let next = found.last().filter(|_| found.len() >= limit).map(|edge| (edge.chunk, edge.on));
+        found.retain(|edge| !self.edges.contains_key(edge));
         let (chunk, on) = after.unwrap_or((0, 0));
         let changed = self.edges.range(Edge { job, chunk, on }..).take_while(|(edge, _)| edge.job == job);
         for (&edge, state) in changed {
@@ -606,13 +606,12 @@ impl<'t> Work<'t> {
             if next.is_some_and(|next| at > next) {
                 break;
             }
-            match state {
-                Some(_) if after != Some(at) => found.insert(edge),
-                Some(_) => false,
-                None => found.remove(&edge),
-            };
+            if state.is_some() && after != Some(at) {
+                found.push(edge);
+            }
         }
-        Ok((found.into_iter().collect(), next))
+        found.sort_unstable();
+        Ok((found, next))
     }
 
     /// Adds a dependency, met or not; the dependent's count follows.
@@ -669,20 +668,21 @@ impl<'t> Work<'t> {
         let rows =
             self.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
         let next = rows.last().filter(|_| rows.len() >= need.limit).map(|row| row.key.chunk);
-        let mut keys: BTreeSet<Key> = self.take_in(rows).into_iter().collect();
+        let mut keys = self.take_in(rows);
         let first = need.after.map_or(0, |after| after.saturating_add(1));
         let last = next.unwrap_or(u64::MAX);
         if first <= last {
             let span = Key { job: need.job, chunk: first }..=Key { job: need.job, chunk: last };
             keys.extend(self.moved.range(span));
         }
+        in_order(&mut keys);
         keys.retain(|key| {
             let row = self.rows.get(key).and_then(|slot| slot.row.as_ref());
             row.is_some_and(|row| {
                 need.classes.is_empty() || need.classes.contains(&machine::place(row).class)
             })
         });
-        Ok((keys.into_iter().collect(), next))
+        Ok((keys, next))
     }
 
     pub(super) fn due(&mut self, need: DueNeed) -> Result<Vec<Key>> {
@@ -700,16 +700,17 @@ impl<'t> Work<'t> {
     ) -> Result<(Vec<Key>, Option<Key>)> {
         let rows = self.load(&Needs { held: Some((owner, after, limit)), ..Needs::default() })?.held;
         let next = rows.last().filter(|_| rows.len() >= limit).map(|row| row.key);
-        let mut keys: BTreeSet<Key> = self.take_in(rows).into_iter().collect();
+        let mut keys = self.take_in(rows);
         // What this group claimed stands in the first page: storage has nothing of it.
         if after.is_none() {
             keys.extend(&self.moved);
         }
+        in_order(&mut keys);
         keys.retain(|key| {
             let row = self.rows.get(key).and_then(|slot| slot.row.as_ref());
             row.is_some_and(|row| machine::place(row).holder == Some(owner))
         });
-        Ok((keys.into_iter().collect(), next))
+        Ok((keys, next))
     }
 
     pub(super) fn owners(&mut self) -> Result<Vec<OwnerId>> {
@@ -882,4 +883,10 @@ pub(super) enum Happened {
     Nothing,
     /// The record changed, its status perhaps not.
     Changed { before: JobStatus, after: JobStatus },
+}
+
+/// Each key once, in ascending order.
+fn in_order(keys: &mut Vec<Key>) {
+    keys.sort_unstable();
+    keys.dedup();
 }

@@ -38,18 +38,21 @@ mod problem;
 mod read;
 mod records;
 mod text;
+mod toml_text;
 
 #[cfg(test)]
 mod tests;
 
 use serde::de::DeserializeSeed;
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+use toml::de::DeTable;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::{JobSpec, NewChunk};
-use problem::{At, Part, Position, Problem, Sink};
+use problem::{At, Part, Position, Problem, Shown, Sink};
 use read::ManifestSeed;
+use toml_text::NoForm;
 
 pub use self::csv::{CsvRows, csv};
 pub use json_lines::{JsonLines, json_lines};
@@ -120,29 +123,31 @@ impl Manifest {
     pub fn from_toml(text: &str) -> Result<Self> {
         check_text_size(text)?;
         let text = without_bom(text);
-        let sink = Sink::default();
-        let read = toml::Deserializer::parse(text)
-            .and_then(|toml| ManifestSeed(At::new(&sink, Part::Whole)).deserialize(toml));
+        let mut json = String::with_capacity(text.len());
+        let in_part = |offset: usize, message: String| {
+            let (part, key) = locate::part_of_toml(text, offset);
+            Box::new(Problem { key: key.map(Into::into), ..Problem::new(part, message) })
+        };
+        let read = match DeTable::parse(text) {
+            Ok(table) => toml_text::push_table(&mut json, table.get_ref())
+                .map_err(|NoForm { offset, found }| {
+                    let message = format!("{} has no JSON form; write it in quotes", Shown(&found));
+                    (in_part(offset, message), None, None)
+                })
+                .and_then(|()| read_json(&json, "TOML").map_err(|(problem, _)| (problem, None, None))),
+            Err(error) => {
+                let at = error.span().map_or(0, |span| span.start);
+                let message = error.message().replace('\n', " ");
+                let problem = in_part(at, format!("not a manifest in TOML: {message}; correct it there"));
+                Err((problem, Some(Position::of(text, at)), Some(error)))
+            }
+        };
         let (mut problem, at, cause) = match read {
             Ok(manifest) => match check::manifest(&manifest) {
                 None => return Ok(manifest),
-                Some(problem) => (problem, None, None),
+                Some(problem) => (Box::new(problem), None, None),
             },
-            Err(error) => {
-                let span = error.span();
-                let other = || {
-                    let (part, key) = span
-                        .as_ref()
-                        .map_or((Part::Whole, None), |span| locate::part_of_toml(text, span.start));
-                    let message = error.message().replace('\n', " ");
-                    let problem =
-                        Problem::new(part, format!("not a manifest in TOML: {message}; correct it there"));
-                    Problem { key: key.map(Into::into), ..problem }
-                };
-                let problem = sink.take().map_or_else(other, |problem| *problem);
-                let at = span.map(|span| Position::of(text, span.start));
-                (problem, at, Some(error))
-            }
+            Err(failure) => failure,
         };
         let (found, first) = locate::in_toml(text, &mut problem);
         // Of the whole, the parser's own position says more.
@@ -162,24 +167,13 @@ impl Manifest {
     pub fn from_json(text: &str) -> Result<Self> {
         check_text_size(text)?;
         let text = without_bom(text);
-        let sink = Sink::default();
-        let mut json = serde_json::Deserializer::from_str(text);
-        let read = ManifestSeed(At::new(&sink, Part::Whole)).deserialize(&mut json);
-        let (mut problem, at, cause) = match read.and_then(|manifest| json.end().map(|()| manifest)) {
+        let (mut problem, at, cause) = match read_json(text, "JSON") {
             Ok(manifest) => match check::manifest(&manifest) {
                 None => return Ok(manifest),
-                Some(problem) => (problem, None, None),
+                Some(problem) => (Box::new(problem), None, None),
             },
-            Err(error) => {
+            Err((problem, error)) => {
                 let offset = locate::json_offset(text, &error);
-                let other = || {
-                    let (part, key) = locate::part_of_json(text, offset);
-                    let message = json_message(&error);
-                    let problem =
-                        Problem::new(part, format!("not a manifest in JSON: {message}; correct it there"));
-                    Problem { key: key.map(Into::into), ..problem }
-                };
-                let problem = sink.take().map_or_else(other, |problem| *problem);
                 (problem, Some(Position::of(text, offset)), Some(error))
             }
         };
@@ -206,6 +200,23 @@ impl Manifest {
     pub fn check(&self) -> Result<()> {
         check::manifest(self).map_or(Ok(()), |problem| Err(problem.into_error(None, None)))
     }
+}
+
+/// A manifest from JSON text, not checked yet; `form` is what it was written in.
+fn read_json(text: &str, form: &str) -> Result<Manifest, (Box<Problem>, serde_json::Error)> {
+    let sink = Sink::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = ManifestSeed(At::new(&sink, Part::Whole)).deserialize(&mut json);
+    read.and_then(|manifest| json.end().map(|()| manifest)).map_err(|error| {
+        let other = || {
+            let (part, key) = locate::part_of_json(text, locate::json_offset(text, &error));
+            let message = json_message(&error);
+            let problem =
+                Problem::new(part, format!("not a manifest in {form}: {message}; correct it there"));
+            Box::new(Problem { key: key.map(Into::into), ..problem })
+        };
+        (sink.take().unwrap_or_else(other), error)
+    })
 }
 
 /// One chunk by itself: what [`Manifest::check`] says of it, for chunks that come one by one.

@@ -692,7 +692,8 @@ impl<'de> Visitor<'de> for Raw<'_, '_> {
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
         if number.is_finite() {
-            Ok(Cow::Owned(serde_json::Value::from(number).to_string()))
+            // With a point or an exponent, as JSON has it.
+            Ok(Cow::Owned(format!("{number:?}")))
         } else {
             Err(self.has_no_form(&number.to_string()))
         }

@@ -7,7 +7,6 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 
-use super::problem::push;
 use crate::limits;
 
 /// Valid JSON without the space between its tokens, so that a manifest that was only formatted anew is the same.
@@ -104,7 +103,8 @@ pub(super) fn quoted(text: &str) -> String {
 /// Appends a string as JSON text.
 pub(super) fn push_quoted(out: &mut String, text: &str) {
     if text.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
-        push(out, format_args!("{}", serde_json::Value::from(text)));
+        // Any text has a JSON form.
+        out.push_str(&serde_json::to_string(text).unwrap_or_default());
     } else {
         out.push('"');
         out.push_str(text);

@@ -166,7 +166,8 @@ pub(crate) fn build() -> Result<Package, String> {
     bindgen.args(["--target", "web", "--out-name", "magnetar", "--omit-default-module-path"]);
     // A trap ends the instance; the next store in the same thread gets a fresh one.
     bindgen.arg("--experimental-reset-state-function");
-    bindgen.args(["--remove-name-section", "--remove-producers-section", "--out-dir"]).arg(&glue);
+    // The names of the functions stay: `build.mjs` puts these in order by them.
+    bindgen.args(["--remove-producers-section", "--out-dir"]).arg(&glue);
     bindgen.arg(root().join("target").join(target).join("wasm/magnetar_wasm.wasm"));
     run(&mut bindgen)?;
     let package = folder().join("package");

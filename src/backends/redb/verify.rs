@@ -15,7 +15,7 @@ use crate::machine;
 pub(super) fn all(snapshot: &Snapshot) -> Result<()> {
     let meta = snapshot.meta()?;
     let mut jobs = index(snapshot)?;
-    for Expected { runs, job, dues } in jobs.values_mut() {
+    for Expected { runs, job, dues, .. } in jobs.values_mut() {
         runs.sort_unstable_by_key(|&(span, _)| span);
         let found = rows(snapshot, job, runs, meta.revision)?;
         if found != *dues {
@@ -24,7 +24,7 @@ pub(super) fn all(snapshot: &Snapshot) -> Result<()> {
         }
     }
     strays(snapshot, &jobs)?;
-    edges(snapshot, &jobs)?;
+    edges(snapshot, &mut jobs)?;
     log(snapshot, meta.revision)
 }
 
@@ -34,6 +34,8 @@ struct Expected {
     runs: Vec<(Span, Line)>,
     /// How many chunks have a deadline.
     dues: u64,
+    /// How many dependencies stand under what they are on, and how many in the lists of who has them.
+    edges: (u64, u64),
 }
 
 type Jobs = BTreeMap<i64, Expected>;
@@ -49,7 +51,7 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
                 let id = job_at(key)?;
                 let seat = Seat::of_job(Table::Jobs, id);
                 let job = snapshot.job(id)?.ok_or_else(|| seat.corrupt("it is missing"))?;
-                jobs.insert(id, Expected { job, runs: Vec::new(), dues: 0 });
+                jobs.insert(id, Expected { job, runs: Vec::new(), dues: 0, edges: (0, 0) });
             }
             Some(&index_tag::COUNTS) => {
                 let id = job_at(key)?;
@@ -188,9 +190,7 @@ fn strays(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
 /// Whether each dependency stands both ways round, between chunks that there are, and is counted.
 ///
 /// Each one of a list is looked for under what it is on; where there are as many of both, each of these is in a list.
-fn edges(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
-    let mut found: BTreeMap<i64, u64> = BTreeMap::new();
-    let mut listed: BTreeMap<i64, u64> = BTreeMap::new();
+fn edges(snapshot: &Snapshot, jobs: &mut Jobs) -> Result<()> {
     for entry in snapshot.all_edges()?.into_iter().flatten() {
         let (key, value) = entry.map_err(errors::reading)?;
         let (key, value) = (key.value(), value.value());
@@ -210,7 +210,9 @@ fn edges(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
                 if !(snapshot.has_row(key)? && snapshot.has_row(on)?) {
                     return Err(seat.corrupt(format_args!("that on chunk {} is half there", on.chunk)));
                 }
-                *found.entry(key.job).or_default() += 1;
+                if let Some(job) = jobs.get_mut(&key.job) {
+                    job.edges.0 += 1;
+                }
             }
             Some(&edge_tag::DEPENDENCIES) => {
                 let key = chunk_at(key)?;
@@ -222,15 +224,15 @@ fn edges(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
                         return Err(t::dependent_seat(key, on).corrupt(why));
                     }
                 }
-                *listed.entry(key.job).or_default() += list.len() as u64;
+                if let Some(job) = jobs.get_mut(&key.job) {
+                    job.edges.1 += list.len() as u64;
+                }
             }
             tag => return Err(errors::damaged_index(format_args!("a key begins with {tag:?}"))),
         }
     }
-    for (&id, Expected { job, .. }) in jobs {
-        let found = found.remove(&id).unwrap_or(0);
-        let listed = listed.remove(&id).unwrap_or(0);
-        if (found, listed) != (job.edges, job.edges) {
+    for (&id, Expected { job, edges: (found, listed), .. }) in jobs {
+        if (*found, *listed) != (job.edges, job.edges) {
             return Err(Seat::of_job(Table::Counts, id).corrupt(format_args!(
                 "{found} dependencies are there and {listed} are listed, {} are counted",
                 job.edges
