@@ -158,9 +158,9 @@ pub(crate) struct Package {
 pub(crate) fn build() -> Result<Package, String> {
     let toolchain = wasm::toolchain().ok_or("no toolchain compiles for the web: cargo xtask setup --wasm")?;
     let target = wasm::TARGET;
-    run(&mut command(&format!(
-        "cargo {toolchain} build --package magnetar-wasm --profile wasm --target {target}"
-    )))?;
+    let mut module =
+        command(&format!("cargo {toolchain} build --package magnetar-wasm --profile wasm --target {target}"));
+    run(module.env("CARGO_ENCODED_RUSTFLAGS", without_machine_paths()))?;
     let glue = folder().join("glue");
     let mut bindgen = Command::new(tool("wasm-bindgen"));
     bindgen.args(["--target", "web", "--out-name", "magnetar", "--omit-default-module-path"]);
@@ -179,6 +179,18 @@ pub(crate) fn build() -> Result<Package, String> {
     // One that is too heavy is packed, and can be tested, all the same.
     run(pack.arg(folder()).arg(&package))?;
     Ok(Package { tarball: folder().join(format!("magnetar-jobs-{}.tgz", version()?)), weighed })
+}
+
+/// Flags of the compiler, as cargo wants several of them: where a panic was is told without saying where this machine keeps its sources.
+fn without_machine_paths() -> String {
+    let home = |variable, folder| {
+        let named = std::env::var_os(variable).map(PathBuf::from);
+        named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(folder)))
+    };
+    let cargo = home("CARGO_HOME", ".cargo").map(|home| home.join("registry/src"));
+    let rustup = home("RUSTUP_HOME", ".rustup").map(|home| home.join("toolchains"));
+    let places = [cargo, rustup, Some(root())].into_iter().flatten();
+    places.map(|place| format!("--remap-path-prefix={}=", place.display())).collect::<Vec<_>>().join("\u{1f}")
 }
 
 /// The one version of the workspace.
