@@ -20,6 +20,7 @@ mod unthreaded;
 mod watch;
 
 use std::collections::VecDeque;
+use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
@@ -303,7 +304,7 @@ impl Core {
             }
             ran
         };
-        let mut answered = 0;
+        let (mut answered, mut told) = (0, false);
         for (entry, applied) in group.into_iter().zip(ran.applied) {
             answered += usize::from(entry.reply.is_some());
             match applied {
@@ -318,9 +319,12 @@ impl Core {
                     if entry.reply.is_none() {
                         tracing::warn!(%error, op = ?entry.op, "work of the store itself failed; it is tried again later");
                     }
-                    self.answer(entry.reply, Err(error));
+                    told |= self.answer(entry.reply, Err(error));
                 }
             }
+        }
+        if !told {
+            self.tell_of_poison();
         }
         if ran.unsettled {
             let mut queue = self.queue();
@@ -335,18 +339,43 @@ impl Core {
         answered
     }
 
+    /// Whoever is told that the store is to be reopened does so, and what waits goes on then. Where nobody was told,
+    /// because it was work of the store's own that failed, those who wait are.
+    fn tell_of_poison(self: &Arc<Self>) {
+        let (refusal, untold) = {
+            let mut queue = self.queue();
+            let Some(refusal) = queue.refusal.clone().filter(|_| queue.on_hold) else { return };
+            let (untold, own): (VecDeque<_>, _) =
+                take(&mut queue.waiting).into_iter().partition(|entry| entry.reply.is_some());
+            queue.waiting = own;
+            (refusal, untold)
+        };
+        for entry in untold {
+            self.answer(entry.reply, Err(refusal.clone()));
+        }
+    }
+
     fn finished(&self, op: &Op) {
         if matches!(op, Op::Settle) {
             self.queue().settling = false;
         }
     }
 
-    /// Answers a caller. Claims that it is not there to take are given back.
-    fn answer(self: &Arc<Self>, reply: Option<oneshot::Sender<Result<Reply>>>, answer: Result<Reply>) {
-        if let Some(reply) = reply
-            && let Err(Ok(unheard)) = reply.send(answer)
-        {
-            self.give_back(unheard);
+    /// Answers a caller; says whether it is there. Claims that it is not there to take are given back.
+    fn answer(
+        self: &Arc<Self>,
+        reply: Option<oneshot::Sender<Result<Reply>>>,
+        answer: Result<Reply>,
+    ) -> bool {
+        match reply.map(|reply| reply.send(answer)) {
+            None => false,
+            Some(Ok(())) => true,
+            Some(Err(unheard)) => {
+                if let Ok(unheard) = unheard {
+                    self.give_back(unheard);
+                }
+                false
+            }
         }
     }
 
@@ -400,7 +429,7 @@ impl Core {
             queue.refusal = Some(closed());
             queue.on_hold = false;
             queue.shut = true;
-            std::mem::take(&mut queue.waiting)
+            take(&mut queue.waiting)
         };
         let mut own = Vec::new();
         for entry in waiting {

@@ -15,8 +15,8 @@ use crate::backends::redb::{Options, RedbBackend};
 use crate::backends::sqlite;
 use crate::clock::Clock;
 use crate::commit::block_on;
-use crate::engine::{self, Host, Imports, Invisible};
-use crate::error::{Error, ErrorKind, Result};
+use crate::engine::{self, Host, Imports, Invisible, Op};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Claim, Completion, JobSpec, JobState, Json, NewChunk, Outcome, OwnerId};
 use crate::owners::Alone;
 use crate::store::{Handle, JobStore, Persistence, Redb, Store, chunks};
@@ -75,10 +75,15 @@ struct Plan {
     commits: AtomicUsize,
     fault: Mutex<Option<(usize, Fault)>>,
     is_dead: AtomicBool,
+    /// A commit goes on once it has this, and says before that it has come so far.
+    door: Mutex<()>,
+    at_the_door: AtomicUsize,
 }
 
 impl Plan {
     fn next(&self) -> Option<Fault> {
+        self.at_the_door.fetch_add(1, Ordering::SeqCst);
+        drop(self.door.lock().unwrap());
         let at = self.commits.fetch_add(1, Ordering::SeqCst);
         let (when, fault) = (*self.fault.lock().unwrap())?;
         (at == when).then(|| {
@@ -520,4 +525,33 @@ fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
             dual.verify().await.expect("nothing is damaged");
         });
     }
+}
+
+/// A store's own work fails while callers wait for their turn: there is nobody else to tell.
+#[test]
+fn callers_that_wait_are_told_of_a_failure_that_nobody_else_is_told_of() {
+    let world = World::new([redb(), redb()]);
+    let handle = world.open(0, OwnerId::from_bytes([1; 16]));
+    let store = Arc::clone(&handle.store);
+    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+    block_on(store.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+    let held = block_on(store.claim_pending(JOB)).expect("it works").expect("all are ready").claim();
+
+    let plan = &world.plans[0];
+    *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), Fault::Before));
+    let core = &handle.shared.core;
+    let arrived = plan.at_the_door.load(Ordering::SeqCst);
+    let door = plan.door.lock().unwrap();
+    core.submit_unheard(Op::Release { claim: held.clone() });
+    while plan.at_the_door.load(Ordering::SeqCst) == arrived {
+        std::hint::spin_loop();
+    }
+    let waiting = core.submit(Op::Release { claim: held.clone() });
+    drop(door);
+    let Err(error) = block_on(waiting) else { panic!("it was not refused") };
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Poisoned, Retry::AfterReopen));
+
+    block_on(store.reopen()).expect("the disk is well again");
+    block_on(store.release(&held)).expect("it goes on");
+    assert_eq!(block_on(store.claim_pending_batch(JOB, 100)).expect("it works").len() as u64, CHUNKS);
 }

@@ -100,11 +100,14 @@ fn report(inner: &Inner, error: &Error) {
         status.is_degraded = inner.patience.bound().is_some();
         status.error = Some(error.clone());
     });
-    let Ok((_, to)) = inner.direction() else { return };
-    // The authority is opened again by those who work with it, who have to be told.
-    if error.retry() == Retry::AfterReopen
-        && let Err(error) = block_on(to.store.reopen())
-    {
-        inner.board.post(|status| status.error = Some(error));
+    if error.retry() != Retry::AfterReopen {
+        return;
+    }
+    // The authority too, where it was this thread's own call that failed there: of that nobody else was told, and calls
+    // that wait for the reopening are in the gate, which those who shut it wait for.
+    for side in &inner.sides {
+        if let Err(error) = block_on(side.reopen()) {
+            inner.board.post(|status| status.error = Some(error));
+        }
     }
 }
