@@ -94,7 +94,12 @@ impl Import {
 
         // Nothing below can be refused.
         let of_job_before = existing.as_ref().and_then(|job| job.spec.on_dependency_failure);
+        let is_new = existing.is_none() && !work.has_rows_of(self.job);
         let spec = put_spec(work, self.job, existing, self.spec.clone(), JobPhase::Open, None);
+        if is_new && self.chunks.iter().all(|chunk| chunk.depends_on.is_empty()) {
+            add_new(work, self.job, &self.chunks);
+            return Ok(Applied::Reply(Reply::Import(report)));
+        }
         let of_job = spec.on_dependency_failure;
         let mut other_policy = HashSet::new();
         for (chunk, plan) in self.chunks.iter().zip(&plans) {
@@ -411,12 +416,7 @@ impl ImportSlice {
             ImportSlice::Rows { token, chunks, .. } => {
                 must_be_importing(work, job, *token)?;
                 let added = chunks.len() as u64;
-                let now_ms = work.now_ms;
-                let rows = chunks.iter().map(|chunk| {
-                    let unmet = u32::try_from(chunk.depends_on.len()).unwrap_or(u32::MAX);
-                    (chunk.id, content_of(chunk, now_ms, now_ms), unmet)
-                });
-                work.add_rows(job, rows);
+                add_new(work, job, chunks);
                 for chunk in chunks {
                     for &on in &chunk.depends_on {
                         work.add_edge(Edge { job, chunk: chunk.id, on }, false);
@@ -441,6 +441,16 @@ impl ImportSlice {
             }
         }
     }
+}
+
+/// Adds chunks of a job that has none of them, none of their dependencies met.
+fn add_new(work: &mut Work<'_>, job: i64, chunks: &[NewChunk]) {
+    let now_ms = work.now_ms;
+    let rows = chunks.iter().map(|chunk| {
+        let unmet = u32::try_from(chunk.depends_on.len()).unwrap_or(u32::MAX);
+        (chunk.id, content_of(chunk, now_ms, now_ms), unmet)
+    });
+    work.add_rows(job, rows);
 }
 
 pub(super) fn must_be_importing(work: &mut Work<'_>, job: i64, token: u64) -> Result<JobRow> {

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use crate::backends::contract::{
     Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange,
-    JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Rank, ReadyNeed, Record, Row, RowChange,
-    Subject, WriteTx,
+    JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
+    RowChange, Subject, WriteTx,
 };
 use crate::engine::Host;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ struct RowSlot {
     /// As it is now; `None` where it does not exist (any more).
     row: Option<Row>,
     /// Where storage has it.
-    before: Option<crate::backends::contract::Place>,
+    before: Option<Place>,
     content_dirty: bool,
     record_dirty: bool,
     unmet_dirty: bool,
@@ -348,9 +348,8 @@ impl<'t> Work<'t> {
         });
     }
 
-    /// Adds many rows to a job that nobody sees yet, in ascending order of their keys. They stay out of the books of
-    /// this group, which a slice of an import fills with more than everything else together, until
-    /// [`Work::book_added`].
+    /// Adds many rows to a job that has none of them, in ascending order of their keys. They stay out of the books of
+    /// this group, which an import fills with more than everything else together, until [`Work::book_added`].
     pub(super) fn add_rows(&mut self, job: i64, rows: impl ExactSizeIterator<Item = (u64, Content, u32)>) {
         self.added.reserve(rows.len());
         let mut counts = Counts::default();
@@ -380,6 +379,11 @@ impl<'t> Work<'t> {
         }
     }
 
+    /// Whether this group has come across rows of a job, be it to delete them.
+    pub(super) fn has_rows_of(&self, job: i64) -> bool {
+        self.rows.keys().any(|key| key.job == job)
+    }
+
     /// Takes the rows of [`Work::add_rows`] into the books, for operations that may come across them.
     pub(super) fn book_added(&mut self) {
         for change in take(&mut self.added) {
@@ -388,6 +392,7 @@ impl<'t> Work<'t> {
             if change.after.is_some_and(|place| place.class == Class::Ready) {
                 self.readied.insert(key.job);
             }
+            self.move_in_window(key, None, change.after);
             let unmet = change.unmet.unwrap_or_default();
             let slot = RowSlot {
                 row: change.content.map(|content| fresh_row(key, content, unmet)),
@@ -447,18 +452,19 @@ impl<'t> Work<'t> {
                 }
             }
         }
-        if let Some(window) = self.windows.get_mut(&key.job) {
-            if let Some(place) = before
-                && place.class == Class::Ready
-            {
-                window.ready.remove(&(place.rank, key.chunk));
-            }
-            if let Some(place) = after
-                && place.class == Class::Ready
-                && window.covers((place.rank, key.chunk))
-            {
-                window.ready.insert((place.rank, key.chunk));
-            }
+        self.move_in_window(key, before, after);
+    }
+
+    fn move_in_window(&mut self, key: Key, before: Option<Place>, after: Option<Place>) {
+        let Some(window) = self.windows.get_mut(&key.job) else { return };
+        let ready = |place: Option<Place>| place.filter(|place| place.class == Class::Ready);
+        if let Some(place) = ready(before) {
+            window.ready.remove(&(place.rank, key.chunk));
+        }
+        if let Some(place) = ready(after)
+            && window.covers((place.rank, key.chunk))
+        {
+            window.ready.insert((place.rank, key.chunk));
         }
     }
 

@@ -286,6 +286,7 @@ macro_rules! threaded {
                 a_claim_sees_what_a_completion_before_it_in_the_group_freed
                 a_claim_of_any_job_sees_an_import_before_it_in_the_group
                 a_job_imported_and_deleted_in_one_group_leaves_nothing
+                a_job_deleted_and_imported_in_one_group_has_what_the_import_brought
                 two_imports_of_one_group_close_no_circle
                 a_dependency_taken_away_in_the_group_closes_no_circle
                 dependencies_added_in_one_group_close_no_circle

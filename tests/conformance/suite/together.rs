@@ -174,6 +174,29 @@ pub(crate) async fn a_job_imported_and_deleted_in_one_group_leaves_nothing(mut f
     fx.verify().await.expect("nothing is damaged");
 }
 
+pub(crate) async fn a_job_deleted_and_imported_in_one_group_has_what_the_import_brought(fx: Fixture) {
+    import(&*fx, [c(1).checksum("old"), c(2).depends_on([1]), c(4)]).await;
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.delete_job(JOB)),
+            call(try_import(&*fx, JOB, JobSpec::new(), [c(1), c(2), c(3)], ImportOptions::new())),
+            call(fx.claim_pending_batch(JOB, 2)),
+            call(fx.cancel(JOB, Selection::Chunks(vec![3]))),
+        ],
+    );
+    assert_eq!(kinds(&answers), [None; 4]);
+    assert_eq!(
+        statuses(&*fx).await,
+        [JobStatus::Processing, JobStatus::Processing, JobStatus::Cancelled],
+        "the old job's fourth chunk is gone"
+    );
+    assert_eq!(get(&*fx, 1).await.checksum, None);
+    assert!(fx.get_dependencies(JOB, 2).await.expect("the job exists").is_empty());
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").total_chunks, 3);
+    fx.verify().await.expect("nothing is damaged");
+}
+
 pub(crate) async fn two_imports_of_one_group_close_no_circle(fx: Fixture) {
     import(&*fx, [c(1), c(2), c(3)]).await;
     let (spec, options) = (JobSpec::new(), ImportOptions::new());
