@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 
 use super::side::is_authority;
 use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
@@ -15,7 +16,7 @@ use crate::backends::redb::{Options, RedbBackend};
 use crate::backends::sqlite;
 use crate::clock::Clock;
 use crate::commit::block_on;
-use crate::engine::{self, Host, Imports, Invisible, Op};
+use crate::engine::{self, Consumer, Host, Imports, Invisible, Op};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Claim, Completion, JobSpec, JobState, Json, NewChunk, Outcome, OwnerId};
 use crate::owners::Alone;
@@ -525,6 +526,34 @@ fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
             dual.verify().await.expect("nothing is damaged");
         });
     }
+}
+
+/// The copying thread tells the authority how far it is, and that fails: calls that wait there are in the gate.
+#[test]
+fn a_failure_of_the_copying_thread_at_the_authority_leaves_nobody_waiting() {
+    let world = World::new([redb(), redb()]);
+    let (dual, handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
+    let dual = dual.expect("a new pair");
+    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+
+    let plan = &world.plans[0];
+    *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), Fault::Before));
+    let arrived = plan.at_the_door.load(Ordering::SeqCst);
+    let door = plan.door.lock().unwrap();
+    let (name, what) = (engine::follower_name(&dual.inner.sides[1].id), Consumer::Advance(1));
+    let told = handles[0].shared.core.submit(Op::Consumer { name, what });
+    while plan.at_the_door.load(Ordering::SeqCst) == arrived {
+        std::hint::spin_loop();
+    }
+    let mut claiming = dual.claim_pending(JOB);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(claiming.as_mut().poll(&mut context).is_pending(), "the commit before it is under way");
+    drop(door);
+    let Err(error) = block_on(told) else { panic!("the disk failed") };
+    super::thread::report(&dual.inner, &error);
+    let claimed = block_on(claiming).expect("it was kept, and goes on");
+    assert_eq!(claimed.expect("all are ready").chunk, 0);
 }
 
 /// A store's own work fails while callers wait for their turn: there is nobody else to tell.

@@ -92,7 +92,8 @@ fn run(inner: &Inner) {
     }
 }
 
-fn report(inner: &Inner, error: &Error) {
+/// Says that the copying failed, and opens anew what needs it.
+pub(super) fn report(inner: &Inner, error: &Error) {
     inner.patience.give_up();
     let newest = inner.direction().map_or(0, |(from, _)| from.shared.core.latest.revision());
     inner.board.post(|status| {
