@@ -52,6 +52,9 @@ pub(crate) use restore::{Restore, RestoredJob, RestoredRow, not_empty as restore
 pub(crate) use whole::{records, store_info};
 use work::Work;
 
+/// Always, but in the benchmark's other build, which shows what the feed costs.
+const HAS_FEED: bool = !cfg!(magnetar_without_feed);
+
 /// What the engine needs from around it.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {

@@ -17,7 +17,7 @@ use crate::backends::contract::{
     JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
     RowChange, Subject, WriteTx,
 };
-use crate::engine::Host;
+use crate::engine::{HAS_FEED, Host};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::machine::{self, Event, Moment, Rules, Step};
@@ -871,8 +871,7 @@ impl<'t> Work<'t> {
                 .filter(|(_, slot)| slot.stored && slot.cursor.is_none())
                 .map(|(key, _)| *key)
                 .collect(),
-            // The benchmark's other build, which shows what the feed costs.
-            log: if cfg!(magnetar_without_feed) { Vec::new() } else { self.log },
+            log: if HAS_FEED { self.log } else { Vec::new() },
         }
     }
 }
