@@ -9,7 +9,8 @@
 pub(super) struct Write {
     verb: Verb,
     table: &'static str,
-    set: &'static [&'static str],
+    /// In groups, which several statements share.
+    set: &'static [&'static [&'static str]],
     /// What a NULL leaves as it is.
     kept: &'static [&'static str],
     key: &'static [&'static str],
@@ -34,7 +35,7 @@ impl Write {
     const fn new(
         verb: Verb,
         table: &'static str,
-        set: &'static [&'static str],
+        set: &'static [&'static [&'static str]],
         key: &'static [&'static str],
     ) -> Self {
         Write { verb, table, set, kept: &[], key, must_hit: matches!(verb, Verb::Update) }
@@ -49,9 +50,14 @@ impl Write {
         Write { must_hit: true, ..Write::delete(table, key) }
     }
 
+    /// The columns that a row gives a value for.
+    fn set(&self) -> impl Iterator<Item = &'static str> {
+        self.set.iter().copied().flatten().copied()
+    }
+
     /// Values of a row.
     pub(super) fn columns(&self) -> usize {
-        self.set.len() + self.kept.len() + self.key.len()
+        self.set().count() + self.kept.len() + self.key.len()
     }
 
     pub(super) fn must_hit(&self) -> bool {
@@ -66,7 +72,7 @@ impl Write {
         match self.verb {
             Verb::Insert => self.insert(rows, ""),
             Verb::Put => {
-                let set: Vec<_> = self.set.iter().map(|name| format!("{name}=excluded.{name}")).collect();
+                let set: Vec<_> = self.set().map(|name| format!("{name}=excluded.{name}")).collect();
                 let conflict = format!(" ON CONFLICT({}) DO UPDATE SET ", self.key.join(","));
                 self.insert(rows, &(conflict + &set.join(",")))
             }
@@ -86,7 +92,8 @@ impl Write {
     }
 
     fn insert(&self, rows: usize, conflict: &str) -> String {
-        let names: Vec<&str> = self.set.iter().chain(self.kept).chain(self.key).copied().collect();
+        let names: Vec<&str> =
+            self.set().chain(self.kept.iter().copied()).chain(self.key.iter().copied()).collect();
         let (names, values) = (names.join(","), self.values(rows));
         let rows = match rows {
             1 => values,
@@ -106,14 +113,14 @@ impl Write {
     }
 
     fn assignments(&self, rows: usize) -> Vec<String> {
-        let set = self.set.iter().zip(0..).map(|(name, at)| format!("{name}={}", value(rows, at)));
-        let kept = self.kept.iter().zip(self.set.len()..);
+        let set = self.set().zip(0..).map(|(name, at)| format!("{name}={}", value(rows, at)));
+        let kept = self.kept.iter().zip(self.set().count()..);
         let kept = kept.map(|(name, at)| format!("{name}=coalesce({},{name})", value(rows, at)));
         set.chain(kept).collect()
     }
 
     fn key_matches(&self, rows: usize) -> Vec<String> {
-        let key = self.key.iter().zip(self.set.len() + self.kept.len()..);
+        let key = self.key.iter().zip(self.set().count() + self.kept.len()..);
         key.map(|(name, at)| format!("{}.{name}={}", self.table, value(rows, at))).collect()
     }
 }
@@ -138,115 +145,82 @@ const CONTENT: &[&str] = &[
     "content_sum",
 ];
 
-pub(super) const CONTENTS_INSERT: Write = Write::new(Verb::Insert, "contents", CONTENT, KEY);
-pub(super) const CONTENTS_UPDATE: Write = Write::new(Verb::Update, "contents", CONTENT, KEY);
+pub(super) const CONTENTS_INSERT: Write = Write::new(Verb::Insert, "contents", &[CONTENT], KEY);
+pub(super) const CONTENTS_UPDATE: Write = Write::new(Verb::Update, "contents", &[CONTENT], KEY);
 pub(super) const CONTENTS_DELETE: Write = Write::delete_all("contents", KEY);
 
 /// Where a row stands in the indexes.
 const PLACE: &[&str] = &["class", "rank", "due_at_ms", "due_set_at_ms", "holder"];
 const UNMET: &[&str] = &["unmet", "unmet_sum"];
+const RECORD: &[&str] = &[
+    "status",
+    "attempts",
+    "losses",
+    "fence",
+    "open_fence",
+    "owner",
+    "claim_seq",
+    "lease_set_at_ms",
+    "lease_ms",
+    "not_before_set_at_ms",
+    "not_before_ms",
+    "cause",
+    "updated_at_ms",
+    "revision",
+    "observed",
+    "error",
+    "output",
+    "record_sum",
+];
 
 /// A row to which nothing has happened: its record is the columns' defaults.
-pub(super) const STATES_INSERT: Write = Write::new(
-    Verb::Insert,
-    "states",
-    &["class", "rank", "due_at_ms", "due_set_at_ms", "holder", "unmet", "unmet_sum"],
-    KEY,
-);
+pub(super) const STATES_INSERT: Write = Write::new(Verb::Insert, "states", &[PLACE, UNMET], KEY);
 
 /// Another place and another record; the count of unmet dependencies where it is given.
-pub(super) const STATES_UPDATE: Write = Write {
-    kept: UNMET,
-    ..Write::new(
-        Verb::Update,
-        "states",
-        &[
-            "class",
-            "rank",
-            "due_at_ms",
-            "due_set_at_ms",
-            "holder",
-            "status",
-            "attempts",
-            "losses",
-            "fence",
-            "open_fence",
-            "owner",
-            "claim_seq",
-            "lease_set_at_ms",
-            "lease_ms",
-            "not_before_set_at_ms",
-            "not_before_ms",
-            "cause",
-            "updated_at_ms",
-            "revision",
-            "observed",
-            "error",
-            "output",
-            "record_sum",
-        ],
-        KEY,
-    )
-};
+pub(super) const STATES_UPDATE: Write =
+    Write { kept: UNMET, ..Write::new(Verb::Update, "states", &[PLACE, RECORD], KEY) };
 
 /// Another place only, and the count of unmet dependencies where it is given.
-pub(super) const STATES_MOVE: Write = Write { kept: UNMET, ..Write::new(Verb::Update, "states", PLACE, KEY) };
+pub(super) const STATES_MOVE: Write =
+    Write { kept: UNMET, ..Write::new(Verb::Update, "states", &[PLACE], KEY) };
 
 pub(super) const STATES_DELETE: Write = Write::delete_all("states", KEY);
 
 const EDGE_KEY: &[&str] = &["job", "chunk", "depends_on"];
 
-pub(super) const EDGES_PUT: Write = Write::new(Verb::Put, "dependencies", &["met", "edge_sum"], EDGE_KEY);
+pub(super) const EDGES_PUT: Write = Write::new(Verb::Put, "dependencies", &[&["met", "edge_sum"]], EDGE_KEY);
 pub(super) const EDGES_DELETE: Write = Write::delete("dependencies", EDGE_KEY);
 
-pub(super) const JOBS_PUT: Write = Write::new(
-    Verb::Put,
-    "jobs",
-    &[
-        "name",
-        "attempts_max",
-        "losses_max",
-        "lease_ms",
-        "backoff_initial_ms",
-        "backoff_max_ms",
-        "on_dependency_failure",
-        "phase",
-        "owner",
-        "seq",
-        "created_at_ms",
-        "revision",
-        "spec_sum",
-        "edges",
-        "edges_upward",
-        "ready",
-        "blocked",
-        "delayed",
-        "processing",
-        "done",
-        "failed",
-        "cancelled",
-        "counts_sum",
-    ],
-    &["job"],
-);
+const SPEC: &[&str] = &[
+    "name",
+    "attempts_max",
+    "losses_max",
+    "lease_ms",
+    "backoff_initial_ms",
+    "backoff_max_ms",
+    "on_dependency_failure",
+    "phase",
+    "owner",
+    "seq",
+    "created_at_ms",
+    "revision",
+    "spec_sum",
+];
+const COUNTS: &[&str] = &[
+    "edges",
+    "edges_upward",
+    "ready",
+    "blocked",
+    "delayed",
+    "processing",
+    "done",
+    "failed",
+    "cancelled",
+    "counts_sum",
+];
 
-pub(super) const JOBS_COUNT: Write = Write::new(
-    Verb::Update,
-    "jobs",
-    &[
-        "edges",
-        "edges_upward",
-        "ready",
-        "blocked",
-        "delayed",
-        "processing",
-        "done",
-        "failed",
-        "cancelled",
-        "counts_sum",
-    ],
-    &["job"],
-);
+pub(super) const JOBS_PUT: Write = Write::new(Verb::Put, "jobs", &[SPEC, COUNTS], &["job"]);
+pub(super) const JOBS_COUNT: Write = Write::new(Verb::Update, "jobs", &[COUNTS], &["job"]);
 
 /// Writes only where a job's last ready row went or its first one came.
 pub(super) const JOBS_CLAIMABLE: Write = Write::new(Verb::SetClaimable, "jobs", &[], &["job"]);
@@ -254,5 +228,5 @@ pub(super) const JOBS_CLAIMABLE: Write = Write::new(Verb::SetClaimable, "jobs", 
 pub(super) const JOBS_DELETE: Write = Write::delete("jobs", &["job"]);
 
 pub(super) const CURSORS_PUT: Write =
-    Write::new(Verb::Put, "cursors", &["after_chunk", "news", "cursor_sum"], KEY);
+    Write::new(Verb::Put, "cursors", &[&["after_chunk", "news", "cursor_sum"]], KEY);
 pub(super) const CURSORS_DELETE: Write = Write::delete("cursors", KEY);
