@@ -439,6 +439,11 @@ pub(crate) trait WriteTx: Load {
     /// An error of kind `Poisoned` says that the outcome is unknown and the backend must be reopened;
     /// any other that nothing was changed.
     fn commit(self: Box<Self>, delta: Delta) -> Result<()>;
+
+    /// Ends a transaction that has nothing to write; fails where what it answered was not so.
+    fn confirm(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Opens snapshots beside the writer, from any thread.
@@ -455,6 +460,19 @@ pub(crate) trait Reader: Send + Sync {
 /// A storage backend: one writer, many readers.
 pub(crate) trait Backend: Send {
     fn begin(&mut self) -> Result<Box<dyn WriteTx + '_>>;
+
+    /// Begins a transaction that may answer from what the last one left, as if nobody else had written since. It must
+    /// be ended by a commit or a confirmation: where somebody had, that fails, or a load before it does, nothing is
+    /// changed, and [`Backend::overtaken`] says so.
+    fn resume(&mut self) -> Result<Box<dyn WriteTx + '_>> {
+        self.begin()
+    }
+
+    /// Whether the last resumed transaction failed because somebody else had written. Asked once; the next one answers
+    /// what is so.
+    fn overtaken(&mut self) -> bool {
+        false
+    }
 
     fn reader(&self) -> Arc<dyn Reader>;
 

@@ -292,13 +292,20 @@ impl Engine {
     }
 
     fn try_run(&mut self, ops: &[&Op]) -> Result<Ran> {
+        match self.attempt(ops) {
+            Err(_) if self.backend.overtaken() => self.attempt(ops),
+            ran => ran,
+        }
+    }
+
+    fn attempt(&mut self, ops: &[&Op]) -> Result<Ran> {
         let now_ms = self.host.now_ms();
         if !self.announced && ops.iter().any(|op| op.is_owned()) {
             self.host.liveness.announce(self.host.owner)?;
             self.announced = true;
         }
         let mut probe = Probing { now_ms, last_ms: self.probed_ms };
-        let mut tx = self.backend.begin()?;
+        let mut tx = self.backend.resume()?;
         let mut needs = Needs::default();
         for op in ops {
             op.needs(&mut needs);
@@ -326,9 +333,11 @@ impl Engine {
             }
             applied.push(result);
         }
-        self.probed_ms = probe.last_ms;
         let unsettled = work.refusal().is_none() && work.has_cursors();
         if !work.is_dirty() {
+            drop(work);
+            tx.confirm()?;
+            self.probed_ms = probe.last_ms;
             return Ok(Ran { applied, unsettled, revision: None });
         }
         let guards = std::mem::take(&mut work.guards);
@@ -336,6 +345,7 @@ impl Engine {
         let revision = delta.meta.revision;
         tx.commit(delta)?;
         drop(guards);
+        self.probed_ms = probe.last_ms;
         self.numbers.committed(revision);
         self.acknowledged = revision;
         Ok(Ran { applied, unsettled, revision: Some(revision) })

@@ -26,6 +26,11 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(BUSY | LOCKED))
 }
 
+/// Whether a row broke a rule of the schema.
+pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
+    code(error) == Some(CONSTRAINT)
+}
+
 /// Whether the disk is full.
 pub(super) fn is_full(error: &sqlx::Error) -> bool {
     code(error) == Some(FULL)

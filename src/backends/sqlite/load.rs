@@ -15,6 +15,7 @@ use crate::backends::contract::{
 };
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
+use crate::backends::sqlite::remembered::Seen;
 use crate::backends::sqlite::statements::ROWS_PER_PACK;
 use crate::backends::sqlite::{columns, errors, patience, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
@@ -52,6 +53,7 @@ pub(super) enum Opening {
 enum Part {
     BeginWrite,
     BeginRead,
+    Version,
     Meta,
     Job,
     Jobs,
@@ -63,6 +65,7 @@ enum Part {
     ReadyJob,
     DueBy,
     DueSetAfter,
+    DueFirst,
     Dependents,
     Dependencies,
     Held,
@@ -73,9 +76,10 @@ enum Part {
     Log,
 }
 
-const PARTS: [(Part, &str); 21] = [
+const PARTS: [(Part, &str); 23] = [
     (Part::BeginWrite, statements::BEGIN_WRITE),
     (Part::BeginRead, statements::BEGIN_READ),
+    (Part::Version, statements::VERSION),
     (Part::Meta, statements::META),
     (Part::Job, statements::JOB),
     (Part::Jobs, statements::JOBS),
@@ -87,6 +91,7 @@ const PARTS: [(Part, &str); 21] = [
     (Part::ReadyJob, statements::READY_JOB),
     (Part::DueBy, statements::DUE_BY),
     (Part::DueSetAfter, statements::DUE_SET_AFTER),
+    (Part::DueFirst, statements::DUE_FIRST),
     (Part::Dependents, statements::DEPENDENTS),
     (Part::Dependencies, statements::DEPENDENCIES),
     (Part::Held, statements::HELD),
@@ -161,13 +166,35 @@ impl Script {
 
 /// Answers questions from the transaction of a connection.
 pub(super) fn load(connection: &mut Connection, needs: &Needs, opening: Opening) -> Result<Loaded> {
+    Ok(load_ahead(connection, needs, opening, 0)?.0)
+}
+
+/// Whether nobody else has written since a connection saw a data version.
+pub(super) fn is_at(connection: &mut Connection, version: i64) -> Result<bool> {
+    let mut script = Script::new();
+    script.add(Part::Version);
+    let mut answers = Answers::new(&Needs::default());
+    answers.ask(connection, &script).map_err(Failure::into_error)?;
+    Ok(answers.seen.version == Some(version))
+}
+
+/// The same as [`load`]; with up to so many ready rows more than are needed, where one job's are asked for.
+pub(super) fn load_ahead(
+    connection: &mut Connection,
+    needs: &Needs,
+    opening: Opening,
+    ahead: usize,
+) -> Result<(Loaded, Seen)> {
     let mut script = Script::new();
     match opening {
         Opening::None => {}
-        Opening::Write => script.add(Part::BeginWrite),
+        Opening::Write => {
+            script.add(Part::BeginWrite);
+            script.add(Part::Version);
+        }
         Opening::Read => script.add(Part::BeginRead),
     }
-    let later = compose(needs, &mut script)?;
+    let later = compose(needs, ahead, &mut script)?;
     let mut answers = Answers::new(needs);
     if opening == Opening::None {
         answers.ask(connection, &script).map_err(Failure::into_error)?;
@@ -188,7 +215,7 @@ pub(super) fn load(connection: &mut Connection, needs: &Needs, opening: Opening)
         .map_err(Failure::into_error)?;
     }
     if let [need] = needs.ready.as_slice() {
-        answers.rest_of_ready(connection, need)?;
+        answers.rest_of_ready(connection, &widened(need, ahead))?;
     }
     for list in later.rows.chunks(KEYS_PER_CALL) {
         let mut script = Script::new();
@@ -204,11 +231,16 @@ pub(super) fn load(connection: &mut Connection, needs: &Needs, opening: Opening)
     for indexes in later.ready {
         answers.ready_of_many(connection, &needs.ready, &indexes)?;
     }
+    let seen = answers.seen;
     let mut loaded = answers.into_loaded(needs)?;
     for need in &needs.pages {
         loaded.pages.push(page(connection, need)?);
     }
-    Ok(loaded)
+    Ok((loaded, seen))
+}
+
+fn widened(need: &ReadyNeed, ahead: usize) -> ReadyNeed {
+    ReadyNeed { limit: need.limit.saturating_add(ahead), ..*need }
 }
 
 /// What does not fit into the first call.
@@ -220,7 +252,7 @@ struct Later<'n> {
     ready: Vec<Vec<usize>>,
 }
 
-fn compose<'n>(needs: &'n Needs, script: &mut Script) -> Result<Later<'n>> {
+fn compose<'n>(needs: &'n Needs, ahead: usize, script: &mut Script) -> Result<Later<'n>> {
     script.add(Part::Meta);
     match needs.jobs.as_slice() {
         [] => {}
@@ -238,6 +270,7 @@ fn compose<'n>(needs: &'n Needs, script: &mut Script) -> Result<Later<'n>> {
         add_rows(script, first)?;
     }
     if let [need] = needs.ready.as_slice() {
+        let need = &widened(need, ahead);
         script.add(if need.limit == 1 { Part::ReadyOne } else { Part::Ready });
         let (rank, chunk) = position(need)?;
         script.set(4, Value::Int(need.job));
@@ -250,18 +283,8 @@ fn compose<'n>(needs: &'n Needs, script: &mut Script) -> Result<Later<'n>> {
         script.add(Part::ReadyJob);
         script.set(8, Value::Int(job));
     }
-    match needs.due {
-        None => {}
-        Some(DueNeed::By { at_ms, limit: bound }) => {
-            script.add(Part::DueBy);
-            script.set(9, Value::Int(i64::try_from(at_ms).unwrap_or(i64::MAX)));
-            script.set(10, limit(bound));
-        }
-        Some(DueNeed::SetAfter { at_ms, limit: bound }) => {
-            script.add(Part::DueSetAfter);
-            script.set(9, Value::Int(i64::try_from(at_ms).unwrap_or(i64::MAX)));
-            script.set(10, limit(bound));
-        }
+    if let Some(due) = needs.due {
+        add_due(script, due);
     }
     let mut dependents = by_bound(&needs.dependents, |(_, _, bound)| *bound);
     if !dependents.is_empty() {
@@ -353,6 +376,22 @@ fn add_rows(script: &mut Script, keys: &[Key]) -> Result<()> {
     Ok(())
 }
 
+fn add_due(script: &mut Script, due: DueNeed) {
+    let (at_ms, bound) = match due {
+        DueNeed::By { at_ms, limit } => {
+            script.add(Part::DueBy);
+            script.add(Part::DueFirst);
+            (at_ms, limit)
+        }
+        DueNeed::SetAfter { at_ms, limit } => {
+            script.add(Part::DueSetAfter);
+            (at_ms, limit)
+        }
+    };
+    script.set(9, Value::Int(i64::try_from(at_ms).unwrap_or(i64::MAX)));
+    script.set(10, limit(bound));
+}
+
 fn add_dependents(script: &mut Script, needs: &Needs, indexes: &[usize]) -> Result<()> {
     let mut text = String::from("[");
     for index in indexes {
@@ -420,6 +459,7 @@ struct Answers {
     edges_of: Vec<Vec<(u64, bool)>>,
     /// Which questions for dependents the running call asks.
     dependents_asked: Vec<usize>,
+    seen: Seen,
 }
 
 impl Answers {
@@ -437,6 +477,7 @@ impl Answers {
                 .into_iter()
                 .next()
                 .unwrap_or_default(),
+            seen: Seen::default(),
         }
     }
 
@@ -458,6 +499,7 @@ impl Answers {
     fn take(&mut self, part: Part, row: &SqliteRow) -> Result<()> {
         match part {
             Part::BeginWrite | Part::BeginRead => {}
+            Part::Version => self.seen.version = Some(rows::get(row, 0)?),
             Part::Meta => self.loaded = Some(Loaded::new(rows::meta(rows::get(row, 0)?)?)),
             Part::Job | Part::Jobs => {
                 let job = rows::job(rows::get(row, 0)?)?;
@@ -471,6 +513,7 @@ impl Answers {
             Part::Ready => self.take_ready(row)?,
             Part::ReadyJob => self.loaded()?.ready_job = Some(rows::get(row, 0)?),
             Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),
+            Part::DueFirst => self.seen.due_first_ms = Some(rows::get(row, 0)?),
             Part::Dependents => {
                 let index = question(row, 1)?;
                 let at = self.dependents_asked.get(index).copied();

@@ -2,6 +2,7 @@
 //!
 //! SQL texts are in `statements`, the tables in `migrations`. A group of operations costs two calls to the connection's
 //! thread, whatever its size: [`load`] asks everything in one, [`write`] writes everything and commits in the other.
+//! The first is not made where [`remembered`] has the answers.
 
 mod block;
 mod columns;
@@ -13,6 +14,7 @@ mod open;
 mod patience;
 mod pragmas;
 mod reader;
+mod remembered;
 mod row_writes;
 mod rows;
 mod runs;
@@ -31,7 +33,8 @@ use crate::error::{Error, ErrorKind, Result};
 use connection::Connection;
 use load::Opening;
 use reader::{FileReader, MemoryReader, Readers};
-use write::{CommitError, Writer};
+use remembered::Remembered;
+use write::{CommitError, Stand, Writer};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +54,13 @@ pub(crate) fn open_file(path: &Path, options: FileOptions) -> Result<SqliteBacke
     let connection = open::file(path, options.check_bytes_max)?;
     let readers = Arc::new(Readers::new(path.to_owned()));
     let home = Home::File { path: path.to_owned(), options, writer: Some(connection), readers };
-    Ok(SqliteBackend { home, broken: None })
+    Ok(SqliteBackend::new(home))
 }
 
 /// A new store that lives as long as it is open.
 pub(crate) fn in_memory() -> Result<SqliteBackend> {
     let connection = open::memory()?;
-    Ok(SqliteBackend { home: Home::Memory(Arc::new(Mutex::new(Some(connection)))), broken: None })
+    Ok(SqliteBackend::new(Home::Memory(Arc::new(Mutex::new(Some(connection))))))
 }
 
 /// Where the data is.
@@ -77,6 +80,9 @@ pub(crate) struct SqliteBackend {
     home: Home,
     /// Why nothing can be written before the store is reopened.
     broken: Option<Error>,
+    remembered: Remembered,
+    /// The last transaction had answered from memory what was not so any more.
+    overtaken: bool,
 }
 
 /// The connection for writing, for as long as it is in use.
@@ -95,22 +101,43 @@ impl Held<'_> {
 }
 
 impl SqliteBackend {
-    fn hold(&mut self) -> Result<(Held<'_>, &mut Option<Error>)> {
-        if let Some(error) = &self.broken {
-            return Err(error.clone());
-        }
-        let held = match &mut self.home {
-            Home::File { writer, .. } => Held::Own(writer.as_mut().ok_or_else(reader::closed)?),
-            Home::Memory(connection) => Held::Shared(reader::lock(connection)),
-        };
-        Ok((held, &mut self.broken))
+    fn new(home: Home) -> Self {
+        SqliteBackend { home, broken: None, remembered: Remembered::default(), overtaken: false }
     }
+
+    fn hold(&mut self) -> Result<Held<'_>> {
+        hold(&mut self.home, self.broken.as_ref())
+    }
+
+    fn transaction(&mut self, remembers: bool) -> Result<Transaction<'_>> {
+        let held = hold(&mut self.home, self.broken.as_ref())?;
+        let (broken, remembered) = (&mut self.broken, &mut self.remembered);
+        let overtaken = &mut self.overtaken;
+        Ok(Transaction { held, broken, remembered, overtaken, remembers, stand: Stand::New })
+    }
+}
+
+fn hold<'b>(home: &'b mut Home, broken: Option<&Error>) -> Result<Held<'b>> {
+    if let Some(error) = broken {
+        return Err(error.clone());
+    }
+    Ok(match home {
+        Home::File { writer, .. } => Held::Own(writer.as_mut().ok_or_else(reader::closed)?),
+        Home::Memory(connection) => Held::Shared(reader::lock(connection)),
+    })
 }
 
 impl Backend for SqliteBackend {
     fn begin(&mut self) -> Result<Box<dyn WriteTx + '_>> {
-        let (held, broken) = self.hold()?;
-        Ok(Box::new(Transaction { held, broken, begun: false }))
+        Ok(Box::new(self.transaction(false)?))
+    }
+
+    fn resume(&mut self) -> Result<Box<dyn WriteTx + '_>> {
+        Ok(Box::new(self.transaction(true)?))
+    }
+
+    fn overtaken(&mut self) -> bool {
+        std::mem::take(&mut self.overtaken)
     }
 
     fn reader(&self) -> Arc<dyn Reader> {
@@ -121,6 +148,7 @@ impl Backend for SqliteBackend {
     }
 
     fn reopen(&mut self) -> Result<()> {
+        self.remembered.forget();
         match &mut self.home {
             Home::File { path, options, writer, readers } => {
                 if let Some(old) = writer.take() {
@@ -140,7 +168,7 @@ impl Backend for SqliteBackend {
     }
 
     fn verify(&mut self) -> Result<()> {
-        let (mut held, _) = self.hold()?;
+        let mut held = self.hold()?;
         verify::verify(held.connection()?)
     }
 
@@ -155,38 +183,85 @@ impl Backend for SqliteBackend {
     }
 }
 
-/// A write transaction. It begins with the first question, in the same call.
+/// A write transaction. It begins with the first question that is not answered from memory, in the same call.
 struct Transaction<'b> {
     held: Held<'b>,
     broken: &'b mut Option<Error>,
-    begun: bool,
+    remembered: &'b mut Remembered,
+    overtaken: &'b mut bool,
+    /// Whether it may answer from memory before it is begun.
+    remembers: bool,
+    stand: Stand,
 }
 
 impl Transaction<'_> {
     /// Takes back what was written; where even that fails nothing goes on before the store is reopened.
     fn roll_back(&mut self) -> Result<()> {
-        self.begun = false;
+        self.stand = Stand::New;
         self.held.connection()?.roll_back().inspect_err(|error| *self.broken = Some(error.clone()))
+    }
+
+    /// What was answered from memory is not so any more.
+    fn overtaken(&mut self) -> Error {
+        self.remembered.overtaken();
+        *self.overtaken = true;
+        Error::new(ErrorKind::Busy, "somebody else has written to the store meanwhile; try again")
     }
 }
 
 impl Load for Transaction<'_> {
     fn load(&mut self, needs: &Needs) -> Result<Loaded> {
-        let opening = if self.begun { Opening::None } else { Opening::Write };
+        if self.remembers
+            && let Some(version) = self.remembered.version()
+            && let Some(loaded) = self.remembered.answer(needs)
+        {
+            if self.stand == Stand::New {
+                self.stand = Stand::Remembered { version };
+            }
+            return Ok(loaded);
+        }
+        let opening = if self.stand == Stand::Open { Opening::None } else { Opening::Write };
         // Even a failed call may have begun it.
-        self.begun = true;
-        load::load(self.held.connection()?, needs, opening)
+        let stand = std::mem::replace(&mut self.stand, Stand::Open);
+        let ahead = if self.remembers { self.remembered.ahead() } else { 0 };
+        let (mut loaded, seen) = load::load_ahead(self.held.connection()?, needs, opening, ahead)?;
+        if let Stand::Remembered { version } = stand
+            && seen.version != Some(version)
+        {
+            return Err(self.overtaken());
+        }
+        if self.remembers {
+            self.remembered.learn(needs, &mut loaded, seen);
+        }
+        Ok(loaded)
     }
 }
 
 impl WriteTx for Transaction<'_> {
+    fn confirm(mut self: Box<Self>) -> Result<()> {
+        match self.stand {
+            Stand::Remembered { version } if !load::is_at(self.held.connection()?, version)? => {
+                Err(self.overtaken())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn commit(mut self: Box<Self>, delta: Delta) -> Result<()> {
-        let begun = std::mem::replace(&mut self.begun, true);
-        let result = Writer::new(self.held.connection()?).commit(&delta, begun);
+        let stand = std::mem::replace(&mut self.stand, Stand::Open);
+        let result = Writer::new(self.held.connection()?).commit(&delta, stand);
+        if result.is_err() {
+            self.remembered.forget();
+        }
         match result {
             Ok(()) => {
-                self.begun = false;
+                self.stand = Stand::New;
+                self.remembered.committed(delta);
                 Ok(())
+            }
+            Err(CommitError::Overtaken) => {
+                self.roll_back()?;
+                Err(self.overtaken())
             }
             Err(CommitError::Before(error)) => {
                 self.roll_back()?;
@@ -204,7 +279,7 @@ impl WriteTx for Transaction<'_> {
                 Err(error)
             }
             Err(CommitError::After(error)) => {
-                self.begun = false;
+                self.stand = Stand::New;
                 *self.broken = Some(error.clone());
                 Err(Error::new(ErrorKind::Poisoned, error.to_string()).caused_by(error))
             }
@@ -214,7 +289,7 @@ impl WriteTx for Transaction<'_> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        if self.begun {
+        if self.stand == Stand::Open {
             // A failure is kept for the next transaction.
             let _ = self.roll_back();
         }

@@ -50,6 +50,13 @@ pub(super) const COMMIT: &str = "COMMIT;";
 
 pub(super) const META: &str = "SELECT json_array(store_id,revision,last_job,clock_ms,cursors,log_start,affairs,meta_sum) FROM meta WHERE id=1;";
 
+/// Moves on whenever another connection has written.
+pub(super) const VERSION: &str = "PRAGMA data_version;";
+
+/// Breaks a rule of the schema, and with it ends the transaction, unless the data version is the one given.
+pub(super) const GUARD: &str =
+    "UPDATE OR ROLLBACK meta SET id=0 WHERE id=1 AND (SELECT data_version FROM pragma_data_version)<>?;";
+
 // Values of a read script
 
 /// How many values a read script has.
@@ -132,6 +139,10 @@ pub(super) const DUE_SET_AFTER: &str = concat!(
     with_content!(),
     "WHERE s.due_at_ms>$9 AND s.due_set_at_ms>$9 LIMIT $10+0;"
 );
+
+/// When the first row falls due.
+pub(super) const DUE_FIRST: &str = "SELECT due_at_ms FROM states INDEXED BY states_due WHERE due_at_ms IS NOT NULL \
+     ORDER BY due_at_ms LIMIT 1;";
 
 /// For a list `$11` of (job, chunk depended on, above this chunk), at most `$12` each.
 pub(super) const DEPENDENTS: &str = concat!(

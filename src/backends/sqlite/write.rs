@@ -10,7 +10,7 @@ use crate::backends::contract::{
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
 use crate::backends::sqlite::row_writes::Write;
-use crate::backends::sqlite::{columns, row_writes, runs, statements, sums};
+use crate::backends::sqlite::{columns, errors, row_writes, runs, statements, sums};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Json;
 
@@ -107,6 +107,7 @@ const SHAPE_META: u8 = 0xf1;
 const SHAPE_LOG: u8 = 0xf2;
 const SHAPE_PRUNE: u8 = 0xf3;
 const SHAPE_COMMIT: u8 = 0xf4;
+const SHAPE_GUARD: u8 = 0xf5;
 
 impl Call {
     fn single(&mut self, shape: u8) {
@@ -124,6 +125,7 @@ impl Call {
                 SHAPE_LOG => sql.push_str(statements::LOG_APPEND),
                 SHAPE_PRUNE => sql.push_str(statements::LOG_PRUNE),
                 SHAPE_COMMIT => sql.push_str(statements::COMMIT),
+                SHAPE_GUARD => sql.push_str(statements::GUARD),
                 many => {
                     let rows = 1_usize << bytes.next().copied().unwrap_or_default();
                     sql.push_str(&Many::ALL[usize::from(many)].sql().text(rows));
@@ -134,15 +136,31 @@ impl Call {
     }
 }
 
+/// How the transaction stands that a commit ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// Nothing has been asked in it.
+    New,
+    /// It has been answered from what was read at this data version, and is to be begun where that holds.
+    Remembered { version: i64 },
+    /// It is open.
+    Open,
+}
+
 /// Writes changes into the transaction of a connection.
 pub(super) struct Writer<'c> {
     connection: &'c mut Connection,
     call: Call,
     wait: Wait,
+    /// The next call begins the transaction, if the data version has not moved.
+    is_guarded: bool,
+    is_overtaken: bool,
 }
 
 /// How a commit went wrong.
 pub(super) enum CommitError {
+    /// Somebody else has written, or is about to, and nothing has been changed.
+    Overtaken,
     /// Before COMMIT was run: what was written so far can be taken back.
     Before(Error),
     /// COMMIT itself failed.
@@ -153,20 +171,27 @@ pub(super) enum CommitError {
 
 impl<'c> Writer<'c> {
     pub(super) fn new(connection: &'c mut Connection) -> Self {
-        Writer { connection, call: Call::default(), wait: Wait::Park }
+        Writer { connection, call: Call::default(), wait: Wait::Park, is_guarded: false, is_overtaken: false }
     }
 
-    /// Writes the changes and commits. `begun` says whether the transaction is open already.
-    pub(super) fn commit(mut self, delta: &Delta, begun: bool) -> Result<(), CommitError> {
+    /// Writes the changes and commits.
+    pub(super) fn commit(mut self, delta: &Delta, stand: Stand) -> Result<(), CommitError> {
         if delta.rows.len() + delta.edges.len() <= ROWS_SPUN_FOR {
             self.wait = Wait::Spin;
         }
-        if !begun {
+        if stand != Stand::Open {
             self.call.single(SHAPE_BEGIN);
         }
-        self.write(delta).map_err(CommitError::Before)?;
-        self.finish(delta).map_err(CommitError::Before)?;
-        self.send_last()
+        if let Stand::Remembered { version } = stand {
+            self.call.args.push(version);
+            self.call.single(SHAPE_GUARD);
+            self.is_guarded = true;
+        }
+        let written = self.write(delta).and_then(|()| self.finish(delta)).map_err(CommitError::Before);
+        match written.and_then(|()| self.send_last()) {
+            Err(_) if self.is_overtaken => Err(CommitError::Overtaken),
+            result => result,
+        }
     }
 
     fn write(&mut self, delta: &Delta) -> Result<()> {
@@ -338,12 +363,16 @@ impl<'c> Writer<'c> {
     fn send(&mut self) -> Result<(), Failure> {
         let call = std::mem::take(&mut self.call);
         let sql = self.connection.script(&call.shape, || Call::compose(&call.shape));
-        let changed = self.connection.call(sql, call.args, self.wait, |_, _| Ok(()))?;
+        let is_guarded = std::mem::take(&mut self.is_guarded);
+        let changed =
+            self.connection.call(sql, call.args, self.wait, |_, _| Ok(())).inspect_err(|failure| {
+                self.is_overtaken = is_guarded && is_refused(failure);
+            })?;
         check(&call.checks, &changed).map_err(Failure::Row)
     }
 
     /// Sends the call that ends with the COMMIT.
-    fn send_last(mut self) -> Result<(), CommitError> {
+    fn send_last(&mut self) -> Result<(), CommitError> {
         let statements = self.call.checks.len();
         match self.send() {
             Ok(()) => Ok(()),
@@ -352,6 +381,15 @@ impl<'c> Writer<'c> {
             // Under the lock nobody can have deleted a row since it was read.
             Err(Failure::Row(error)) => Err(CommitError::After(error)),
         }
+    }
+}
+
+/// Whether a guarded call failed at its beginning, by a lock of somebody else's, or at its guard.
+fn is_refused(failure: &Failure) -> bool {
+    match failure {
+        Failure::Sql { ran: 0, error } => errors::is_busy(error),
+        Failure::Sql { ran: 1, error } => errors::is_constraint(error),
+        _ => false,
     }
 }
 

@@ -267,7 +267,7 @@ fn a_full_disk_is_told_and_changes_nothing() {
     add_ten(&mut backend, 1).unwrap();
     let meta = backend.begin().unwrap().load(&Needs::default()).unwrap().meta;
     let limit = |backend: &mut SqliteBackend, sql| {
-        let (mut held, _) = backend.hold().unwrap();
+        let mut held = backend.hold().unwrap();
         held.connection().unwrap().run(sql).unwrap();
     };
     limit(&mut backend, "PRAGMA max_page_count=40");

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::backends::contract::EdgesNeed;
 use crate::backends::contract::{
     Backend, Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange,
-    JobPhase, JobRow, Key, Load, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row, RowChange,
-    Subject,
+    JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row,
+    RowChange, Subject,
 };
 use crate::backends::sqlite::tests::{Folder, empty, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
+use crate::error::ErrorKind;
 use crate::machine;
 use crate::model::{Backoff, Deadline, DependencyFailure, JobStatus, Json, OwnerId};
 
@@ -117,6 +118,8 @@ const SETS: [&[Class]; 5] =
 /// What the store is to hold.
 #[derive(Default)]
 struct Model {
+    /// How many dependencies a change is about.
+    edges_at_once: [usize; 4],
     meta: Option<Meta>,
     rows: BTreeMap<Key, (Row, Place)>,
     jobs: BTreeMap<i64, JobRow>,
@@ -173,10 +176,25 @@ impl Model {
             };
             delta.rows.push(change);
         }
+        for _ in 0..random.pick(&self.edges_at_once) {
+            let key = random.key();
+            let edge = Edge { job: key.job, chunk: key.chunk, on: random.below(60) };
+            if delta.edges.iter().any(|change| matches!(change, EdgeChange::Put { edge: e, .. } | EdgeChange::Delete { edge: e } if *e == edge)) {
+                continue;
+            }
+            if self.edges.contains_key(&edge) && random.one_in(2) {
+                self.edges.remove(&edge);
+                delta.edges.push(EdgeChange::Delete { edge });
+            } else {
+                let met = random.one_in(2);
+                self.edges.insert(edge, met);
+                delta.edges.push(EdgeChange::Put { edge, met });
+            }
+        }
         for id in 0..3 {
             let mut row = self.jobs.get(&id).cloned().unwrap_or_else(|| job(id, Counts::default()));
             row.counts = self.counts(id);
-            row.edges = random.below(9);
+            row.edges = self.edges.keys().filter(|edge| edge.job == id).count() as u64;
             if !self.jobs.contains_key(&id) || random.one_in(4) {
                 row.spec.name = random.maybe(Random::text);
                 row.spec.lease_ms = random.maybe(|r| r.below(1 << 40));
@@ -191,21 +209,6 @@ impl Model {
                 delta.jobs.push(JobChange::Counts(row.clone()));
             }
             self.jobs.insert(id, row);
-        }
-        for _ in 0..random.pick(&[0, 0, 2, 30]) {
-            let key = random.key();
-            let edge = Edge { job: key.job, chunk: key.chunk, on: random.below(60) };
-            if delta.edges.iter().any(|change| matches!(change, EdgeChange::Put { edge: e, .. } | EdgeChange::Delete { edge: e } if *e == edge)) {
-                continue;
-            }
-            if self.edges.contains_key(&edge) && random.one_in(2) {
-                self.edges.remove(&edge);
-                delta.edges.push(EdgeChange::Delete { edge });
-            } else {
-                let met = random.one_in(2);
-                self.edges.insert(edge, met);
-                delta.edges.push(EdgeChange::Put { edge, met });
-            }
         }
         if random.one_in(3) {
             let key = random.key();
@@ -254,8 +257,42 @@ impl Model {
     }
 
     /// Asks everything there is to ask and compares.
-    #[allow(clippy::too_many_lines)] // One line per kind of question, in one order.
     fn compare(&self, tx: &mut dyn Load, random: &mut Random) {
+        let needs = self.questions(random);
+        self.check(&needs, &tx.load(&needs).unwrap());
+    }
+
+    /// Some of what a claim or a completion asks.
+    fn few_questions(&self, random: &mut Random) -> Needs {
+        let held = self.listed(|_, place| place.class == Class::Processing);
+        let key = |random: &mut Random| match usize::try_from(random.below(64)).unwrap() {
+            any if any < held.len() => held[any].0.key,
+            _ => random.key(),
+        };
+        let keys: Vec<Key> = (0..random.pick(&[0, 0, 1, 2])).map(|_| key(random)).collect();
+        let at_ms = random.pick(&[0, 1, 20, 2_500]);
+        Needs {
+            jobs: vec![0, 1, 2],
+            ready: (0..random.below(3))
+                .map(|job| ReadyNeed { job: job.cast_signed(), after: None, limit: random.pick(&[1, 2, 9]) })
+                .collect(),
+            ready_job_from: random.maybe(|r| r.below(3).cast_signed()),
+            due: random.maybe(|_| DueNeed::By { at_ms, limit: 1_000 }).filter(|_| random.one_in(2)),
+            dependents: match keys.first() {
+                Some(key) if random.one_in(2) && !self.edges.keys().any(|edge| edge.job == key.job) => {
+                    vec![(*key, None, 10)]
+                }
+                _ => Vec::new(),
+            },
+            edges_of: random.maybe(Random::key).filter(|_| random.one_in(2)).into_iter().collect(),
+            rows: keys,
+            ..Needs::default()
+        }
+    }
+
+    /// Something of every kind.
+    #[allow(clippy::too_many_lines)] // One line per kind of question, in one order.
+    fn questions(&self, random: &mut Random) -> Needs {
         let limit = random.pick(&[0, 1, 2, 7, 1000]);
         let bound = usize::try_from(limit).unwrap();
         let rows: Vec<Key> = match random.below(3) {
@@ -294,7 +331,7 @@ impl Model {
         let after_edge = random.maybe(|r| (r.below(60), r.below(60)));
         let since =
             random.below(self.meta.as_ref().unwrap().revision + 2).max(self.meta.as_ref().unwrap().log_start);
-        let needs = Needs {
+        Needs {
             jobs: vec![0, 2, 77],
             rows,
             ready,
@@ -314,9 +351,12 @@ impl Model {
             edges: Some(EdgesNeed { job: key.job, after: after_edge, limit: bound }),
             cursors: bound,
             log: Some((since, bound)),
-        };
-        let loaded = tx.load(&needs).unwrap();
+        }
+    }
 
+    /// Compares answers.
+    #[allow(clippy::too_many_lines)] // One comparison per kind of question, in one order.
+    fn check(&self, needs: &Needs, loaded: &Loaded) {
         assert_eq!(Some(&loaded.meta), self.meta.as_ref());
         let jobs = needs.jobs.iter().map(|id| (*id, self.jobs.get(id).cloned())).collect::<BTreeMap<_, _>>();
         assert_eq!(loaded.jobs, jobs);
@@ -331,11 +371,21 @@ impl Model {
             assert_eq!(answer, &found.into_iter().map(|(row, _)| row).collect::<Vec<_>>(), "{need:?}");
         }
         assert_eq!(loaded.ready.len(), needs.ready.len());
-        let from = needs.ready_job_from.unwrap();
-        let ready_job = self.jobs.iter().find(|(id, job)| **id >= from && job.counts.of(Class::Ready) > 0);
+        let ready_job = needs.ready_job_from.and_then(|from| {
+            self.jobs.iter().find(|(id, job)| **id >= from && job.counts.of(Class::Ready) > 0)
+        });
         assert_eq!(loaded.ready_job, ready_job.map(|(id, _)| *id));
+        let by = matches!(needs.due, Some(DueNeed::By { .. }));
         let due = |place: &Place| {
-            place.due.is_some_and(|d| if by { d.at_ms() <= at_ms } else { d.set_at_ms > at_ms })
+            place.due.is_some_and(|due| match needs.due {
+                None => false,
+                Some(DueNeed::By { at_ms, .. }) => due.at_ms() <= at_ms,
+                Some(DueNeed::SetAfter { at_ms, .. }) => due.set_at_ms > at_ms,
+            })
+        };
+        let bound = match needs.due {
+            Some(DueNeed::By { limit, .. } | DueNeed::SetAfter { limit, .. }) => limit,
+            None => 0,
         };
         let mut found = self.listed(|_, place| due(place));
         assert_eq!(loaded.due.len(), found.len().min(bound));
@@ -367,10 +417,16 @@ impl Model {
             let found = self.edges.iter().filter(|(e, _)| e.job == key.job && e.chunk == key.chunk);
             assert_eq!(answer, &found.map(|(e, met)| (e.on, *met)).collect::<Vec<_>>());
         }
-        let (_, after, _) = needs.held.unwrap();
-        let held =
-            self.listed(|key, place| place.holder == Some(owner) && after.is_none_or(|after| *key > after));
-        assert_eq!(loaded.held, held.into_iter().take(bound).map(|(row, _)| row).collect::<Vec<_>>());
+        let held = match needs.held {
+            None => Vec::new(),
+            Some((owner, after, bound)) => {
+                let mine = |key: &Key, place: &Place| {
+                    place.holder == Some(owner) && after.is_none_or(|after| *key > after)
+                };
+                self.listed(mine).into_iter().take(bound).map(|(row, _)| row).collect()
+            }
+        };
+        assert_eq!(loaded.held, held);
         if needs.owners {
             let owners = self.rows.values().filter_map(|(_, place)| place.holder);
             assert_eq!(
@@ -391,13 +447,15 @@ impl Model {
             );
         }
         assert_eq!(loaded.pages.len(), needs.pages.len());
-        let (after, _) = needs.jobs_after.unwrap();
+        let (after, bound) = needs.jobs_after.unwrap_or_default();
         let jobs = self.jobs.values().filter(|job| after.is_none_or(|after| job.id > after)).take(bound);
         assert_eq!(loaded.jobs_after, jobs.cloned().collect::<Vec<_>>());
-        let edges =
-            self.edges.keys().filter(|e| e.job == key.job && after_edge.is_none_or(|a| (e.chunk, e.on) > a));
-        assert_eq!(loaded.edges, edges.take(bound).copied().collect::<Vec<_>>());
-        assert_eq!(loaded.cursors, self.cursors.values().take(bound).copied().collect::<Vec<_>>());
+        let EdgesNeed { job, after, limit } =
+            needs.edges.unwrap_or(EdgesNeed { job: 0, after: None, limit: 0 });
+        let edges = self.edges.keys().filter(|e| e.job == job && after.is_none_or(|a| (e.chunk, e.on) > a));
+        assert_eq!(loaded.edges, edges.take(limit).copied().collect::<Vec<_>>());
+        assert_eq!(loaded.cursors, self.cursors.values().take(needs.cursors).copied().collect::<Vec<_>>());
+        let (since, bound) = needs.log.unwrap_or((u64::MAX, 0));
         let log: Vec<LogRun> = self.log.iter().filter(|run| run.revision > since).copied().collect();
         assert_eq!(loaded.log, log[..loaded.log.len()], "a prefix");
         assert!(!loaded.log.is_empty() || log.is_empty() || bound == 0, "it goes on");
@@ -407,7 +465,7 @@ impl Model {
 fn run(mut backend: SqliteBackend, seed: u64, steps: usize, reopen: impl Fn(&mut SqliteBackend)) {
     println!("seed {seed}");
     let mut random = Random(seed);
-    let mut model = Model::default();
+    let mut model = Model { edges_at_once: [0, 0, 2, 30], ..Model::default() };
     for step in 0..steps {
         let mut tx = backend.begin().unwrap();
         if model.meta.is_none() {
@@ -447,6 +505,74 @@ fn a_file_answers_what_a_map_would() {
 fn memory_answers_what_a_map_would() {
     for seed in 11..=14 {
         run(in_memory().unwrap(), seed, 120, |backend| backend.reopen().unwrap());
+    }
+}
+
+/// One who remembers, and now and then somebody else who writes.
+fn run_remembering(
+    backend: &mut SqliteBackend,
+    other: &mut SqliteBackend,
+    seed: u64,
+    edges_at_once: [usize; 4],
+) {
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    let mut model = Model { edges_at_once, ..Model::default() };
+    model.meta = Some(backend.begin().unwrap().load(&Needs::default()).unwrap().meta);
+    backend.begin().unwrap().commit(model.change(&mut random)).unwrap();
+    let (mut answered, mut overtaken) = (0, 0_u64);
+    for _ in 0..900 {
+        let stale = model.meta.clone().unwrap();
+        let is_other = random.one_in(60);
+        if is_other {
+            other.begin().unwrap().commit(model.change(&mut random)).unwrap();
+        }
+        let needs = model.few_questions(&mut random);
+        let is_known = backend.remembered.answer(&needs).is_some();
+        answered += usize::from(is_known);
+        let mut tx = backend.resume().unwrap();
+        let loaded = tx.load(&needs).unwrap();
+        if is_other && is_known {
+            // Whichever way the transaction ends, it ends in nothing.
+            let ended = match (seed + overtaken) % 3 {
+                0 => tx.confirm(),
+                1 => tx.commit(empty(stale)),
+                _ => {
+                    let ended = tx.load(&Needs { owners: true, ..Needs::default() }).map(|_| ());
+                    drop(tx);
+                    ended
+                }
+            };
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::Busy);
+            assert!(backend.overtaken(), "it says so");
+            assert!(!backend.overtaken(), "once");
+            overtaken += 1;
+            let mut tx = backend.resume().unwrap();
+            model.check(&needs, &tx.load(&needs).unwrap());
+            tx.confirm().unwrap();
+            continue;
+        }
+        model.check(&needs, &loaded);
+        if random.one_in(8) {
+            model.compare(&mut *tx, &mut random);
+        }
+        match random.below(8) {
+            0 => drop(tx),
+            1 => tx.confirm().unwrap(),
+            _ => tx.commit(model.change(&mut random)).unwrap(),
+        }
+        assert!(!backend.overtaken());
+    }
+    println!("{answered} answered from memory, {overtaken} times overtaken");
+    assert!(answered > 50 && overtaken > 0, "{answered} and {overtaken}");
+}
+
+#[test]
+fn what_is_remembered_is_what_the_file_says() {
+    for (seed, edges_at_once) in [(21, [0; 4]), (22, [0; 4]), (23, [0, 0, 0, 1])] {
+        let folder = Folder::new();
+        let open = || open_file(&folder.file(), FileOptions::default()).unwrap();
+        run_remembering(&mut open(), &mut open(), seed, edges_at_once);
     }
 }
 

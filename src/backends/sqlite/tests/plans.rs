@@ -40,6 +40,8 @@ fn every_statement_finds_its_rows_by_an_index() {
         ("READY_JOB", sql::READY_JOB),
         ("DUE_BY", sql::DUE_BY),
         ("DUE_SET_AFTER", sql::DUE_SET_AFTER),
+        ("DUE_FIRST", sql::DUE_FIRST),
+        ("GUARD", sql::GUARD),
         ("DEPENDENTS", sql::DEPENDENTS),
         ("DEPENDENCIES", sql::DEPENDENCIES),
         ("HELD", sql::HELD),
