@@ -1,10 +1,12 @@
 //! Adding dependencies: checked against cycles before anything is written.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::settle;
 use super::work::Work;
 use super::{Result, finish};
+use foldhash::{HashMap, HashSet};
+
 use crate::backends::contract::{Edge, Key};
 use crate::error::{Error, ErrorKind};
 use crate::graph::{self, Cycle, Graph};
@@ -111,7 +113,7 @@ fn check_cycle(work: &mut Work<'_>, key: Key, new: &BTreeSet<u64>) -> Result<()>
         // Every dependency is on a lower id: there is no way back up.
         return Ok(());
     }
-    let mut came_from: std::collections::HashMap<u64, u64> = new.iter().map(|&on| (on, key.chunk)).collect();
+    let mut came_from: HashMap<u64, u64> = new.iter().map(|&on| (on, key.chunk)).collect();
     let mut front: Vec<u64> = new.iter().copied().collect();
     let mut seen: HashSet<u64> = new.iter().copied().collect();
     while !front.is_empty() {

@@ -3,13 +3,15 @@
 //! [`Import`] is one atomic step. A large first import goes in [`ImportSlice`]s under a phase in which the job is
 //! invisible, and becomes visible in one small commit.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ids::Ids;
 use super::settle;
 use super::work::Work;
 use super::{Applied, Reply, Result, bulk, edges, finish};
+use foldhash::{HashSet, HashSetExt};
+
 use crate::backends::contract::{Class, Content, Counts, Edge, JobPhase, JobRow, Key, PageNeed};
 use crate::error::{Error, ErrorKind};
 use crate::limits;

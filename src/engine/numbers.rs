@@ -3,7 +3,7 @@
 //! Looking goes through everything that the client holds. Whoever holds a thousand chunks and claims one more would pay
 //! for the thousand each time.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 
 use crate::model::OwnerId;
 

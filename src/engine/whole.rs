@@ -1,8 +1,8 @@
 //! Reading chunks with everything that the store keeps of them.
 
-use std::collections::HashMap;
-
 use super::query::open;
+use foldhash::{HashMap, HashMapExt};
+
 use crate::backends::contract::{Key, Load, Needs, PageNeed, Row};
 use crate::error::Result;
 use crate::limits;

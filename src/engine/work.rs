@@ -8,9 +8,11 @@ mod adopt;
 
 use std::any::Any;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
     Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange,

@@ -1,10 +1,10 @@
 //! What a manifest must be beyond its form, as far as no store is needed.
 
-use std::collections::HashMap;
-
 use super::Manifest;
 use super::problem::{Part, Problem};
 use super::text;
+use foldhash::{HashMap, HashMapExt};
+
 use crate::error::{Error, ErrorKind};
 use crate::graph::{Cycle, Edge, Graph};
 use crate::limits;

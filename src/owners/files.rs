@@ -4,7 +4,6 @@
 //! The files stand in `<store>.owners/`, each named by its owner. A lock that can be taken proves its owner dead; a file
 //! that is missing proves nothing.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Liveness, Probe};
+use foldhash::HashMap;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::OwnerId;
 

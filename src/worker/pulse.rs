@@ -3,7 +3,6 @@
 //! It shares nothing with the caller's runtime, so that a handler that blocks cannot starve it, and a run that is
 //! dropped in the middle still gives back what it held.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::thread::Thread;
@@ -14,6 +13,8 @@ use futures_channel::oneshot;
 use super::context::{Cancel, Cancellation};
 use super::progress::{Publisher, standing};
 use super::shutdown::Shutdown;
+use foldhash::HashMap;
+
 use crate::clock::monotonic;
 use crate::commit::block_on;
 use crate::error::{Error, ErrorKind, Result, Retry};

@@ -1,6 +1,5 @@
 //! One connection: a string of statements in, their rows out, on the caller's own thread.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +10,8 @@ use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Either, Encode, Executor, SqlSafeStr, SqlStr,
     Sqlite, SqliteConnection, Type,
 };
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::sqlite::block::{Wait, block_on};
 use crate::backends::sqlite::{errors, patience, pragmas};

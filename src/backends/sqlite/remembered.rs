@@ -7,7 +7,9 @@
 //! where nothing is to be written, a question of its own) compares under the lock. Where it has moved, everything here
 //! is forgotten and the group is run once more, from what the file says.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
     Class, Delta, DueNeed, JobChange, JobRow, Key, Loaded, Meta, Needs, Place, Rank, ReadyNeed, Record, Row,
