@@ -390,8 +390,9 @@ pub(crate) struct RowChange {
 pub(crate) enum JobChange {
     /// It is new, or more than its counts changed.
     Put(JobRow),
-    /// Only its counts changed (`edges` and `edges_upward` among them).
-    Counts(JobRow),
+    /// Only its counts changed (`edges` and `edges_upward` among them); `turned` where its first ready chunk came, or
+    /// its last one went.
+    Counts { job: JobRow, turned: bool },
     /// It is gone, as its rows and dependencies are already.
     Delete(i64),
 }

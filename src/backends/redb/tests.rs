@@ -252,7 +252,11 @@ impl Model {
             *job.counts.of_mut(stored.place.class) += 1;
         }
         job.edges = self.edges.keys().filter(|edge| edge.job == id).count() as u64;
-        if is_new { JobChange::Put(job.clone()) } else { JobChange::Counts(job.clone()) }
+        if is_new {
+            JobChange::Put(job.clone())
+        } else {
+            JobChange::Counts { job: job.clone(), turned: false }
+        }
     }
 
     fn list(&self, keep: impl Fn(&Stored) -> bool) -> Vec<Stored> {

@@ -265,7 +265,7 @@ impl<'c> Writer<'c> {
         });
         self.many(Many::JobsPut, put, put_job)?;
         let counted = jobs.iter().filter_map(|change| match change {
-            JobChange::Counts(job) => Some(job),
+            JobChange::Counts { job, .. } => Some(job),
             _ => None,
         });
         self.many(Many::JobsCount, counted, |args, job| {
@@ -273,11 +273,11 @@ impl<'c> Writer<'c> {
             args.push(job.id);
             Ok(())
         })?;
-        let kept = jobs.iter().filter_map(|change| match change {
-            JobChange::Put(job) | JobChange::Counts(job) => Some(job.id),
-            JobChange::Delete(_) => None,
+        let turned = jobs.iter().filter_map(|change| match change {
+            JobChange::Put(job) | JobChange::Counts { job, turned: true } => Some(job.id),
+            JobChange::Counts { turned: false, .. } | JobChange::Delete(_) => None,
         });
-        self.many(Many::JobsClaimable, kept, |args, job| {
+        self.many(Many::JobsClaimable, turned, |args, job| {
             args.push(job);
             Ok(())
         })?;

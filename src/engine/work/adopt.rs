@@ -28,7 +28,7 @@ impl Work<'_> {
     pub(in crate::engine) fn adopt_job(&mut self, job: JobRow) {
         let slot = self.jobs.entry(job.id).or_insert(JobSlot {
             job: None,
-            existed: false,
+            had_ready: None,
             dirty: false,
             counts_dirty: false,
         });
