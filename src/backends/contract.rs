@@ -239,14 +239,6 @@ pub(crate) struct Edge {
     pub(crate) on: u64,
 }
 
-/// A chunk that waits for another, as [`Needs::dependents`] lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Dependent {
-    pub(crate) row: Row,
-    /// Whether the dependency counts as met.
-    pub(crate) met: bool,
-}
-
 /// Work on the dependents of a chunk that did not fit into its own commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor {
@@ -299,6 +291,8 @@ pub(crate) struct Needs {
     pub(crate) due: Option<DueNeed>,
     /// Dependents of a chunk above an id, in ascending order, at most so many.
     pub(crate) dependents: Vec<(Key, Option<u64>, usize)>,
+    /// Whether the rows of these dependents are to be in [`Loaded::rows`] too.
+    pub(crate) dependent_rows: bool,
     /// The chunks that a chunk depends on, in ascending order.
     pub(crate) dependencies: Vec<Key>,
     /// The same, and whether each counts as met.
@@ -336,7 +330,8 @@ pub(crate) struct Loaded {
     pub(crate) ready: Vec<Vec<Row>>,
     pub(crate) ready_job: Option<i64>,
     pub(crate) due: Vec<Row>,
-    pub(crate) dependents: Vec<Vec<Dependent>>,
+    /// With each, whether the dependency counts as met.
+    pub(crate) dependents: Vec<Vec<(u64, bool)>>,
     pub(crate) dependencies: Vec<Vec<u64>>,
     pub(crate) edges_of: Vec<Vec<(u64, bool)>>,
     pub(crate) held: Vec<Row>,
@@ -368,6 +363,17 @@ impl Loaded {
             cursors: Vec::new(),
             log: Vec::new(),
         }
+    }
+
+    /// The dependents in the answers whose rows are wanted too.
+    pub(crate) fn dependents_of(&self, needs: &Needs) -> impl Iterator<Item = Key> {
+        let lists = needs.dependents.iter().zip(&self.dependents).filter(|_| needs.dependent_rows);
+        lists.flat_map(|((on, _, _), list)| list.iter().map(|&(chunk, _)| Key { chunk, ..*on }))
+    }
+
+    /// A dependent that has no row, as no whole file's has.
+    pub(crate) fn missing_dependent(&self, needs: &Needs) -> Option<Key> {
+        self.dependents_of(needs).find(|key| self.rows.get(key).is_none_or(Option::is_none))
     }
 }
 

@@ -479,6 +479,7 @@ impl Op {
         let ends = |job: i64, chunk: u64, needs: &mut Needs| {
             about(job, chunk, needs);
             needs.dependents.push((Key { job, chunk }, None, limits::DEPENDENTS_PER_COMMIT_MAX + 1));
+            needs.dependent_rows = true;
         };
         match self {
             Op::Claim { request, .. } => request_needs(request, needs),

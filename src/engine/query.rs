@@ -147,7 +147,7 @@ pub(crate) fn dependents(load: &mut dyn Load, key: Key, limit: usize) -> Result<
     };
     let mut loaded = load.load(&needs)?;
     must_exist(&mut loaded, key)?;
-    Ok(loaded.dependents.pop().unwrap_or_default().iter().map(|d| d.row.key.chunk).collect())
+    Ok(loaded.dependents.pop().unwrap_or_default().into_iter().map(|(chunk, _)| chunk).collect())
 }
 
 /// Every dependency of a job, as (chunk, on), read a page at a time.

@@ -79,7 +79,7 @@ pub(super) fn unmet<'a>(
     let dependents = asked.iter().map(question).collect();
     let lists = load.load(&Needs { dependents, ..Needs::default() })?.dependents;
     for ((key, on), list) in asked.into_iter().zip(lists) {
-        if list.iter().any(|dependent| dependent.row.key == key && !dependent.met) {
+        if list.contains(&(key.chunk, false)) {
             unmet.entry(key).or_default().push(on);
         }
     }

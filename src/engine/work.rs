@@ -15,9 +15,9 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange,
-    JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
-    RowChange, Subject, WriteTx,
+    Class, Content, Counts, Cursor, Delta, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange, JobPhase, JobRow,
+    Key, Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row, RowChange, Subject,
+    WriteTx,
 };
 use crate::engine::{HAS_FEED, Host};
 use crate::error::{Error, Result};
@@ -133,7 +133,6 @@ impl<'t> Work<'t> {
             work.widen(*need, rows);
         }
         for ((on, _, _), list) in needs.dependents.iter().zip(take(&mut loaded.dependents)) {
-            let list = work.take_dependents(list);
             work.waiting.insert(*on, list);
         }
         Ok((work, loaded))
@@ -544,9 +543,11 @@ impl<'t> Work<'t> {
                 list.clone()
             }
             _ => {
-                let needs = Needs { dependents: vec![(on, after, limit)], ..Needs::default() };
-                let list = self.load(&needs)?.dependents.pop().unwrap_or_default();
-                self.take_dependents(list)
+                let dependents = vec![(on, after, limit)];
+                let mut loaded =
+                    self.load(&Needs { dependents, dependent_rows: true, ..Needs::default() })?;
+                self.absorb(&mut loaded);
+                loaded.dependents.pop().unwrap_or_default()
             }
         };
         let last = stored.last().filter(|_| stored.len() >= limit).map(|(chunk, _)| *chunk);
@@ -564,14 +565,6 @@ impl<'t> Work<'t> {
         }
         found.sort_unstable();
         Ok(found.into_iter().take(limit).map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
-    }
-
-    fn take_dependents(&mut self, list: Vec<Dependent>) -> Vec<(u64, bool)> {
-        let ids = list.iter().map(|dependent| (dependent.row.key.chunk, dependent.met)).collect();
-        for Dependent { row, .. } in list {
-            self.absorb_row(row.key, Some(row));
-        }
-        ids
     }
 
     /// The chunks that each of these depends on, in ascending order.

@@ -1,7 +1,7 @@
 //! Answers questions from one snapshot.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use redb::{Range, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _};
@@ -10,8 +10,8 @@ use super::spans::{self, Span};
 use super::tables::{self, Dues, Lane, Line, edge_tag, index_tag, u64_at};
 use super::{errors, tables as t};
 use crate::backends::contract::{
-    Class, Cursor, Dependent, DueNeed, Edge, EdgesNeed, JobRow, Key, Load, Loaded, LogRun, Meta, Needs,
-    PageNeed, Rank, ReadyNeed, Record, Row,
+    Class, Cursor, DueNeed, Edge, EdgesNeed, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Rank,
+    ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
@@ -149,25 +149,26 @@ impl Snapshot {
         Ok(())
     }
 
-    fn rows(&self, keys: &[Key], loaded: &mut Loaded) -> Result<()> {
-        let mut keys = keys.to_vec();
+    fn rows(&self, keys: impl Iterator<Item = Key>) -> Result<BTreeMap<Key, Option<Row>>> {
+        let mut rows = BTreeMap::new();
+        let mut keys: Vec<Key> = keys.collect();
         keys.sort_unstable();
         keys.dedup();
         for neighbours in keys.chunk_by(|a, b| a.job == b.job && a.chunk.checked_add(1) == Some(b.chunk)) {
             if (neighbours.len() as u64) < SCAN_MIN {
                 for &key in neighbours {
-                    loaded.rows.insert(key, self.row(key)?);
+                    rows.insert(key, self.row(key)?);
                 }
                 continue;
             }
             let span = Span { first: neighbours[0].chunk, last: neighbours[neighbours.len() - 1].chunk };
-            loaded.rows.extend(neighbours.iter().map(|&key| (key, None)));
+            rows.extend(neighbours.iter().map(|&key| (key, None)));
             for row in self.walk(neighbours[0].job, span)? {
                 let row = row?;
-                loaded.rows.insert(row.key, Some(row));
+                rows.insert(row.key, Some(row));
             }
         }
-        Ok(())
+        Ok(rows)
     }
 
     fn index_range(&self, from: &[u8], to: &[u8]) -> Result<TagRange> {
@@ -257,7 +258,7 @@ impl Snapshot {
         Ok(rows)
     }
 
-    fn dependents(&self, on: Key, after: Option<u64>, limit: usize) -> Result<Vec<Dependent>> {
+    fn dependents(&self, on: Key, after: Option<u64>, limit: usize) -> Result<Vec<(u64, bool)>> {
         let Some(edges) = &self.edges else { return Ok(Vec::new()) };
         let Some(from) = after.map_or(Some(0), |after| after.checked_add(1)) else { return Ok(Vec::new()) };
         let first = t::of_pair(edge_tag::DEPENDENT, on, from);
@@ -270,7 +271,7 @@ impl Snapshot {
                 let (_, chunk) = pair_at(key.value())?;
                 let key = Key { job: on.job, chunk };
                 let met = codec::read_number(t::dependent_seat(key, on.chunk), value.value())? != 0;
-                Ok(Dependent { row: self.indexed_row(key)?, met })
+                Ok((chunk, met))
             })
             .collect()
     }
@@ -481,7 +482,13 @@ impl Load for Snapshot {
         for &id in &needs.jobs {
             loaded.jobs.insert(id, self.job(id)?);
         }
-        self.rows(&needs.rows, &mut loaded)?;
+        for &(on, after, limit) in &needs.dependents {
+            loaded.dependents.push(self.dependents(on, after, limit)?);
+        }
+        loaded.rows = self.rows(needs.rows.iter().copied().chain(loaded.dependents_of(needs)))?;
+        if let Some(key) = loaded.missing_dependent(needs) {
+            return Err(Seat::of(Table::Contents, key).corrupt("it is missing, a dependency has it"));
+        }
         for need in &needs.ready {
             loaded.ready.push(self.ready(need)?);
         }
@@ -490,9 +497,6 @@ impl Load for Snapshot {
         }
         if let Some(need) = &needs.due {
             loaded.due = self.due(need)?;
-        }
-        for &(on, after, limit) in &needs.dependents {
-            loaded.dependents.push(self.dependents(on, after, limit)?);
         }
         for &key in &needs.dependencies {
             loaded.dependencies.push(self.dependencies(key)?);

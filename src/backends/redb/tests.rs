@@ -289,6 +289,7 @@ impl Model {
             ready_job_from: Some(job),
             due: Some(DueNeed::By { at_ms: now_ms, limit }),
             dependents: vec![(key, after, limit)],
+            dependent_rows: true,
             dependencies: vec![key],
             edges_of: vec![key],
             held: Some((owner, held_after, limit)),
@@ -304,7 +305,7 @@ impl Model {
         for id in [1, job, 9] {
             assert_eq!(loaded.jobs[&id].as_ref(), self.jobs.get(&id));
         }
-        for key in keys {
+        for key in keys.into_iter().chain(loaded.dependents_of(&needs)) {
             assert_eq!(loaded.rows[&key].as_ref(), self.rows.get(&key).map(|stored| &stored.row), "{key:?}");
         }
         let rows = |list: Vec<Stored>, limit: usize| -> Vec<Row> {
@@ -329,16 +330,13 @@ impl Model {
         let mut due = self.list(|s| s.place.due.is_some_and(|due| due.at_ms() <= now_ms));
         due.sort_by_key(at_ms);
         assert_eq!(loaded.due, rows(due, limit));
-        let dependents: Vec<Dependent> = self
+        let dependents: Vec<(u64, bool)> = self
             .edges
             .iter()
             .filter(|(e, _)| {
                 e.job == key.job && e.on == key.chunk && after.is_none_or(|after| e.chunk > after)
             })
-            .map(|(e, &met)| Dependent {
-                row: self.rows[&Key { job: e.job, chunk: e.chunk }].row.clone(),
-                met,
-            })
+            .map(|(e, &met)| (e.chunk, met))
             .take(limit)
             .collect();
         assert_eq!(loaded.dependents, [dependents]);

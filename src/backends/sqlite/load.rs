@@ -11,7 +11,7 @@ use sqlx::SqlSafeStr;
 use sqlx::sqlite::SqliteRow;
 
 use crate::backends::contract::{
-    Class, Dependent, DueNeed, EdgesNeed, Key, Loaded, Needs, PageNeed, Rank, ReadyNeed, Row,
+    Class, DueNeed, EdgesNeed, Key, Loaded, Needs, PageNeed, Rank, ReadyNeed, Row,
 };
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
@@ -67,6 +67,7 @@ enum Part {
     DueSetAfter,
     DueFirst,
     Dependents,
+    DependentRows,
     Dependencies,
     Held,
     Owners,
@@ -76,7 +77,7 @@ enum Part {
     Log,
 }
 
-const PARTS: [(Part, &str); 23] = [
+const PARTS: [(Part, &str); 24] = [
     (Part::BeginWrite, statements::BEGIN_WRITE),
     (Part::BeginRead, statements::BEGIN_READ),
     (Part::Version, statements::VERSION),
@@ -93,6 +94,7 @@ const PARTS: [(Part, &str); 23] = [
     (Part::DueSetAfter, statements::DUE_SET_AFTER),
     (Part::DueFirst, statements::DUE_FIRST),
     (Part::Dependents, statements::DEPENDENTS),
+    (Part::DependentRows, statements::DEPENDENT_ROWS),
     (Part::Dependencies, statements::DEPENDENCIES),
     (Part::Held, statements::HELD),
     (Part::Owners, statements::OWNERS),
@@ -403,6 +405,9 @@ fn add_dependents(script: &mut Script, needs: &Needs, indexes: &[usize]) -> Resu
     text.push(']');
     let bound = needs.dependents[indexes[0]].2;
     script.add(Part::Dependents);
+    if needs.dependent_rows {
+        script.add(Part::DependentRows);
+    }
     script.set(11, Value::Text(text));
     script.set(12, limit(bound));
     script.rows += bound;
@@ -453,7 +458,7 @@ struct Answers {
     ready: Vec<Vec<Row>>,
     due: Vec<Row>,
     held: Vec<Row>,
-    dependents: Vec<Vec<Dependent>>,
+    dependents: Vec<Vec<(u64, bool)>>,
     dependencies: Vec<Vec<u64>>,
     /// They are asked for behind the dependencies, in the same list.
     edges_of: Vec<Vec<(u64, bool)>>,
@@ -505,7 +510,7 @@ impl Answers {
                 let job = rows::job(rows::get(row, 0)?)?;
                 self.loaded()?.jobs.insert(job.id, Some(job));
             }
-            Part::Row => self.found.push(whole(row)?),
+            Part::Row | Part::DependentRows => self.found.push(whole(row)?),
             Part::RowsOfOneJob | Part::Rows => {
                 rows::pack(rows::get(row, 0)?, |row| self.found.push(row))?;
             }
@@ -515,12 +520,10 @@ impl Answers {
             Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),
             Part::DueFirst => self.seen.due_first_ms = Some(rows::get(row, 0)?),
             Part::Dependents => {
-                let index = question(row, 1)?;
-                let at = self.dependents_asked.get(index).copied();
-                let dependent = whole(row)?;
-                let met = rows::get(row, 2)?;
+                let (edge, met) = rows::edge(row)?;
+                let at = self.dependents_asked.get(question(row, 0)?).copied();
                 if let Some(list) = at.and_then(|at| self.dependents.get_mut(at)) {
-                    list.push(Dependent { row: dependent, met });
+                    list.push((edge.chunk, met));
                 }
             }
             Part::Dependencies => {
@@ -634,9 +637,14 @@ impl Answers {
         (loaded.dependents, loaded.dependencies) = (self.dependents, self.dependencies);
         loaded.edges_of = self.edges_of;
         loaded.edges_of.iter_mut().for_each(|list| list.sort_unstable());
-        loaded.dependents.iter_mut().for_each(|list| list.sort_unstable_by_key(|d| d.row.key));
+        loaded.dependents.iter_mut().for_each(|list| list.sort_unstable());
         loaded.dependencies.iter_mut().for_each(|list| list.sort_unstable());
-        Ok(loaded)
+        match loaded.missing_dependent(needs) {
+            Some(key) => {
+                Err(rows::corrupt("this chunk is missing, a dependency has it").at(key.job, key.chunk))
+            }
+            None => Ok(loaded),
+        }
     }
 }
 

@@ -175,6 +175,7 @@ impl Known {
             ready_job_from,
             due,
             dependents,
+            dependent_rows: _,
             dependencies,
             edges_of,
             held,

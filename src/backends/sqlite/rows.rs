@@ -21,7 +21,7 @@ use crate::standing::Affairs;
 const ADVICE: &str = "it was changed from outside or damaged, and is not used; restore the file from a copy, or delete \
                       the job and import it again";
 
-fn corrupt(what: &str) -> Error {
+pub(super) fn corrupt(what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("{what}: {ADVICE}"))
 }
 

@@ -144,16 +144,27 @@ pub(super) const DUE_SET_AFTER: &str = concat!(
 pub(super) const DUE_FIRST: &str = "SELECT due_at_ms FROM states INDEXED BY states_due WHERE due_at_ms IS NOT NULL \
      ORDER BY due_at_ms LIMIT 1;";
 
+macro_rules! dependents {
+    () => {
+        " FROM json_each($11) n CROSS JOIN dependencies d \
+         WHERE d.job=n.value->>0 AND d.depends_on=n.value->>1 AND d.chunk IN (SELECT x.chunk FROM dependencies x \
+         WHERE x.job=n.value->>0 AND x.depends_on=n.value->>1 AND x.chunk>n.value->>2 ORDER BY x.chunk LIMIT $12+0)"
+    };
+}
+
 /// For a list `$11` of (job, chunk depended on, above this chunk), at most `$12` each.
-pub(super) const DEPENDENTS: &str = concat!(
+pub(super) const DEPENDENTS: &str =
+    concat!("SELECT n.key,d.job,d.chunk,d.depends_on,d.met,d.edge_sum", dependents!(), ";");
+
+/// The rows of the same, each once.
+pub(super) const DEPENDENT_ROWS: &str = concat!(
     "SELECT ",
     row!(),
-    ",n.key,d.met,d.edge_sum FROM json_each($11) n CROSS JOIN dependencies d \
-     CROSS JOIN states s",
+    " FROM (SELECT DISTINCT d.job,d.chunk",
+    dependents!(),
+    ") w CROSS JOIN states s",
     with_content!(),
-    "WHERE d.job=n.value->>0 AND d.depends_on=n.value->>1 AND d.chunk IN (SELECT x.chunk FROM dependencies x \
-     WHERE x.job=n.value->>0 AND x.depends_on=n.value->>1 AND x.chunk>n.value->>2 ORDER BY x.chunk LIMIT $12+0) \
-     AND s.job=d.job AND s.chunk=d.chunk;"
+    "WHERE s.job=w.job AND s.chunk=w.chunk;"
 );
 
 /// For a list `$13` of (job, chunk).

@@ -1,7 +1,7 @@
 //! Taking over what a store decided before, this one or another: rows with the revisions that they have there. The books are kept here.
 
 use super::{JobSlot, Row, RowSlot, Work};
-use crate::backends::contract::{Cursor, Dependent, Edge, JobPhase, JobRow, Key, LogRun, Needs, Subject};
+use crate::backends::contract::{Cursor, Edge, JobPhase, JobRow, Key, LogRun, Needs, Subject};
 use crate::error::{Error, Result};
 use crate::standing::{self, Affairs, Standing};
 
@@ -144,9 +144,9 @@ impl Work<'_> {
         let question = |edge: &Edge| (Key { job: edge.job, chunk: edge.on }, edge.chunk.checked_sub(1), 1);
         let needs = Needs { dependents: edges.iter().map(question).collect(), ..Needs::default() };
         let lists = self.load(&needs)?.dependents;
-        let is_met = |(edge, list): (&Edge, Vec<Dependent>)| match self.edges.get(edge) {
+        let is_met = |(edge, list): (&Edge, Vec<(u64, bool)>)| match self.edges.get(edge) {
             Some(state) => *state == Some(true),
-            None => list.iter().any(|dependent| dependent.row.key.chunk == edge.chunk && dependent.met),
+            None => list.contains(&(edge.chunk, true)),
         };
         Ok(edges.iter().zip(lists).map(is_met).collect())
     }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use crate::backends::contract::EdgesNeed;
 use crate::backends::contract::{
-    Backend, Class, Content, Counts, Cursor, Delta, Dependent, DueNeed, Edge, EdgeChange, JobChange,
-    JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row,
-    RowChange, Subject,
+    Backend, Class, Content, Counts, Cursor, Delta, DueNeed, Edge, EdgeChange, JobChange, JobPhase, JobRow,
+    Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row, RowChange, Subject,
 };
 use crate::backends::sqlite::tests::{Folder, empty, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
@@ -344,6 +343,7 @@ impl Model {
                 DueNeed::SetAfter { at_ms, limit: bound }
             }),
             dependents,
+            dependent_rows: random.one_in(2),
             dependencies: (0..random.below(4)).map(|_| random.key()).collect(),
             edges_of: (0..random.below(4)).map(|_| random.key()).collect(),
             held: Some((owner, random.maybe(|_| key), bound)),
@@ -362,8 +362,9 @@ impl Model {
         assert_eq!(Some(&loaded.meta), self.meta.as_ref());
         let jobs = needs.jobs.iter().map(|id| (*id, self.jobs.get(id).cloned())).collect::<BTreeMap<_, _>>();
         assert_eq!(loaded.jobs, jobs);
+        let asked = needs.rows.iter().copied().chain(loaded.dependents_of(needs));
         let expected: BTreeMap<Key, Option<Row>> =
-            needs.rows.iter().map(|key| (*key, self.rows.get(key).map(|(row, _)| row.clone()))).collect();
+            asked.map(|key| (key, self.rows.get(&key).map(|(row, _)| row.clone()))).collect();
         assert_eq!(loaded.rows, expected);
         for (need, answer) in needs.ready.iter().zip(&loaded.ready) {
             let mut found = self.listed(|key, place| key.job == need.job && place.class == Class::Ready);
@@ -402,13 +403,7 @@ impl Model {
             let found = self.edges.iter().filter(|(edge, _)| {
                 edge.job == on.job && edge.on == on.chunk && after.is_none_or(|after| edge.chunk > after)
             });
-            let expected: Vec<Dependent> = found
-                .take(*limit)
-                .map(|(e, met)| Dependent {
-                    row: self.rows[&Key { job: e.job, chunk: e.chunk }].0.clone(),
-                    met: *met,
-                })
-                .collect();
+            let expected: Vec<(u64, bool)> = found.take(*limit).map(|(e, met)| (e.chunk, *met)).collect();
             assert_eq!(answer, &expected);
         }
         for (key, answer) in needs.dependencies.iter().zip(&loaded.dependencies) {
@@ -525,13 +520,13 @@ fn run_remembering(
     let (mut answered, mut overtaken) = (0, 0_u64);
     for _ in 0..900 {
         let stale = model.meta.clone().unwrap();
-        let is_other = random.one_in(60);
-        if is_other {
-            other.begin().unwrap().commit(model.change(&mut random)).unwrap();
-        }
         let needs = model.few_questions(&mut random);
         let is_known = backend.remembered.answer(&needs).is_some();
         answered += usize::from(is_known);
+        let is_other = random.one_in(if is_known { 12 } else { 60 });
+        if is_other {
+            other.begin().unwrap().commit(model.change(&mut random)).unwrap();
+        }
         let mut tx = backend.resume().unwrap();
         let loaded = tx.load(&needs).unwrap();
         if is_other && is_known {
@@ -566,7 +561,7 @@ fn run_remembering(
         assert!(!backend.overtaken());
     }
     println!("{answered} answered from memory, {overtaken} times overtaken");
-    assert!(answered > 50 && overtaken > 0, "{answered} and {overtaken}");
+    assert!(answered > 30 && overtaken > 2, "{answered} and {overtaken}");
 }
 
 #[test]

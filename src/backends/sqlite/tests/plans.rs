@@ -43,6 +43,7 @@ fn every_statement_finds_its_rows_by_an_index() {
         ("DUE_FIRST", sql::DUE_FIRST),
         ("GUARD", sql::GUARD),
         ("DEPENDENTS", sql::DEPENDENTS),
+        ("DEPENDENT_ROWS", sql::DEPENDENT_ROWS),
         ("DEPENDENCIES", sql::DEPENDENCIES),
         ("HELD", sql::HELD),
         ("OWNERS", sql::OWNERS),
