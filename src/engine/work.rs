@@ -5,6 +5,7 @@
 //! decides nothing: that is [`crate::machine`]'s part.
 
 mod adopt;
+mod edges;
 
 use std::any::Any;
 use std::collections::hash_map::Entry;
@@ -15,15 +16,15 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Content, Counts, Cursor, Delta, DueNeed, Edge, EdgeChange, EdgesNeed, JobChange, JobPhase, JobRow,
-    Key, Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row, RowChange, Subject,
-    WriteTx,
+    Class, Content, Counts, Cursor, Delta, DueNeed, Edge, EdgesNeed, JobChange, JobPhase, JobRow, Key,
+    Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row, RowChange, Subject, WriteTx,
 };
 use crate::engine::{HAS_FEED, Host};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::machine::{self, Event, Moment, Rules, Step};
 use crate::model::{JobState, JobStatus, OwnerId};
+use edges::ChangedEdges;
 
 /// A row and how far it is from what storage holds.
 struct RowSlot {
@@ -84,7 +85,7 @@ pub(super) struct Work<'t> {
     moved: BTreeSet<Key>,
     /// New rows to which nothing else happens in this group; see [`Work::add_rows`].
     added: Vec<RowChange>,
-    edges: BTreeMap<Edge, Option<bool>>,
+    edges: ChangedEdges,
     cursors: Option<BTreeMap<Key, CursorSlot>>,
     /// Who waits for the chunks that this group is known to be about, as storage has it.
     waiting: HashMap<Key, Vec<(u64, bool)>>,
@@ -119,7 +120,7 @@ impl<'t> Work<'t> {
             readied: BTreeSet::new(),
             moved: BTreeSet::new(),
             added: Vec::new(),
-            edges: BTreeMap::new(),
+            edges: ChangedEdges::default(),
             cursors: None,
             waiting: HashMap::new(),
             log: Vec::new(),
@@ -553,16 +554,10 @@ impl<'t> Work<'t> {
         let last = stored.last().filter(|_| stored.len() >= limit).map(|(chunk, _)| *chunk);
         let edge_of = |chunk| Edge { job: on.job, chunk, on: on.chunk };
         let mut found = stored;
-        found.retain(|&(chunk, _)| !self.edges.contains_key(&edge_of(chunk)));
-        for (edge, state) in &self.edges {
-            if *edge == edge_of(edge.chunk)
-                && after.is_none_or(|after| edge.chunk > after)
-                && last.is_none_or(|last| edge.chunk <= last)
-                && let Some(met) = state
-            {
-                found.push((edge.chunk, *met));
-            }
-        }
+        found.retain(|&(chunk, _)| self.edges.get(&edge_of(chunk)).is_none());
+        let inside = |chunk| after.is_none_or(|after| chunk > after) && last.is_none_or(|last| chunk <= last);
+        let changed = self.edges.on(on).filter(|(chunk, _)| inside(*chunk));
+        found.extend(changed.filter_map(|(chunk, state)| Some((chunk, state?))));
         found.sort_unstable();
         Ok(found.into_iter().take(limit).map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
     }
@@ -571,14 +566,9 @@ impl<'t> Work<'t> {
     pub(super) fn dependencies(&mut self, keys: &[Key]) -> Result<Vec<Vec<u64>>> {
         let mut lists = self.load(&Needs { dependencies: keys.to_vec(), ..Needs::default() })?.dependencies;
         for (key, list) in keys.iter().zip(&mut lists) {
-            let range = Edge { job: key.job, chunk: key.chunk, on: 0 }..=Edge {
-                job: key.job,
-                chunk: key.chunk,
-                on: u64::MAX,
-            };
-            for (edge, state) in self.edges.range(range) {
-                match (list.binary_search(&edge.on), state) {
-                    (Err(at), Some(_)) => list.insert(at, edge.on),
+            for (on, state) in self.edges.of(*key) {
+                match (list.binary_search(&on), state) {
+                    (Err(at), Some(_)) => list.insert(at, on),
                     (Ok(at), None) => {
                         list.remove(at);
                     }
@@ -600,10 +590,8 @@ impl<'t> Work<'t> {
         let need = EdgesNeed { job, after, limit };
         let mut found = self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges;
         let next = found.last().filter(|_| found.len() >= limit).map(|edge| (edge.chunk, edge.on));
-        found.retain(|edge| !self.edges.contains_key(edge));
-        let (chunk, on) = after.unwrap_or((0, 0));
-        let changed = self.edges.range(Edge { job, chunk, on }..).take_while(|(edge, _)| edge.job == job);
-        for (&edge, state) in changed {
+        found.retain(|edge| self.edges.get(edge).is_none());
+        for (edge, state) in self.edges.from(job, after.unwrap_or((0, 0))) {
             let at = (edge.chunk, edge.on);
             if next.is_some_and(|next| at > next) {
                 break;
@@ -618,14 +606,14 @@ impl<'t> Work<'t> {
 
     /// Adds a dependency, met or not; the dependent's count follows.
     pub(super) fn add_edge(&mut self, edge: Edge, met: bool) {
-        self.edges.insert(edge, Some(met));
+        self.edges.set(edge, Some(met));
         self.count_edge(edge, 1);
     }
 
     /// Removes a dependency. The dependent's count is for the caller to set.
     pub(super) fn remove_edge(&mut self, edge: Edge) {
         if self.edges.get(&edge) != Some(&None) {
-            self.edges.insert(edge, None);
+            self.edges.set(edge, None);
             self.count_edge(edge, -1);
         }
     }
@@ -639,7 +627,7 @@ impl<'t> Work<'t> {
 
     /// The same without a revision: for what is being put down as it always was.
     pub(super) fn correct_met(&mut self, edge: Edge, met: bool) {
-        self.edges.insert(edge, Some(met));
+        self.edges.set(edge, Some(met));
         let key = Key { job: edge.job, chunk: edge.chunk };
         let unmet = self.rows.get(&key).and_then(|s| s.row.as_ref()).map_or(0, |row| row.unmet);
         self.set_unmet(key, if met { unmet.saturating_sub(1) } else { unmet + 1 });
@@ -834,7 +822,8 @@ impl<'t> Work<'t> {
             .collect();
         rows.extend(self.added);
         if !rows.is_sorted_by_key(|row| row.key) {
-            rows.sort_unstable_by_key(|row| row.key);
+            // They are long: each is moved once this way.
+            rows.sort_by_cached_key(|row| row.key);
         }
         let mut jobs: Vec<(i64, JobChange)> = self
             .jobs
@@ -850,10 +839,6 @@ impl<'t> Work<'t> {
             })
             .collect();
         jobs.sort_unstable_by_key(|(id, _)| *id);
-        let edges = self.edges.into_iter().map(|(edge, state)| match state {
-            Some(met) => EdgeChange::Put { edge, met },
-            None => EdgeChange::Delete { edge },
-        });
         let cursors = self.cursors.unwrap_or_default();
         if !cursors.is_empty() {
             meta.cursors = cursors.values().filter(|slot| slot.cursor.is_some()).count() as u64;
@@ -864,7 +849,7 @@ impl<'t> Work<'t> {
             meta,
             rows,
             jobs: jobs.into_iter().map(|(_, change)| change).collect(),
-            edges: edges.collect(),
+            edges: self.edges.into_changes(),
             cursors_put: changed().filter_map(|(_, slot)| slot.cursor).collect(),
             cursors_deleted: changed()
                 .filter(|(_, slot)| slot.stored && slot.cursor.is_none())

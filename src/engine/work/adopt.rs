@@ -73,7 +73,7 @@ impl Work<'_> {
             match old.binary_search_by_key(on, |(on, _)| *on) {
                 Ok(at) if old[at].1 == *met => {}
                 Ok(_) => {
-                    self.edges.insert(edge(*on), Some(*met));
+                    self.edges.set(edge(*on), Some(*met));
                 }
                 Err(_) => self.add_edge(edge(*on), *met),
             }
@@ -94,13 +94,12 @@ impl Work<'_> {
     /// them: two that take the same page over may share a commit, in which the first one has begun to remove things.
     pub(in crate::engine) fn edges_of(&mut self, keys: &[Key]) -> Result<Vec<Vec<(u64, bool)>>> {
         let mut lists = self.load(&Needs { edges_of: keys.to_vec(), ..Needs::default() })?.edges_of;
-        for (Key { job, chunk }, list) in keys.iter().zip(&mut lists) {
-            let edge = |on| Edge { job: *job, chunk: *chunk, on };
-            for (Edge { on, .. }, state) in self.edges.range(edge(0)..=edge(u64::MAX)) {
-                match (list.binary_search_by_key(on, |(on, _)| *on), state) {
-                    (Ok(at), Some(met)) => list[at].1 = *met,
+        for (key, list) in keys.iter().zip(&mut lists) {
+            for (on, state) in self.edges.of(*key) {
+                match (list.binary_search_by_key(&on, |(on, _)| *on), state) {
+                    (Ok(at), Some(met)) => list[at].1 = met,
                     (Ok(at), None) => drop(list.remove(at)),
-                    (Err(at), Some(met)) => list.insert(at, (*on, *met)),
+                    (Err(at), Some(met)) => list.insert(at, (on, met)),
                     (Err(_), None) => {}
                 }
             }
