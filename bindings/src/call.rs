@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::answer::{Answer, Failure, json};
-use crate::row::{self, Row};
+use crate::row;
 
 /// What a call may say. One form for all of them, because the code that reads a form is large; what a call needs and
 /// does not get is an error that names it.
@@ -38,6 +38,9 @@ pub(crate) struct Fields<'a> {
     format: Option<String>,
     #[serde(borrow)]
     pub(crate) text: Option<Cow<'a, str>>,
+    /// A manifest that is no text of its own.
+    #[serde(borrow)]
+    manifest: Option<&'a RawValue>,
     pub(crate) spec: Option<JobSpec>,
     on_conflict: Option<String>,
     on_missing: Option<String>,
@@ -154,7 +157,11 @@ impl<'a> From<&'a JobInfo> for Info<'a> {
 /// An entry of the change feed: its kind, and what `feed.ts` makes an object of.
 fn told(change: &Change) -> Box<RawValue> {
     match change {
-        Change::Chunk { state, depends_on, .. } => json(&("chunk", Row(state), depends_on)),
+        Change::Chunk { state, depends_on, .. } => {
+            let mut text = Vec::new();
+            row::write(state, &mut text);
+            json(&("chunk", serde_json::from_slice::<&RawValue>(&text).ok(), depends_on))
+        }
         Change::ChunkDeleted { job_id, chunk, revision } => json(&("chunkDeleted", job_id, chunk, revision)),
         Change::Job { job, revision } => json(&("job", Info::from(&**job), revision)),
         Change::JobDeleted { job_id, revision } => json(&("jobDeleted", job_id, revision)),
@@ -260,6 +267,9 @@ async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answ
 
 async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {
     let (job, options) = (fields.job()?, fields.import_options()?);
+    if let Some(manifest) = fields.manifest {
+        return add(store, job, Manifest::from_json(manifest.get())?, &options).await;
+    }
     let text = need(fields.text.take(), "text")?;
     let manifest = match fields.format.as_deref() {
         Some("json") => Manifest::from_json(&text)?,
@@ -271,6 +281,15 @@ async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Fai
         }
         other => return Err(Failure::input(&format!("format is {other:?}: use json, toml or csv"))),
     };
+    add(store, job, manifest, &options).await
+}
+
+async fn add(
+    store: &RedbStore,
+    job: i64,
+    manifest: Manifest,
+    options: &ImportOptions,
+) -> Result<Answer, Failure> {
     let chunks = magnetar::chunks(manifest.chunks.into_iter().map(Ok));
-    Ok(Answer::of(&store.import(job, &manifest.job, chunks, &options).await?))
+    Ok(Answer::of(&store.import(job, &manifest.job, chunks, options).await?))
 }
