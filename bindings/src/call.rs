@@ -38,9 +38,6 @@ pub(crate) struct Fields<'a> {
     format: Option<String>,
     #[serde(borrow)]
     pub(crate) text: Option<Cow<'a, str>>,
-    /// A manifest that is no text of its own.
-    #[serde(borrow)]
-    manifest: Option<&'a RawValue>,
     pub(crate) spec: Option<JobSpec>,
     on_conflict: Option<String>,
     on_missing: Option<String>,
@@ -267,9 +264,6 @@ async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answ
 
 async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {
     let (job, options) = (fields.job()?, fields.import_options()?);
-    if let Some(manifest) = fields.manifest {
-        return add(store, job, Manifest::from_json(manifest.get())?, &options).await;
-    }
     let text = need(fields.text.take(), "text")?;
     let manifest = match fields.format.as_deref() {
         Some("json") => Manifest::from_json(&text)?,
@@ -281,15 +275,6 @@ async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Fai
         }
         other => return Err(Failure::input(&format!("format is {other:?}: use json, toml or csv"))),
     };
-    add(store, job, manifest, &options).await
-}
-
-async fn add(
-    store: &RedbStore,
-    job: i64,
-    manifest: Manifest,
-    options: &ImportOptions,
-) -> Result<Answer, Failure> {
     let chunks = magnetar::chunks(manifest.chunks.into_iter().map(Ok));
-    Ok(Answer::of(&store.import(job, &manifest.job, chunks, options).await?))
+    Ok(Answer::of(&store.import(job, &manifest.job, chunks, &options).await?))
 }

@@ -61,7 +61,7 @@ const PIECE_CHARS = 1 << 20
 export async function importManifest(call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
   const { format, job: spec, signal, ...rest } = options
   const choices = { job, spec, ...rest }
-  if (isManifest(source)) return call('import', { ...choices, spec: undefined, manifest: source }, signal)
+  if (isManifest(source)) return call('import', { ...choices, spec: undefined, format: 'json', text: JSON.stringify(source) }, signal)
   let text = ''
   let type = format
   if (typeof source === 'string' && format !== 'jsonl') text = source
