@@ -6,7 +6,7 @@ use magnetar::{Error, ErrorKind, JobState, Retry};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::row::Row;
+use crate::row;
 
 /// What a call came to.
 pub(crate) enum Answer {
@@ -38,7 +38,8 @@ impl Lines {
             Ok(Answer::Rows(rows)) => {
                 self.line(&(id, 2, rows.len()));
                 for state in &rows {
-                    self.line(&Row(state));
+                    row::write(state, &mut self.0);
+                    self.0.push(b'\n');
                 }
             }
             Err(failure) => self.line(&(id, 1, failure)),
@@ -52,10 +53,8 @@ impl Lines {
             self.0.truncate(start);
         }
         // Between the tokens of a payload that somebody wrote by hand; within a string there is none.
-        for byte in &mut self.0[start..] {
-            if *byte == b'\n' {
-                *byte = b' ';
-            }
+        if self.0[start..].contains(&b'\n') {
+            self.0[start..].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
         }
         self.0.push(b'\n');
     }

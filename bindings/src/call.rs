@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::answer::{Answer, Failure, json};
-use crate::row::{self, Row};
+use crate::row;
 
 /// What a call may say. One form for all of them, because the code that reads a form is large; what a call needs and
 /// does not get is an error that names it.
@@ -154,7 +154,11 @@ impl<'a> From<&'a JobInfo> for Info<'a> {
 /// An entry of the change feed: its kind, and what `feed.ts` makes an object of.
 fn told(change: &Change) -> Box<RawValue> {
     match change {
-        Change::Chunk { state, depends_on, .. } => json(&("chunk", Row(state), depends_on)),
+        Change::Chunk { state, depends_on, .. } => {
+            let mut text = Vec::new();
+            row::write(state, &mut text);
+            json(&("chunk", serde_json::from_slice::<&RawValue>(&text).ok(), depends_on))
+        }
         Change::ChunkDeleted { job_id, chunk, revision } => json(&("chunkDeleted", job_id, chunk, revision)),
         Change::Job { job, revision } => json(&("job", Info::from(&**job), revision)),
         Change::JobDeleted { job_id, revision } => json(&("jobDeleted", job_id, revision)),

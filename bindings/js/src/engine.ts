@@ -1,6 +1,6 @@
 /** The engine in this thread: the module, the open store in it, and what a trap leaves behind. */
 
-import init, { JobStore, __wbg_reset_state } from './magnetar.js'
+import init, { JobStore, __wbg_reset_state, initSync } from './magnetar.js'
 import { type Failure, failure, failureOf, MagnetarError } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
 import { register, takePanic, takeThrown, unregister, type Bytes } from './storage.js'
@@ -8,15 +8,28 @@ import { register, takePanic, takeThrown, unregister, type Bytes } from './stora
 /** What the module can be made of. */
 export type WasmSource = WebAssembly.Module | BufferSource | Response | Promise<Response>
 
+let compiling: Promise<WebAssembly.Module> | undefined
 let loading: Promise<unknown> | undefined
-let compiled: WebAssembly.Module | undefined
 let generation = 0
+
+/** The module, compiled once in this thread; it can be handed to another one. */
+export function compiled(source: () => WasmSource | Promise<WasmSource>): Promise<WebAssembly.Module> {
+  compiling ??= (async () => {
+    const given = await source()
+    return given instanceof WebAssembly.Module ? given : compile(given)
+  })()
+  compiling.catch(() => {
+    compiling = undefined
+  })
+  return compiling
+}
 
 async function load(source: () => WasmSource | Promise<WasmSource>): Promise<void> {
   loading ??= (async () => {
-    const given = await source()
-    compiled = given instanceof WebAssembly.Module ? given : await compile(given)
-    await init({ module_or_path: compiled })
+    const module = await compiled(source)
+    // Browsers of 2023 make no large instance at once where a page is drawn. Node loads all of `fetch` for the other way.
+    if (typeof document === 'undefined') initSync({ module })
+    else await init({ module_or_path: module })
   })()
   try {
     await loading
@@ -29,7 +42,8 @@ async function load(source: () => WasmSource | Promise<WasmSource>): Promise<voi
 }
 
 async function compile(given: BufferSource | Response): Promise<WebAssembly.Module> {
-  if (!(given instanceof Response)) return WebAssembly.compile(given)
+  // Not by its class: Node loads all of `fetch`, for 20 ms, where that is named.
+  if (!('headers' in given)) return WebAssembly.compile(given)
   if (!given.ok) throw new Error(`${given.url}: HTTP ${given.status}`)
   // Servers that do not know the type of a module are common.
   const isTyped = given.headers.get('content-type')?.startsWith('application/wasm')

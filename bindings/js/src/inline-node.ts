@@ -1,7 +1,7 @@
 /** The package's entry for Node, Bun and Deno in one script, for programs that are bundled into one file. */
 
 import { Worker } from 'node:worker_threads'
-import { moduleInlined } from './inlined.js'
+import { gunzipSync } from 'node:zlib'
 import { packed } from './packed.js'
 import { openIn } from './process.js'
 import type { JobStore, OpenOptions } from './store.js'
@@ -22,7 +22,7 @@ export async function open<Payload = unknown, Output = unknown>(
   name: string,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
-  return openIn(inlined, name, { ...options, wasm: options.wasm ?? (await moduleInlined()) })
+  return openIn(inlined, name, options)
 }
 
 /**
@@ -42,5 +42,5 @@ export function importFile<Payload = unknown, Output = unknown>(
 
 const inlined = {
   worker: () => new Worker(new URL(`data:text/javascript,${encodeURIComponent(packed.worker)}`)),
-  module: moduleInlined,
+  module: () => gunzipSync(Buffer.from(packed.module, 'base64')),
 }

@@ -62,10 +62,15 @@ export async function importManifest(call: Call, job: number, source: ManifestSo
   const { format, job: spec, signal, ...rest } = options
   const choices = { job, spec, ...rest }
   if (isManifest(source)) return call('import', { ...choices, spec: undefined, format: 'json', text: JSON.stringify(source) }, signal)
-  const { stream, type } = await opened(source, format)
-  if (type === 'jsonl') return inPieces(call, choices, stream, signal)
   let text = ''
-  for await (const piece of texts(stream)) text += piece
+  let type = format
+  if (typeof source === 'string' && format !== 'jsonl') text = source
+  else {
+    const found = await opened(source, format)
+    if (found.type === 'jsonl') return inPieces(call, choices, found.stream, signal)
+    for await (const piece of texts(found.stream)) text += piece
+    type = found.type
+  }
   const form: Format = type ?? (/^[\s\uFEFF]*\{/.test(text) ? 'json' : 'toml')
   return call('import', { ...choices, spec: form === 'csv' ? spec : undefined, format: form, text }, signal)
 }

@@ -2,9 +2,9 @@
 
 import type { Worker } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
-import type { WasmSource } from './engine.js'
+import { compiled, type WasmSource } from './engine.js'
 import { MemoryBytes } from './files-memory.js'
-import type { FromSeat } from './protocol.js'
+import type { FromSeat, ToSeat } from './protocol.js'
 import { serveInline } from './seat-inline.js'
 import { placeOf } from './seat-node.js'
 import { JobStore, type OpenOptions, startOf } from './store.js'
@@ -44,8 +44,13 @@ function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) =>
   worker.on('error', (error) => died(String(error)))
   worker.on('exit', (code) => died(`the worker thread ended with code ${code}`))
   worker.unref()
+  const post = (message: ToSeat, transfer: Transferable[] = []) => worker.postMessage(message, transfer as ArrayBuffer[])
   return {
-    post: (message, transfer) => worker.postMessage(message, (transfer ?? []) as ArrayBuffer[]),
+    post: (message, transfer) => {
+      if (message.t !== 'start' || message.start.wasm !== undefined) return post(message, transfer)
+      // Compiled while the thread begins. What cannot be had or handed over here, the thread has itself, or says why not.
+      compiled(parts.module).then((wasm) => post({ t: 'start', start: { ...message.start, wasm } })).catch(() => post(message))
+    },
     hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
     end: () => void worker.terminate(),
   }

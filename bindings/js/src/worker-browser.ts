@@ -3,7 +3,7 @@
  * opens it and serves all tabs; when it ends, however it ends, the lock goes to the next.
  */
 
-import { Engine, EngineDied, type WasmSource } from './engine.js'
+import { compiled, Engine, EngineDied, type WasmSource } from './engine.js'
 import { type Failure, failureOf } from './errors.js'
 import { fileName, openFile } from './files-opfs.js'
 import { type Broadcast, type FromSeat, names, randomId, type Start, type ToClient, type ToSeat, type ToServer } from './protocol.js'
@@ -55,12 +55,15 @@ async function wait(start: Start): Promise<void> {
 /** Has the file until it is told to release it. */
 async function lead(start: Start): Promise<void> {
   const store = start.name!
+  // While the file is opened. Whether it can be had is asked again below.
+  const source = () => wasm(start.wasm)
+  compiled(source).catch(() => {})
   const prefix = names.clientLock(store)
   // Everybody holds a lock of their own before they send anything: who is not here now, and claimed, is dead.
   const { held = [] } = await navigator.locks.query()
   const living = held.flatMap(({ name }) => (name?.startsWith(prefix) ? [name.slice(prefix.length)] : []))
   const engine = await Engine.open({
-    wasm: () => wasm(start.wasm),
+    wasm: source,
     bytes: await openFile(fileName(store)),
     from: start.from,
     owner: randomId(),
