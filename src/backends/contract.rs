@@ -98,6 +98,20 @@ pub(crate) struct Row {
     pub(crate) unmet: u32,
 }
 
+impl Row {
+    /// What it takes of the memory that varies.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
+        let (content, record) = (&self.content, &self.record);
+        text(&content.checksum)
+            + json(&content.payload)
+            + text(&record.observed)
+            + text(&record.error)
+            + json(&record.output)
+    }
+}
+
 /// A set of rows that is listed and counted by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]

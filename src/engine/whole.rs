@@ -37,24 +37,13 @@ pub(crate) fn records(load: &mut dyn Load, need: PageNeed) -> Result<ChunkRecord
             vec![Vec::new(); rows.len()]
         };
         let mut unmet = unmet(load, rows.iter().zip(&lists).map(|(row, list)| (row, list.as_slice())))?;
-        bytes += rows.iter().zip(&lists).map(|(row, list)| text_bytes(row) + 8 * list.len()).sum::<usize>();
+        bytes += rows.iter().zip(&lists).map(|(row, list)| row.text_bytes() + 8 * list.len()).sum::<usize>();
         page.records.extend(rows.iter().zip(lists).map(|(row, depends_on)| {
             let kept = kept(row, unmet.remove(&row.key).unwrap_or_default());
             ChunkRecord::new(machine::state(row, &job.spec), depends_on, kept)
         }));
     }
     Ok(page)
-}
-
-/// What a row takes of the memory that varies.
-fn text_bytes(row: &Row) -> usize {
-    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let json = |json: &Option<crate::model::Json>| json.as_ref().map_or(0, |json| json.as_str().len());
-    text(&row.content.checksum)
-        + json(&row.content.payload)
-        + text(&row.record.observed)
-        + text(&row.record.error)
-        + json(&row.record.output)
 }
 
 /// Of each row's dependencies, those that do not count as met.

@@ -17,7 +17,6 @@ use crate::backends::contract::{
 };
 use crate::backends::sqlite::columns;
 use crate::machine;
-use crate::model::Json;
 
 /// Chunks that are kept at most; with one more all are forgotten.
 const ROWS_MAX: usize = 4_096;
@@ -346,13 +345,5 @@ fn position(row: &Row, rank: Rank) -> (Rank, u64) {
 
 /// Whether a row's texts are short enough to be kept.
 fn is_light(row: &Row) -> bool {
-    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
-    let (content, record) = (&row.content, &row.record);
-    text(&content.checksum)
-        + json(&content.payload)
-        + text(&record.observed)
-        + text(&record.error)
-        + json(&record.output)
-        <= ROW_TEXT_BYTES_MAX
+    row.text_bytes() <= ROW_TEXT_BYTES_MAX
 }
