@@ -8,25 +8,18 @@ import { register, takePanic, takeThrown, unregister, type Bytes } from './stora
 /** What the module can be made of. */
 export type WasmSource = WebAssembly.Module | BufferSource | Response | Promise<Response>
 
-let compiling: Promise<WebAssembly.Module> | undefined
 let loading: Promise<unknown> | undefined
 let generation = 0
 
-/** The module, compiled once in this thread; it can be handed to another one. */
-export function compiled(source: () => WasmSource | Promise<WasmSource>): Promise<WebAssembly.Module> {
-  compiling ??= (async () => {
-    const given = await source()
-    return given instanceof WebAssembly.Module ? given : compile(given)
-  })()
-  compiling.catch(() => {
-    compiling = undefined
-  })
-  return compiling
+/** The module, which can be handed to another thread. */
+export async function compiled(source: WasmSource | Promise<WasmSource>): Promise<WebAssembly.Module> {
+  const given = await source
+  return given instanceof WebAssembly.Module ? given : compile(given)
 }
 
 async function load(source: () => WasmSource | Promise<WasmSource>): Promise<void> {
   loading ??= (async () => {
-    const module = await compiled(source)
+    const module = await compiled(source())
     // Browsers of 2023 make no large instance at once where a page is drawn. Node loads all of `fetch` for the other way.
     if (typeof document === 'undefined') initSync({ module })
     else await init({ module_or_path: module })

@@ -31,8 +31,22 @@ export async function openIn<Payload, Output>(
   return new JobStore(await Client.open(around, start))
 }
 
+let own: Promise<WebAssembly.Module> | undefined
+
+/** The package's own module, compiled once in this process. */
+function ownModule(parts: Parts): Promise<WebAssembly.Module> {
+  if (own === undefined) {
+    const made = compiled(parts.module())
+    own = made
+    made.catch(() => {
+      if (own === made) own = undefined
+    })
+  }
+  return own
+}
+
 function inline(parts: Parts, isMemory: boolean, hear: (message: FromSeat) => void): Seat {
-  const file = placeOf(parts.module)
+  const file = placeOf(() => ownModule(parts))
   const place = isMemory ? { ...file, persistence: 'memory' as const, open: () => new MemoryBytes() } : file
   const post = serveInline(place, (message) => queueMicrotask(() => hear(message)))
   return { post, end: () => {} }
@@ -45,13 +59,26 @@ function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) =>
   worker.on('exit', (code) => died(`the worker thread ended with code ${code}`))
   worker.unref()
   const post = (message: ToSeat, transfer: Transferable[] = []) => worker.postMessage(message, transfer as ArrayBuffer[])
+  let isEnded = false
+  /** With the module, compiled while the thread begins. What cannot be had or handed over here, the thread has itself. */
+  const begin = async (message: ToSeat & { t: 'start' }) => {
+    const wasm = await ownModule(parts).catch(() => undefined)
+    if (isEnded) return
+    try {
+      post({ t: 'start', start: { ...message.start, wasm } })
+    } catch {
+      post(message)
+    }
+  }
   return {
     post: (message, transfer) => {
       if (message.t !== 'start' || message.start.wasm !== undefined) return post(message, transfer)
-      // Compiled while the thread begins. What cannot be had or handed over here, the thread has itself, or says why not.
-      compiled(parts.module).then((wasm) => post({ t: 'start', start: { ...message.start, wasm } })).catch(() => post(message))
+      begin(message).catch((error: unknown) => died(String(error)))
     },
     hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
-    end: () => void worker.terminate(),
+    end: () => {
+      isEnded = true
+      void worker.terminate()
+    },
   }
 }

@@ -55,15 +55,15 @@ async function wait(start: Start): Promise<void> {
 /** Has the file until it is told to release it. */
 async function lead(start: Start): Promise<void> {
   const store = start.name!
-  // While the file is opened. Whether it can be had is asked again below.
-  const source = () => wasm(start.wasm)
-  compiled(source).catch(() => {})
+  // While the file is opened; whether it can be had shows below.
+  const module = compiled(wasm(start.wasm))
+  module.catch(() => {})
   const prefix = names.clientLock(store)
   // Everybody holds a lock of their own before they send anything: who is not here now, and claimed, is dead.
   const { held = [] } = await navigator.locks.query()
   const living = held.flatMap(({ name }) => (name?.startsWith(prefix) ? [name.slice(prefix.length)] : []))
   const engine = await Engine.open({
-    wasm: source,
+    wasm: () => module,
     bytes: await openFile(fileName(store)),
     from: start.from,
     owner: randomId(),

@@ -133,10 +133,6 @@ impl Script {
         self.values[number - 1] = value;
     }
 
-    fn has(&self, part: Part) -> bool {
-        self.parts & (1 << part as u8) != 0
-    }
-
     fn included(&self) -> impl Iterator<Item = &'static (Part, &'static str)> + use<> {
         let parts = self.parts;
         PARTS.iter().filter(move |(part, _)| parts & (1 << *part as u8) != 0)
@@ -176,7 +172,7 @@ pub(super) fn is_at(connection: &mut Connection, version: i64) -> Result<bool> {
     let mut script = Script::new();
     script.add(Part::Version);
     let mut answers = Answers::new(&Needs::default());
-    answers.ask(connection, &script).map_err(Failure::into_error)?;
+    patience::wait(|| answers.ask(connection, &script), Failure::is_busy).map_err(Failure::into_error)?;
     Ok(answers.seen.version == Some(version))
 }
 
@@ -493,7 +489,6 @@ impl Answers {
             let part = parts.get(statement).copied();
             self.take(part.ok_or_else(|| Error::new(ErrorKind::Internal, "a row of no statement"))?, row)
         })?;
-        debug_assert!(self.loaded.is_some() || !script.has(Part::Meta), "the store's own record is missing");
         Ok(())
     }
 
@@ -657,7 +652,7 @@ fn whole(row: &SqliteRow) -> Result<Row> {
 }
 
 /// Where a row stands in the order of claims.
-fn claim_position(row: &Row) -> (Rank, u64) {
+pub(super) fn claim_position(row: &Row) -> (Rank, u64) {
     (machine::place(row).rank, row.key.chunk)
 }
 

@@ -1,7 +1,7 @@
 //! The `SQLite` backend: typed tables that anybody can read, one connection for writing, a few for reading.
 //!
 //! SQL texts are in `statements`, the tables in `migrations`. A group of operations costs two calls to the connection's
-//! thread, whatever its size: [`load`] asks everything in one, [`write`] writes everything and commits in the other.
+//! thread as a rule, whatever its size: [`load`] asks everything in one, [`write`] writes everything and commits in the other.
 //! The first is not made where [`remembered`] has the answers.
 
 mod block;
@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use connection::Connection;
 use load::Opening;
 use reader::{FileReader, MemoryReader, Readers};
-use remembered::Remembered;
+use remembered::{Remembered, Seen};
 use write::{CommitError, Stand, Writer};
 
 /// How a file is opened.
@@ -201,6 +201,22 @@ impl Transaction<'_> {
         self.held.connection()?.roll_back().inspect_err(|error| *self.broken = Some(error.clone()))
     }
 
+    /// Asks the file, for some ready rows ahead of those that are needed where that can be. Says how many it were.
+    fn ask(&mut self, needs: &Needs, opening: Opening, ahead: usize) -> Result<(Loaded, Seen, usize)> {
+        let connection = self.held.connection()?;
+        match load::load_ahead(connection, needs, opening, ahead) {
+            // A damaged chunk that nobody needs yet is in nobody's way.
+            Err(error) if ahead > 0 && error.kind() == ErrorKind::Corrupt => {
+                self.remembered.narrow();
+                if opening == Opening::Write {
+                    connection.roll_back()?;
+                }
+                load::load_ahead(connection, needs, opening, 0).map(|(loaded, seen)| (loaded, seen, 0))
+            }
+            result => result.map(|(loaded, seen)| (loaded, seen, ahead)),
+        }
+    }
+
     /// What was answered from memory is not so any more.
     fn overtaken(&mut self) -> Error {
         self.remembered.overtaken();
@@ -223,15 +239,15 @@ impl Load for Transaction<'_> {
         let opening = if self.stand == Stand::Open { Opening::None } else { Opening::Write };
         // Even a failed call may have begun it.
         let stand = std::mem::replace(&mut self.stand, Stand::Open);
-        let ahead = if self.remembers { self.remembered.ahead() } else { 0 };
-        let (mut loaded, seen) = load::load_ahead(self.held.connection()?, needs, opening, ahead)?;
+        let ahead = if self.remembers { self.remembered.ahead(needs) } else { 0 };
+        let (mut loaded, seen, ahead) = self.ask(needs, opening, ahead)?;
         if let Stand::Remembered { version } = stand
             && seen.version != Some(version)
         {
             return Err(self.overtaken());
         }
         if self.remembers {
-            self.remembered.learn(needs, &mut loaded, seen);
+            self.remembered.learn(needs, &mut loaded, seen, ahead);
         }
         Ok(loaded)
     }

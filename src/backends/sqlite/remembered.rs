@@ -16,21 +16,22 @@ use crate::backends::contract::{
     RowChange,
 };
 use crate::backends::sqlite::columns;
-use crate::machine;
+use crate::backends::sqlite::load::claim_position;
 
-/// Chunks that are kept at most; with one more all are forgotten.
+/// Chunks that are kept from one group to the next at most; where there are more all are forgotten.
 const ROWS_MAX: usize = 4_096;
 
-/// Jobs that are kept at most; with one more all are forgotten.
+/// The same of jobs, and of jobs whose next chunks are known.
 const JOBS_MAX: usize = 256;
 
 /// A chunk whose texts are longer together is not kept, in bytes.
 const ROW_TEXT_BYTES_MAX: usize = 2_048;
 
-/// Ready chunks that are read ahead of the claims at most.
-const AHEAD_MAX: usize = 128;
+/// Ready chunks that are read ahead of the claims, at first and at most: they may turn out to be of a megabyte each.
+const AHEAD_MIN: usize = 8;
+const AHEAD_MAX: usize = 64;
 
-/// A commit that changes more chunks than this is not followed.
+/// What reads or changes more chunks than this at once is not followed.
 const ROWS_FOLLOWED_MAX: usize = 2_048;
 
 /// Groups that ask the file after somebody else wrote to it: where others are at work, running a group twice is common.
@@ -42,7 +43,8 @@ pub(super) struct Remembered {
     known: Option<Known>,
     /// So many groups are still to ask.
     asking: u32,
-    /// Ready chunks to read ahead of a claim: more each time that they were used up.
+    /// Ready chunks to read ahead of a claim, more each time that they were used up; none after something was in them
+    /// that is not kept.
     ahead: usize,
 }
 
@@ -94,12 +96,25 @@ impl Remembered {
     }
 
     /// How many ready chunks a load should ask for beyond those that are needed.
-    pub(super) fn ahead(&self) -> usize {
-        self.ahead
+    pub(super) fn ahead(&self, needs: &Needs) -> usize {
+        match needs.ready.as_slice() {
+            // With the next group memory may answer, and of this job's next chunks it knows too few.
+            [need] if self.asking <= 1 && self.misses(need) => self.ahead,
+            _ => 0,
+        }
     }
 
-    /// Takes in what the file answered, and takes out of it what was asked for ahead.
-    pub(super) fn learn(&mut self, needs: &Needs, loaded: &mut Loaded, seen: Seen) {
+    /// What lies ahead cannot be read.
+    pub(super) fn narrow(&mut self) {
+        self.ahead = 0;
+    }
+
+    fn misses(&self, need: &ReadyNeed) -> bool {
+        need.after.is_none() && self.known.as_ref().is_none_or(|known| known.front(need).is_none())
+    }
+
+    /// Takes in what the file answered, and takes out of it the chunks that were asked for `ahead`.
+    pub(super) fn learn(&mut self, needs: &Needs, loaded: &mut Loaded, seen: Seen, ahead: usize) {
         if let Some(version) = seen.version {
             match self.version() {
                 Some(known) if known != version => self.overtaken(),
@@ -108,7 +123,9 @@ impl Remembered {
             self.known.get_or_insert_with(|| Known::new(version, &loaded.meta));
         }
         if let ([need], [rows]) = (needs.ready.as_slice(), loaded.ready.as_mut_slice()) {
-            self.learn_front(*need, rows);
+            if self.asking == 0 && self.misses(need) {
+                self.learn_front(need, rows, ahead);
+            }
             rows.truncate(need.limit);
         }
         if let Some(known) = &mut self.known {
@@ -116,22 +133,17 @@ impl Remembered {
         }
     }
 
-    fn learn_front(&mut self, need: ReadyNeed, rows: &[Row]) {
+    fn learn_front(&mut self, need: &ReadyNeed, rows: &[Row], ahead: usize) {
         let Some(known) = &mut self.known else { return };
-        let light = rows.iter().take_while(|row| is_light(row)).count();
-        let is_whole = rows.len() < need.limit + self.ahead;
-        self.ahead = if light == rows.len() { (self.ahead * 2).clamp(8, AHEAD_MAX) } else { 0 };
-        if need.after.is_some() || light == 0 && !rows.is_empty() {
-            return;
+        let (light, heavy) = rows.split_at(rows.iter().take_while(|row| is_light(row)).count());
+        self.ahead = if heavy.is_empty() { (ahead * 2).clamp(AHEAD_MIN, AHEAD_MAX) } else { 0 };
+        let is_whole = heavy.is_empty() && rows.len() < need.limit + ahead;
+        let upto = light.last().filter(|_| !is_whole).map(claim_position);
+        if upto.is_some() || is_whole {
+            let ready = light.iter().map(claim_position).collect();
+            known.fronts.insert(need.job, Front { ready, upto });
+            light.iter().for_each(|row| known.keep(row));
         }
-        let upto = if light < rows.len() || !is_whole {
-            rows[..light].last().map(|row| position(row, machine::place(row).rank))
-        } else {
-            None
-        };
-        let ready = rows[..light].iter().map(|row| position(row, machine::place(row).rank)).collect();
-        known.fronts.insert(need.job, Front { ready, upto });
-        rows[..light].iter().for_each(|row| known.keep(row));
     }
 
     /// Follows a commit of this connection's own.
@@ -236,20 +248,29 @@ impl Known {
     }
 
     fn learn(&mut self, needs: &Needs, loaded: &Loaded, seen: Seen) {
-        if self.jobs.len() + loaded.jobs.len() > JOBS_MAX {
-            self.jobs.clear();
+        for job in loaded.jobs.values().flatten() {
+            self.jobs.insert(job.id, job.clone());
         }
-        for (id, job) in &loaded.jobs {
-            if let Some(job) = job {
-                self.jobs.insert(*id, job.clone());
-            }
+        if loaded.rows.len() <= ROWS_FOLLOWED_MAX {
+            loaded.rows.values().flatten().for_each(|row| self.keep(row));
         }
-        loaded.rows.values().flatten().for_each(|row| self.keep(row));
         if let Some(DueNeed::By { .. }) = needs.due {
             self.due_from_ms = seen.due_first_ms.unwrap_or(i64::MAX);
         }
         if let Some(from) = needs.ready_job_from {
             self.claimable = loaded.ready_job.map(|job| (from, job));
+        }
+        self.trim();
+    }
+
+    /// Keeps to the bounds.
+    fn trim(&mut self) {
+        if self.jobs.len() > JOBS_MAX {
+            self.jobs.clear();
+        }
+        if self.rows.len() > ROWS_MAX || self.fronts.len() > JOBS_MAX {
+            self.rows.clear();
+            self.fronts.clear();
         }
     }
 
@@ -267,10 +288,7 @@ impl Known {
         for change in delta.jobs {
             self.follow_job(change);
         }
-        if self.rows.len() > ROWS_MAX {
-            self.rows.clear();
-            self.fronts.clear();
-        }
+        self.trim();
     }
 
     fn follow_row(&mut self, change: RowChange) {
@@ -339,11 +357,113 @@ impl Known {
     }
 }
 
-fn position(row: &Row, rank: Rank) -> (Rank, u64) {
-    (rank, row.key.chunk)
-}
-
 /// Whether a row's texts are short enough to be kept.
 fn is_light(row: &Row) -> bool {
     row.text_bytes() <= ROW_TEXT_BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::sqlite::tests::{content, empty, job};
+
+    const META: Meta = Meta {
+        store_id: [1; 16],
+        revision: 9,
+        last_job: 1,
+        clock_ms: 0,
+        cursors: 0,
+        log_start: 0,
+        affairs: None,
+    };
+
+    fn row(job: i64, chunk: u64) -> Row {
+        let content = std::sync::Arc::new(content(1));
+        Row { key: Key { job, chunk }, content, record: Record::fresh(), unmet: 0 }
+    }
+
+    fn ready(job: i64, limit: usize) -> Needs {
+        Needs { ready: vec![ReadyNeed { job, after: None, limit }], ..Needs::default() }
+    }
+
+    /// One transaction that asked the file, of what it read ahead too.
+    fn ask(remembered: &mut Remembered, needs: &Needs, version: i64, there: u64) -> usize {
+        let ahead = remembered.ahead(needs);
+        let mut loaded = Loaded::new(META);
+        let rows = (needs.ready[0].limit + ahead) as u64;
+        loaded.ready = vec![(0..there.min(rows)).map(|chunk| row(needs.ready[0].job, chunk)).collect()];
+        remembered.learn(needs, &mut loaded, Seen { version: Some(version), due_first_ms: None }, ahead);
+        assert!(loaded.ready[0].len() <= needs.ready[0].limit, "nobody asked for more");
+        ahead
+    }
+
+    #[test]
+    fn more_is_read_ahead_each_time_that_it_was_used_up_and_nothing_where_it_is_known() {
+        let mut remembered = Remembered::default();
+        let asked: Vec<usize> = (1..=6).map(|job| ask(&mut remembered, &ready(job, 1), 5, 1_000)).collect();
+        assert_eq!(asked, [0, 8, 16, 32, 64, 64]);
+        assert_eq!(remembered.ahead(&ready(6, 2)), 0, "it is known");
+        assert_eq!(remembered.ahead(&ready(6, 70)), 64, "not as far");
+        assert_eq!(remembered.answer(&ready(6, 65)).unwrap().ready[0].len(), 65);
+        assert!(remembered.answer(&ready(6, 66)).is_none());
+        let two = Needs { ready: vec![ready(7, 1).ready[0], ready(8, 1).ready[0]], ..Needs::default() };
+        assert_eq!(remembered.ahead(&two), 0);
+        remembered.narrow();
+        assert_eq!(remembered.ahead(&ready(7, 1)), 0);
+    }
+
+    #[test]
+    fn where_others_write_nothing_is_read_ahead() {
+        let mut remembered = Remembered::default();
+        ask(&mut remembered, &ready(1, 1), 5, 1_000);
+        for version in 6..200 {
+            let ahead = ask(&mut remembered, &ready(1, 1), version, 1_000);
+            assert!(ahead == 0 || version == 6, "of the first nobody could know");
+            assert!(remembered.answer(&ready(1, 1)).is_none());
+        }
+        // They stop, and after a while memory answers again.
+        let asked = (0..40).take_while(|_| {
+            ask(&mut remembered, &ready(1, 1), 199, 1_000);
+            remembered.answer(&ready(1, 1)).is_none()
+        });
+        assert_eq!(asked.count(), GROUPS_ASKED as usize - 1);
+    }
+
+    #[test]
+    fn a_job_without_more_is_known_to_have_none() {
+        let mut remembered = Remembered::default();
+        ask(&mut remembered, &ready(1, 3), 5, 2);
+        assert_eq!(remembered.answer(&ready(1, 10)).unwrap().ready[0].len(), 2);
+        let mut remembered = Remembered::default();
+        ask(&mut remembered, &ready(2, 0), 5, 2);
+        assert!(remembered.answer(&ready(2, 1)).is_none(), "nothing was asked, so nothing is known");
+    }
+
+    #[test]
+    fn what_is_kept_has_its_bounds() {
+        let mut remembered = Remembered::default();
+        let look = |remembered: &mut Remembered, rows: std::ops::Range<u64>| {
+            let mut loaded = Loaded::new(META);
+            let rows = rows.map(|chunk| row(1, chunk));
+            loaded.rows = rows.map(|row| (row.key, Some(row))).collect();
+            let seen = Seen { version: Some(5), due_first_ms: None };
+            remembered.learn(&Needs::default(), &mut loaded, seen, 0);
+        };
+        look(&mut remembered, 0..50_000);
+        assert!(remembered.known.as_ref().unwrap().rows.is_empty(), "too many at once");
+        for nr in 0..50 {
+            look(&mut remembered, nr * 1_000..nr * 1_000 + 1_000);
+            assert!(remembered.known.as_ref().unwrap().rows.len() <= ROWS_MAX);
+        }
+        for id in 0..1_000 {
+            let mut delta = empty(META);
+            delta.jobs = vec![JobChange::Put(job(id, Default::default()))];
+            remembered.committed(delta);
+            assert!(remembered.known.as_ref().unwrap().jobs.len() <= JOBS_MAX);
+        }
+        for id in 0..1_000 {
+            ask(&mut remembered, &ready(id, 1), 5, 0);
+            assert!(remembered.known.as_ref().unwrap().fronts.len() <= JOBS_MAX);
+        }
+    }
 }

@@ -55,7 +55,7 @@ pub(super) const VERSION: &str = "PRAGMA data_version;";
 
 /// Breaks a rule of the schema, and with it ends the transaction, unless the data version is the one given.
 pub(super) const GUARD: &str =
-    "UPDATE OR ROLLBACK meta SET id=0 WHERE id=1 AND (SELECT data_version FROM pragma_data_version)<>?;";
+    "INSERT OR ROLLBACK INTO meta(id) SELECT 0 FROM pragma_data_version WHERE data_version<>?;";
 
 // Values of a read script
 

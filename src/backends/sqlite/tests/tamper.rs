@@ -152,6 +152,45 @@ fn a_row_that_was_deleted_under_us_is_not_written_in_silence() {
 }
 
 #[test]
+fn a_damaged_chunk_further_on_is_not_in_the_way() {
+    use crate::{Completion, ImportOptions, JobSpec, JobStore as _, NewChunk, block_on, chunks};
+    let folder = Folder::new();
+    block_on(async {
+        let store = crate::SqliteStore::open(folder.file()).await.unwrap();
+        let all = chunks((0..200).map(|chunk| Ok(NewChunk::new(chunk))));
+        store.import(1, &JobSpec::new(), all, &ImportOptions::new()).await.unwrap();
+        outside(&folder.file(), "UPDATE states SET attempts=7 WHERE chunk=150;");
+        for chunk in 0..150 {
+            let claimed = store.claim_pending(1).await.unwrap().unwrap();
+            assert_eq!(claimed.chunk, chunk);
+            store.complete(&claimed.claim(), Completion::new()).await.unwrap();
+        }
+        let error = store.claim_pending(1).await.unwrap_err();
+        assert_eq!((error.kind(), error.chunk()), (ErrorKind::Corrupt, Some(150)));
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_store_whose_own_record_went_is_not_written_to() {
+    let folder = Folder::new();
+    let mut backend = filled(&folder);
+    let mut tx = backend.resume().unwrap();
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    tx.commit(empty(meta.clone())).unwrap();
+    outside(&folder.file(), "DELETE FROM meta;");
+    let mut tx = backend.resume().unwrap();
+    assert_eq!(tx.load(&Needs::default()).unwrap().meta, meta, "from memory");
+    let mut delta = empty(meta);
+    delta.cursors_put = vec![Cursor { key: Key { job: 1, chunk: 5 }, after: None, news: 1 }];
+    tx.commit(delta).unwrap_err();
+    assert!(backend.overtaken());
+    assert_eq!(outside(&folder.file(), "SELECT count(*) FROM cursors WHERE chunk=5;"), ["0"]);
+    let error = backend.resume().unwrap().load(&Needs::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
 fn any_text_survives_as_it_is() {
     let texts = [
         "",
