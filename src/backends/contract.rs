@@ -410,9 +410,8 @@ pub(crate) struct RowChange {
 pub(crate) enum JobChange {
     /// It is new, or more than its counts changed.
     Put(JobRow),
-    /// Only its counts changed (`edges` and `edges_upward` among them); `turned` where its first ready chunk came, or
-    /// its last one went.
-    Counts { job: JobRow, turned: bool },
+    /// Only its counts changed (`edges` and `edges_upward` among them).
+    Counts(JobRow),
     /// It is gone, as its rows and dependencies are already.
     Delete(i64),
 }

@@ -39,8 +39,7 @@ struct RowSlot {
 
 struct JobSlot {
     job: Option<JobRow>,
-    /// Whether storage has it with a ready chunk; `None` where it does not have it.
-    had_ready: Option<bool>,
+    existed: bool,
     /// More than the counts changed.
     dirty: bool,
     counts_dirty: bool,
@@ -148,7 +147,7 @@ impl<'t> Work<'t> {
     fn absorb(&mut self, loaded: &mut Loaded) {
         for (id, job) in take(&mut loaded.jobs) {
             self.jobs.entry(id).or_insert_with(|| JobSlot {
-                had_ready: job.as_ref().map(has_ready),
+                existed: job.is_some(),
                 job,
                 dirty: false,
                 counts_dirty: false,
@@ -206,7 +205,7 @@ impl<'t> Work<'t> {
         self.meta.last_job = self.meta.last_job.max(job.id);
         let slot = self.jobs.entry(job.id).or_insert(JobSlot {
             job: None,
-            had_ready: None,
+            existed: false,
             dirty: true,
             counts_dirty: true,
         });
@@ -830,11 +829,8 @@ impl<'t> Work<'t> {
             .into_iter()
             .filter_map(|(id, slot)| match slot.job {
                 Some(job) if slot.dirty => Some((id, JobChange::Put(job))),
-                Some(job) if slot.counts_dirty => {
-                    let turned = slot.had_ready != Some(has_ready(&job));
-                    Some((id, JobChange::Counts { job, turned }))
-                }
-                None if slot.had_ready.is_some() && slot.dirty => Some((id, JobChange::Delete(id))),
+                Some(job) if slot.counts_dirty => Some((id, JobChange::Counts(job))),
+                None if slot.existed && slot.dirty => Some((id, JobChange::Delete(id))),
                 _ => None,
             })
             .collect();
@@ -858,10 +854,6 @@ impl<'t> Work<'t> {
             log: if HAS_FEED { self.log } else { Vec::new() },
         }
     }
-}
-
-fn has_ready(job: &JobRow) -> bool {
-    job.counts.of(Class::Ready) > 0
 }
 
 /// A row to which nothing has happened yet.

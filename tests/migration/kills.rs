@@ -48,12 +48,13 @@ fn mover() {
                 }
             }
         });
-        for _ in 0..WORKERS {
+        let begin = |_| {
             scope.spawn(|| {
                 work(&*store);
                 is_over.store(true, Ordering::SeqCst);
-            });
-        }
+            })
+        };
+        let workers: Vec<_> = (0..WORKERS).map(begin).collect();
         while !is_over.load(Ordering::SeqCst) {
             let to = dual.status().authority.expect("it is settled").other();
             say("compare");
@@ -66,6 +67,8 @@ fn mover() {
             .expect("nothing stands in the way");
             say(&format!("switched {to:?}"));
         }
+        // One of them has found everything done; the others have yet to look.
+        workers.into_iter().for_each(|worker| worker.join().expect("a worker that works"));
         say("finished");
         block_on(dual.close()).expect("it closes");
     });

@@ -252,11 +252,7 @@ impl Model {
             *job.counts.of_mut(stored.place.class) += 1;
         }
         job.edges = self.edges.keys().filter(|edge| edge.job == id).count() as u64;
-        if is_new {
-            JobChange::Put(job.clone())
-        } else {
-            JobChange::Counts { job: job.clone(), turned: false }
-        }
+        if is_new { JobChange::Put(job.clone()) } else { JobChange::Counts(job.clone()) }
     }
 
     fn list(&self, keep: impl Fn(&Stored) -> bool) -> Vec<Stored> {

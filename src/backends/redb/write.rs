@@ -214,7 +214,7 @@ impl<'a> Writer<'a> {
                 let bytes = self.encoder.counts(row);
                 index.insert(&key(index_tag::COUNTS, row)[..], bytes).map_err(errors::writing)?;
             }
-            JobChange::Counts { job: row, .. } => {
+            JobChange::Counts(row) => {
                 let bytes = self.encoder.counts(row);
                 index.insert(&key(index_tag::COUNTS, row)[..], bytes).map_err(errors::writing)?;
             }

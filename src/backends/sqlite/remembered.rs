@@ -338,7 +338,7 @@ impl Known {
 
     fn follow_job(&mut self, change: JobChange) {
         let (id, job) = match change {
-            JobChange::Put(job) | JobChange::Counts { job, .. } => (job.id, Some(job)),
+            JobChange::Put(job) | JobChange::Counts(job) => (job.id, Some(job)),
             JobChange::Delete(id) => (id, None),
         };
         let has_ready = job.as_ref().is_some_and(|job| job.counts.of(Class::Ready) > 0);

@@ -5,7 +5,7 @@
 //! in calls of [`VALUES_PER_CALL`] values, inside the same transaction.
 
 use crate::backends::contract::{
-    Content, Delta, Edge, EdgeChange, JobChange, JobRow, Key, LogRun, Place, Record, RowChange,
+    Class, Content, Delta, Edge, EdgeChange, JobChange, JobRow, Key, LogRun, Place, Record, RowChange,
 };
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
@@ -217,7 +217,7 @@ impl<'c> Writer<'c> {
             put_key(args, row.key)
         })?;
         self.edges(&delta.edges)?;
-        self.jobs(&delta.jobs)?;
+        self.jobs(&delta.jobs, rows)?;
         self.many(Many::CursorsPut, delta.cursors_put.iter(), |args, cursor| {
             args.push(cursor.after.map(columns::int).transpose()?);
             args.push(i64::from(cursor.news));
@@ -258,14 +258,14 @@ impl<'c> Writer<'c> {
         self.many(Many::EdgesDelete, gone, put_edge)
     }
 
-    fn jobs(&mut self, jobs: &[JobChange]) -> Result<()> {
+    fn jobs(&mut self, jobs: &[JobChange], rows: &[RowChange]) -> Result<()> {
         let put = jobs.iter().filter_map(|change| match change {
             JobChange::Put(job) => Some(job),
             _ => None,
         });
         self.many(Many::JobsPut, put, put_job)?;
         let counted = jobs.iter().filter_map(|change| match change {
-            JobChange::Counts { job, .. } => Some(job),
+            JobChange::Counts(job) => Some(job),
             _ => None,
         });
         self.many(Many::JobsCount, counted, |args, job| {
@@ -274,8 +274,9 @@ impl<'c> Writer<'c> {
             Ok(())
         })?;
         let turned = jobs.iter().filter_map(|change| match change {
-            JobChange::Put(job) | JobChange::Counts { job, turned: true } => Some(job.id),
-            JobChange::Counts { turned: false, .. } | JobChange::Delete(_) => None,
+            JobChange::Put(job) => Some(job.id),
+            JobChange::Counts(job) => has_turned(job, rows).then_some(job.id),
+            JobChange::Delete(_) => None,
         });
         self.many(Many::JobsClaimable, turned, |args, job| {
             args.push(job);
@@ -382,6 +383,16 @@ impl<'c> Writer<'c> {
             Err(Failure::Row(error)) => Err(CommitError::After(error)),
         }
     }
+}
+
+/// Whether a job's first ready chunk came with these changes, or its last one went.
+fn has_turned(job: &JobRow, rows: &[RowChange]) -> bool {
+    let is_ready = |place: Option<Place>| i64::from(place.is_some_and(|place| place.class == Class::Ready));
+    let first = rows.partition_point(|row| row.key.job < job.id);
+    let of_job = rows[first..].iter().take_while(|row| row.key.job == job.id);
+    let more: i64 = of_job.map(|row| is_ready(row.after) - is_ready(row.before)).sum();
+    let now = job.counts.of(Class::Ready).cast_signed();
+    (now > 0) != (now - more > 0)
 }
 
 /// Whether a guarded call failed at its beginning, by a lock of somebody else's, or at its guard.

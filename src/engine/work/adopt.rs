@@ -28,7 +28,7 @@ impl Work<'_> {
     pub(in crate::engine) fn adopt_job(&mut self, job: JobRow) {
         let slot = self.jobs.entry(job.id).or_insert(JobSlot {
             job: None,
-            had_ready: None,
+            existed: false,
             dirty: false,
             counts_dirty: false,
         });

@@ -192,9 +192,7 @@ impl Model {
         }
         for id in 0..3 {
             let mut row = self.jobs.get(&id).cloned().unwrap_or_else(|| job(id, Counts::default()));
-            let had_ready = row.counts.of(Class::Ready) > 0;
             row.counts = self.counts(id);
-            let turned = had_ready != (row.counts.of(Class::Ready) > 0);
             row.edges = self.edges.keys().filter(|edge| edge.job == id).count() as u64;
             if !self.jobs.contains_key(&id) || random.one_in(4) {
                 row.spec.name = random.maybe(Random::text);
@@ -207,7 +205,7 @@ impl Model {
                 row.seq = random.below(1 << 53);
                 delta.jobs.push(JobChange::Put(row.clone()));
             } else {
-                delta.jobs.push(JobChange::Counts { job: row.clone(), turned });
+                delta.jobs.push(JobChange::Counts(row.clone()));
             }
             self.jobs.insert(id, row);
         }

@@ -46,7 +46,7 @@ fn filled(folder: &Folder) -> SqliteBackend {
     blocked.class = Class::Blocked;
     let mut delta = empty(meta);
     delta.rows = vec![change(3, Some(done), place, None), change(9, None, blocked, Some(1))];
-    delta.jobs = vec![JobChange::Counts { job: jobs, turned: false }];
+    delta.jobs = vec![JobChange::Counts(jobs)];
     delta.edges = vec![EdgeChange::Put { edge: Edge { job: 1, chunk: 9, on: 4 }, met: false }];
     delta.cursors_put = vec![Cursor { key: Key { job: 1, chunk: 4 }, after: None, news: 1 }];
     delta.log =
