@@ -52,10 +52,7 @@ impl Lines {
         if serde_json::to_writer(&mut self.0, value).is_err() {
             self.0.truncate(start);
         }
-        // Between the tokens of a payload that somebody wrote by hand; within a string there is none.
-        if self.0[start..].contains(&b'\n') {
-            self.0[start..].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
-        }
+        row::on_one_line(&mut self.0[start..]);
         self.0.push(b'\n');
     }
 

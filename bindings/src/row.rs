@@ -84,11 +84,16 @@ fn json(value: Option<&Json>, out: &mut Vec<u8>) {
     };
     let start = out.len();
     out.extend_from_slice(value);
-    // Between the tokens of what somebody wrote by hand; within a string there is none.
-    if value.contains(&b'\n') {
-        out[start..].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
-    }
+    on_one_line(&mut out[start..]);
     out.push(b',');
+}
+
+/// Takes line ends out of JSON: they stand between the tokens of what somebody wrote by hand, within a string there is
+/// none.
+pub(crate) fn on_one_line(json: &mut [u8]) {
+    if json.contains(&b'\n') {
+        json.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    }
 }
 
 /// How many chunks stand where, in the order of `stats.ts`.

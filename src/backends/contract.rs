@@ -5,7 +5,7 @@
 //! The index position of a row ([`Place`]) is computed by the pure side and handed over: to a backend a [`Class`]
 //! is a number to sort by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -262,6 +262,20 @@ pub(crate) struct Cursor {
     pub(crate) after: Option<u64>,
     /// What is to be told to them: a number of the engine's.
     pub(crate) news: u8,
+}
+
+/// The first ready chunks of a job, as far as they are known.
+#[derive(Debug, Default)]
+pub(crate) struct Front {
+    pub(crate) ready: BTreeSet<(Rank, u64)>,
+    /// Everything up to here is known; `None`: everything is.
+    pub(crate) horizon: Option<(Rank, u64)>,
+}
+
+impl Front {
+    pub(crate) fn covers(&self, position: (Rank, u64)) -> bool {
+        self.horizon.is_none_or(|horizon| position <= horizon)
+    }
 }
 
 /// The first ready rows, in claim order.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Content, Counts, Cursor, Delta, DueNeed, Edge, EdgesNeed, JobChange, JobPhase, JobRow, Key,
+    Class, Content, Counts, Cursor, Delta, DueNeed, Edge, EdgesNeed, Front, JobChange, JobPhase, JobRow, Key,
     Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row, RowChange, Subject, WriteTx,
 };
 use crate::engine::{HAS_FEED, Host};
@@ -52,19 +52,6 @@ struct CursorSlot {
     dirty: bool,
 }
 
-/// The front of a job's ready rows, as far as it was loaded.
-struct Window {
-    ready: BTreeSet<(Rank, u64)>,
-    /// Everything up to here is known; `None`: everything is.
-    horizon: Option<(Rank, u64)>,
-}
-
-impl Window {
-    fn covers(&self, position: (Rank, u64)) -> bool {
-        self.horizon.is_none_or(|horizon| position <= horizon)
-    }
-}
-
 /// A place in a list of dependencies.
 pub(super) type ChunkAndOn = (u64, u64);
 
@@ -77,7 +64,7 @@ pub(super) struct Work<'t> {
     pub(super) meta: Meta,
     jobs: HashMap<i64, JobSlot>,
     rows: HashMap<Key, RowSlot>,
-    windows: HashMap<i64, Window>,
+    windows: HashMap<i64, Front>,
     /// Jobs in which this group made something ready.
     readied: BTreeSet<i64>,
     /// Rows that this group moved from one class to another, new ones among them.
@@ -480,8 +467,8 @@ impl<'t> Work<'t> {
                 return Ok(Some(Key { job, chunk: first.1 }));
             }
             let after = match window {
-                Some(Window { horizon: None, .. }) => return Ok(None),
-                Some(Window { horizon, .. }) => *horizon,
+                Some(Front { horizon: None, .. }) => return Ok(None),
+                Some(Front { horizon, .. }) => *horizon,
                 None => None,
             };
             let need = ReadyNeed { job, after, limit: wanted.max(1) };
@@ -515,7 +502,7 @@ impl<'t> Work<'t> {
                 }
             }
         }
-        let window = self.windows.entry(need.job).or_insert(Window { ready: BTreeSet::new(), horizon: None });
+        let window = self.windows.entry(need.job).or_default();
         window.ready.append(&mut ready);
         window.horizon = horizon;
     }

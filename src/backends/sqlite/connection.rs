@@ -5,13 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteRow};
 use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Either, Encode, Executor, SqlSafeStr, SqlStr,
     Sqlite, SqliteConnection, Type,
 };
-
-use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::sqlite::block::{Wait, block_on};
 use crate::backends::sqlite::{errors, patience, pragmas};

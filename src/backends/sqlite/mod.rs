@@ -1,8 +1,8 @@
 //! The `SQLite` backend: typed tables that anybody can read, one connection for writing, a few for reading.
 //!
 //! SQL texts are in `statements`, the tables in `migrations`. A group of operations costs two calls to the connection's
-//! thread as a rule, whatever its size: [`load`] asks everything in one, [`write`] writes everything and commits in the other.
-//! The first is not made where [`remembered`] has the answers.
+//! thread as a rule, whatever its size: [`load`] asks everything in one, [`write`] writes everything and commits in the
+//! other. The first is not made where [`remembered`] has the answers.
 
 mod block;
 mod columns;

@@ -7,12 +7,10 @@
 //! where nothing is to be written, a question of its own) compares under the lock. Where it has moved, everything here
 //! is forgotten and the group is run once more, from what the file says.
 
-use std::collections::BTreeSet;
-
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Delta, DueNeed, JobChange, JobRow, Key, Loaded, Meta, Needs, Place, Rank, ReadyNeed, Record, Row,
+    Class, Delta, DueNeed, Front, JobChange, JobRow, Key, Loaded, Meta, Needs, Place, ReadyNeed, Record, Row,
     RowChange,
 };
 use crate::backends::sqlite::columns;
@@ -54,24 +52,12 @@ struct Known {
     meta: Meta,
     jobs: HashMap<i64, JobRow>,
     rows: HashMap<Key, Row>,
+    /// What is in them is among the rows.
     fronts: HashMap<i64, Front>,
     /// No row falls due before this.
     due_from_ms: i64,
     /// No job from the first of these up to the second, without it, has a ready chunk; the second has.
     claimable: Option<(i64, i64)>,
-}
-
-/// The first ready chunks of a job, all of which are among the rows.
-struct Front {
-    ready: BTreeSet<(Rank, u64)>,
-    /// Ready chunks behind this position are not known; `None`: there are none.
-    upto: Option<(Rank, u64)>,
-}
-
-impl Front {
-    fn reaches(&self, position: (Rank, u64)) -> bool {
-        self.upto.is_none_or(|upto| position <= upto)
-    }
 }
 
 /// What a load saw beside the answers.
@@ -138,10 +124,10 @@ impl Remembered {
         let (light, heavy) = rows.split_at(rows.iter().take_while(|row| is_light(row)).count());
         self.ahead = if heavy.is_empty() { (ahead * 2).clamp(AHEAD_MIN, AHEAD_MAX) } else { 0 };
         let is_whole = heavy.is_empty() && rows.len() < need.limit + ahead;
-        let upto = light.last().filter(|_| !is_whole).map(claim_position);
-        if upto.is_some() || is_whole {
+        let horizon = light.last().filter(|_| !is_whole).map(claim_position);
+        if horizon.is_some() || is_whole {
             let ready = light.iter().map(claim_position).collect();
-            known.fronts.insert(need.job, Front { ready, upto });
+            known.fronts.insert(need.job, Front { ready, horizon });
             light.iter().for_each(|row| known.keep(row));
         }
     }
@@ -240,7 +226,7 @@ impl Known {
 
     fn front(&self, need: &ReadyNeed) -> Option<Vec<Row>> {
         let front = self.fronts.get(&need.job).filter(|_| need.after.is_none())?;
-        if front.ready.len() < need.limit && front.upto.is_some() {
+        if front.ready.len() < need.limit && front.horizon.is_some() {
             return None;
         }
         let first = front.ready.iter().take(need.limit);
@@ -303,7 +289,7 @@ impl Known {
             self.due_from_ms = self.due_from_ms.min(columns::due_at(due));
         }
         let at = (place.rank, key.chunk);
-        let in_front = place.class == Class::Ready && front.as_ref().is_some_and(|front| front.reaches(at));
+        let in_front = place.class == Class::Ready && front.as_ref().is_some_and(|front| front.covers(at));
         if !in_front && place.class != Class::Processing {
             return;
         }
