@@ -414,6 +414,12 @@ impl Encoder {
         self.finish(Seat::of(Table::Dependencies, key))
     }
 
+    pub(crate) fn number(&mut self, seat: Seat, value: u64) -> &[u8] {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&number(seat, value));
+        &self.bytes
+    }
+
     fn start(&mut self) {
         self.bytes.clear();
         self.bytes.push(FORMAT);

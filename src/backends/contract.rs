@@ -310,15 +310,14 @@ pub(crate) struct EdgesNeed {
 /// A set of questions, answered from one snapshot. Answers stand in [`Loaded`] under the same names, in the same order.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
-    pub(crate) jobs: Vec<i64>,
+    pub(crate) jobs: BTreeSet<i64>,
     pub(crate) rows: Vec<Key>,
     pub(crate) ready: Vec<ReadyNeed>,
     /// The lowest job above or at this id that has a row in class `Ready`.
     pub(crate) ready_job_from: Option<i64>,
     /// Rows that fall due, by [`Place::due`].
     pub(crate) due: Option<DueNeed>,
-    /// Dependents of a chunk above an id, in ascending order, at most so many.
-    pub(crate) dependents: Vec<(Key, Option<u64>, usize)>,
+    pub(crate) dependents: Vec<DependentsNeed>,
     /// Whether the rows of these dependents are to be in [`Loaded::rows`] too.
     pub(crate) dependent_rows: bool,
     /// The chunks that a chunk depends on, in ascending order.
@@ -338,6 +337,21 @@ pub(crate) struct Needs {
     pub(crate) cursors: usize,
     /// Runs of the log whose last revision is above this, at most about so many changes.
     pub(crate) log: Option<(u64, usize)>,
+}
+
+/// Who waits for a chunk: above an id, in ascending order, at most so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DependentsNeed {
+    pub(crate) on: Key,
+    pub(crate) after: Option<u64>,
+    pub(crate) limit: usize,
+}
+
+impl DependentsNeed {
+    /// Whether `key` waits for `on`: with whoever waits stands whether that is met.
+    pub(crate) fn about(key: Key, on: u64) -> Self {
+        DependentsNeed { on: Key { chunk: on, ..key }, after: key.chunk.checked_sub(1), limit: 1 }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -396,7 +410,7 @@ impl Loaded {
     /// The dependents in the answers whose rows are wanted too.
     pub(crate) fn dependents_of(&self, needs: &Needs) -> impl Iterator<Item = Key> {
         let lists = needs.dependents.iter().zip(&self.dependents).filter(|_| needs.dependent_rows);
-        lists.flat_map(|((on, _, _), list)| list.iter().map(|&(chunk, _)| Key { chunk, ..*on }))
+        lists.flat_map(|(need, list)| list.iter().map(|&(chunk, _)| Key { chunk, ..need.on }))
     }
 
     /// A dependent that has no row, as no whole file's has.
@@ -433,14 +447,12 @@ pub(crate) enum JobChange {
 /// How one dependency changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EdgeChange {
-    /// It exists, met or not.
-    Put {
-        edge: Edge,
-        met: bool,
-    },
-    Delete {
-        edge: Edge,
-    },
+    /// It is to be there, met or not.
+    Put { edge: Edge, met: bool },
+    /// It was there before, and is met or not.
+    Met { edge: Edge, met: bool },
+    /// It goes.
+    Delete { edge: Edge },
 }
 
 /// A set of changes: one durable step.
@@ -451,6 +463,7 @@ pub(crate) struct Delta {
     /// In ascending key order, each key once.
     pub(crate) rows: Vec<RowChange>,
     pub(crate) jobs: Vec<JobChange>,
+    /// By chunk and what it depends on, each once.
     pub(crate) edges: Vec<EdgeChange>,
     /// Cursors to write, or to move on.
     pub(crate) cursors_put: Vec<Cursor>,

@@ -23,7 +23,7 @@ mod work;
 
 use std::sync::Arc;
 
-use crate::backends::contract::{Backend, DueNeed, Key, Needs, ReadyNeed};
+use crate::backends::contract::{Backend, DependentsNeed, DueNeed, Key, Needs, ReadyNeed};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
@@ -472,13 +472,15 @@ impl Op {
     /// What it is known to need before it is applied, so that one question serves the whole group.
     fn needs(&self, needs: &mut Needs) {
         let about = |job: i64, chunk: u64, needs: &mut Needs| {
-            needs.jobs.push(job);
+            needs.jobs.insert(job);
             needs.rows.push(Key { job, chunk });
         };
         // Whoever waits for the chunk will be told.
         let ends = |job: i64, chunk: u64, needs: &mut Needs| {
             about(job, chunk, needs);
-            needs.dependents.push((Key { job, chunk }, None, limits::DEPENDENTS_PER_COMMIT_MAX + 1));
+            let on = Key { job, chunk };
+            let limit = limits::DEPENDENTS_PER_COMMIT_MAX + 1;
+            needs.dependents.push(DependentsNeed { on, after: None, limit });
             needs.dependent_rows = true;
         };
         match self {
@@ -498,12 +500,11 @@ impl Op {
                 }
             }
             Op::AddDependencies { job, chunk, on } => {
-                needs.jobs.push(*job);
+                needs.jobs.insert(*job);
                 needs.rows.extend(on.iter().chain([chunk]).map(|&chunk| Key { job: *job, chunk }));
             }
-            Op::Import(import) => needs.jobs.push(import.job),
-            Op::ImportSlice(slice) => needs.jobs.push(slice.job()),
-            Op::Bulk(bulk) => needs.jobs.push(bulk.job),
+            Op::Import(Import { job, .. }) | Op::Bulk(Bulk { job, .. }) => drop(needs.jobs.insert(*job)),
+            Op::ImportSlice(slice) => drop(needs.jobs.insert(slice.job())),
             Op::Records(page) => page.needs(needs),
             Op::Restore(_)
             | Op::NewJob { .. }
@@ -582,7 +583,7 @@ impl Op {
 
 fn request_needs(request: &ClaimRequest, needs: &mut Needs) {
     if let Some(job) = request.job_id {
-        needs.jobs.push(job);
+        needs.jobs.insert(job);
         match needs.ready.iter_mut().find(|need| need.job == job) {
             Some(need) => need.limit += request.count,
             None => needs.ready.push(ReadyNeed { job, after: None, limit: request.count }),

@@ -4,7 +4,8 @@ use super::edges::cycle;
 use super::import::is_unchanged;
 use super::whole;
 use crate::backends::contract::{
-    Class, EdgesNeed, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row, Subject,
+    Class, DependentsNeed, EdgesNeed, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row,
+    Subject,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Edge, Graph, Node, write_dot, write_mermaid};
@@ -27,14 +28,14 @@ fn states(rows: &[Row], spec: &JobSpec) -> Vec<JobState> {
 }
 
 pub(crate) fn chunk(load: &mut dyn Load, key: Key) -> Result<Option<JobState>> {
-    let mut loaded = load.load(&Needs { jobs: vec![key.job], rows: vec![key], ..Needs::default() })?;
+    let mut loaded = load.load(&Needs { jobs: [key.job].into(), rows: vec![key], ..Needs::default() })?;
     let job = open(&mut loaded, key.job)?;
     Ok(loaded.rows.remove(&key).flatten().map(|row| machine::state(&row, &job.spec)))
 }
 
 /// A page of a job's chunks in chunk order.
 pub(crate) fn page(load: &mut dyn Load, need: PageNeed) -> Result<Vec<JobState>> {
-    let mut loaded = load.load(&Needs { jobs: vec![need.job], pages: vec![need], ..Needs::default() })?;
+    let mut loaded = load.load(&Needs { jobs: [need.job].into(), pages: vec![need], ..Needs::default() })?;
     let job = open(&mut loaded, need.job)?;
     Ok(states(&loaded.pages.pop().unwrap_or_default(), &job.spec))
 }
@@ -64,13 +65,13 @@ pub(crate) fn without_unchanged(
 /// The ids of ready chunks, in claim order.
 pub(crate) fn ready(load: &mut dyn Load, job: i64, limit: usize) -> Result<Vec<u64>> {
     let need = ReadyNeed { job, after: None, limit };
-    let mut loaded = load.load(&Needs { jobs: vec![job], ready: vec![need], ..Needs::default() })?;
+    let mut loaded = load.load(&Needs { jobs: [job].into(), ready: vec![need], ..Needs::default() })?;
     open(&mut loaded, job)?;
     Ok(loaded.ready.pop().unwrap_or_default().iter().map(|row| row.key.chunk).collect())
 }
 
 pub(crate) fn job_info(load: &mut dyn Load, job: i64) -> Result<JobInfo> {
-    let mut loaded = load.load(&Needs { jobs: vec![job], ..Needs::default() })?;
+    let mut loaded = load.load(&Needs { jobs: [job].into(), ..Needs::default() })?;
     Ok(info(open(&mut loaded, job)?))
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn stats(load: &mut dyn Load, job: i64) -> Result<JobStats> {
 
 /// The job in any phase, as storage has it.
 pub(crate) fn job_row(load: &mut dyn Load, job: i64) -> Result<Option<JobRow>> {
-    Ok(load.load(&Needs { jobs: vec![job], ..Needs::default() })?.jobs.remove(&job).flatten())
+    Ok(load.load(&Needs { jobs: [job].into(), ..Needs::default() })?.jobs.remove(&job).flatten())
 }
 
 /// Jobs above an id, in ascending order, and whether there may be more.
@@ -131,7 +132,8 @@ fn must_exist(loaded: &mut Loaded, key: Key) -> Result<()> {
 }
 
 pub(crate) fn dependencies(load: &mut dyn Load, key: Key) -> Result<Vec<u64>> {
-    let needs = Needs { jobs: vec![key.job], rows: vec![key], dependencies: vec![key], ..Needs::default() };
+    let needs =
+        Needs { jobs: [key.job].into(), rows: vec![key], dependencies: vec![key], ..Needs::default() };
     let mut loaded = load.load(&needs)?;
     must_exist(&mut loaded, key)?;
     Ok(loaded.dependencies.pop().unwrap_or_default())
@@ -140,9 +142,9 @@ pub(crate) fn dependencies(load: &mut dyn Load, key: Key) -> Result<Vec<u64>> {
 /// Chunks that wait for a chunk, at most so many.
 pub(crate) fn dependents(load: &mut dyn Load, key: Key, limit: usize) -> Result<Vec<u64>> {
     let needs = Needs {
-        jobs: vec![key.job],
+        jobs: [key.job].into(),
         rows: vec![key],
-        dependents: vec![(key, None, limit)],
+        dependents: vec![DependentsNeed { on: key, after: None, limit }],
         ..Needs::default()
     };
     let mut loaded = load.load(&needs)?;
@@ -252,9 +254,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     }
     let keys: Vec<Key> =
         entries.iter().filter(|(_, s, _)| *s == Subject::Chunk).map(|(_, _, key)| *key).collect();
-    let mut jobs: Vec<i64> = entries.iter().map(|(_, _, key)| key.job).collect();
-    jobs.sort_unstable();
-    jobs.dedup();
+    let jobs = entries.iter().map(|(_, _, key)| key.job).collect();
     let needs = Needs { jobs, rows: keys.clone(), dependencies: keys.clone(), ..Needs::default() };
     let mut state = load.load(&needs)?;
     let listed = keys.iter().zip(&state.dependencies);

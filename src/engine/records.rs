@@ -216,11 +216,9 @@ pub(crate) fn changes_page(load: &mut dyn Load, since: u64, invisible: Invisible
     'slices: for slice in entries.chunks(ROWS_PER_QUESTION) {
         let is_row = |subject| matches!(subject, Subject::Chunk | Subject::ChunkGone | Subject::Met);
         let unknown = slice.iter().map(|(_, _, key)| key.job).filter(|job| !jobs.contains_key(job));
-        let mut unknown: Vec<i64> = unknown.collect();
-        unknown.sort_unstable();
-        unknown.dedup();
         let new = slice.iter().filter(|(_, subject, key)| is_row(*subject) && seen.insert(*key));
         let keys: Vec<Key> = new.map(|(_, _, key)| *key).collect();
+        let unknown = unknown.collect();
         let needs = Needs { jobs: unknown, rows: keys.clone(), edges_of: keys.clone(), ..Needs::default() };
         let mut state = load.load(&needs)?;
         jobs.append(&mut state.jobs);

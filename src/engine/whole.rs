@@ -3,7 +3,7 @@
 use super::query::open;
 use foldhash::{HashMap, HashMapExt};
 
-use crate::backends::contract::{Key, Load, Needs, PageNeed, Row};
+use crate::backends::contract::{DependentsNeed, Key, Load, Needs, PageNeed, Row};
 use crate::error::Result;
 use crate::limits;
 use crate::machine;
@@ -19,7 +19,7 @@ pub(crate) fn store_info(load: &mut dyn Load) -> Result<StoreInfo> {
 
 /// A page of a job's chunks in chunk order, bounded in rows and in bytes.
 pub(crate) fn records(load: &mut dyn Load, need: PageNeed) -> Result<ChunkRecords> {
-    let mut loaded = load.load(&Needs { jobs: vec![need.job], ..Needs::default() })?;
+    let mut loaded = load.load(&Needs { jobs: [need.job].into(), ..Needs::default() })?;
     let job = open(&mut loaded, need.job)?;
     let mut page = ChunkRecords { records: Vec::new(), more: true };
     let mut bytes = 0;
@@ -64,7 +64,7 @@ pub(super) fn unmet<'a>(
         return Ok(unmet);
     }
     // Whether a dependency counts as met stands with the dependents: of each, the one that is asked for.
-    let question = |&(key, on): &(Key, u64)| (Key { chunk: on, ..key }, key.chunk.checked_sub(1), 1);
+    let question = |&(key, on): &(Key, u64)| DependentsNeed::about(key, on);
     let dependents = asked.iter().map(question).collect();
     let lists = load.load(&Needs { dependents, ..Needs::default() })?.dependents;
     for ((key, on), list) in asked.into_iter().zip(lists) {

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Content, Counts, Cursor, Delta, DueNeed, Edge, EdgesNeed, Front, JobChange, JobPhase, JobRow, Key,
-    Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row, RowChange, Subject, WriteTx,
+    Class, Content, Counts, Cursor, Delta, DependentsNeed, DueNeed, Edge, EdgesNeed, Front, JobChange,
+    JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
+    RowChange, Subject, WriteTx,
 };
 use crate::engine::{HAS_FEED, Host};
 use crate::error::{Error, Result};
@@ -35,6 +36,27 @@ struct RowSlot {
     content_dirty: bool,
     record_dirty: bool,
     unmet_dirty: bool,
+}
+
+impl RowSlot {
+    /// What storage is to do about it, if anything.
+    fn into_change(self, key: Key) -> Option<RowChange> {
+        let after = self.row.as_ref().map(machine::place);
+        let gone = self.before.is_some() && after.is_none();
+        let touched = self.content_dirty || self.record_dirty || self.unmet_dirty;
+        if !gone && (!touched || after.is_none()) {
+            return None;
+        }
+        let (content, record, unmet) = match self.row {
+            None => (None, None, None),
+            Some(row) => (
+                self.content_dirty.then_some(row.content),
+                self.record_dirty.then_some(row.record),
+                self.unmet_dirty.then_some(row.unmet),
+            ),
+        };
+        Some(RowChange { key, before: self.before, after, content, record, unmet })
+    }
 }
 
 struct JobSlot {
@@ -119,7 +141,7 @@ impl<'t> Work<'t> {
         for (need, rows) in needs.ready.iter().zip(take(&mut loaded.ready)) {
             work.widen(*need, rows);
         }
-        for ((on, _, _), list) in needs.dependents.iter().zip(take(&mut loaded.dependents)) {
+        for (DependentsNeed { on, .. }, list) in needs.dependents.iter().zip(take(&mut loaded.dependents)) {
             work.waiting.insert(*on, list);
         }
         Ok((work, loaded))
@@ -171,7 +193,7 @@ impl<'t> Work<'t> {
     /// The job as storage and this group have it, in any phase.
     pub(super) fn job_in_any_phase(&mut self, id: i64) -> Result<Option<&JobRow>> {
         if !self.jobs.contains_key(&id) {
-            let mut loaded = self.load(&Needs { jobs: vec![id], ..Needs::default() })?;
+            let mut loaded = self.load(&Needs { jobs: [id].into(), ..Needs::default() })?;
             self.absorb(&mut loaded);
         }
         Ok(self.jobs.get(&id).and_then(|slot| slot.job.as_ref()))
@@ -530,7 +552,7 @@ impl<'t> Work<'t> {
                 list.clone()
             }
             _ => {
-                let dependents = vec![(on, after, limit)];
+                let dependents = vec![DependentsNeed { on, after, limit }];
                 let mut loaded =
                     self.load(&Needs { dependents, dependent_rows: true, ..Needs::default() })?;
                 self.absorb(&mut loaded);
@@ -540,11 +562,15 @@ impl<'t> Work<'t> {
         let last = stored.last().filter(|_| stored.len() >= limit).map(|(chunk, _)| *chunk);
         let edge_of = |chunk| Edge { job: on.job, chunk, on: on.chunk };
         let mut found = stored;
-        found.retain(|&(chunk, _)| self.edges.get(&edge_of(chunk)).is_none());
-        let inside = |chunk| after.is_none_or(|after| chunk > after) && last.is_none_or(|last| chunk <= last);
-        let changed = self.edges.on(on).filter(|(chunk, _)| inside(*chunk));
-        found.extend(changed.filter_map(|(chunk, state)| Some((chunk, state?))));
-        found.sort_unstable();
+        let mut changed = self.edges.on(on).peekable();
+        if changed.peek().is_some() {
+            found.retain(|&(chunk, _)| self.edges.get(&edge_of(chunk)).is_none());
+            let inside =
+                |chunk| after.is_none_or(|after| chunk > after) && last.is_none_or(|last| chunk <= last);
+            let changed = changed.filter(|(chunk, _)| inside(*chunk));
+            found.extend(changed.filter_map(|(chunk, state)| Some((chunk, state?))));
+            found.sort_unstable();
+        }
         Ok(found.into_iter().take(limit).map(|(chunk, met)| (Key { job: on.job, chunk }, met)).collect())
     }
 
@@ -613,7 +639,7 @@ impl<'t> Work<'t> {
 
     /// The same without a revision: for what is being put down as it always was.
     pub(super) fn correct_met(&mut self, edge: Edge, met: bool) {
-        self.edges.set(edge, Some(met));
+        self.edges.set_met(edge, met);
         let key = Key { job: edge.job, chunk: edge.chunk };
         let unmet = self.rows.get(&key).and_then(|s| s.row.as_ref()).map_or(0, |row| row.unmet);
         self.set_unmet(key, if met { unmet.saturating_sub(1) } else { unmet + 1 });
@@ -785,28 +811,10 @@ impl<'t> Work<'t> {
         let followed_from = affairs.and_then(|affairs| affairs.consumers.values().min().copied());
         let kept_from = meta.revision.saturating_sub(limits::FEED_REVISIONS_KEPT);
         meta.log_start = meta.log_start.max(kept_from.min(followed_from.unwrap_or(u64::MAX)));
-        let mut rows: Vec<RowChange> = self
-            .rows
-            .into_iter()
-            .filter_map(|(key, slot)| {
-                let after = slot.row.as_ref().map(machine::place);
-                let gone = slot.before.is_some() && after.is_none();
-                let touched = slot.content_dirty || slot.record_dirty || slot.unmet_dirty;
-                if !gone && (!touched || after.is_none()) {
-                    return None;
-                }
-                let (content, record, unmet) = match slot.row {
-                    None => (None, None, None),
-                    Some(row) => (
-                        slot.content_dirty.then_some(row.content),
-                        slot.record_dirty.then_some(row.record),
-                        slot.unmet_dirty.then_some(row.unmet),
-                    ),
-                };
-                Some(RowChange { key, before: slot.before, after, content, record, unmet })
-            })
-            .collect();
-        rows.extend(self.added);
+        // What an import adds is long, and in order already.
+        let mut rows = self.added;
+        rows.reserve(self.rows.len());
+        rows.extend(self.rows.into_iter().filter_map(|(key, slot)| slot.into_change(key)));
         if !rows.is_sorted_by_key(|row| row.key) {
             // They are long: each is moved once this way.
             rows.sort_by_cached_key(|row| row.key);

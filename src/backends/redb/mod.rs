@@ -2,9 +2,11 @@
 //! operating system is in [`file`].
 
 mod backend;
+mod edges;
 mod errors;
 mod held;
 mod medium;
+mod ordered;
 mod snapshot;
 mod spans;
 mod storage;

@@ -10,8 +10,8 @@ use super::spans::{self, Span};
 use super::tables::{self, Dues, Lane, Line, edge_tag, index_tag, u64_at};
 use super::{errors, tables as t};
 use crate::backends::contract::{
-    Class, Cursor, DueNeed, Edge, EdgesNeed, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Rank,
-    ReadyNeed, Record, Row,
+    Class, Cursor, DependentsNeed, DueNeed, Edge, EdgesNeed, JobRow, Key, Load, Loaded, LogRun, Meta, Needs,
+    PageNeed, Rank, ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
@@ -258,22 +258,42 @@ impl Snapshot {
         Ok(rows)
     }
 
-    fn dependents(&self, on: Key, after: Option<u64>, limit: usize) -> Result<Vec<(u64, bool)>> {
-        let Some(edges) = &self.edges else { return Ok(Vec::new()) };
-        let Some(from) = after.map_or(Some(0), |after| after.checked_add(1)) else { return Ok(Vec::new()) };
-        let first = t::of_pair(edge_tag::DEPENDENT, on, from);
-        let last = t::of_pair(edge_tag::DEPENDENT, on, u64::MAX);
-        let range = edges.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)?;
-        range
-            .take(limit)
-            .map(|entry| {
-                let (key, value) = entry.map_err(errors::reading)?;
-                let (_, chunk) = pair_at(key.value())?;
-                let key = Key { job: on.job, chunk };
-                let met = codec::read_number(t::dependent_seat(key, on.chunk), value.value())? != 0;
-                Ok((chunk, met))
-            })
-            .collect()
+    /// Who waits for each of these; one walk for neighbours.
+    fn dependents(&self, needs: &[DependentsNeed]) -> Result<Vec<Vec<(u64, bool)>>> {
+        let mut lists = vec![Vec::new(); needs.len()];
+        let Some(edges) = &self.edges else { return Ok(lists) };
+        let mut done = 0;
+        for run in needs.chunk_by(|a, b| {
+            b.after.is_none() && a.on.job == b.on.job && a.on.chunk.checked_add(1) == Some(b.on.chunk)
+        }) {
+            let lists = &mut lists[done..done + run.len()];
+            done += run.len();
+            let mut at = 0;
+            // Behind a list that is longer than wanted it begins anew.
+            'walk: while let Some(first) = run.get(at) {
+                let Some(from) = first.after.map_or(Some(0), |after| after.checked_add(1)) else {
+                    at += 1;
+                    continue;
+                };
+                let first = t::of_pair(edge_tag::DEPENDENT, first.on, from);
+                let last = t::of_pair(edge_tag::DEPENDENT, run[run.len() - 1].on, u64::MAX);
+                for entry in edges.range::<&[u8]>(&first[..]..=&last[..]).map_err(errors::reading)? {
+                    let (key, value) = entry.map_err(errors::reading)?;
+                    let (on, chunk) = pair_at(key.value())?;
+                    while run[at].on != on {
+                        at += 1;
+                    }
+                    if lists[at].len() == run[at].limit {
+                        at += 1;
+                        continue 'walk;
+                    }
+                    let seat = t::dependent_seat(Key { chunk, ..on }, on.chunk);
+                    lists[at].push((chunk, codec::read_number(seat, value.value())? != 0));
+                }
+                break;
+            }
+        }
+        Ok(lists)
     }
 
     pub(super) fn dependencies(&self, key: Key) -> Result<Vec<u64>> {
@@ -482,9 +502,7 @@ impl Load for Snapshot {
         for &id in &needs.jobs {
             loaded.jobs.insert(id, self.job(id)?);
         }
-        for &(on, after, limit) in &needs.dependents {
-            loaded.dependents.push(self.dependents(on, after, limit)?);
-        }
+        loaded.dependents = self.dependents(&needs.dependents)?;
         loaded.rows = self.rows(needs.rows.iter().copied().chain(loaded.dependents_of(needs)))?;
         if let Some(key) = loaded.missing_dependent(needs) {
             return Err(Seat::of(Table::Contents, key).corrupt("it is missing, a dependency has it"));

@@ -12,6 +12,15 @@ use crate::machine;
 use crate::model::{Deadline, JobSpec, JobStatus, Json, OwnerId};
 
 mod crash;
+mod ordered;
+
+/// Set `MAGNETAR_SEED` to what a failed test printed to have it again.
+fn seed() -> u64 {
+    let given = std::env::var("MAGNETAR_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    println!("MAGNETAR_SEED={seed}");
+    seed
+}
 
 const CLASSES: [&[Class]; 5] = [
     &[],
@@ -80,7 +89,7 @@ impl Model {
         let mut rows = BTreeMap::new();
         let mut jobs = BTreeSet::new();
         let mut new_jobs = BTreeSet::new();
-        let mut edges = Vec::new();
+        let mut edges = BTreeMap::new();
         let mut log = Vec::new();
         for _ in 0..=rng.usize(..3) {
             let job = rng.i64(1..4);
@@ -132,21 +141,31 @@ impl Model {
             }
         }
         // Dependencies between chunks that there are.
+        let keys: Vec<Key> = self.rows.keys().copied().collect();
         for _ in 0..rng.usize(..4) {
-            if let (Some(key), Some(on)) = (self.some_key(rng), self.some_key(rng))
-                && key.job == on.job
-                && key != on
-            {
+            // One, or those of a stretch of chunks on the one before each.
+            let first = rng.usize(..=keys.len());
+            let distance = 1 + rng.usize(..3);
+            for at in first..first + [1, 80][rng.usize(..2)] {
+                let (Some(on), Some(key)) = (keys.get(at), keys.get(at + distance)) else { break };
+                if key.job != on.job {
+                    break;
+                }
                 let edge = Edge { job: key.job, chunk: key.chunk, on: on.chunk };
+                let is_stored = self.edges.contains_key(&edge);
+                if edges.contains_key(&edge) {
+                    continue;
+                }
                 jobs.insert(key.job);
-                if rng.u8(..4) == 0 && self.edges.remove(&edge).is_some() {
-                    edges.push(EdgeChange::Delete { edge });
+                let change = if is_stored && rng.u8(..4) == 0 {
+                    self.edges.remove(&edge);
+                    EdgeChange::Delete { edge }
                 } else {
                     let met = rng.bool();
                     self.edges.insert(edge, met);
-                    edges.retain(|change| *change != EdgeChange::Delete { edge });
-                    edges.push(EdgeChange::Put { edge, met });
-                }
+                    if is_stored { EdgeChange::Met { edge, met } } else { EdgeChange::Put { edge, met } }
+                };
+                edges.insert(edge, change);
             }
         }
         let mut cursors_put = Vec::new();
@@ -184,7 +203,7 @@ impl Model {
             meta: self.meta.clone(),
             rows: rows.into_values().collect(),
             jobs,
-            edges,
+            edges: edges.into_values().collect(),
             cursors_put,
             cursors_deleted,
             log: runs,
@@ -276,7 +295,7 @@ impl Model {
         let mut keys = vec![key, Key { job, chunk }, key];
         keys.extend((chunk..chunk + 12).map(|chunk| Key { job, chunk }));
         let needs = Needs {
-            jobs: vec![1, job, 9],
+            jobs: [1, job, 9].into(),
             rows: keys.clone(),
             ready: vec![
                 ReadyNeed { job, after: position, limit },
@@ -284,7 +303,7 @@ impl Model {
             ],
             ready_job_from: Some(job),
             due: Some(DueNeed::By { at_ms: now_ms, limit }),
-            dependents: vec![(key, after, limit)],
+            dependents: vec![DependentsNeed { on: key, after, limit }],
             dependent_rows: true,
             dependencies: vec![key],
             edges_of: vec![key],
@@ -395,9 +414,7 @@ impl Model {
 
 #[test]
 fn the_store_answers_as_a_model_of_plain_maps_does() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed());
     let mut store = RedbBackend::in_memory(options()).unwrap();
     let mut model = Model::new();
     for step in 0..400 {

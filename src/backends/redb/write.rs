@@ -1,16 +1,18 @@
 //! Writes a set of changes as one transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use redb::{Durability, ReadableTable as _, Table as Tree, WriteTransaction};
 
+use super::edges;
 use super::errors;
+use super::ordered::{self, Entry, Gap};
 use super::snapshot::read_run;
 use super::spans::{self, Change, Edit, Mismatch, Span};
-use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
+use super::tables::{self as t, Dues, Lane, Line, index_tag};
 use crate::backends::contract::{
-    Delta, Edge, EdgeChange, JobChange, JobRow, Key, LogRun, Meta, Place, RowChange,
+    Content, Delta, JobChange, JobRow, Key, LogRun, Meta, Place, Record, RowChange,
 };
 use crate::codec::{self, Encoder};
 use crate::error::Result;
@@ -26,9 +28,7 @@ pub(super) fn commit(mut transaction: WriteTransaction, encoder: &mut Encoder, d
     transaction.set_durability(Durability::Immediate).map_err(errors::writing)?;
     let mut writer = Writer { transaction: &transaction, encoder };
     writer.rows(&delta.rows)?;
-    if !delta.edges.is_empty() || delta.rows.iter().any(has_unmet_change) {
-        writer.edges(delta)?;
-    }
+    writer.edges(delta)?;
     writer.index(delta)?;
     writer.log(&delta.log, delta.log_prune_to)?;
     transaction.commit().map_err(errors::committing)
@@ -47,12 +47,77 @@ pub(super) fn create(transaction: WriteTransaction, encoder: &mut Encoder, meta:
     transaction.commit().map_err(errors::committing)
 }
 
-fn has_unmet_change(row: &RowChange) -> bool {
-    row.unmet.is_some_and(|unmet| unmet > 0 || row.before.is_some()) || is_gone(row)
-}
-
 fn is_gone(row: &RowChange) -> bool {
     row.after.is_none() && row.before.is_some()
+}
+
+/// The content that changes with a row.
+struct ContentOf<'d> {
+    key: Key,
+    content: Option<&'d Content>,
+}
+
+impl<'d> ContentOf<'d> {
+    fn new(row: &'d RowChange) -> Option<Self> {
+        let content = row.content.as_deref().filter(|_| !is_gone(row));
+        (content.is_some() || is_gone(row)).then_some(ContentOf { key: row.key, content })
+    }
+}
+
+/// The record that changes with a row; one to which nothing has happened is kept by keeping nothing.
+struct RecordOf<'d> {
+    key: Key,
+    record: Option<&'d Record>,
+}
+
+impl<'d> RecordOf<'d> {
+    fn new(row: &'d RowChange) -> Option<Self> {
+        let record = row.record.as_ref().filter(|record| !is_gone(row) && !record.is_fresh());
+        let is_dropped = is_gone(row) || row.before.is_some() && row.record.is_some();
+        (record.is_some() || is_dropped).then_some(RecordOf { key: row.key, record })
+    }
+}
+
+impl Entry for ContentOf<'_> {
+    type Tree = &'static [u8; 16];
+    type Bytes = [u8; 16];
+
+    fn key(&self) -> [u8; 16] {
+        t::row(self.key)
+    }
+
+    fn as_key(bytes: &[u8; 16]) -> &[u8; 16] {
+        bytes
+    }
+
+    fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {
+        self.content.map(|content| encoder.content(self.key, content))
+    }
+
+    fn gap(&self, next: &Self) -> Gap {
+        Gap::between(self.key, next.key)
+    }
+}
+
+impl Entry for RecordOf<'_> {
+    type Tree = &'static [u8; 16];
+    type Bytes = [u8; 16];
+
+    fn key(&self) -> [u8; 16] {
+        t::row(self.key)
+    }
+
+    fn as_key(bytes: &[u8; 16]) -> &[u8; 16] {
+        bytes
+    }
+
+    fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {
+        self.record.map(|record| encoder.record(self.key, record))
+    }
+
+    fn gap(&self, next: &Self) -> Gap {
+        Gap::between(self.key, next.key)
+    }
 }
 
 struct Writer<'a> {
@@ -70,112 +135,23 @@ impl<'a> Writer<'a> {
     }
 
     fn rows(&mut self, rows: &[RowChange]) -> Result<()> {
-        if rows.iter().any(|row| row.content.is_some() || is_gone(row)) {
-            let mut contents = self.open_rows(t::CONTENTS)?;
-            for row in rows {
-                if is_gone(row) {
-                    contents.remove(&t::row(row.key)).map_err(errors::writing)?;
-                } else if let Some(content) = &row.content {
-                    let bytes = self.encoder.content(row.key, content);
-                    contents.insert(&t::row(row.key), bytes).map_err(errors::writing)?;
-                }
-            }
+        let contents: Vec<ContentOf> = rows.iter().filter_map(ContentOf::new).collect();
+        if !contents.is_empty() {
+            ordered::write(&mut self.open_rows(t::CONTENTS)?, &contents, self.encoder)?;
         }
-        let is_kept = |row: &RowChange| row.record.as_ref().is_some_and(|record| !record.is_fresh());
-        let is_dropped = |row: &RowChange| is_gone(row) || row.before.is_some() && row.record.is_some();
-        if rows.iter().any(|row| is_kept(row) || is_dropped(row)) {
-            let mut records = self.open_rows(t::RECORDS)?;
-            for row in rows {
-                match &row.record {
-                    Some(record) if !is_gone(row) && !record.is_fresh() => {
-                        let bytes = self.encoder.record(row.key, record);
-                        records.insert(&t::row(row.key), bytes).map_err(errors::writing)?;
-                    }
-                    _ if is_dropped(row) => {
-                        records.remove(&t::row(row.key)).map_err(errors::writing)?;
-                    }
-                    _ => {}
-                }
-            }
+        let records: Vec<RecordOf> = rows.iter().filter_map(RecordOf::new).collect();
+        if !records.is_empty() {
+            ordered::write(&mut self.open_rows(t::RECORDS)?, &records, self.encoder)?;
         }
         Ok(())
     }
 
     fn edges(&mut self, delta: &Delta) -> Result<()> {
-        let mut edges: Tags = self.transaction.open_table(t::EDGES).map_err(errors::opening_table)?;
-        for row in &delta.rows {
-            let key = t::of_chunk(edge_tag::UNMET, row.key);
-            match row.unmet {
-                Some(unmet) if unmet > 0 && row.after.is_some() => {
-                    let number = codec::number(t::unmet_seat(row.key), u64::from(unmet));
-                    edges.insert(&key[..], &number[..]).map_err(errors::writing)?;
-                }
-                Some(_) if row.before.is_some() => {
-                    edges.remove(&key[..]).map_err(errors::writing)?;
-                }
-                _ if is_gone(row) => {
-                    edges.remove(&key[..]).map_err(errors::writing)?;
-                }
-                _ => {}
-            }
+        if !edges::has_any(delta) {
+            return Ok(());
         }
-        let edge_of = |change: &EdgeChange| match *change {
-            EdgeChange::Put { edge, .. } | EdgeChange::Delete { edge } => edge,
-        };
-        // In the order of the keys: neighbours go to the same page.
-        let mut by_target: Vec<&EdgeChange> = delta.edges.iter().collect();
-        by_target.sort_unstable_by_key(|change| {
-            let edge = edge_of(change);
-            (edge.job, edge.on, edge.chunk)
-        });
-        for change in by_target {
-            let Edge { job, chunk, on } = edge_of(change);
-            let key = t::of_pair(edge_tag::DEPENDENT, Key { job, chunk: on }, chunk);
-            if let EdgeChange::Put { met, .. } = *change {
-                let number = codec::number(t::dependent_seat(Key { job, chunk }, on), u64::from(met));
-                edges.insert(&key[..], &number[..]).map_err(errors::writing)?;
-            } else {
-                edges.remove(&key[..]).map_err(errors::writing)?;
-            }
-        }
-        for changes in delta.edges.chunk_by(|a, b| {
-            let (a, b) = (edge_of(a), edge_of(b));
-            (a.job, a.chunk) == (b.job, b.chunk)
-        }) {
-            let Edge { job, chunk, .. } = edge_of(&changes[0]);
-            self.dependencies(&mut edges, delta, Key { job, chunk }, changes)?;
-        }
-        Ok(())
-    }
-
-    /// Brings the list of a chunk's dependencies up to date; that one of them is met or not does not show in it.
-    fn dependencies(
-        &mut self,
-        edges: &mut Tags<'_>,
-        delta: &Delta,
-        owner: Key,
-        changes: &[EdgeChange],
-    ) -> Result<()> {
-        let key = t::of_chunk(edge_tag::DEPENDENCIES, owner);
-        let row = delta.rows.binary_search_by_key(&owner, |row| row.key).ok().map(|at| &delta.rows[at]);
-        let is_new = row.is_some_and(|row| row.before.is_none());
-        let stored = if is_new { None } else { edges.get(&key[..]).map_err(errors::reading)? };
-        let old = stored.map_or(Ok(Vec::new()), |bytes| codec::dependencies(owner, bytes.value()))?;
-        let mut new: BTreeSet<u64> = old.iter().copied().collect();
-        for change in changes {
-            match change {
-                EdgeChange::Put { edge, .. } => new.insert(edge.on),
-                EdgeChange::Delete { edge } => new.remove(&edge.on),
-            };
-        }
-        if new.is_empty() {
-            edges.remove(&key[..]).map_err(errors::writing)?;
-        } else if new.len() != old.len() || !new.iter().eq(&old) {
-            let list: Vec<u64> = new.into_iter().collect();
-            let list = self.encoder.dependencies(owner, &list);
-            edges.insert(&key[..], list).map_err(errors::writing)?;
-        }
-        Ok(())
+        let mut tree = self.transaction.open_table(t::EDGES).map_err(errors::opening_table)?;
+        edges::write(&mut tree, delta, self.encoder)
     }
 
     fn index(&mut self, delta: &Delta) -> Result<()> {

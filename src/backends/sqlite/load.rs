@@ -11,7 +11,7 @@ use sqlx::SqlSafeStr;
 use sqlx::sqlite::SqliteRow;
 
 use crate::backends::contract::{
-    Class, DueNeed, EdgesNeed, Key, Loaded, Needs, PageNeed, Rank, ReadyNeed, Row,
+    Class, DependentsNeed, DueNeed, EdgesNeed, Key, Loaded, Needs, PageNeed, Rank, ReadyNeed, Row,
 };
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
@@ -252,15 +252,15 @@ struct Later<'n> {
 
 fn compose<'n>(needs: &'n Needs, ahead: usize, script: &mut Script) -> Result<Later<'n>> {
     script.add(Part::Meta);
-    match needs.jobs.as_slice() {
-        [] => {}
-        [job] => {
+    match (needs.jobs.len(), needs.jobs.first()) {
+        (_, None) => {}
+        (1, Some(job)) => {
             script.add(Part::Job);
             script.set(1, Value::Int(*job));
         }
-        jobs => {
+        (_, Some(_)) => {
             script.add(Part::Jobs);
-            script.set(1, Value::Text(list(jobs.iter())));
+            script.set(1, Value::Text(list(needs.jobs.iter())));
         }
     }
     let (first, rest) = needs.rows.split_at(needs.rows.len().min(KEYS_PER_CALL));
@@ -284,7 +284,7 @@ fn compose<'n>(needs: &'n Needs, ahead: usize, script: &mut Script) -> Result<La
     if let Some(due) = needs.due {
         add_due(script, due);
     }
-    let mut dependents = by_bound(&needs.dependents, |(_, _, bound)| *bound);
+    let mut dependents = by_bound(&needs.dependents, |need| need.limit);
     if !dependents.is_empty() {
         let first = dependents.remove(0);
         add_dependents(script, needs, &first)?;
@@ -393,13 +393,13 @@ fn add_due(script: &mut Script, due: DueNeed) {
 fn add_dependents(script: &mut Script, needs: &Needs, indexes: &[usize]) -> Result<()> {
     let mut text = String::from("[");
     for index in indexes {
-        let (on, after, _) = needs.dependents[*index];
+        let DependentsNeed { on, after, .. } = needs.dependents[*index];
         let after = after.map(columns::int).transpose()?.unwrap_or(-1);
         separate(&mut text);
         let _ = write!(text, "[{},{},{after}]", on.job, on.chunk);
     }
     text.push(']');
-    let bound = needs.dependents[indexes[0]].2;
+    let bound = needs.dependents[indexes[0]].limit;
     script.add(Part::Dependents);
     if needs.dependent_rows {
         script.add(Part::DependentRows);
@@ -474,7 +474,7 @@ impl Answers {
             dependents: needs.dependents.iter().map(|_| Vec::new()).collect(),
             dependencies: needs.dependencies.iter().map(|_| Vec::new()).collect(),
             edges_of: needs.edges_of.iter().map(|_| Vec::new()).collect(),
-            dependents_asked: by_bound(&needs.dependents, |(_, _, bound)| *bound)
+            dependents_asked: by_bound(&needs.dependents, |need| need.limit)
                 .into_iter()
                 .next()
                 .unwrap_or_default(),
@@ -727,7 +727,7 @@ fn row_limit(rows: usize) -> i64 {
 
 /// The pairs to merge a page from, where that is the shorter way.
 fn merged_pairs(connection: &mut Connection, need: &PageNeed, classes: &str) -> Result<Option<String>> {
-    let counted = Needs { jobs: vec![need.job], ..Needs::default() };
+    let counted = Needs { jobs: [need.job].into(), ..Needs::default() };
     let job = load(connection, &counted, Opening::None)?.jobs.remove(&need.job).flatten();
     let count = |class: &Class| job.as_ref().map_or(0, |job| job.counts.of(*class));
     let wanted: u64 = need.classes.iter().map(count).sum();

@@ -197,7 +197,7 @@ impl Known {
         };
         // Without dependencies in a job nobody waits for its chunks, and they wait for nobody.
         let is_plain = |key: &Key| self.jobs.get(&key.job).is_some_and(|job| job.edges == 0);
-        let waits = !dependents.iter().map(|(on, _, _)| on).chain(dependencies).chain(edges_of).all(is_plain);
+        let waits = !dependents.iter().map(|need| &need.on).chain(dependencies).chain(edges_of).all(is_plain);
         if is_asked || falls_due || waits {
             return None;
         }

@@ -243,7 +243,7 @@ impl<'c> Writer<'c> {
 
     fn edges(&mut self, edges: &[EdgeChange]) -> Result<()> {
         let put = edges.iter().filter_map(|change| match change {
-            EdgeChange::Put { edge, met } => Some((*edge, *met)),
+            EdgeChange::Put { edge, met } | EdgeChange::Met { edge, met } => Some((*edge, *met)),
             EdgeChange::Delete { .. } => None,
         });
         self.many(Many::EdgesPut, put, |args, (edge, met)| {
@@ -252,7 +252,7 @@ impl<'c> Writer<'c> {
             put_edge(args, edge)
         })?;
         let gone = edges.iter().filter_map(|change| match change {
-            EdgeChange::Put { .. } => None,
+            EdgeChange::Put { .. } | EdgeChange::Met { .. } => None,
             EdgeChange::Delete { edge } => Some(*edge),
         });
         self.many(Many::EdgesDelete, gone, put_edge)

@@ -1,7 +1,9 @@
 //! Taking over what a store decided before, this one or another: rows with the revisions that they have there. The books are kept here.
 
 use super::{JobSlot, Row, RowSlot, Work};
-use crate::backends::contract::{Cursor, Edge, JobPhase, JobRow, Key, LogRun, Needs, Subject};
+use crate::backends::contract::{
+    Cursor, DependentsNeed, Edge, JobPhase, JobRow, Key, LogRun, Needs, Subject,
+};
 use crate::error::{Error, Result};
 use crate::standing::{self, Affairs, Standing};
 
@@ -73,7 +75,7 @@ impl Work<'_> {
             match old.binary_search_by_key(on, |(on, _)| *on) {
                 Ok(at) if old[at].1 == *met => {}
                 Ok(_) => {
-                    self.edges.set(edge(*on), Some(*met));
+                    self.edges.set_met(edge(*on), *met);
                 }
                 Err(_) => self.add_edge(edge(*on), *met),
             }
@@ -140,7 +142,7 @@ impl Work<'_> {
     /// Whether dependencies count as met, as storage and this group have them.
     pub(in crate::engine) fn as_met(&mut self, edges: &[Edge]) -> Result<Vec<bool>> {
         // It stands with the dependents: of each, the one that is asked for.
-        let question = |edge: &Edge| (Key { job: edge.job, chunk: edge.on }, edge.chunk.checked_sub(1), 1);
+        let question = |edge: &Edge| DependentsNeed::about(Key { job: edge.job, chunk: edge.chunk }, edge.on);
         let needs = Needs { dependents: edges.iter().map(question).collect(), ..Needs::default() };
         let lists = self.load(&needs)?.dependents;
         let is_met = |(edge, list): (&Edge, Vec<(u64, bool)>)| match self.edges.get(edge) {

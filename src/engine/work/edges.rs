@@ -1,46 +1,66 @@
 //! The dependencies that a group changed, found by who has them and by what they are on.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::backends::contract::{Edge, EdgeChange, Key};
 
-/// Each with whether it counts as met; `None` where it is removed.
+/// What became of one.
+#[derive(Clone, Copy)]
+struct Changed {
+    /// Whether it counts as met; `None` where it is removed.
+    state: Option<bool>,
+    /// Whether it was added or removed, and not only met.
+    is_listed: bool,
+}
+
 #[derive(Default)]
 pub(super) struct ChangedEdges {
-    states: BTreeMap<Edge, Option<bool>>,
+    changed: BTreeMap<Edge, Changed>,
     /// (job, on, chunk)
     by_on: BTreeSet<(i64, u64, u64)>,
 }
 
 impl ChangedEdges {
+    /// Adds it, met or not, or removes it.
     pub(super) fn set(&mut self, edge: Edge, state: Option<bool>) {
-        if self.states.insert(edge, state).is_none() {
+        if self.changed.insert(edge, Changed { state, is_listed: true }).is_none() {
             self.by_on.insert((edge.job, edge.on, edge.chunk));
+        }
+    }
+
+    /// Says of one that there is whether it counts as met.
+    pub(super) fn set_met(&mut self, edge: Edge, met: bool) {
+        match self.changed.entry(edge) {
+            Entry::Occupied(mut known) => known.get_mut().state = Some(met),
+            Entry::Vacant(new) => {
+                new.insert(Changed { state: Some(met), is_listed: false });
+                self.by_on.insert((edge.job, edge.on, edge.chunk));
+            }
         }
     }
 
     /// What was set, if anything was.
     pub(super) fn get(&self, edge: &Edge) -> Option<&Option<bool>> {
-        self.states.get(edge)
+        self.changed.get(edge).map(|changed| &changed.state)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.states.is_empty()
+        self.changed.is_empty()
     }
 
     /// What was set of the dependencies of one chunk, in the order of what they are on.
     pub(super) fn of(&self, key: Key) -> impl Iterator<Item = (u64, Option<bool>)> {
         let edge = |on| Edge { job: key.job, chunk: key.chunk, on };
-        self.states.range(edge(0)..=edge(u64::MAX)).map(|(edge, state)| (edge.on, *state))
+        self.changed.range(edge(0)..=edge(u64::MAX)).map(|(edge, changed)| (edge.on, changed.state))
     }
 
     /// What was set of the dependencies on one chunk, in the order of who has them.
     pub(super) fn on(&self, on: Key) -> impl Iterator<Item = (u64, Option<bool>)> {
         let range = (on.job, on.chunk, 0)..=(on.job, on.chunk, u64::MAX);
-        self.by_on.range(range).map(move |&(job, on, chunk)| {
-            let state = self.states.get(&Edge { job, chunk, on });
-            (chunk, state.copied().flatten())
-        })
+        self.by_on
+            .range(range)
+            .map(move |&(job, on, chunk)| (chunk, self.get(&Edge { job, chunk, on }).copied().flatten()))
     }
 
     /// What was set of a job's dependencies from a (chunk, on) upwards.
@@ -50,15 +70,16 @@ impl ChangedEdges {
         (chunk, on): (u64, u64),
     ) -> impl Iterator<Item = (Edge, Option<bool>)> {
         let range = Edge { job, chunk, on }..=Edge { job, chunk: u64::MAX, on: u64::MAX };
-        self.states.range(range).map(|(edge, state)| (*edge, *state))
+        self.changed.range(range).map(|(edge, changed)| (*edge, changed.state))
     }
 
     /// All of it, for storage.
     pub(super) fn into_changes(self) -> Vec<EdgeChange> {
-        let change = |(edge, state)| match state {
-            Some(met) => EdgeChange::Put { edge, met },
-            None => EdgeChange::Delete { edge },
+        let change = |(edge, changed)| match changed {
+            Changed { state: Some(met), is_listed: true } => EdgeChange::Put { edge, met },
+            Changed { state: Some(met), is_listed: false } => EdgeChange::Met { edge, met },
+            Changed { state: None, .. } => EdgeChange::Delete { edge },
         };
-        self.states.into_iter().map(change).collect()
+        self.changed.into_iter().map(change).collect()
     }
 }

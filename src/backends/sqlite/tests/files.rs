@@ -30,7 +30,7 @@ fn add_ten(backend: &mut SqliteBackend, job: i64) -> Result<()> {
 
 fn ready(backend: &mut SqliteBackend, job: i64) -> u64 {
     let mut tx = backend.begin().unwrap();
-    let loaded = tx.load(&Needs { jobs: vec![job], ..Needs::default() }).unwrap();
+    let loaded = tx.load(&Needs { jobs: [job].into(), ..Needs::default() }).unwrap();
     loaded.jobs[&job].as_ref().map_or(0, |job| job.counts.of(Class::Ready))
 }
 
@@ -162,7 +162,7 @@ fn eight_threads_create_one_file_at_once() {
 /// Adds the next chunk to a job.
 fn add_one_chunk(backend: &mut SqliteBackend, job: i64) {
     let mut tx = backend.begin().unwrap();
-    let loaded = tx.load(&Needs { jobs: vec![job], ..Needs::default() }).unwrap();
+    let loaded = tx.load(&Needs { jobs: [job].into(), ..Needs::default() }).unwrap();
     let from = loaded.jobs[&job].as_ref().map_or(0, |job| job.counts.of(Class::Ready));
     let mut delta = import(&loaded.meta, job, from, from + 1);
     delta.meta.last_job = delta.meta.last_job.max(7);
@@ -221,7 +221,7 @@ fn a_reader_survives_a_reopening_and_ends_with_the_store() {
     let mut backend = open(&folder.file()).unwrap();
     add_ten(&mut backend, 1).unwrap();
     let reader = backend.reader();
-    let needs = Needs { jobs: vec![1, 2], ..Needs::default() };
+    let needs = Needs { jobs: [1, 2].into(), ..Needs::default() };
     let mut old = reader.snapshot().unwrap();
     let before = old.load(&needs).unwrap();
     backend.reopen().unwrap();

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::backends::contract::EdgesNeed;
 use crate::backends::contract::{
-    Backend, Class, Content, Counts, Cursor, Delta, DueNeed, Edge, EdgeChange, JobChange, JobPhase, JobRow,
-    Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row, RowChange, Subject,
+    Backend, Class, Content, Counts, Cursor, Delta, DependentsNeed, DueNeed, Edge, EdgeChange, JobChange,
+    JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row,
+    RowChange, Subject,
 };
 use crate::backends::sqlite::tests::{Folder, empty, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
@@ -175,21 +176,25 @@ impl Model {
             };
             delta.rows.push(change);
         }
+        let mut edges = BTreeMap::new();
         for _ in 0..random.pick(&self.edges_at_once) {
             let key = random.key();
             let edge = Edge { job: key.job, chunk: key.chunk, on: random.below(60) };
-            if delta.edges.iter().any(|change| matches!(change, EdgeChange::Put { edge: e, .. } | EdgeChange::Delete { edge: e } if *e == edge)) {
+            if edges.contains_key(&edge) {
                 continue;
             }
-            if self.edges.contains_key(&edge) && random.one_in(2) {
+            let is_known = self.edges.contains_key(&edge);
+            let change = if is_known && random.one_in(2) {
                 self.edges.remove(&edge);
-                delta.edges.push(EdgeChange::Delete { edge });
+                EdgeChange::Delete { edge }
             } else {
                 let met = random.one_in(2);
                 self.edges.insert(edge, met);
-                delta.edges.push(EdgeChange::Put { edge, met });
-            }
+                if is_known { EdgeChange::Met { edge, met } } else { EdgeChange::Put { edge, met } }
+            };
+            edges.insert(edge, change);
         }
+        delta.edges = edges.into_values().collect();
         for id in 0..3 {
             let mut row = self.jobs.get(&id).cloned().unwrap_or_else(|| job(id, Counts::default()));
             row.counts = self.counts(id);
@@ -271,7 +276,7 @@ impl Model {
         let keys: Vec<Key> = (0..random.pick(&[0, 0, 1, 2])).map(|_| key(random)).collect();
         let at_ms = random.pick(&[0, 1, 20, 2_500]);
         Needs {
-            jobs: vec![0, 1, 2],
+            jobs: [0, 1, 2].into(),
             ready: (0..random.below(3))
                 .map(|job| ReadyNeed { job: job.cast_signed(), after: None, limit: random.pick(&[1, 2, 9]) })
                 .collect(),
@@ -279,7 +284,7 @@ impl Model {
             due: random.maybe(|_| DueNeed::By { at_ms, limit: 1_000 }).filter(|_| random.one_in(2)),
             dependents: match keys.first() {
                 Some(key) if random.one_in(2) && !self.edges.keys().any(|edge| edge.job == key.job) => {
-                    vec![(*key, None, 10)]
+                    vec![DependentsNeed { on: *key, after: None, limit: 10 }]
                 }
                 _ => Vec::new(),
             },
@@ -306,12 +311,16 @@ impl Model {
                 limit: usize::try_from(random.pick(&[0_u64, 1, 5, 99])).unwrap(),
             })
             .collect();
-        let dependents: Vec<(Key, Option<u64>, usize)> = (0..random.below(6))
-            .map(|_| (random.key(), random.maybe(|r| r.below(60)), random.pick(&[1, 2, 100])))
-            .filter(|(key, ..)| {
+        let dependents: Vec<DependentsNeed> = (0..random.below(6))
+            .map(|_| DependentsNeed {
+                on: random.key(),
+                after: random.maybe(|r| r.below(60)),
+                limit: random.pick(&[1, 2, 100]),
+            })
+            .filter(|need| {
                 self.edges
                     .keys()
-                    .filter(|e| e.on == key.chunk)
+                    .filter(|e| e.on == need.on.chunk)
                     .all(|e| self.rows.contains_key(&Key { job: e.job, chunk: e.chunk }))
             })
             .collect();
@@ -331,7 +340,7 @@ impl Model {
         let since =
             random.below(self.meta.as_ref().unwrap().revision + 2).max(self.meta.as_ref().unwrap().log_start);
         Needs {
-            jobs: vec![0, 2, 77],
+            jobs: [0, 2, 77].into(),
             rows,
             ready,
             ready_job_from: Some(random.below(4).cast_signed()),
@@ -397,7 +406,7 @@ impl Model {
             assert!(due(&self.rows[&row.key].1));
             assert!(!by || time(row) == place.due.map(Deadline::at_ms), "in the order of time");
         }
-        for ((on, after, limit), answer) in needs.dependents.iter().zip(&loaded.dependents) {
+        for (DependentsNeed { on, after, limit }, answer) in needs.dependents.iter().zip(&loaded.dependents) {
             let found = self.edges.iter().filter(|(edge, _)| {
                 edge.job == on.job && edge.on == on.chunk && after.is_none_or(|after| edge.chunk > after)
             });

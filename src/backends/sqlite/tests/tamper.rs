@@ -57,7 +57,7 @@ fn filled(folder: &Folder) -> SqliteBackend {
 
 fn everything() -> Needs {
     Needs {
-        jobs: vec![1],
+        jobs: [1].into(),
         rows: (0..10).map(|chunk| Key { job: 1, chunk }).collect(),
         dependencies: vec![Key { job: 1, chunk: 9 }],
         cursors: 9,
