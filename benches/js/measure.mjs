@@ -1,6 +1,6 @@
 // What is measured, the same for every peer and in every runtime.
 //
-// A peer is a module with `open(name)`, which gives:
+// A peer is a module with `open(name, isCounted)`, the second whether syncs will be asked for, which gives:
 //   importChunks(job, chunks)   chunks `{ id, payload }` into a new job, on the disk when it resolves
 //   claim(job)                  the next chunk of the job, held for this caller, on the disk; or undefined
 //   complete(claimed, output)   that chunk done, on the disk
@@ -19,7 +19,7 @@ export function chunksOf(count) {
 /** Everything but the time to open. */
 export async function work(load, name, { count, seconds, oneMax, manyMax }) {
   const { open } = await load()
-  const store = await open(name)
+  const store = await open(name, true)
   const figures = {}
 
   const chunks = chunksOf(count)
@@ -81,7 +81,7 @@ const PIECE = 50_000
 /** Makes a store of a size, works on it, and leaves it as it is: whoever called this ends the page or the process. */
 export async function growing(load, name, { count }) {
   const { open } = await load()
-  const store = await open(name)
+  const store = await open(name, true)
   for (let first = 0; first < count; first += PIECE) {
     const chunks = chunksOf(Math.min(PIECE, count - first))
     await store.importChunks(1, chunks.map((chunk) => ({ ...chunk, id: first + chunk.id })))

@@ -133,7 +133,7 @@ pub(super) fn chunk_of_line(line: &[u8], number: u64) -> Result<NewChunk> {
     let part = Part::Chunk { index: None, id: None };
     let sink = Sink::default();
     let mut json = serde_json::Deserializer::from_str(line);
-    let read = ChunkSeed(At::new(&sink, part)).deserialize(&mut json);
+    let read = ChunkSeed(At::of_json(&sink, part)).deserialize(&mut json);
     let error = match read.and_then(|chunk| json.end().map(|()| chunk)) {
         Ok(chunk) => match check::chunk(&chunk, None) {
             None => return Ok(chunk),
@@ -171,7 +171,7 @@ fn job_of_line(line: &[u8], number: u64) -> Result<Option<JobSpec>> {
     }
     let sink = Sink::default();
     let mut json = serde_json::Deserializer::from_str(job);
-    match JobSeed(At::new(&sink, Part::Job)).deserialize(&mut json) {
+    match JobSeed(At::of_json(&sink, Part::Job)).deserialize(&mut json) {
         Ok(spec) => match check::job(&spec) {
             None => Ok(Some(spec)),
             Some(problem) => Err(located(problem, line, number, None)),

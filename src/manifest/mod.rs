@@ -206,7 +206,7 @@ impl Manifest {
 fn read_json(text: &str, form: &str) -> Result<Manifest, (Box<Problem>, serde_json::Error)> {
     let sink = Sink::default();
     let mut json = serde_json::Deserializer::from_str(text);
-    let read = ManifestSeed(At::new(&sink, Part::Whole)).deserialize(&mut json);
+    let read = ManifestSeed(At::of_json(&sink, Part::Whole)).deserialize(&mut json);
     read.and_then(|manifest| json.end().map(|()| manifest)).map_err(|error| {
         let other = || {
             let (part, key) = locate::part_of_json(text, locate::json_offset(text, &error));

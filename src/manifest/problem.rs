@@ -148,11 +148,19 @@ pub(super) type Sink = Cell<Option<Box<Problem>>>;
 pub(super) struct At<'s> {
     pub(super) sink: &'s Sink,
     pub(super) part: Part,
+    /// Whether JSON's own reader reads, which checks a text that is kept as it is.
+    pub(super) is_json: bool,
 }
 
 impl<'s> At<'s> {
+    /// In any format.
     pub(super) fn new(sink: &'s Sink, part: Part) -> Self {
-        At { sink, part }
+        At { sink, part, is_json: false }
+    }
+
+    /// In what `serde_json` reads.
+    pub(super) fn of_json(sink: &'s Sink, part: Part) -> Self {
+        At { sink, part, is_json: true }
     }
 
     pub(super) fn part(self, part: Part) -> Self {

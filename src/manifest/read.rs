@@ -724,8 +724,9 @@ impl<'de> Visitor<'de> for Raw<'_, '_> {
         while let Some(Name(key)) = map.next_key()? {
             if self.accepts_text && key == RAW_JSON {
                 let Name(text) = map.next_value()?;
-                // Not every format that gets here need be JSON's own.
-                Json::from_text(&text).map_err(|error| self.at.fail(self.key, error.to_string()))?;
+                if !self.at.is_json {
+                    Json::from_text(&text).map_err(|error| self.at.fail(self.key, error.to_string()))?;
+                }
                 return Ok(match text {
                     Cow::Borrowed(text) => text::compact(text),
                     Cow::Owned(text) => Cow::Owned(text::compact(&text).into_owned()),

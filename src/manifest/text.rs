@@ -41,7 +41,9 @@ pub(super) fn compact(text: &str) -> Cow<'_, str> {
 pub(super) fn fault(text: &str) -> Option<String> {
     // Text this short cannot be nested so deeply.
     let may_be_deep = text.len() > 2 * limits::PAYLOAD_DEPTH_MAX;
-    if !may_be_deep && !text.contains("\\u") {
+    // One byte is looked for first: to look for two, a searcher is made.
+    let has_escape = || text.contains('\\') && text.contains("\\u");
+    if !may_be_deep && !has_escape() {
         return None;
     }
     let bytes = text.as_bytes();

@@ -160,7 +160,7 @@ pub(crate) fn build() -> Result<Package, String> {
     let target = wasm::TARGET;
     let mut module =
         command(&format!("cargo {toolchain} build --package magnetar-wasm --profile wasm --target {target}"));
-    run(module.env("CARGO_ENCODED_RUSTFLAGS", without_machine_paths()))?;
+    run(module.env("CARGO_ENCODED_RUSTFLAGS", flags().join("\u{1f}")))?;
     let glue = folder().join("glue");
     let mut bindgen = Command::new(tool("wasm-bindgen"));
     bindgen.args(["--target", "web", "--out-name", "magnetar", "--omit-default-module-path"]);
@@ -181,8 +181,16 @@ pub(crate) fn build() -> Result<Package, String> {
     Ok(Package { tarball: folder().join(format!("magnetar-jobs-{}.tgz", version()?)), weighed })
 }
 
-/// Flags of the compiler, as cargo wants several of them: where a panic was is told without saying where this machine keeps its sources.
-fn without_machine_paths() -> String {
+/// Flags of the compiler.
+fn flags() -> Vec<String> {
+    let mut flags = without_machine_paths();
+    // Whoever has files of an origin has vectors too. They make the module smaller.
+    flags.push("-Ctarget-feature=+simd128".into());
+    flags
+}
+
+/// Where a panic was is told without saying where this machine keeps its sources.
+fn without_machine_paths() -> Vec<String> {
     let home = |variable, folder| {
         let named = std::env::var_os(variable).map(PathBuf::from);
         named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(folder)))
@@ -190,7 +198,7 @@ fn without_machine_paths() -> String {
     let cargo = home("CARGO_HOME", ".cargo").map(|home| home.join("registry/src"));
     let rustup = home("RUSTUP_HOME", ".rustup").map(|home| home.join("toolchains"));
     let places = [cargo, rustup, Some(root())].into_iter().flatten();
-    places.map(|place| format!("--remap-path-prefix={}=", place.display())).collect::<Vec<_>>().join("\u{1f}")
+    places.map(|place| format!("--remap-path-prefix={}=", place.display())).collect()
 }
 
 /// The one version of the workspace.

@@ -1,3 +1,3 @@
 import { open as openPeer } from './magnetar-node.mjs'
 
-export const open = (name) => openPeer(name, true)
+export const open = (name, isCounted) => openPeer(name, isCounted, true)

@@ -12,8 +12,9 @@ const workerData = { syncs: counted, worker: `${dist}worker-node.js` }
 const worker = () => new Worker(new URL('../workers/magnetar-node.mjs', import.meta.url), { workerData })
 const syncs = async () => Atomics.load(counted, 0)
 
-export async function open(name, isLoop = false) {
-  const store = await openStore(name, { worker })
+/** What opening takes is measured with the worker that everybody has. */
+export async function open(name, isCounted = false, isLoop = false) {
+  const store = await openStore(name, isCounted ? { worker } : {})
   const made = peer(store, syncs, async () => statSync(`${name}.redb`).size)
   return isLoop ? looping(made, store) : made
 }

@@ -7,7 +7,7 @@
 
 import { Chunks } from './chunk.js'
 import { type Failure, failure, MagnetarError } from './errors.js'
-import { type FromSeat, type Persistence, randomId, type Start, type ToSeat, type ToServer } from './protocol.js'
+import { type FromSeat, type Persistence, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
 
 /** A thread, or this one, that may come to lead. */
 export interface Seat {
@@ -75,7 +75,7 @@ interface Leader {
 
 /** Talks to the leader of one store. */
 export class Client {
-  readonly id = randomId()
+  #id: string | undefined
   /** Is told of changes. */
   onchange: (revision: number) => void = () => {}
   /** Is told whenever another leader serves this client. */
@@ -83,7 +83,7 @@ export class Client {
   persistence: Persistence = 'memory'
 
   readonly #around: Surroundings
-  readonly #start: Start
+  readonly #target: Target
   readonly #pending = new Map<number, Pending>()
   #unsent: Pending[] = []
   #isFlushing = false
@@ -103,14 +103,20 @@ export class Client {
   #why = failure('crashed', 'its tab or thread was ended')
   #shut: ((failure: Failure | undefined) => void) | undefined
 
-  private constructor(around: Surroundings, start: Omit<Start, 'client'>) {
+  private constructor(around: Surroundings, target: Target) {
     this.#around = around
-    this.#start = { ...start, client: this.id }
+    this.#target = target
+  }
+
+  /** Made when it is needed: in Node the first random number takes 3 ms, in which a thread can begin. */
+  get id(): string {
+    this.#id ??= randomId()
+    return this.#id
   }
 
   /** Resolves once there is a leader. */
-  static async open(around: Surroundings, start: Omit<Start, 'client'>): Promise<Client> {
-    const client = new Client(around, start)
+  static async open(around: Surroundings, target: Target): Promise<Client> {
+    const client = new Client(around, target)
     try {
       client.#unlock = await around.live?.(client.id)
       client.#unlisten = around.listen?.(
@@ -271,7 +277,7 @@ export class Client {
       unborn = setTimeout(() => died('the worker did not start'), BIRTH_MS << this.#deaths)
     }
     this.#hold()
-    seat.post({ t: 'start', start: this.#start })
+    seat.post({ t: 'start', start: { ...this.#target, client: this.id, seat: randomId() } })
   }
 
   #hear(message: FromSeat): void {
@@ -293,7 +299,7 @@ export class Client {
       case 'leading': {
         const seat = this.#seat!
         // What opens the file anew finds it there.
-        if (this.#start.name !== undefined) this.#start.from = undefined
+        if (this.#target.name !== undefined) this.#target.from = undefined
         this.#follow(
           { id: message.leader, isHere: true, post: (sent) => seat.post(sent), close: () => {} },
           message.persistence,
@@ -318,7 +324,7 @@ export class Client {
 
   #found(leader: string, persistence: Persistence, connect: () => Elsewhere): void {
     if (this.#leader?.id === leader || this.#isClosed) return
-    if (this.#start.from !== undefined) {
+    if (this.#target.from !== undefined) {
       const why = 'the store is open in another tab: close it there, or give the file another name'
       return this.#rejectAll(new MagnetarError(failure('locked', why, 'later')))
     }
@@ -379,7 +385,7 @@ export class Client {
     }
     this.#leave()
     if (this.#shut !== undefined) return this.#shut(undefined)
-    if (this.#start.name === undefined) {
+    if (this.#target.name === undefined) {
       const lost = failure('crashed', `the engine ended, and what was in memory with it: ${why.message}`)
       this.#rejectAll(new MagnetarError(lost))
       this.#isClosed = true

@@ -1,18 +1,20 @@
 /** A store as a process of Node, Bun or Deno reaches it: through a thread of its own, or in the caller's. */
 
+import { availableParallelism } from 'node:os'
 import type { Worker } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
-import { compiled, type WasmSource } from './engine.js'
 import { MemoryBytes } from './files-memory.js'
 import type { FromSeat, ToSeat } from './protocol.js'
 import { serveInline } from './seat-inline.js'
 import { placeOf } from './seat-node.js'
+import type { Bytes } from './storage.js'
 import { JobStore, type OpenOptions, startOf } from './store.js'
+import { warm } from './warm.js'
 
 /** What the package is made of beside this script, and how it is had. */
 export interface Parts {
   worker(): Worker
-  module(): WasmSource | Promise<WasmSource>
+  module(): BufferSource
 }
 
 /** Opens a store with the parts of one entry of the package. */
@@ -24,8 +26,8 @@ export async function openIn<Payload, Output>(
   const start = await startOf(name, options)
   const around: Surroundings = {
     seat: (hear, died) => {
-      const isMemory = start.name === undefined
-      return isMemory || options.inline ? inline(parts, isMemory, hear) : thread(parts, options, hear, died)
+      if (start.name === undefined) return inline(parts, hear, new MemoryBytes())
+      return options.inline ? inline(parts, hear) : thread(parts, options, hear, died)
     },
   }
   return new JobStore(await Client.open(around, start))
@@ -36,7 +38,7 @@ let own: Promise<WebAssembly.Module> | undefined
 /** The package's own module, compiled once in this process. */
 function ownModule(parts: Parts): Promise<WebAssembly.Module> {
   if (own === undefined) {
-    const made = compiled(parts.module())
+    const made = (async () => new WebAssembly.Module(parts.module()))()
     own = made
     made.catch(() => {
       if (own === made) own = undefined
@@ -45,9 +47,23 @@ function ownModule(parts: Parts): Promise<WebAssembly.Module> {
   return own
 }
 
-function inline(parts: Parts, isMemory: boolean, hear: (message: FromSeat) => void): Seat {
+let isWarm = false
+
+/** Once in this process, in the caller's thread, which waits for the other one to begin: on a second processor. */
+function warmOnce(parts: Parts): void {
+  if (isWarm || availableParallelism() === 1) return
+  isWarm = true
+  const memory = new MemoryBytes()
+  const around: Surroundings = { seat: (hear) => inline(parts, hear, memory) }
+  const open = async () => new JobStore(await Client.open(around, await startOf(':memory:', {})))
+  // Nothing hangs on what this comes to.
+  warm(open()).catch(() => {})
+}
+
+/** In the caller's thread: in a file, or in memory that is given. */
+function inline(parts: Parts, hear: (message: FromSeat) => void, memory?: Bytes): Seat {
   const file = placeOf(() => ownModule(parts))
-  const place = isMemory ? { ...file, persistence: 'memory' as const, open: () => new MemoryBytes() } : file
+  const place = memory === undefined ? file : { ...file, persistence: 'memory' as const, open: () => memory }
   const post = serveInline(place, (message) => queueMicrotask(() => hear(message)))
   return { post, end: () => {} }
 }
@@ -58,21 +74,24 @@ function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) =>
   worker.on('error', (error) => died(String(error)))
   worker.on('exit', (code) => died(`the worker thread ended with code ${code}`))
   worker.unref()
+  // Compiled while the thread begins.
+  const module = options.wasm === undefined ? ownModule(parts) : undefined
   const post = (message: ToSeat, transfer: Transferable[] = []) => worker.postMessage(message, transfer as ArrayBuffer[])
   let isEnded = false
-  /** With the module, compiled while the thread begins. What cannot be had or handed over here, the thread has itself. */
+  /** With the module. What cannot be had or handed over here, the thread has itself. */
   const begin = async (message: ToSeat & { t: 'start' }) => {
-    const wasm = await ownModule(parts).catch(() => undefined)
+    const wasm = await module?.catch(() => undefined)
     if (isEnded) return
     try {
       post({ t: 'start', start: { ...message.start, wasm } })
     } catch {
       post(message)
     }
+    if (wasm !== undefined) warmOnce(parts)
   }
   return {
     post: (message, transfer) => {
-      if (message.t !== 'start' || message.start.wasm !== undefined) return post(message, transfer)
+      if (message.t !== 'start' || module === undefined) return post(message, transfer)
       begin(message).catch((error: unknown) => died(String(error)))
     },
     hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),

@@ -36,15 +36,21 @@ export type FromSeat =
 /** To that thread. */
 export type ToSeat = { t: 'start'; start: Start } | { t: 'shut' } | ToServer
 
-/** What a thread is started with. */
-export interface Start {
+/** What is to be opened, and how. */
+export interface Target {
   /** The store's name; none is memory. */
   name: string | undefined
-  client: string
   wasm: WebAssembly.Module | BufferSource | string | undefined
   cacheBytes: number | undefined
   /** What a new file is made of. */
   from: Uint8Array | undefined
+}
+
+/** What a thread is started with. */
+export interface Start extends Target {
+  client: string
+  /** The thread's own id, also while it leads. Made by whoever starts it: in Node the first random number takes 3 ms. */
+  seat: string
 }
 
 /** What tabs tell each other on the store's own channel. */

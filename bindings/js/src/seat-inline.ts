@@ -2,7 +2,7 @@
 
 import { Engine, EngineDied, type WasmSource } from './engine.js'
 import { type Failure, failureOf } from './errors.js'
-import { type FromSeat, type Persistence, randomId, type ToSeat } from './protocol.js'
+import { type FromSeat, type Persistence, type ToSeat } from './protocol.js'
 import { Server } from './server.js'
 import type { Bytes } from './storage.js'
 
@@ -18,19 +18,19 @@ export function serveInline(place: Place, post: (message: FromSeat, transfer?: T
   let server: Server | undefined
   const died = (failure: Failure) => post({ t: 'dead', failure })
   const start = async (message: ToSeat & { t: 'start' }) => {
-    const { name, wasm, client, cacheBytes, from } = message.start
+    const { name, wasm, client, seat, cacheBytes, from } = message.start
     try {
       const engine = await Engine.open({
         wasm: () => place.wasm(wasm),
         bytes: place.open(name),
         from,
-        owner: randomId(),
+        owner: seat,
         // Whoever else had the file open is gone: it has a lock.
         living: [client],
         cacheBytes,
       })
       server = new Server(engine, died)
-      post({ t: 'leading', leader: randomId(), persistence: place.persistence })
+      post({ t: 'leading', leader: seat, persistence: place.persistence })
     } catch (error) {
       post({ t: error instanceof EngineDied ? 'dead' : 'failed', failure: failureOf(error) })
     }

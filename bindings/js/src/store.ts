@@ -8,7 +8,7 @@ import { type Failure, invalid, MagnetarError } from './errors.js'
 import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
 import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
 import { JobProgress } from './progress.js'
-import type { Persistence, Start } from './protocol.js'
+import type { Persistence, Target } from './protocol.js'
 import { type Handler, run, type RunOptions, type RunReport } from './run.js'
 import { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
 
@@ -66,7 +66,7 @@ export type Update<Output = unknown> =
   | { mark: number; status: Status; detail?: string }
 
 /** What every open store needs to know. */
-export async function startOf(name: string, options: OpenOptions): Promise<Omit<Start, 'client'>> {
+export async function startOf(name: string, options: OpenOptions): Promise<Target> {
   if (typeof name !== 'string' || name === '') throw invalid('a store has a name: a text that is not empty')
   const { wasm, cacheBytes } = options
   if (cacheBytes !== undefined) whole(cacheBytes, 'cacheBytes')

@@ -6,7 +6,7 @@
 import { compiled, Engine, EngineDied, type WasmSource } from './engine.js'
 import { type Failure, failureOf } from './errors.js'
 import { fileName, openFile } from './files-opfs.js'
-import { type Broadcast, type FromSeat, names, randomId, type Start, type ToClient, type ToSeat, type ToServer } from './protocol.js'
+import { type Broadcast, type FromSeat, names, type Start, type ToClient, type ToSeat, type ToServer } from './protocol.js'
 import { Server } from './server.js'
 
 interface WorkerScope {
@@ -26,15 +26,15 @@ let shut: () => void = () => {
 
 scope.onmessage = ({ data }) => {
   if (data.t === 'start') {
-    live(data.start.name!)
+    live(data.start)
     void wait(data.start)
   } else if (data.t === 'shut') shut()
   else receive(data)
 }
 
 /** Has whoever started this worker know when it is gone: nothing else tells of a worker that was terminated. */
-function live(store: string): void {
-  const lock = names.seatLock(store, randomId())
+function live(start: Start): void {
+  const lock = names.seatLock(start.name!, start.seat)
   void navigator.locks.request(lock, () => {
     scope.postMessage({ t: 'here', lock })
     return new Promise(() => {})
@@ -66,12 +66,12 @@ async function lead(start: Start): Promise<void> {
     wasm: () => module,
     bytes: await openFile(fileName(store)),
     from: start.from,
-    owner: randomId(),
+    owner: start.seat,
     living,
     cacheBytes: start.cacheBytes,
   })
   const server = new Server(engine, die)
-  const leader = randomId()
+  const leader = start.seat
   const channels = new Map<string, BroadcastChannel>()
   const watched = new Set<string>()
 
