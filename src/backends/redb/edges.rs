@@ -61,15 +61,10 @@ fn unmet_of(row: &RowChange) -> Option<Unmet> {
 }
 
 impl Entry for Unmet {
-    type Tree = &'static [u8];
     type Bytes = [u8; 17];
 
     fn key(&self) -> [u8; 17] {
         t::of_chunk(edge_tag::UNMET, self.key)
-    }
-
-    fn as_key(bytes: &[u8; 17]) -> &[u8] {
-        bytes
     }
 
     fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {
@@ -95,16 +90,11 @@ fn dependent_of(change: &EdgeChange) -> Dependent {
 }
 
 impl Entry for Dependent {
-    type Tree = &'static [u8];
     type Bytes = [u8; 25];
 
     fn key(&self) -> [u8; 25] {
         let Edge { job, chunk, on } = self.edge;
         t::of_pair(edge_tag::DEPENDENT, Key { job, chunk: on }, chunk)
-    }
-
-    fn as_key(bytes: &[u8; 25]) -> &[u8] {
-        bytes
     }
 
     fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {
@@ -153,15 +143,10 @@ fn list_of(tree: &Edges<'_>, delta: &Delta, changes: &[EdgeChange]) -> Result<Op
 }
 
 impl Entry for List {
-    type Tree = &'static [u8];
     type Bytes = [u8; 17];
 
     fn key(&self) -> [u8; 17] {
         t::of_chunk(edge_tag::DEPENDENCIES, self.key)
-    }
-
-    fn as_key(bytes: &[u8; 17]) -> &[u8] {
-        bytes
     }
 
     fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {

@@ -1,9 +1,10 @@
 //! Writes entries of one tree in the order of their keys: neighbours together, through a cursor, which makes each leaf
 //! once; others one by one.
 
-use std::ops::Bound;
+use std::cmp::Ordering;
+use std::ops::{Bound, RangeInclusive};
 
-use redb::{CursorError, Key as TreeKey, ReadableTable as _, Table as Tree, Value};
+use redb::{CursorError, Key as TreeKey, ReadableTable as _, Table as Tree};
 
 use super::errors;
 use crate::backends::contract::Key;
@@ -43,13 +44,10 @@ impl Gap {
 
 /// An entry as it is to be.
 pub(super) trait Entry {
-    type Tree: TreeKey + 'static;
     type Bytes: AsRef<[u8]>;
 
+    /// Its key as the tree has it.
     fn key(&self) -> Self::Bytes;
-
-    /// The key's bytes as the tree has them.
-    fn as_key(bytes: &Self::Bytes) -> <Self::Tree as Value>::SelfType<'_>;
 
     /// `None` where there is to be none.
     fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]>;
@@ -57,68 +55,95 @@ pub(super) trait Entry {
     fn gap(&self, next: &Self) -> Gap;
 }
 
-type TreeOf<'t, E> = Tree<'t, <E as Entry>::Tree, &'static [u8]>;
+type Bytes = &'static [u8];
+
+/// What a function that is compiled once per type of key asks of an entry: the value of the one at an index.
+type Values<'v> = dyn for<'e> Fn(usize, &'e mut Encoder) -> Option<&'e [u8]> + 'v;
 
 /// Writes entries, in ascending order, each key once.
-pub(super) fn write<E: Entry>(tree: &mut TreeOf<'_, E>, entries: &[E], encoder: &mut Encoder) -> Result<()> {
+pub(super) fn write<K: TreeKey + 'static, E: Entry>(
+    tree: &mut Tree<'_, K, Bytes>,
+    entries: &[E],
+    encoder: &mut Encoder,
+) -> Result<()> {
     for run in entries.chunk_by(|a, b| a.gap(b) != Gap::Wide) {
-        if run.len() >= RUN_MIN && clear(tree, run)? {
-            insert_run(tree, run, encoder)?;
-        } else {
-            one_by_one(tree, run, encoder)?;
+        if run.len() < RUN_MIN {
+            for entry in run {
+                write_one(tree, entry.key().as_ref(), entry.value(encoder))?;
+            }
+            continue;
         }
+        let is_whole = run.windows(2).all(|pair| pair[0].gap(&pair[1]) == Gap::Nothing);
+        let keys: Vec<E::Bytes> = run.iter().map(Entry::key).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        write_run(tree, &keys, is_whole, &|at, encoder| run[at].value(encoder), encoder)?;
     }
     Ok(())
 }
 
-fn one_by_one<E: Entry>(tree: &mut TreeOf<'_, E>, entries: &[E], encoder: &mut Encoder) -> Result<()> {
-    for entry in entries {
-        let bytes = entry.key();
-        let key = E::as_key(&bytes);
-        match entry.value(encoder) {
-            Some(value) => drop(tree.insert(key, value).map_err(errors::writing)?),
-            None => drop(tree.remove(key).map_err(errors::writing)?),
-        }
+fn write_one<K: TreeKey + 'static>(
+    tree: &mut Tree<'_, K, Bytes>,
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Result<()> {
+    match value {
+        Some(value) => drop(tree.insert(K::from_bytes(key), value).map_err(errors::writing)?),
+        None => drop(tree.remove(K::from_bytes(key)).map_err(errors::writing)?),
     }
     Ok(())
 }
 
-/// Removes the entries of a run, whatever they are to be. Says whether it did: not where too many strangers are
-/// between them, each of which would have to be walked over.
-fn clear<E: Entry>(tree: &mut TreeOf<'_, E>, run: &[E]) -> Result<bool> {
-    let keys: Vec<E::Bytes> = run.iter().map(Entry::key).collect();
-    let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(true) };
-    if run.windows(2).any(|pair| pair[0].gap(&pair[1]) != Gap::Nothing) {
-        let stored = tree.range(E::as_key(first)..=E::as_key(last)).map_err(errors::reading)?;
-        let mut ahead = Ahead(&keys);
-        let mut strangers = 0;
-        for entry in stored {
-            let (key, _) = entry.map_err(errors::reading)?;
-            if !ahead.has::<E>(&key.value()) {
-                strangers += 1;
-            }
-            if strangers > run.len() / STRANGERS_SHARE {
-                return Ok(false);
-            }
+fn write_run<K: TreeKey + 'static>(
+    tree: &mut Tree<'_, K, Bytes>,
+    keys: &[&[u8]],
+    is_whole: bool,
+    value: &Values<'_>,
+    encoder: &mut Encoder,
+) -> Result<()> {
+    if !is_whole && has_many_strangers(tree, keys)? {
+        return (0..keys.len()).try_for_each(|at| write_one(tree, keys[at], value(at, encoder)));
+    }
+    clear(tree, keys)?;
+    insert_run(tree, keys, value, encoder)
+}
+
+fn range<'k, K: TreeKey + 'static>(keys: &[&'k [u8]]) -> RangeInclusive<K::SelfType<'k>> {
+    K::from_bytes(keys[0])..=K::from_bytes(keys[keys.len() - 1])
+}
+
+/// Whether so many entries stand between those of a run that to walk over them would take too long.
+fn has_many_strangers<K: TreeKey + 'static>(tree: &Tree<'_, K, Bytes>, keys: &[&[u8]]) -> Result<bool> {
+    let mut ahead = Ahead(keys);
+    let mut strangers = 0;
+    for entry in tree.range(range::<K>(keys)).map_err(errors::reading)? {
+        let (key, _) = entry.map_err(errors::reading)?;
+        if !ahead.has::<K>(&key.value()) {
+            strangers += 1;
+        }
+        if strangers > keys.len() / STRANGERS_SHARE {
+            return Ok(true);
         }
     }
-    let mut ahead = Ahead(&keys);
-    tree.retain_in(E::as_key(first)..=E::as_key(last), |key, _| !ahead.has::<E>(&key))
-        .map_err(errors::writing)?;
-    Ok(true)
+    Ok(false)
+}
+
+/// Removes the entries of a run, whatever they are to be.
+fn clear<K: TreeKey + 'static>(tree: &mut Tree<'_, K, Bytes>, keys: &[&[u8]]) -> Result<()> {
+    let mut ahead = Ahead(keys);
+    tree.retain_in(range::<K>(keys), |key, _| !ahead.has::<K>(&key)).map_err(errors::writing)
 }
 
 /// Keys in ascending order that are compared with others in ascending order.
-struct Ahead<'k, B>(&'k [B]);
+struct Ahead<'k>(&'k [&'k [u8]]);
 
-impl<B> Ahead<'_, B> {
-    fn has<E: Entry<Bytes = B>>(&mut self, key: &<E::Tree as Value>::SelfType<'_>) -> bool {
-        let key = E::Tree::as_bytes(key);
+impl Ahead<'_> {
+    fn has<K: TreeKey>(&mut self, key: &K::SelfType<'_>) -> bool {
+        let key = K::as_bytes(key);
         while let Some((first, rest)) = self.0.split_first() {
-            match E::Tree::compare(E::Tree::as_bytes(&E::as_key(first)).as_ref(), key.as_ref()) {
-                std::cmp::Ordering::Less => self.0 = rest,
-                std::cmp::Ordering::Equal => return true,
-                std::cmp::Ordering::Greater => return false,
+            match K::compare(first, key.as_ref()) {
+                Ordering::Less => self.0 = rest,
+                Ordering::Equal => return true,
+                Ordering::Greater => return false,
             }
         }
         false
@@ -126,25 +151,28 @@ impl<B> Ahead<'_, B> {
 }
 
 /// Writes a run of which the tree has nothing.
-fn insert_run<E: Entry>(tree: &mut TreeOf<'_, E>, run: &[E], encoder: &mut Encoder) -> Result<()> {
-    let mut rest = run;
+fn insert_run<K: TreeKey + 'static>(
+    tree: &mut Tree<'_, K, Bytes>,
+    keys: &[&[u8]],
+    value: &Values<'_>,
+    encoder: &mut Encoder,
+) -> Result<()> {
+    let mut at = 0;
     // From stranger to stranger: behind each a cursor begins anew.
-    while let Some(first) = rest.first() {
-        let bytes = first.key();
-        let mut cursor = tree.lower_bound_mut(Bound::Included(E::as_key(&bytes))).map_err(errors::reading)?;
-        let mut passed = 0;
-        for entry in rest {
-            if let Some(value) = entry.value(encoder) {
-                let bytes = entry.key();
-                match cursor.insert_before(E::as_key(&bytes), value) {
-                    Err(CursorError::UnorderedKey) if passed > 0 => break,
+    while at < keys.len() {
+        let first = at;
+        let here = Bound::Included(K::from_bytes(keys[first]));
+        let mut cursor = tree.lower_bound_mut(here).map_err(errors::reading)?;
+        while at < keys.len() {
+            if let Some(value) = value(at, encoder) {
+                match cursor.insert_before(K::from_bytes(keys[at]), value) {
+                    Err(CursorError::UnorderedKey) if at > first => break,
                     result => result.map_err(errors::writing)?,
                 }
             }
-            passed += 1;
+            at += 1;
         }
         cursor.close().map_err(errors::writing)?;
-        rest = &rest[passed..];
     }
     Ok(())
 }

@@ -79,15 +79,10 @@ impl<'d> RecordOf<'d> {
 }
 
 impl Entry for ContentOf<'_> {
-    type Tree = &'static [u8; 16];
     type Bytes = [u8; 16];
 
     fn key(&self) -> [u8; 16] {
         t::row(self.key)
-    }
-
-    fn as_key(bytes: &[u8; 16]) -> &[u8; 16] {
-        bytes
     }
 
     fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {
@@ -100,15 +95,10 @@ impl Entry for ContentOf<'_> {
 }
 
 impl Entry for RecordOf<'_> {
-    type Tree = &'static [u8; 16];
     type Bytes = [u8; 16];
 
     fn key(&self) -> [u8; 16] {
         t::row(self.key)
-    }
-
-    fn as_key(bytes: &[u8; 16]) -> &[u8; 16] {
-        bytes
     }
 
     fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {

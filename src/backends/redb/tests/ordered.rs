@@ -24,15 +24,10 @@ fn seat_of(chunk: u64) -> Seat {
 }
 
 impl Entry for Numbered {
-    type Tree = &'static [u8; 16];
     type Bytes = [u8; 16];
 
     fn key(&self) -> [u8; 16] {
         t::row(key_of(self.0))
-    }
-
-    fn as_key(bytes: &[u8; 16]) -> &[u8; 16] {
-        bytes
     }
 
     fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {
