@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use redb::{ReadableTable as _, Table as Tree};
+use redb::{ReadableTable as _, Table as Tree, WriteTransaction};
 
 use super::errors;
 use super::ordered::{self, Entry, Gap};
@@ -14,14 +14,13 @@ use crate::error::Result;
 
 type Edges<'t> = Tree<'t, &'static [u8], &'static [u8]>;
 
-/// Whether a set of changes has any for this tree.
-pub(super) fn has_any(delta: &Delta) -> bool {
-    !delta.edges.is_empty() || delta.rows.iter().any(|row| unmet_of(row).is_some())
-}
-
-/// Writes them.
-pub(super) fn write(tree: &mut Edges<'_>, delta: &Delta, encoder: &mut Encoder) -> Result<()> {
+/// Writes them, if there are any.
+pub(super) fn write(transaction: &WriteTransaction, delta: &Delta, encoder: &mut Encoder) -> Result<()> {
     let unmet: Vec<Unmet> = delta.rows.iter().filter_map(unmet_of).collect();
+    if unmet.is_empty() && delta.edges.is_empty() {
+        return Ok(());
+    }
+    let tree = &mut transaction.open_table(t::EDGES).map_err(errors::opening_table)?;
     ordered::write(tree, &unmet, encoder)?;
     let mut dependents: Vec<Dependent> = delta.edges.iter().map(dependent_of).collect();
     dependents

@@ -28,7 +28,7 @@ pub(super) fn commit(mut transaction: WriteTransaction, encoder: &mut Encoder, d
     transaction.set_durability(Durability::Immediate).map_err(errors::writing)?;
     let mut writer = Writer { transaction: &transaction, encoder };
     writer.rows(&delta.rows)?;
-    writer.edges(delta)?;
+    edges::write(writer.transaction, delta, writer.encoder)?;
     writer.index(delta)?;
     writer.log(&delta.log, delta.log_prune_to)?;
     transaction.commit().map_err(errors::committing)
@@ -51,34 +51,26 @@ fn is_gone(row: &RowChange) -> bool {
     row.after.is_none() && row.before.is_some()
 }
 
-/// The content that changes with a row.
-struct ContentOf<'d> {
+/// What changes of a row in one of its two trees; `None` where it goes.
+struct PartOf<'d, T> {
     key: Key,
-    content: Option<&'d Content>,
+    part: Option<&'d T>,
+    encode: for<'e> fn(&'e mut Encoder, Key, &T) -> &'e [u8],
 }
 
-impl<'d> ContentOf<'d> {
-    fn new(row: &'d RowChange) -> Option<Self> {
-        let content = row.content.as_deref().filter(|_| !is_gone(row));
-        (content.is_some() || is_gone(row)).then_some(ContentOf { key: row.key, content })
-    }
+fn content_of(row: &RowChange) -> Option<PartOf<'_, Content>> {
+    let part = row.content.as_deref().filter(|_| !is_gone(row));
+    (part.is_some() || is_gone(row)).then_some(PartOf { key: row.key, part, encode: Encoder::content })
 }
 
-/// The record that changes with a row; one to which nothing has happened is kept by keeping nothing.
-struct RecordOf<'d> {
-    key: Key,
-    record: Option<&'d Record>,
+/// A record to which nothing has happened is kept by keeping nothing.
+fn record_of(row: &RowChange) -> Option<PartOf<'_, Record>> {
+    let part = row.record.as_ref().filter(|record| !is_gone(row) && !record.is_fresh());
+    let is_dropped = is_gone(row) || row.before.is_some() && row.record.is_some();
+    (part.is_some() || is_dropped).then_some(PartOf { key: row.key, part, encode: Encoder::record })
 }
 
-impl<'d> RecordOf<'d> {
-    fn new(row: &'d RowChange) -> Option<Self> {
-        let record = row.record.as_ref().filter(|record| !is_gone(row) && !record.is_fresh());
-        let is_dropped = is_gone(row) || row.before.is_some() && row.record.is_some();
-        (record.is_some() || is_dropped).then_some(RecordOf { key: row.key, record })
-    }
-}
-
-impl Entry for ContentOf<'_> {
+impl<T> Entry for PartOf<'_, T> {
     type Bytes = [u8; 16];
 
     fn key(&self) -> [u8; 16] {
@@ -86,23 +78,7 @@ impl Entry for ContentOf<'_> {
     }
 
     fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {
-        self.content.map(|content| encoder.content(self.key, content))
-    }
-
-    fn gap(&self, next: &Self) -> Gap {
-        Gap::between(self.key, next.key)
-    }
-}
-
-impl Entry for RecordOf<'_> {
-    type Bytes = [u8; 16];
-
-    fn key(&self) -> [u8; 16] {
-        t::row(self.key)
-    }
-
-    fn value<'e>(&self, encoder: &'e mut Encoder) -> Option<&'e [u8]> {
-        self.record.map(|record| encoder.record(self.key, record))
+        self.part.map(|part| (self.encode)(encoder, self.key, part))
     }
 
     fn gap(&self, next: &Self) -> Gap {
@@ -125,23 +101,15 @@ impl<'a> Writer<'a> {
     }
 
     fn rows(&mut self, rows: &[RowChange]) -> Result<()> {
-        let contents: Vec<ContentOf> = rows.iter().filter_map(ContentOf::new).collect();
+        let contents: Vec<_> = rows.iter().filter_map(content_of).collect();
         if !contents.is_empty() {
             ordered::write(&mut self.open_rows(t::CONTENTS)?, &contents, self.encoder)?;
         }
-        let records: Vec<RecordOf> = rows.iter().filter_map(RecordOf::new).collect();
+        let records: Vec<_> = rows.iter().filter_map(record_of).collect();
         if !records.is_empty() {
             ordered::write(&mut self.open_rows(t::RECORDS)?, &records, self.encoder)?;
         }
         Ok(())
-    }
-
-    fn edges(&mut self, delta: &Delta) -> Result<()> {
-        if !edges::has_any(delta) {
-            return Ok(());
-        }
-        let mut tree = self.transaction.open_table(t::EDGES).map_err(errors::opening_table)?;
-        edges::write(&mut tree, delta, self.encoder)
     }
 
     fn index(&mut self, delta: &Delta) -> Result<()> {
