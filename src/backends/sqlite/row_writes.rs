@@ -64,17 +64,22 @@ impl Write {
         self.must_hit
     }
 
+    /// Whether a list that is padded has a text of its own.
+    pub(super) fn minds_padding(&self) -> bool {
+        matches!(self.verb, Verb::Insert | Verb::Put)
+    }
+
     /// The text for a list of so many rows. One row needs no list, and what a list needs, a table of its own in memory,
     /// costs more than changing the row.
-    pub(super) fn text(&self, rows: usize) -> String {
+    pub(super) fn text(&self, rows: usize, is_padded: bool) -> String {
         let table = self.table;
         let key = self.key_matches(rows).join(" AND ");
         match self.verb {
-            Verb::Insert => self.insert(rows, ""),
+            Verb::Insert => self.insert(rows, is_padded, ""),
             Verb::Put => {
                 let set: Vec<_> = self.set().map(|name| format!("{name}=excluded.{name}")).collect();
                 let conflict = format!(" ON CONFLICT({}) DO UPDATE SET ", self.key.join(","));
-                self.insert(rows, &(conflict + &set.join(",")))
+                self.insert(rows, is_padded, &(conflict + &set.join(",")))
             }
             Verb::Update => {
                 let set = self.assignments(rows).join(",");
@@ -91,13 +96,14 @@ impl Write {
         }
     }
 
-    fn insert(&self, rows: usize, conflict: &str) -> String {
+    fn insert(&self, rows: usize, is_padded: bool, conflict: &str) -> String {
         let names: Vec<&str> =
             self.set().chain(self.kept.iter().copied()).chain(self.key.iter().copied()).collect();
         let (names, values) = (names.join(","), self.values(rows));
-        let rows = match rows {
-            1 => values,
-            _ => format!("SELECT * FROM ({values}) WHERE column{} IS NOT NULL", self.columns()),
+        let rows = if is_padded {
+            format!("SELECT * FROM ({values}) WHERE column{} IS NOT NULL", self.columns())
+        } else {
+            values
         };
         format!("INSERT OR ROLLBACK INTO {}({names}) {rows}{conflict};", self.table)
     }

@@ -1,7 +1,7 @@
 //! From a set of changes to statements.
 //!
 //! Rows of one kind are one statement over a list of values; the lengths of lists are powers of two, padded with
-//! NULLs, so that the texts are few and stay prepared. The usual change is one call with its COMMIT; a larger one goes
+//! NULLs, so that the texts are few and stay prepared. A full list needs no look at what is padding. The usual change is one call with its COMMIT; a larger one goes
 //! in calls of [`VALUES_PER_CALL`] values, inside the same transaction.
 
 use crate::backends::contract::{
@@ -109,6 +109,9 @@ const SHAPE_PRUNE: u8 = 0xf3;
 const SHAPE_COMMIT: u8 = 0xf4;
 const SHAPE_GUARD: u8 = 0xf5;
 
+/// In the length of a list: some of its rows are padding.
+const PADDED: u8 = 0x80;
+
 impl Call {
     fn single(&mut self, shape: u8) {
         self.shape.push(shape);
@@ -127,8 +130,9 @@ impl Call {
                 SHAPE_COMMIT => sql.push_str(statements::COMMIT),
                 SHAPE_GUARD => sql.push_str(statements::GUARD),
                 many => {
-                    let rows = 1_usize << bytes.next().copied().unwrap_or_default();
-                    sql.push_str(&Many::ALL[usize::from(many)].sql().text(rows));
+                    let length = bytes.next().copied().unwrap_or_default();
+                    let rows = 1_usize << (length & !PADDED);
+                    sql.push_str(&Many::ALL[usize::from(many)].sql().text(rows, length & PADDED != 0));
                 }
             }
         }
@@ -350,7 +354,10 @@ impl<'c> Writer<'c> {
             self.call.args.push(None::<i64>);
         }
         // At most 8: a list has at most 256 rows.
-        let length = u8::try_from(padded.trailing_zeros()).unwrap_or_default();
+        let mut length = u8::try_from(padded.trailing_zeros()).unwrap_or_default();
+        if padded > rows && many.sql().minds_padding() {
+            length |= PADDED;
+        }
         self.call.shape.extend([many as u8, length]);
         self.call.checks.push(if many.sql().must_hit() {
             Check::Changed(rows as u64)

@@ -77,7 +77,10 @@ fn every_statement_finds_its_rows_by_an_index() {
         reads.iter().map(|(name, sql)| ((*name).into(), (*sql).into())).collect();
     for (name, many) in lists {
         for rows in [1, 2, 32, 256] {
-            statements.push((format!("{name} of {rows}"), many.text(rows)));
+            statements.push((format!("{name} of {rows}"), many.text(rows, false)));
+            if many.minds_padding() && rows > 1 {
+                statements.push((format!("{name} of {rows}, padded"), many.text(rows, true)));
+            }
         }
     }
     let mut bad = Vec::new();
