@@ -304,6 +304,10 @@ impl Core {
             }
             ran
         };
+        // First, so that whoever begins to watch after an answer is not told of what it answered.
+        if let Some(revision) = ran.revision {
+            self.latest.advance(revision);
+        }
         let (mut answered, mut told) = (0, false);
         for (entry, applied) in group.into_iter().zip(ran.applied) {
             answered += usize::from(entry.reply.is_some());
@@ -332,9 +336,6 @@ impl Core {
                 queue.settling = true;
                 queue.waiting.push_back(Entry { op: Op::Settle, reply: None });
             }
-        }
-        if let Some(revision) = ran.revision {
-            self.latest.advance(revision);
         }
         answered
     }
