@@ -2,6 +2,7 @@
 
 use crate::backends::contract::{Class, JobPhase, Subject};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::model::{Deadline, DependencyFailure, JobStatus, OwnerId};
 
 const PHASES: [JobPhase; 3] = [JobPhase::Open, JobPhase::Importing, JobPhase::Deleting];
@@ -50,8 +51,9 @@ fn code_of<T: PartialEq>(all: &[T], value: &T) -> i64 {
 /// A number as an SQL integer. The engine's numbers end at 2^53 - 1 and its times at the year 285,000: anything
 /// larger is a defect, and is refused rather than bent.
 pub(super) fn int(value: u64) -> Result<i64> {
-    i64::try_from(value).map_err(|_| {
-        Error::new(ErrorKind::Internal, format!("the number {value} does not fit an SQL integer"))
+    let fits = i64::try_from(value).ok().filter(|_| value <= limits::ID_MAX);
+    fits.ok_or_else(|| {
+        Error::new(ErrorKind::Internal, format!("the number {value} is larger than any that is written"))
     })
 }
 

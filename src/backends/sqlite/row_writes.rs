@@ -3,16 +3,14 @@
 //! - Values are bare `?`, in sequence: naming thousands of them takes `SQLite` longer than writing them.
 //! - `OR ROLLBACK`: no statement needs a way back of its own, so `SQLite` keeps no journal of it.
 
-/// A statement over rows of one table. The values of a row are those of `set`, of `kept` and of `key`, in this order;
-/// rows whose key is NULL pad a list.
+/// A statement over rows of one table. The values of a row are those of `set` and of `key`, in this order; rows whose key
+/// is NULL pad a list.
 #[derive(Debug)]
 pub(super) struct Write {
     verb: Verb,
     table: &'static str,
     /// In groups, which several statements share.
     set: &'static [&'static [&'static str]],
-    /// What a NULL leaves as it is.
-    kept: &'static [&'static str],
     key: &'static [&'static str],
     /// Whether each row that it names must be there: what is missing then was deleted from outside.
     must_hit: bool,
@@ -26,6 +24,12 @@ enum Verb {
     Put,
     /// Rows that are there.
     Update,
+    /// The same, of a table that gives every other column a default. A list of values that an INSERT reads is gone
+    /// through as it comes, where an UPDATE keeps it in a table of its own first, and what comes of it in another.
+    ///
+    /// A row that is not there would be made. None is: what a commit changes it has read, in the same transaction or, by
+    /// the data version, since the last foreign write.
+    Renew,
     Delete,
     /// See [`JOBS_CLAIMABLE`].
     SetClaimable,
@@ -38,7 +42,7 @@ impl Write {
         set: &'static [&'static [&'static str]],
         key: &'static [&'static str],
     ) -> Self {
-        Write { verb, table, set, kept: &[], key, must_hit: matches!(verb, Verb::Update) }
+        Write { verb, table, set, key, must_hit: matches!(verb, Verb::Update | Verb::Renew) }
     }
 
     const fn delete(table: &'static str, key: &'static [&'static str]) -> Self {
@@ -57,7 +61,7 @@ impl Write {
 
     /// Values of a row.
     pub(super) fn columns(&self) -> usize {
-        self.set().count() + self.kept.len() + self.key.len()
+        self.set().count() + self.key.len()
     }
 
     pub(super) fn must_hit(&self) -> bool {
@@ -66,7 +70,7 @@ impl Write {
 
     /// Whether a list that is padded has a text of its own.
     pub(super) fn minds_padding(&self) -> bool {
-        matches!(self.verb, Verb::Insert | Verb::Put)
+        matches!(self.verb, Verb::Insert | Verb::Put | Verb::Renew)
     }
 
     /// The text for a list of so many rows. One row needs no list, and what a list needs, a table of its own in memory,
@@ -76,14 +80,12 @@ impl Write {
         let key = self.key_matches(rows).join(" AND ");
         match self.verb {
             Verb::Insert => self.insert(rows, is_padded, ""),
-            Verb::Put => {
+            Verb::Renew if rows == 1 => self.update(rows, &key),
+            Verb::Update => self.update(rows, &key),
+            Verb::Put | Verb::Renew => {
                 let set: Vec<_> = self.set().map(|name| format!("{name}=excluded.{name}")).collect();
                 let conflict = format!(" ON CONFLICT({}) DO UPDATE SET ", self.key.join(","));
                 self.insert(rows, is_padded, &(conflict + &set.join(",")))
-            }
-            Verb::Update => {
-                let set = self.assignments(rows).join(",");
-                format!("UPDATE OR ROLLBACK {table} SET {set}{} WHERE {key};", self.from(rows))
             }
             Verb::Delete if rows == 1 => format!("DELETE FROM {table} WHERE {key};"),
             Verb::Delete => {
@@ -96,9 +98,14 @@ impl Write {
         }
     }
 
+    fn update(&self, rows: usize, key: &str) -> String {
+        let set = self.set().zip(0..).map(|(name, at)| format!("{name}={}", value(rows, at)));
+        let set: Vec<_> = set.collect();
+        format!("UPDATE OR ROLLBACK {} SET {}{} WHERE {key};", self.table, set.join(","), self.from(rows))
+    }
+
     fn insert(&self, rows: usize, is_padded: bool, conflict: &str) -> String {
-        let names: Vec<&str> =
-            self.set().chain(self.kept.iter().copied()).chain(self.key.iter().copied()).collect();
+        let names: Vec<&str> = self.set().chain(self.key.iter().copied()).collect();
         let (names, values) = (names.join(","), self.values(rows));
         let rows = if is_padded {
             format!("SELECT * FROM ({values}) WHERE column{} IS NOT NULL", self.columns())
@@ -118,15 +125,8 @@ impl Write {
         if rows == 1 { String::new() } else { format!(" FROM ({}) v", self.values(rows)) }
     }
 
-    fn assignments(&self, rows: usize) -> Vec<String> {
-        let set = self.set().zip(0..).map(|(name, at)| format!("{name}={}", value(rows, at)));
-        let kept = self.kept.iter().zip(self.set().count()..);
-        let kept = kept.map(|(name, at)| format!("{name}=coalesce({},{name})", value(rows, at)));
-        set.chain(kept).collect()
-    }
-
     fn key_matches(&self, rows: usize) -> Vec<String> {
-        let key = self.key.iter().zip(self.set().count() + self.kept.len()..);
+        let key = self.key.iter().zip(self.set().count()..);
         key.map(|(name, at)| format!("{}.{name}={}", self.table, value(rows, at))).collect()
     }
 }
@@ -182,13 +182,15 @@ const RECORD: &[&str] = &[
 /// A row to which nothing has happened: its record is the columns' defaults.
 pub(super) const STATES_INSERT: Write = Write::new(Verb::Insert, "states", &[PLACE, UNMET], KEY);
 
-/// Another place and another record; the count of unmet dependencies where it is given.
-pub(super) const STATES_UPDATE: Write =
-    Write { kept: UNMET, ..Write::new(Verb::Update, "states", &[PLACE, RECORD], KEY) };
+/// Another place and another record.
+pub(super) const STATES_UPDATE: Write = Write::new(Verb::Renew, "states", &[PLACE, RECORD], KEY);
+/// The same, and another count of unmet dependencies.
+pub(super) const STATES_UPDATE_UNMET: Write = Write::new(Verb::Renew, "states", &[PLACE, UNMET, RECORD], KEY);
 
-/// Another place only, and the count of unmet dependencies where it is given.
-pub(super) const STATES_MOVE: Write =
-    Write { kept: UNMET, ..Write::new(Verb::Update, "states", &[PLACE], KEY) };
+/// Another place only.
+pub(super) const STATES_MOVE: Write = Write::new(Verb::Renew, "states", &[PLACE], KEY);
+/// The same, and another count of unmet dependencies.
+pub(super) const STATES_MOVE_UNMET: Write = Write::new(Verb::Renew, "states", &[PLACE, UNMET], KEY);
 
 pub(super) const STATES_DELETE: Write = Write::delete_all("states", KEY);
 

@@ -32,7 +32,9 @@ enum Many {
     ContentsDelete,
     StatesInsert,
     StatesUpdate,
+    StatesUpdateUnmet,
     StatesMove,
+    StatesMoveUnmet,
     StatesDelete,
     EdgesPut,
     EdgesDelete,
@@ -45,13 +47,15 @@ enum Many {
 }
 
 impl Many {
-    const ALL: [Many; 15] = [
+    const ALL: [Many; 17] = [
         Many::ContentsInsert,
         Many::ContentsUpdate,
         Many::ContentsDelete,
         Many::StatesInsert,
         Many::StatesUpdate,
+        Many::StatesUpdateUnmet,
         Many::StatesMove,
+        Many::StatesMoveUnmet,
         Many::StatesDelete,
         Many::EdgesPut,
         Many::EdgesDelete,
@@ -70,7 +74,9 @@ impl Many {
             Many::ContentsDelete => &row_writes::CONTENTS_DELETE,
             Many::StatesInsert => &row_writes::STATES_INSERT,
             Many::StatesUpdate => &row_writes::STATES_UPDATE,
+            Many::StatesUpdateUnmet => &row_writes::STATES_UPDATE_UNMET,
             Many::StatesMove => &row_writes::STATES_MOVE,
+            Many::StatesMoveUnmet => &row_writes::STATES_MOVE_UNMET,
             Many::StatesDelete => &row_writes::STATES_DELETE,
             Many::EdgesPut => &row_writes::EDGES_PUT,
             Many::EdgesDelete => &row_writes::EDGES_DELETE,
@@ -208,15 +214,18 @@ impl<'c> Writer<'c> {
             (None, Some(record)) => !record.is_fresh(),
             _ => false,
         };
-        self.many(
-            Many::StatesUpdate,
-            rows.iter().filter(|row| row.after.is_some()).filter(with_record),
-            put_state,
-        )?;
         let moved = |row: &&RowChange| {
             row.before.is_some() && row.record.is_none() && (row.before != row.after || row.unmet.is_some())
         };
-        self.many(Many::StatesMove, rows.iter().filter(|row| row.after.is_some()).filter(moved), put_move)?;
+        let there = || rows.iter().filter(|row| row.after.is_some());
+        for (many, has_unmet) in [(Many::StatesUpdate, false), (Many::StatesUpdateUnmet, true)] {
+            let of_kind = there().filter(with_record).filter(|row| row.unmet.is_some() == has_unmet);
+            self.many(many, of_kind, put_state)?;
+        }
+        for (many, has_unmet) in [(Many::StatesMove, false), (Many::StatesMoveUnmet, true)] {
+            let of_kind = there().filter(moved).filter(|row| row.unmet.is_some() == has_unmet);
+            self.many(many, of_kind, put_move)?;
+        }
         self.many(Many::StatesDelete, rows.iter().filter(|row| row.after.is_none()), |args, row| {
             put_key(args, row.key)
         })?;
@@ -467,20 +476,22 @@ fn put_place(args: &mut Args, place: Option<Place>) -> Result<()> {
     Ok(())
 }
 
-fn put_unmet(args: &mut Args, key: Key, unmet: Option<u32>) {
+fn put_unmet(args: &mut Args, key: Key, unmet: u32) {
     args.push(unmet);
-    args.push(unmet.map(|unmet| sums::unmet(key, unmet)));
+    args.push(sums::unmet(key, unmet));
 }
 
 fn put_new_state(args: &mut Args, row: &RowChange) -> Result<()> {
     put_place(args, row.after)?;
-    put_unmet(args, row.key, Some(row.unmet.unwrap_or_default()));
+    put_unmet(args, row.key, row.unmet.unwrap_or_default());
     put_key(args, row.key)
 }
 
 fn put_move(args: &mut Args, row: &RowChange) -> Result<()> {
     put_place(args, row.after)?;
-    put_unmet(args, row.key, row.unmet);
+    if let Some(unmet) = row.unmet {
+        put_unmet(args, row.key, unmet);
+    }
     put_key(args, row.key)
 }
 
@@ -489,8 +500,10 @@ fn put_state(args: &mut Args, row: &RowChange) -> Result<()> {
         return Err(Error::new(ErrorKind::Internal, "a record that is not there was to be written"));
     };
     put_place(args, row.after)?;
+    if let Some(unmet) = row.unmet {
+        put_unmet(args, row.key, unmet);
+    }
     put_record(args, row.key, record)?;
-    put_unmet(args, row.key, row.unmet);
     put_key(args, row.key)
 }
 
