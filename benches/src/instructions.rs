@@ -12,23 +12,29 @@ use crate::disk;
 use crate::hand::redb::Redb;
 use crate::hand::sqlite::{Sqlite, Synchronous};
 use crate::hand::{self, Ask, batch, cycle};
-use crate::ours::{BATCH, Engine, MAGNETAR_JOB, drain};
+use crate::ours::{BATCH, Engine, MAGNETAR_JOB, drain, import};
+use crate::parts::layered;
 
 /// Chunks of the store, in both sizes.
 const CHUNKS: u64 = 2_000;
+/// The same of a store whose chunks depend on others.
+const LAYERS: u64 = 10;
+const WIDTH: u64 = 1_000;
 /// Cycles of the two sizes, one at a time and in batches.
 const SIZES: [u64; 2] = [64, 320];
 const SIZES_OF_BATCHES: [u64; 2] = [256, 1_280];
 
 /// What is counted.
-pub(crate) const KINDS: [(&str, &str); 8] = [
+pub(crate) const KINDS: [(&str, &str); 10] = [
     ("redb-one", "Magnetar redb, claim + complete, block_on"),
     ("redb-one-hand", "raw redb, one operation per commit"),
     ("redb-batch", "Magnetar redb, batches of 256"),
+    ("redb-layers", "Magnetar redb, batches of 256, two dependencies each"),
     ("redb-batch-hand", "raw redb, 256 operations per commit"),
     ("sqlite-one", "Magnetar SQLite, claim + complete, block_on"),
     ("sqlite-one-hand", "SQLite FULL by hand, one operation per commit"),
     ("sqlite-batch", "Magnetar SQLite, batches of 256"),
+    ("sqlite-layers", "Magnetar SQLite, batches of 256, two dependencies each"),
     ("sqlite-batch-hand", "SQLite FULL by hand, 256 operations per commit"),
 ];
 
@@ -41,11 +47,17 @@ pub(crate) struct Counted {
 
 /// The work that is counted: so many cycles on a new store.
 pub(crate) fn work(kind: &str, cycles: u64, folder: &Path) -> Result<(), Fault> {
-    let batches = kind.contains("batch");
+    let batches = kind.contains("batch") || kind.contains("layers");
     match kind.strip_suffix("-hand") {
         None => {
             let engine = if kind.starts_with("redb") { Engine::Redb } else { Engine::Sqlite };
-            let store = engine.filled(folder, "work", CHUNKS)?;
+            let store = if kind.contains("layers") {
+                let store = engine.open(folder, "work")?;
+                import(&*store, layered(LAYERS, WIDTH))?;
+                store
+            } else {
+                engine.filled(folder, "work", CHUNKS)?
+            };
             if batches {
                 drain(&*store, usize::try_from(cycles)? / BATCH, BATCH)?;
             } else {

@@ -1,6 +1,7 @@
 //! The gate: which storage backends this build has. They keep, order and count; they decide nothing.
 
 pub(crate) mod contract;
+mod remembered;
 
 #[cfg(any(feature = "redb", target_family = "wasm"))]
 pub(crate) mod redb;

@@ -1,20 +1,20 @@
-//! What the last commit left, remembered: as long as nobody else writes, a group of operations asks `SQLite` nothing
+//! What the last commit left, remembered: as long as nobody else writes, a group of operations asks the file nothing
 //! before its commit.
 //!
-//! Handing a question to the connection's thread and its answer back costs more than finding it. So the backend keeps
-//! what it has read and written of late: the store's own record, jobs, the chunks being worked on and the next ones of
-//! a job to be claimed. Whether anybody else has written since shows in `SQLite`'s data version, which the commit (or,
-//! where nothing is to be written, a question of its own) compares under the lock. Where it has moved, everything here
-//! is forgotten and the group is run once more, from what the file says.
+//! For `SQLite` handing a question to the connection's thread and its answer back costs more than finding it; for redb
+//! opening a snapshot does. So a backend keeps what it has read and written of late: the store's own record, jobs, the
+//! chunks being worked on and the next ones of a job to be claimed. Whether anybody else has written since shows in
+//! `SQLite`'s data version, which the commit (or, where nothing is to be written, a question of its own) compares under
+//! the lock. Where it has moved, everything here is forgotten and the group is run once more, from what the file says.
+//! A redb file has one writer, and one version with it.
 
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Delta, DueNeed, Front, JobChange, JobRow, Key, Loaded, Meta, Needs, Place, ReadyNeed, Record, Row,
-    RowChange,
+    Class, Delta, DueNeed, Front, JobChange, JobRow, Key, Loaded, Meta, Needs, Place, Rank, ReadyNeed,
+    Record, Row, RowChange,
 };
-use crate::backends::sqlite::columns;
-use crate::backends::sqlite::load::claim_position;
+use crate::machine;
 
 /// Chunks that are kept from one group to the next at most; where there are more all are forgotten.
 const ROWS_MAX: usize = 4_096;
@@ -55,7 +55,7 @@ struct Known {
     /// What is in them is among the rows.
     fronts: HashMap<i64, Front>,
     /// No row falls due before this.
-    due_from_ms: i64,
+    due_from_ms: u64,
     /// No job from the first of these up to the second, without it, has a ready chunk; the second has.
     claimable: Option<(i64, i64)>,
 }
@@ -63,10 +63,10 @@ struct Known {
 /// What a load saw beside the answers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Seen {
-    /// `SQLite`'s data version, where the load began the transaction.
+    /// The data version, where the load began the transaction.
     pub(super) version: Option<i64>,
     /// When the first row falls due.
-    pub(super) due_first_ms: Option<i64>,
+    pub(super) due_first_ms: Option<u64>,
 }
 
 impl Remembered {
@@ -85,9 +85,14 @@ impl Remembered {
     pub(super) fn ahead(&self, needs: &Needs) -> usize {
         match needs.ready.as_slice() {
             // With the next group memory may answer, and of this job's next chunks it knows too few.
-            [need] if self.asking <= 1 && self.misses(need) => self.ahead,
+            [need] if self.asking <= 1 && self.misses(need) && !self.has_edges(need.job) => self.ahead,
             _ => 0,
         }
+    }
+
+    fn has_edges(&self, job: i64) -> bool {
+        let known = self.known.as_ref().and_then(|known| known.jobs.get(&job));
+        known.is_some_and(|job| job.edges > 0)
     }
 
     /// What lies ahead cannot be read.
@@ -108,19 +113,19 @@ impl Remembered {
             }
             self.known.get_or_insert_with(|| Known::new(version, &loaded.meta));
         }
+        if let Some(known) = &mut self.known {
+            known.learn(needs, loaded, seen);
+        }
         if let ([need], [rows]) = (needs.ready.as_slice(), loaded.ready.as_mut_slice()) {
             if self.asking == 0 && self.misses(need) {
                 self.learn_front(need, rows, ahead);
             }
             rows.truncate(need.limit);
         }
-        if let Some(known) = &mut self.known {
-            known.learn(needs, loaded, seen);
-        }
     }
 
     fn learn_front(&mut self, need: &ReadyNeed, rows: &[Row], ahead: usize) {
-        let Some(known) = &mut self.known else { return };
+        let Some(known) = self.known.as_mut().filter(|known| known.is_plain(need.job)) else { return };
         let (light, heavy) = rows.split_at(rows.iter().take_while(|row| is_light(row)).count());
         self.ahead = if heavy.is_empty() { (ahead * 2).clamp(AHEAD_MIN, AHEAD_MAX) } else { 0 };
         let is_whole = heavy.is_empty() && rows.len() < need.limit + ahead;
@@ -129,6 +134,7 @@ impl Remembered {
             let ready = light.iter().map(claim_position).collect();
             known.fronts.insert(need.job, Front { ready, horizon });
             light.iter().for_each(|row| known.keep(row));
+            known.trim();
         }
     }
 
@@ -159,7 +165,7 @@ impl Known {
             jobs: HashMap::new(),
             rows: HashMap::new(),
             fronts: HashMap::new(),
-            due_from_ms: i64::MIN,
+            due_from_ms: 0,
             claimable: None,
         }
     }
@@ -192,12 +198,11 @@ impl Known {
             || log.is_some();
         let falls_due = match *due {
             None => false,
-            Some(DueNeed::By { at_ms, .. }) => columns::int(at_ms).map_or(true, |at| at >= self.due_from_ms),
+            Some(DueNeed::By { at_ms, .. }) => at_ms >= self.due_from_ms,
             Some(DueNeed::SetAfter { .. }) => true,
         };
-        // Without dependencies in a job nobody waits for its chunks, and they wait for nobody.
-        let is_plain = |key: &Key| self.jobs.get(&key.job).is_some_and(|job| job.edges == 0);
-        let waits = !dependents.iter().map(|need| &need.on).chain(dependencies).chain(edges_of).all(is_plain);
+        let mut may_wait = dependents.iter().map(|need| &need.on).chain(dependencies).chain(edges_of);
+        let waits = may_wait.any(|key| !self.is_plain(key.job));
         if is_asked || falls_due || waits {
             return None;
         }
@@ -224,6 +229,12 @@ impl Known {
         Some(loaded)
     }
 
+    /// Whether the job has no dependencies: nobody waits for its chunks then, and they wait for nobody. Chunks of others
+    /// are not kept, since what waits for them would have to be asked for anyway.
+    fn is_plain(&self, job: i64) -> bool {
+        self.jobs.get(&job).is_some_and(|job| job.edges == 0)
+    }
+
     fn front(&self, need: &ReadyNeed) -> Option<Vec<Row>> {
         let front = self.fronts.get(&need.job).filter(|_| need.after.is_none())?;
         if front.ready.len() < need.limit && front.horizon.is_some() {
@@ -241,7 +252,7 @@ impl Known {
             loaded.rows.values().flatten().for_each(|row| self.keep(row));
         }
         if let Some(DueNeed::By { .. }) = needs.due {
-            self.due_from_ms = seen.due_first_ms.unwrap_or(i64::MAX);
+            self.due_from_ms = seen.due_first_ms.unwrap_or(u64::MAX);
         }
         if let Some(from) = needs.ready_job_from {
             self.claimable = loaded.ready_job.map(|job| (from, job));
@@ -261,7 +272,7 @@ impl Known {
     }
 
     fn keep(&mut self, row: &Row) {
-        if is_light(row) {
+        if is_light(row) && self.is_plain(row.key.job) {
             self.rows.insert(row.key, row.clone());
         }
     }
@@ -280,17 +291,18 @@ impl Known {
     fn follow_row(&mut self, change: RowChange) {
         let RowChange { key, before, after, content, record, unmet } = change;
         let old = self.rows.remove(&key);
+        let is_plain = self.is_plain(key.job);
         let mut front = self.fronts.get_mut(&key.job);
         if let (Some(front), Some(Place { class: Class::Ready, rank, .. })) = (&mut front, before) {
             front.ready.remove(&(rank, key.chunk));
         }
         let Some(place) = after else { return };
         if let Some(due) = place.due {
-            self.due_from_ms = self.due_from_ms.min(columns::due_at(due));
+            self.due_from_ms = self.due_from_ms.min(due.at_ms());
         }
         let at = (place.rank, key.chunk);
         let in_front = place.class == Class::Ready && front.as_ref().is_some_and(|front| front.covers(at));
-        if !in_front && place.class != Class::Processing {
+        if !in_front && (place.class != Class::Processing || !is_plain) {
             return;
         }
         let row = match (content, old) {
@@ -334,13 +346,19 @@ impl Known {
         {
             self.claimable = None;
         }
-        if let Some(job) = job {
-            self.jobs.insert(id, job);
-        } else {
-            self.jobs.remove(&id);
+        if job.as_ref().is_none_or(|job| job.edges > 0) {
             self.fronts.remove(&id);
         }
+        match job {
+            Some(job) => self.jobs.insert(id, job),
+            None => self.jobs.remove(&id),
+        };
     }
+}
+
+/// Where a row stands in the order of claims.
+pub(super) fn claim_position(row: &Row) -> (Rank, u64) {
+    (machine::place(row).rank, row.key.chunk)
 }
 
 /// Whether a row's texts are short enough to be kept.
@@ -351,7 +369,8 @@ fn is_light(row: &Row) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::sqlite::tests::{content, empty, job};
+    use crate::backends::contract::{Content, Counts, JobPhase};
+    use crate::model::JobSpec;
 
     const META: Meta = Meta {
         store_id: [1; 16],
@@ -364,8 +383,46 @@ mod tests {
     };
 
     fn row(job: i64, chunk: u64) -> Row {
-        let content = std::sync::Arc::new(content(1));
+        let content = std::sync::Arc::new(Content {
+            checksum: None,
+            payload: None,
+            priority: 0,
+            attempts_max: None,
+            losses_max: None,
+            on_dependency_failure: None,
+            created_at_ms: 7,
+            updated_at_ms: 7,
+            revision: 1,
+        });
         Row { key: Key { job, chunk }, content, record: Record::fresh(), unmet: 0 }
+    }
+
+    fn job(id: i64) -> JobRow {
+        JobRow {
+            id,
+            spec: JobSpec::new(),
+            phase: JobPhase::Open,
+            owner: None,
+            seq: 0,
+            edges: 0,
+            edges_upward: 0,
+            counts: Counts::default(),
+            created_at_ms: 7,
+            revision: 1,
+        }
+    }
+
+    fn job_put(id: i64) -> Delta {
+        Delta {
+            meta: META,
+            rows: Vec::new(),
+            jobs: vec![JobChange::Put(job(id))],
+            edges: Vec::new(),
+            cursors_put: Vec::new(),
+            cursors_deleted: Vec::new(),
+            log: Vec::new(),
+            log_prune_to: 0,
+        }
     }
 
     fn ready(job: i64, limit: usize) -> Needs {
@@ -376,6 +433,8 @@ mod tests {
     fn ask(remembered: &mut Remembered, needs: &Needs, version: i64, there: u64) -> usize {
         let ahead = remembered.ahead(needs);
         let mut loaded = Loaded::new(META);
+        let id = needs.ready[0].job;
+        loaded.jobs.insert(id, Some(job(id)));
         let rows = (needs.ready[0].limit + ahead) as u64;
         loaded.ready = vec![(0..there.min(rows)).map(|chunk| row(needs.ready[0].job, chunk)).collect()];
         remembered.learn(needs, &mut loaded, Seen { version: Some(version), due_first_ms: None }, ahead);
@@ -430,6 +489,7 @@ mod tests {
         let mut remembered = Remembered::default();
         let look = |remembered: &mut Remembered, rows: std::ops::Range<u64>| {
             let mut loaded = Loaded::new(META);
+            loaded.jobs.insert(1, Some(job(1)));
             let rows = rows.map(|chunk| row(1, chunk));
             loaded.rows = rows.map(|row| (row.key, Some(row))).collect();
             let seen = Seen { version: Some(5), due_first_ms: None };
@@ -442,9 +502,7 @@ mod tests {
             assert!(remembered.known.as_ref().unwrap().rows.len() <= ROWS_MAX);
         }
         for id in 0..1_000 {
-            let mut delta = empty(META);
-            delta.jobs = vec![JobChange::Put(job(id, Default::default()))];
-            remembered.committed(delta);
+            remembered.committed(job_put(id));
             assert!(remembered.known.as_ref().unwrap().jobs.len() <= JOBS_MAX);
         }
         for id in 0..1_000 {

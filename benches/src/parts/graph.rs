@@ -11,7 +11,7 @@ use crate::clock::timed;
 use crate::ours::{BATCH, Engine, MAGNETAR_JOB, chunk, drain, import};
 
 /// Chunks in layers: each depends on two of the layer above.
-fn layered(layers: u64, width: u64) -> impl Iterator<Item = NewChunk> + Send {
+pub(crate) fn layered(layers: u64, width: u64) -> impl Iterator<Item = NewChunk> + Send {
     (0..layers * width).map(move |id| {
         let (layer, at) = (id / width, id % width);
         let above = |at: u64| (layer - 1) * width + at % width;

@@ -7,6 +7,8 @@ mod import;
 mod opening;
 mod reading;
 
+pub(crate) use graph::layered;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 

@@ -13,9 +13,13 @@ use super::medium::{self, Boxed, Made, Medium};
 use super::snapshot::Snapshot;
 use super::{CACHE_BYTES_DEFAULT, errors, tables, verify, write};
 use crate::backends::contract::{Backend, Delta, Load, Loaded, Meta, Needs, Reader, WriteTx};
+use crate::backends::remembered::{Remembered, Seen};
 use crate::codec::{Encoder, newer_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+
+/// The data version of a file that has one writer.
+const VERSION: i64 = 0;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -44,6 +48,7 @@ pub(crate) struct RedbBackend {
     access: Access,
     shared: Arc<Shared>,
     encoder: Encoder,
+    remembered: Remembered,
     /// A write error left the outcome unknown.
     is_poisoned: bool,
 }
@@ -122,12 +127,15 @@ impl RedbBackend {
     pub(super) fn open(medium: Box<dyn Medium>, options: Options, access: Access) -> Result<Self> {
         let shared = Arc::new(Shared { handle: RwLock::new(None), is_closed: AtomicBool::new(false) });
         let encoder = Encoder::default();
-        let mut backend = RedbBackend { medium, options, access, shared, encoder, is_poisoned: false };
+        let remembered = Remembered::default();
+        let mut backend =
+            RedbBackend { medium, options, access, shared, encoder, remembered, is_poisoned: false };
         backend.open_handle(true)?;
         Ok(backend)
     }
 
     fn open_handle(&mut self, is_first: bool) -> Result<()> {
+        self.remembered.forget();
         let (handle, hold) = match self.access {
             Access::Read => {
                 let bytes = Boxed(self.medium.open(is_first)?);
@@ -228,6 +236,22 @@ impl RedbBackend {
         Ok(())
     }
 
+    pub(super) fn transaction(&mut self, remembers: bool) -> Result<Transaction<'_>> {
+        if self.access == Access::Read {
+            return Err(Error::new(ErrorKind::Unsupported, "the store was opened for reading only"));
+        }
+        if self.is_poisoned {
+            return Err(Error::new(
+                ErrorKind::Poisoned,
+                "an earlier write failed and left its outcome unknown; call reopen",
+            ));
+        }
+        if self.shared.read().is_none() {
+            return Err(self.shared.absent());
+        }
+        Ok(Transaction { backend: self, remembers, snapshot: None })
+    }
+
     fn close_handle(&mut self) -> Result<(), DatabaseError> {
         if self.access == Access::Write {
             self.medium.closing();
@@ -283,17 +307,12 @@ fn tables_of(transaction: &ReadTransaction) -> Result<Tables> {
 
 impl Backend for RedbBackend {
     fn begin(&mut self) -> Result<Box<dyn WriteTx + '_>> {
-        if self.access == Access::Read {
-            return Err(Error::new(ErrorKind::Unsupported, "the store was opened for reading only"));
-        }
-        if self.is_poisoned {
-            return Err(Error::new(
-                ErrorKind::Poisoned,
-                "an earlier write failed and left its outcome unknown; call reopen",
-            ));
-        }
-        let snapshot = self.shared.snapshot()?;
-        Ok(Box::new(Transaction { backend: self, snapshot }))
+        Ok(Box::new(self.transaction(false)?))
+    }
+
+    /// Nobody else writes, so that what is remembered is so.
+    fn resume(&mut self) -> Result<Box<dyn WriteTx + '_>> {
+        Ok(Box::new(self.transaction(true)?))
     }
 
     fn reader(&self) -> Arc<dyn Reader> {
@@ -307,6 +326,8 @@ impl Backend for RedbBackend {
     }
 
     fn verify(&mut self) -> Result<()> {
+        // What is set right may differ from what was read.
+        self.remembered.forget();
         {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(Handle::Write(database)) = &mut *handle {
@@ -346,21 +367,56 @@ impl Reader for Shared {
 }
 
 /// Reads are of the newest snapshot: there is one writer and it writes at the very end, so it sees the same as a write
-/// transaction would, and one that changes nothing never takes a write transaction at all.
-struct Transaction<'a> {
+/// transaction would, and one that changes nothing never takes a write transaction at all. The snapshot is taken with
+/// the first question that is not answered from memory.
+pub(super) struct Transaction<'a> {
     backend: &'a mut RedbBackend,
-    snapshot: Snapshot,
+    /// Whether it may answer from memory.
+    remembers: bool,
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+impl Transaction<'_> {
+    fn snapshot(&mut self) -> Result<&Snapshot> {
+        match &mut self.snapshot {
+            Some(snapshot) => Ok(snapshot),
+            none => Ok(none.insert(self.backend.shared.snapshot()?)),
+        }
+    }
+
+    /// Asks the file, for some ready rows ahead of those that are needed where that can be. Says how many it were.
+    fn ask(&mut self, needs: &Needs, ahead: usize) -> Result<(Loaded, usize)> {
+        match self.snapshot()?.load_ahead(needs, ahead) {
+            // A damaged chunk that nobody needs yet is in nobody's way.
+            Err(error) if ahead > 0 && error.kind() == ErrorKind::Corrupt => {
+                self.backend.remembered.narrow();
+                Ok((self.snapshot()?.load_ahead(needs, 0)?, 0))
+            }
+            result => Ok((result?, ahead)),
+        }
+    }
 }
 
 impl Load for Transaction<'_> {
     fn load(&mut self, needs: &Needs) -> Result<Loaded> {
-        self.snapshot.load(needs)
+        if !self.remembers {
+            return self.snapshot()?.load_ahead(needs, 0);
+        }
+        if let Some(loaded) = self.backend.remembered.answer(needs) {
+            return Ok(loaded);
+        }
+        let ahead = self.backend.remembered.ahead(needs);
+        let (mut loaded, ahead) = self.ask(needs, ahead)?;
+        let due_first_ms = if needs.due.is_some() { self.snapshot()?.due_first_ms()? } else { None };
+        let seen = Seen { version: Some(VERSION), due_first_ms };
+        self.backend.remembered.learn(needs, &mut loaded, seen, ahead);
+        Ok(loaded)
     }
 }
 
 impl WriteTx for Transaction<'_> {
     fn commit(self: Box<Self>, delta: Delta) -> Result<()> {
-        let Transaction { backend, snapshot } = *self;
+        let Transaction { backend, snapshot, .. } = *self;
         // Pages that a snapshot can see are not used again: let go of it first.
         drop(snapshot);
         let result = {
@@ -373,7 +429,13 @@ impl WriteTx for Transaction<'_> {
                 _ => Err(backend.shared.absent()),
             }
         };
-        backend.is_poisoned = matches!(&result, Err(error) if error.kind() == ErrorKind::Poisoned);
+        match &result {
+            Ok(()) => backend.remembered.committed(delta),
+            Err(error) => {
+                backend.remembered.forget();
+                backend.is_poisoned = error.kind() == ErrorKind::Poisoned;
+            }
+        }
         result
     }
 }

@@ -202,13 +202,15 @@ impl Snapshot {
         }))
     }
 
-    fn ready(&self, need: &ReadyNeed) -> Result<Vec<Row>> {
+    /// `ahead` rows more than are needed.
+    fn ready(&self, need: &ReadyNeed, ahead: usize) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         let mut rank = Rank(0);
-        let job = need.job;
+        let ReadyNeed { job, limit, .. } = *need;
+        let limit = limit.saturating_add(ahead);
         if let Some((after_rank, after)) = need.after {
             for span in self.runs_of(Line { class: Class::Ready, job, rank: after_rank }, Some(after))? {
-                if !self.take_rows(job, span?, need.limit, &mut rows)? {
+                if !self.take_rows(job, span?, limit, &mut rows)? {
                     return Ok(rows);
                 }
             }
@@ -220,7 +222,7 @@ impl Snapshot {
         for entry in self.index_range(&from, &to)? {
             let (key, value) = entry.map_err(errors::reading)?;
             let (_, span) = read_line(key.value(), value.value())?;
-            if !self.take_rows(job, span, need.limit, &mut rows)? {
+            if !self.take_rows(job, span, limit, &mut rows)? {
                 break;
             }
         }
@@ -238,6 +240,15 @@ impl Snapshot {
 
     fn ready_job_from(&self, from: i64) -> Result<Option<i64>> {
         Ok(self.class_runs(Class::Ready, from)?.next().transpose()?.map(|(line, _)| line.job))
+    }
+
+    /// When the first row falls due.
+    pub(super) fn due_first_ms(&self) -> Result<Option<u64>> {
+        let Some(entry) = self.index_range(&[index_tag::DUE], &t::dues_after(u64::MAX))?.next() else {
+            return Ok(None);
+        };
+        let (key, value) = entry.map_err(errors::reading)?;
+        Ok(Some(read_dues(key.value(), value.value())?.0.at_ms))
     }
 
     fn due(&self, need: &DueNeed) -> Result<Vec<Row>> {
@@ -498,6 +509,13 @@ impl Snapshot {
 
 impl Load for Snapshot {
     fn load(&mut self, needs: &Needs) -> Result<Loaded> {
+        self.load_ahead(needs, 0)
+    }
+}
+
+impl Snapshot {
+    /// The answers, and `ahead` ready rows more than each job is asked for.
+    pub(super) fn load_ahead(&self, needs: &Needs, ahead: usize) -> Result<Loaded> {
         let mut loaded = Loaded::new(self.meta()?);
         for &id in &needs.jobs {
             loaded.jobs.insert(id, self.job(id)?);
@@ -508,7 +526,7 @@ impl Load for Snapshot {
             return Err(Seat::of(Table::Contents, key).corrupt("it is missing, a dependency has it"));
         }
         for need in &needs.ready {
-            loaded.ready.push(self.ready(need)?);
+            loaded.ready.push(self.ready(need, ahead)?);
         }
         if let Some(from) = needs.ready_job_from {
             loaded.ready_job = self.ready_job_from(from)?;

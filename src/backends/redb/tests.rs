@@ -440,6 +440,55 @@ fn the_store_answers_as_a_model_of_plain_maps_does() {
     assert!(log[0].revision > 1, "nothing of the log was pruned up to {}", model.pruned_to);
 }
 
+#[test]
+fn what_is_remembered_is_what_the_file_says() {
+    let seed = seed();
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut store = RedbBackend::in_memory(options()).unwrap();
+    let mut model = Model::new();
+    let mut answered = 0;
+    for step in 0..1_500 {
+        let job = rng.i64(1..4);
+        let keys: Vec<Key> = (0..rng.usize(..3)).filter_map(|_| model.some_key(&mut rng)).collect();
+        let ready = ReadyNeed { job, after: None, limit: rng.usize(..9) };
+        let needs = Needs {
+            jobs: [rng.i64(1..5), job].into(),
+            rows: keys,
+            ready: if rng.bool() { vec![ready] } else { Vec::new() },
+            ready_job_from: (rng.u8(..4) == 0).then(|| rng.i64(0..4)),
+            due: (rng.u8(..4) == 0).then(|| DueNeed::By { at_ms: rng.u64(..400), limit: 9 }),
+            ..Needs::default()
+        };
+        let file = store.begin().unwrap().load(&needs).unwrap();
+        let mut transaction = store.transaction(true).unwrap();
+        let loaded = transaction.load(&needs).unwrap();
+        answered += usize::from(transaction.snapshot.is_none());
+        assert_eq!(format!("{loaded:?}"), format!("{file:?}"), "step {step}");
+        if rng.u8(..3) > 0 {
+            let before = model.clone();
+            // A change that touches few rows, as those do that are followed; now and then a failure.
+            let mut delta = model.change(&mut rng);
+            let is_wrong = rng.u8(..20) == 0 && !delta.rows.is_empty();
+            if is_wrong {
+                let place = Place { class: Class::Failed, rank: Rank(u32::MAX), due: None, holder: None };
+                delta.rows[0].before = Some(place);
+            }
+            let ended = Box::new(transaction).commit(delta);
+            assert_eq!(ended.is_err(), is_wrong, "{ended:?} step {step}");
+            if is_wrong {
+                model = before;
+            }
+        } else {
+            drop(transaction);
+        }
+        if step % 300 == 299 {
+            store.verify().unwrap();
+        }
+    }
+    println!("{answered} answered from memory");
+    assert!(answered > 100, "{answered}");
+}
+
 fn ready_rows(count: u64) -> (Model, Delta) {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut model = Model::new();

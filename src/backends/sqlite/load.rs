@@ -11,15 +11,14 @@ use sqlx::SqlSafeStr;
 use sqlx::sqlite::SqliteRow;
 
 use crate::backends::contract::{
-    Class, DependentsNeed, DueNeed, EdgesNeed, Key, Loaded, Needs, PageNeed, Rank, ReadyNeed, Row,
+    Class, DependentsNeed, DueNeed, EdgesNeed, Key, Loaded, Needs, PageNeed, ReadyNeed, Row,
 };
+use crate::backends::remembered::{Seen, claim_position};
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
-use crate::backends::sqlite::remembered::Seen;
 use crate::backends::sqlite::statements::ROWS_PER_PACK;
 use crate::backends::sqlite::{columns, errors, patience, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine;
 
 /// Keys in one list of a script: the list is text, and its length is bounded.
 const KEYS_PER_CALL: usize = 10_000;
@@ -513,7 +512,7 @@ impl Answers {
             Part::Ready => self.take_ready(row)?,
             Part::ReadyJob => self.loaded()?.ready_job = Some(rows::get(row, 0)?),
             Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),
-            Part::DueFirst => self.seen.due_first_ms = Some(rows::get(row, 0)?),
+            Part::DueFirst => self.seen.due_first_ms = Some(rows::get_u64(row, 0)?),
             Part::Dependents => {
                 let (edge, met) = rows::edge(row)?;
                 let at = self.dependents_asked.get(question(row, 0)?).copied();
@@ -649,11 +648,6 @@ fn no_meta() -> Error {
 
 fn whole(row: &SqliteRow) -> Result<Row> {
     rows::row(rows::get(row, 0)?)
-}
-
-/// Where a row stands in the order of claims.
-pub(super) fn claim_position(row: &Row) -> (Rank, u64) {
-    (machine::place(row).rank, row.key.chunk)
 }
 
 /// The number of the question that a row answers.

@@ -2,7 +2,8 @@
 //!
 //! SQL texts are in `statements`, the tables in `migrations`. A group of operations costs two calls to the connection's
 //! thread as a rule, whatever its size: [`load`] asks everything in one, [`write`] writes everything and commits in the
-//! other. The first is not made where [`remembered`] has the answers.
+//! other. The first is not made where
+//! [`super::remembered`] has the answers.
 
 mod block;
 mod columns;
@@ -14,7 +15,6 @@ mod open;
 mod patience;
 mod pragmas;
 mod reader;
-mod remembered;
 mod row_writes;
 mod rows;
 mod runs;
@@ -29,11 +29,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, Reader, WriteTx};
+use crate::backends::remembered::{Remembered, Seen};
 use crate::error::{Error, ErrorKind, Result};
 use connection::Connection;
 use load::Opening;
 use reader::{FileReader, MemoryReader, Readers};
-use remembered::{Remembered, Seen};
 use write::{CommitError, Stand, Writer};
 
 /// How a file is opened.

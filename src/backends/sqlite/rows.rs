@@ -391,7 +391,7 @@ where
     row.try_get_unchecked(at).map_err(errors::unchanged)
 }
 
-fn get_u64(row: &SqliteRow, at: usize) -> Result<u64> {
+pub(super) fn get_u64(row: &SqliteRow, at: usize) -> Result<u64> {
     u64::try_from(get::<i64>(row, at)?).map_err(|_| corrupt("a stored number is negative"))
 }
 
