@@ -25,7 +25,7 @@ const SIZES: [u64; 2] = [64, 320];
 const SIZES_OF_BATCHES: [u64; 2] = [256, 1_280];
 
 /// What is counted.
-pub(crate) const KINDS: [(&str, &str); 10] = [
+pub(crate) const KINDS: [(&str, &str); 9] = [
     ("redb-one", "Magnetar redb, claim + complete, block_on"),
     ("redb-one-hand", "raw redb, one operation per commit"),
     ("redb-batch", "Magnetar redb, batches of 256"),
@@ -34,7 +34,6 @@ pub(crate) const KINDS: [(&str, &str); 10] = [
     ("sqlite-one", "Magnetar SQLite, claim + complete, block_on"),
     ("sqlite-one-hand", "SQLite FULL by hand, one operation per commit"),
     ("sqlite-batch", "Magnetar SQLite, batches of 256"),
-    ("sqlite-layers", "Magnetar SQLite, batches of 256, two dependencies each"),
     ("sqlite-batch-hand", "SQLite FULL by hand, 256 operations per commit"),
 ];
 
