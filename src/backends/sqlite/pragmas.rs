@@ -49,7 +49,7 @@ pub(super) fn check_version(connection: &mut Connection) -> Result<()> {
 
 /// Sets everything and looks whether it took.
 pub(super) fn apply(connection: &mut Connection, role: Role) -> Result<()> {
-    // The schema's checks are for strangers and for `integrity_check`, which a reader runs: what we write comes from types
+    // The schema's checks are for strangers and for `verify`, which turns them on ([`checked`]): what we write comes from types
     // that can hold nothing else, and each check is made for each row, twice for one that is renewed.
     let (journal, query_only, ignores_checks) = match role {
         Role::Writer => ("wal", "0", "1"),
@@ -90,6 +90,14 @@ pub(super) fn apply(connection: &mut Connection, role: Role) -> Result<()> {
 pub(super) fn single(connection: &mut Connection, sql: &'static str) -> Result<String> {
     let answers = patience::wait(|| run(connection, sql), Failure::is_busy).map_err(Failure::into_error)?;
     Ok(answers.into_iter().next().map(|(_, answer)| answer).unwrap_or_default())
+}
+
+/// The same of a check of the file by a connection that writes, with the checks of the schema.
+pub(super) fn checked(connection: &mut Connection, sql: &'static str) -> Result<String> {
+    connection.run("PRAGMA ignore_check_constraints = OFF").map_err(Failure::into_error)?;
+    let found = single(connection, sql);
+    connection.run("PRAGMA ignore_check_constraints = ON").map_err(Failure::into_error)?;
+    found
 }
 
 fn run(connection: &mut Connection, sql: &str) -> Result<Vec<(usize, String)>, Failure> {

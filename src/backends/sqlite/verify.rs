@@ -43,7 +43,7 @@ pub(super) fn verify(connection: &mut Connection) -> Result<()> {
 }
 
 fn check(connection: &mut Connection) -> Result<()> {
-    match pragmas::single(connection, "PRAGMA integrity_check(1)")?.as_str() {
+    match pragmas::checked(connection, "PRAGMA integrity_check(1)")?.as_str() {
         "ok" => {}
         found => return Err(bad(&format!("the file is damaged: {found}"))),
     }

@@ -130,6 +130,22 @@ fn what_no_single_row_shows_is_found_by_a_check() {
 }
 
 #[test]
+fn the_checks_of_the_schema_are_looked_at_though_our_own_writes_leave_them_out() {
+    let folder = Folder::new();
+    let mut backend = filled(&folder);
+    backend.verify().unwrap();
+    outside(
+        &folder.file(),
+        "PRAGMA ignore_check_constraints = ON; UPDATE states SET class=99 WHERE chunk=4;",
+    );
+    let error = backend.verify().unwrap_err();
+    assert!(error.to_string().contains("CHECK constraint failed"), "{error}");
+    backend.close().unwrap();
+    let error = open_file(&folder.file(), FileOptions::default()).err().unwrap();
+    assert!(error.to_string().contains("CHECK constraint failed"), "{error}");
+}
+
+#[test]
 fn a_row_that_was_deleted_under_us_is_not_written_in_silence() {
     let folder = Folder::new();
     let mut backend = filled(&folder);
