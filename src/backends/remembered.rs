@@ -26,10 +26,8 @@ const JOBS_MAX: usize = 256;
 const ROW_TEXT_BYTES_MAX: usize = 2_048;
 
 /// Ready chunks that are read ahead of the claims, at first and at most: they may turn out to be of a megabyte each.
-/// Where a group claims many it is so many times as many, since less than the next group claims is of no use to it.
 const AHEAD_MIN: usize = 8;
 const AHEAD_MAX: usize = 64;
-const AHEAD_GROUPS_MAX: usize = 3;
 
 /// What reads or changes more chunks than this at once is not followed.
 const ROWS_FOLLOWED_MAX: usize = 2_048;
@@ -129,11 +127,7 @@ impl Remembered {
     fn learn_front(&mut self, need: &ReadyNeed, rows: &[Row], ahead: usize) {
         let Some(known) = self.known.as_mut().filter(|known| known.is_plain(need.job)) else { return };
         let (light, heavy) = rows.split_at(rows.iter().take_while(|row| is_light(row)).count());
-        self.ahead = if heavy.is_empty() {
-            (ahead * 2).clamp(AHEAD_MIN.max(need.limit), AHEAD_MAX.max(AHEAD_GROUPS_MAX * need.limit))
-        } else {
-            0
-        };
+        self.ahead = if heavy.is_empty() { (ahead * 2).clamp(AHEAD_MIN, AHEAD_MAX) } else { 0 };
         let is_whole = heavy.is_empty() && rows.len() < need.limit + ahead;
         let horizon = light.last().filter(|_| !is_whole).map(claim_position);
         if horizon.is_some() || is_whole {
@@ -212,14 +206,15 @@ impl Known {
         if is_asked || falls_due || waits {
             return None;
         }
-        // What is to be claimed first, since that is what runs out.
-        let ready = ready.iter().map(|need| self.front(need)).collect::<Option<Vec<_>>>()?;
-        let mut loaded = Loaded { ready, ..Loaded::new(self.meta.clone()) };
+        let mut loaded = Loaded::new(self.meta.clone());
         for id in jobs {
             loaded.jobs.insert(*id, Some(self.jobs.get(id)?.clone()));
         }
         for key in rows {
             loaded.rows.insert(*key, Some(self.rows.get(key)?.clone()));
+        }
+        for need in ready {
+            loaded.ready.push(self.front(need)?);
         }
         if let Some(from) = *ready_job_from {
             let (known_from, job) = self.claimable?;

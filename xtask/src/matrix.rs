@@ -50,6 +50,7 @@ pub(crate) const TEST: &[Step] = &[
     Step::lines(
         "copy",
         &[
+            "rm -rf target/copy",
             "cargo run --release --example resumable_copy -- src target/copy",
             "diff -r src target/copy",
             "cargo run --release --example resumable_copy -- src target/copy",
