@@ -25,14 +25,20 @@ pub(crate) const TEST: &[Step] = &[
     .needs(&[Components, CCompiler]),
     Step::lines("all-features", &["cargo clippy --all-features -- -D warnings"])
         .needs(&[Components, CCompiler]),
-    Step::lines("test-all", &["cargo test --workspace --exclude magnetar-benches --all-features"])
-        .needs(&[CCompiler]),
+    Step::lines(
+        "test-all",
+        &["cargo test --no-fail-fast --workspace --exclude magnetar-benches --all-features"],
+    )
+    .needs(&[CCompiler]),
     // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
-    Step::lines("benches", &["cargo test --package magnetar-benches"]).needs(&[CCompiler]),
+    Step::lines("benches", &["cargo test --no-fail-fast --package magnetar-benches"]).needs(&[CCompiler]),
     // What a user of both engines has, without Parquet.
-    Step::lines("test-both", &["cargo test --features redb"]).needs(&[CCompiler]),
-    Step::lines("test-redb", &["cargo test --no-default-features --features redb --lib --tests"])
-        .needs(&[CCompiler]),
+    Step::lines("test-both", &["cargo test --no-fail-fast --features redb"]).needs(&[CCompiler]),
+    Step::lines(
+        "test-redb",
+        &["cargo test --no-fail-fast --no-default-features --features redb --lib --tests"],
+    )
+    .needs(&[CCompiler]),
     // The examples as a user runs them.
     Step::lines("basic-usage", &["cargo run --example basic_usage --features sqlite"]).needs(&[CCompiler]),
     Step::lines(

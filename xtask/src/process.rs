@@ -1,7 +1,18 @@
 //! Starting other programs: every one whose output matters is printed first, so that it can be repeated by hand.
 
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, PipeReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// How many of a failed command's last lines its error repeats.
+const LAST_LINES: usize = 60;
+
+/// How long what a command left running may keep its output open after its own end.
+const OUTPUT_WAIT: Duration = Duration::from_secs(10);
 
 /// The top of the repository. Every command runs there unless it says otherwise.
 pub(crate) fn root() -> PathBuf {
@@ -17,14 +28,51 @@ pub(crate) fn command(line: &str) -> Command {
     command
 }
 
-/// Prints the command, runs it with this program's own output, and says how it ended if not well.
+/// Prints the command, runs it and passes its output on. If it did not end well, the first line of the error says
+/// which command and how, and the lines after it are the last that it printed: a summary at the end of a long output
+/// can show them again.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let shown = show(command);
     println!("\n$ {shown}");
-    match command.stdin(Stdio::null()).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{shown}: {status}")),
+    match passed_on(command) {
+        Ok((status, _)) if status.success() => Ok(()),
+        Ok((status, last)) => Err(format!("{shown}: {status}{last}")),
         Err(error) => Err(format!("{shown}: {error}")),
+    }
+}
+
+/// Runs a command whose two outputs are one pipe, so that their lines stay in order.
+fn passed_on(command: &mut Command) -> io::Result<(ExitStatus, String)> {
+    let (output, input) = io::pipe()?;
+    let child = command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input).spawn();
+    // The command keeps the pipe's other end, and as long as anybody does the pipe has no end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let (tell, lines) = mpsc::channel();
+    thread::spawn(move || pass_on(output, &tell));
+    let mut child = child?;
+    let mut last = VecDeque::new();
+    let mut keep = |line: String| {
+        last.push_back(line);
+        if last.len() > LAST_LINES {
+            last.pop_front();
+        }
+    };
+    let status = child.wait()?;
+    while let Ok(line) = lines.recv_timeout(OUTPUT_WAIT) {
+        keep(line);
+    }
+    Ok((status, last.iter().flat_map(|line| ["\n", line]).collect()))
+}
+
+/// Prints every line as it comes, and tells of it, until nobody holds the pipe's other end.
+fn pass_on(output: PipeReader, tell: &mpsc::Sender<String>) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        // Whoever closed our own output does not want it; the command goes on.
+        _ = io::stdout().write_all(&line);
+        _ = tell.send(String::from_utf8_lossy(&line).trim_end().to_owned());
+        line.clear();
     }
 }
 
@@ -63,6 +111,18 @@ mod tests {
         let mut shown = command("cargo test --all-features");
         shown.env("A", "two words").arg("it's");
         assert_eq!(show(&shown), r"A='two words' cargo test --all-features 'it'\''s'");
+    }
+
+    #[test]
+    fn a_command_that_fails_says_how_and_what_it_printed_last() {
+        let mut failing = Command::new("sh");
+        failing.args(["-c", "seq 100; echo here >&2; exit 3"]);
+        let error = run(&mut failing).unwrap_err();
+        let lines: Vec<_> = error.lines().collect();
+        assert!(lines[0].ends_with("exit status: 3"), "{error}");
+        assert_eq!(lines.len(), 1 + LAST_LINES);
+        assert_eq!(lines[LAST_LINES - 1..], ["100", "here"]);
+        assert_eq!(run(&mut command("true")), Ok(()));
     }
 
     #[test]

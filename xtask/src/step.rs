@@ -62,6 +62,7 @@ impl Step {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Outcome {
     Passed,
+    /// The first line says what failed; the lines after it are what was printed last.
     Failed(String),
     /// Something outside the repository is absent, and going without it is allowed. Counted and shown, never green.
     NotRun(String),
@@ -77,7 +78,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed => write!(f, "passed"),
-            Self::Failed(why) => write!(f, "FAILED: {why}"),
+            Self::Failed(why) => write!(f, "FAILED: {}", why.lines().next().unwrap_or_default()),
             Self::NotRun(why) => write!(f, "not run: {why}"),
         }
     }
@@ -140,11 +141,21 @@ fn timed(work: impl FnOnce() -> Outcome) -> (f64, Outcome) {
     (start.elapsed().as_secs_f64(), outcome)
 }
 
-/// A table, and under it the count alone on its line, which is what a test runner's reader looks for.
+/// What failed steps printed last, a table, and under it the count alone on its line, which is what a test runner's
+/// reader looks for. Whoever sees only the end of a long output sees why it failed.
 fn summary(rows: &[Row]) -> String {
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max("step".len());
     let row = |name: &str, seconds: &str, result: &str| format!("{name:width$}  {seconds:>7}  {result}\n");
-    let mut text = String::from("\n") + &row("step", "seconds", "result");
+    let mut text = String::new();
+    for Row { name, outcome, .. } in rows {
+        if let Outcome::Failed(why) = outcome
+            && let Some((_, last)) = why.split_once('\n')
+        {
+            text.extend(["\nwhat ", name, " printed last:\n", last, "\n"]);
+        }
+    }
+    text += "\n";
+    text += &row("step", "seconds", "result");
     for Row { name, seconds, outcome } in rows {
         text += &row(name, &format!("{seconds:.1}"), &outcome.to_string());
     }
@@ -189,11 +200,12 @@ mod tests {
             Row {
                 name: "red".into(),
                 seconds: 0.25,
-                outcome: Outcome::Failed("false: exit status: 1".into()),
+                outcome: Outcome::Failed("false: exit status: 1\nassertion failed\nin a.rs".into()),
             },
             Row { name: "absent".into(), seconds: 61.0, outcome: Outcome::NotRun("no network".into()) },
         ];
         let text = summary(&rows);
+        assert!(text.starts_with("\nwhat red printed last:\nassertion failed\nin a.rs\n\nstep "), "{text}");
         assert!(text.contains("red         0.2  FAILED: false: exit status: 1\n"), "{text}");
         assert!(text.ends_with("\n0 passed, 1 failed, 1 skipped\n"), "{text}");
         assert!(summary(&rows[..1]).ends_with("\n0 passed, 1 failed\n"));
