@@ -65,6 +65,7 @@ pub(crate) enum Table {
     Unmet,
     Dependents,
     Dependencies,
+    Journal,
 }
 
 impl Table {
@@ -82,6 +83,7 @@ impl Table {
             Table::Unmet => "count of unmet dependencies",
             Table::Dependents => "dependency",
             Table::Dependencies => "list of dependencies",
+            Table::Journal => "position in the journal",
         }
     }
 }
@@ -126,7 +128,7 @@ impl Seat {
         );
         let error = Error::new(ErrorKind::Corrupt, text);
         match self.table {
-            Table::Meta | Table::Log => error,
+            Table::Meta | Table::Log | Table::Journal => error,
             Table::Jobs | Table::Counts => error.in_job(self.job),
             _ => error.at(self.job, self.chunk),
         }

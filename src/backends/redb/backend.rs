@@ -8,8 +8,10 @@ use redb::{
     ReadTransaction, ReadableDatabase as _, StorageBackend, StorageError, TableHandle as _,
 };
 
+use super::front::{Front, Pages};
 use super::held::{Held, Hold};
-use super::medium::{self, Boxed, Made, Medium};
+use super::journal::Journal;
+use super::medium::{self, Made, Medium};
 use super::snapshot::Snapshot;
 use super::{CACHE_BYTES_DEFAULT, errors, tables, verify, write};
 use crate::backends::contract::{Backend, Delta, Load, Loaded, Meta, Needs, Reader, WriteTx};
@@ -47,6 +49,8 @@ pub(crate) struct RedbBackend {
     options: Options,
     access: Access,
     shared: Arc<Shared>,
+    /// `None` where each commit is redb's own: in a file of format 1, and where other processes read it.
+    journal: Option<Journal>,
     encoder: Encoder,
     remembered: Remembered,
     /// A write error left the outcome unknown.
@@ -128,55 +132,81 @@ impl RedbBackend {
         let shared = Arc::new(Shared { handle: RwLock::new(None), is_closed: AtomicBool::new(false) });
         let encoder = Encoder::default();
         let remembered = Remembered::default();
-        let mut backend =
-            RedbBackend { medium, options, access, shared, encoder, remembered, is_poisoned: false };
+        let mut backend = RedbBackend {
+            medium,
+            options,
+            access,
+            shared,
+            journal: None,
+            encoder,
+            remembered,
+            is_poisoned: false,
+        };
         backend.open_handle(true)?;
         Ok(backend)
     }
 
     fn open_handle(&mut self, is_first: bool) -> Result<()> {
         self.remembered.forget();
-        let (handle, hold) = match self.access {
+        match self.access {
             Access::Read => {
-                let bytes = Boxed(self.medium.open(is_first)?);
+                let pages = Pages::of(&Front::new(self.medium.open(is_first)?)?);
                 let mut builder = self.builder();
                 // The mode of a writer that lets others read.
                 builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
-                let opened = builder.open_read_only_with_backend(bytes);
-                (Handle::Read(opened.map_err(|e| errors::opening(e, || self.medium.holder()))?), None)
+                let opened = builder.open_read_only_with_backend(pages);
+                let handle = Handle::Read(opened.map_err(|e| errors::opening(e, || self.medium.holder()))?);
+                if let Tables::None = tables_of(&handle.begin_read()?)? {
+                    return Err(errors::not_ours("it has no tables"));
+                }
+                Snapshot::new(handle.begin_read()?)?.meta()?;
+                self.medium.locked()?;
+                self.shared.replace(Some(handle));
             }
             Access::Write => {
-                let (database, hold) = self.open_database(is_first)?;
-                (Handle::Write(database), Some(hold))
+                let opened = self.open_database(is_first)?;
+                let database = self.take(opened, is_first)?;
+                self.medium.opened()?;
+                self.shared.replace(Some(Handle::Write(database)));
             }
-        };
-        let is_new = match tables_of(&handle.begin_read()?) {
-            Ok(Tables::Ours) => false,
-            Ok(Tables::None) if self.access == Access::Write && is_first => true,
-            Ok(Tables::None) => return Err(errors::not_ours("it has no tables")),
-            Err(error) => return Err(error),
-        };
-        // Every table is there, and the store record is whole and of our version.
-        let is_whole = || Snapshot::new(handle.begin_read()?)?.meta();
-        if !is_new {
-            is_whole()?;
         }
-        self.medium.locked()?;
-        if let Some(hold) = hold {
-            hold.release().map_err(|e| errors::io("the file cannot be written to", e))?;
-        }
-        if let Handle::Write(database) = &handle
-            && is_new
-        {
-            self.create(database)?;
-            is_whole()?;
-        }
-        if self.access == Access::Write {
-            self.medium.opened()?;
-        }
-        self.shared.replace(Some(handle));
         self.is_poisoned = false;
         Ok(())
+    }
+
+    /// Makes a file that was opened one to work with: looks whose it is and whether it is whole, and only then writes.
+    fn take(&mut self, opened: Opened, is_first: bool) -> Result<Database> {
+        let Opened { database, hold, front } = opened;
+        let begin_read = || database.begin_read().map_err(errors::beginning);
+        let is_new = match tables_of(&begin_read()?)? {
+            Tables::Ours => false,
+            Tables::None if is_first && front.may_be_new() => true,
+            Tables::None => return Err(errors::not_ours("it has no tables")),
+        };
+        let journal_of = || -> Result<_> {
+            // Every table is there, and the store record is whole and of our version.
+            let snapshot = Snapshot::new(begin_read()?)?;
+            let store_id = snapshot.meta()?.store_id;
+            let held = snapshot.journal_held()?;
+            front.has_journal().then(|| Journal::read(&front, store_id, held)).transpose()
+        };
+        let mut journal = if is_new { None } else { journal_of()? };
+        self.medium.locked()?;
+        let fail = |error| errors::io("the file cannot be written to", error);
+        hold.release().map_err(fail)?;
+        if is_new {
+            self.create(&database, &front)?;
+            journal = journal_of()?;
+        } else {
+            front.mark().map_err(fail)?;
+        }
+        if let Some((journal, entries)) = &mut journal
+            && !entries.is_empty()
+        {
+            write::replay(database.begin_write().map_err(errors::writing)?, journal, entries)?;
+        }
+        self.journal = journal.map(|(journal, _)| journal).filter(|_| !self.options.shared_readers);
+        Ok(database)
     }
 
     fn builder(&self) -> Builder {
@@ -185,12 +215,14 @@ impl RedbBackend {
         builder
     }
 
-    fn open_database(&self, is_first: bool) -> Result<(Database, Arc<Hold>)> {
+    fn open_database(&self, is_first: bool) -> Result<Opened> {
         match self.try_open_database(is_first) {
             Err(DatabaseOrOurs::Database(error)) if is_not_a_database(&error) => {
-                let bytes = self.medium.open(is_first)?;
-                let is_emptied = medium::empty_if_half_created(&*bytes);
-                let closed = bytes.close();
+                let front = Front::new(self.medium.open(is_first)?)?;
+                let pages = Pages::of(&front);
+                let is_emptied =
+                    if front.may_be_new() { medium::empty_if_half_created(&pages) } else { Ok(false) };
+                let closed = pages.close();
                 if is_emptied.and_then(|is_emptied| closed.map(|()| is_emptied)).unwrap_or(false) {
                     return self.try_open_database(is_first).map_err(|e| e.into_ours(&*self.medium));
                 }
@@ -201,10 +233,11 @@ impl RedbBackend {
         .map_err(|e| e.into_ours(&*self.medium))
     }
 
-    fn try_open_database(&self, is_first: bool) -> Result<(Database, Arc<Hold>), DatabaseOrOurs> {
-        let bytes = self.medium.open(is_first).map_err(DatabaseOrOurs::Ours)?;
+    fn try_open_database(&self, is_first: bool) -> Result<Opened, DatabaseOrOurs> {
+        let front = self.medium.open(is_first).and_then(Front::new).map_err(DatabaseOrOurs::Ours)?;
+        let pages = Pages::of(&front);
         let length =
-            bytes.len().map_err(|e| DatabaseOrOurs::Ours(errors::io("the file has no length", e)))?;
+            pages.len().map_err(|e| DatabaseOrOurs::Ours(errors::io("the file has no length", e)))?;
         let mut builder = self.builder();
         builder.set_check_integrity_on_open(
             length > 0 && (self.options.check_always || length <= limits::REDB_CHECK_ON_OPEN_BYTES_MAX),
@@ -212,14 +245,15 @@ impl RedbBackend {
         if self.options.shared_readers {
             builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
         }
-        let (backend, hold) = Held::new(bytes);
-        let opened = builder.create_with_backend(backend).map_err(DatabaseOrOurs::Database)?;
-        Ok((opened, hold))
+        let (backend, hold) = Held::new(Box::new(pages));
+        let database = builder.create_with_backend(backend).map_err(DatabaseOrOurs::Database)?;
+        Ok(Opened { database, hold, front })
     }
 
     /// Two commits: redb keeps two headers and falls back from a damaged one to the other. After the second commit
-    /// neither is one of a file without tables, so that a damaged store can never be taken for a new one.
-    fn create(&mut self, database: &Database) -> Result<()> {
+    /// neither is one of a file without tables, so that a damaged store can never be taken for a new one. It makes the
+    /// mark durable as well.
+    fn create(&mut self, database: &Database, front: &Front) -> Result<()> {
         let meta = Meta {
             store_id: self.options.store_id,
             revision: 0,
@@ -229,11 +263,32 @@ impl RedbBackend {
             log_start: 0,
             affairs: None,
         };
-        for _ in 0..2 {
+        for is_last in [false, true] {
             let transaction = database.begin_write().map_err(errors::writing)?;
+            if is_last {
+                let made = front.reserve().and_then(|()| front.mark());
+                made.map_err(|e| errors::io("the new file cannot be written to", e))?;
+            }
             write::create(transaction, &mut self.encoder, &meta)?;
         }
         Ok(())
+    }
+
+    /// Makes durable in the trees what the journal has.
+    fn hold(&mut self) -> Result<()> {
+        let handle = self.shared.read();
+        let (Some(Handle::Write(database)), Some(journal)) = (&*handle, &mut self.journal) else {
+            return Ok(());
+        };
+        if self.is_poisoned || journal.last().is_none() {
+            return Ok(());
+        }
+        let held = database
+            .begin_write()
+            .map_err(errors::writing)
+            .and_then(|transaction| write::hold(transaction, journal));
+        self.is_poisoned = held.is_err();
+        held
     }
 
     pub(super) fn transaction(&mut self, remembers: bool) -> Result<Transaction<'_>> {
@@ -253,11 +308,19 @@ impl RedbBackend {
     }
 
     fn close_handle(&mut self) -> Result<(), DatabaseError> {
+        self.journal = None;
         if self.access == Access::Write {
             self.medium.closing();
         }
         self.shared.replace(None).map_or(Ok(()), Handle::close)
     }
+}
+
+/// A file that redb has opened, and of which nothing was changed yet.
+struct Opened {
+    database: Database,
+    hold: Arc<Hold>,
+    front: Arc<Front>,
 }
 
 /// An error of redb's that may be looked at, or one of ours that may not.
@@ -328,6 +391,8 @@ impl Backend for RedbBackend {
     fn verify(&mut self) -> Result<()> {
         // What is set right may differ from what was read.
         self.remembered.forget();
+        // What is not durable would be rolled back.
+        self.hold()?;
         {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(Handle::Write(database)) = &mut *handle {
@@ -346,6 +411,8 @@ impl Backend for RedbBackend {
 
     fn close(&mut self) -> Result<()> {
         self.shared.is_closed.store(true, Ordering::SeqCst);
+        // Spares the next opening the journal. Where it fails, the closing does too, and nothing is lost.
+        let _ = self.hold();
         self.close_handle().map_err(|e| errors::opening(e, || None))
     }
 }
@@ -422,10 +489,11 @@ impl WriteTx for Transaction<'_> {
         let result = {
             let handle = backend.shared.read();
             match &*handle {
-                Some(Handle::Write(database)) => database
-                    .begin_write()
-                    .map_err(errors::writing)
-                    .and_then(|transaction| write::commit(transaction, &mut backend.encoder, &delta)),
+                Some(Handle::Write(database)) => {
+                    database.begin_write().map_err(errors::writing).and_then(|transaction| {
+                        write::commit(transaction, backend.journal.as_mut(), &mut backend.encoder, &delta)
+                    })
+                }
                 _ => Err(backend.shared.absent()),
             }
         };

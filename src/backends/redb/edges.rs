@@ -3,24 +3,31 @@
 
 use std::collections::BTreeSet;
 
-use redb::{ReadableTable as _, Table as Tree, WriteTransaction};
+use redb::{ReadableTable as _, WriteTransaction};
 
 use super::errors;
+use super::journal::Frame;
+use super::noted::Noted;
 use super::ordered::{self, Entry, Gap};
-use super::tables::{self as t, edge_tag};
+use super::tables::{self as t, edge_tag, tree_number};
 use crate::backends::contract::{Delta, Edge, EdgeChange, Key, RowChange};
 use crate::codec::{self, Encoder};
 use crate::error::Result;
 
-type Edges<'t> = Tree<'t, &'static [u8], &'static [u8]>;
+type Edges<'t> = Noted<'t, t::Tag>;
 
 /// Writes them, if there are any.
-pub(super) fn write(transaction: &WriteTransaction, delta: &Delta, encoder: &mut Encoder) -> Result<()> {
+pub(super) fn write(
+    transaction: &WriteTransaction,
+    frame: &Frame,
+    delta: &Delta,
+    encoder: &mut Encoder,
+) -> Result<()> {
     let unmet: Vec<Unmet> = delta.rows.iter().filter_map(unmet_of).collect();
     if unmet.is_empty() && delta.edges.is_empty() {
         return Ok(());
     }
-    let tree = &mut transaction.open_table(t::EDGES).map_err(errors::opening_table)?;
+    let tree = &mut Noted::open(transaction, t::EDGES, tree_number::EDGES, frame)?;
     ordered::write(tree, &unmet, encoder)?;
     let mut dependents: Vec<Dependent> = delta.edges.iter().map(dependent_of).collect();
     dependents
@@ -127,7 +134,7 @@ fn list_of(tree: &Edges<'_>, delta: &Delta, changes: &[EdgeChange]) -> Result<Op
     let row = delta.rows.binary_search_by_key(&key, |row| row.key).ok().map(|at| &delta.rows[at]);
     let is_new = row.is_some_and(|row| row.before.is_none());
     let bytes = t::of_chunk(edge_tag::DEPENDENCIES, key);
-    let stored = if is_new { None } else { tree.get(&bytes[..]).map_err(errors::reading)? };
+    let stored = if is_new { None } else { tree.tree.get(&bytes[..]).map_err(errors::reading)? };
     let old = stored.map_or(Ok(Vec::new()), |bytes| codec::dependencies(key, bytes.value()))?;
     let mut new: BTreeSet<u64> = old.iter().copied().collect();
     for change in changes {

@@ -2,6 +2,7 @@
 
 use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionError};
 
+use super::tables::FILE_FORMAT;
 use crate::codec::newer_format;
 use crate::error::{Error, ErrorKind};
 
@@ -56,6 +57,12 @@ pub(super) fn writing(error: impl Into<redb::Error>) -> Error {
         ),
     )
     .caused_by(error)
+}
+
+/// An error while writing to the journal.
+#[cold]
+pub(super) fn writing_journal(error: std::io::Error) -> Error {
+    writing(redb::Error::Io(error))
 }
 
 #[cold]
@@ -121,6 +128,29 @@ pub(super) fn not_ours(why: &str) -> Error {
         format!(
             "this is not a Magnetar store ({why}); its content was left as it is; check the path, or restore a copy"
         ),
+    )
+}
+
+#[cold]
+pub(super) fn newer_file(version: u32) -> Error {
+    Error::new(
+        ErrorKind::NewerFormat,
+        format!(
+            "the file was written in format {version}, this build knows up to {FILE_FORMAT}; use a newer Magnetar"
+        ),
+    )
+}
+
+#[cold]
+pub(super) fn damaged_mark() -> Error {
+    Error::new(ErrorKind::Corrupt, "the file's first page is damaged; restore the file from a copy")
+}
+
+#[cold]
+pub(super) fn damaged_journal() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "the file's journal is damaged, and what it has was acknowledged; restore the file from a copy",
     )
 }
 

@@ -4,8 +4,11 @@
 mod backend;
 mod edges;
 mod errors;
+mod front;
 mod held;
+mod journal;
 mod medium;
+mod noted;
 mod ordered;
 mod snapshot;
 mod spans;

@@ -4,9 +4,10 @@
 use std::cmp::Ordering;
 use std::ops::{Bound, RangeInclusive};
 
-use redb::{CursorError, Key as TreeKey, ReadableTable as _, Table as Tree};
+use redb::{CursorError, Key as TreeKey, ReadableTable as _};
 
 use super::errors;
+use super::noted::Noted;
 use crate::backends::contract::Key;
 use crate::codec::Encoder;
 use crate::error::Result;
@@ -55,21 +56,19 @@ pub(super) trait Entry {
     fn gap(&self, next: &Self) -> Gap;
 }
 
-type Bytes = &'static [u8];
-
 /// What a function that is compiled once per type of key asks of an entry: the value of the one at an index.
 type Values<'v> = dyn for<'e> Fn(usize, &'e mut Encoder) -> Option<&'e [u8]> + 'v;
 
 /// Writes entries, in ascending order, each key once.
 pub(super) fn write<K: TreeKey + 'static, E: Entry>(
-    tree: &mut Tree<'_, K, Bytes>,
+    tree: &mut Noted<'_, K>,
     entries: &[E],
     encoder: &mut Encoder,
 ) -> Result<()> {
     for run in entries.chunk_by(|a, b| a.gap(b) != Gap::Wide) {
         if run.len() < RUN_MIN {
             for entry in run {
-                write_one(tree, entry.key().as_ref(), entry.value(encoder))?;
+                tree.write(entry.key().as_ref(), entry.value(encoder))?;
             }
             continue;
         }
@@ -81,27 +80,15 @@ pub(super) fn write<K: TreeKey + 'static, E: Entry>(
     Ok(())
 }
 
-fn write_one<K: TreeKey + 'static>(
-    tree: &mut Tree<'_, K, Bytes>,
-    key: &[u8],
-    value: Option<&[u8]>,
-) -> Result<()> {
-    match value {
-        Some(value) => drop(tree.insert(K::from_bytes(key), value).map_err(errors::writing)?),
-        None => drop(tree.remove(K::from_bytes(key)).map_err(errors::writing)?),
-    }
-    Ok(())
-}
-
 fn write_run<K: TreeKey + 'static>(
-    tree: &mut Tree<'_, K, Bytes>,
+    tree: &mut Noted<'_, K>,
     keys: &[&[u8]],
     is_whole: bool,
     value: &Values<'_>,
     encoder: &mut Encoder,
 ) -> Result<()> {
     if !is_whole && has_many_strangers(tree, keys)? {
-        return (0..keys.len()).try_for_each(|at| write_one(tree, keys[at], value(at, encoder)));
+        return (0..keys.len()).try_for_each(|at| tree.write(keys[at], value(at, encoder)));
     }
     clear(tree, keys)?;
     insert_run(tree, keys, value, encoder)
@@ -112,10 +99,10 @@ fn range<'k, K: TreeKey + 'static>(keys: &[&'k [u8]]) -> RangeInclusive<K::SelfT
 }
 
 /// Whether so many entries stand between those of a run that to walk over them would take too long.
-fn has_many_strangers<K: TreeKey + 'static>(tree: &Tree<'_, K, Bytes>, keys: &[&[u8]]) -> Result<bool> {
+fn has_many_strangers<K: TreeKey + 'static>(tree: &Noted<'_, K>, keys: &[&[u8]]) -> Result<bool> {
     let mut ahead = Ahead(keys);
     let mut strangers = 0;
-    for entry in tree.range(range::<K>(keys)).map_err(errors::reading)? {
+    for entry in tree.tree.range(range::<K>(keys)).map_err(errors::reading)? {
         let (key, _) = entry.map_err(errors::reading)?;
         if !ahead.has::<K>(&key.value()) {
             strangers += 1;
@@ -127,10 +114,10 @@ fn has_many_strangers<K: TreeKey + 'static>(tree: &Tree<'_, K, Bytes>, keys: &[&
     Ok(false)
 }
 
-/// Removes the entries of a run, whatever they are to be.
-fn clear<K: TreeKey + 'static>(tree: &mut Tree<'_, K, Bytes>, keys: &[&[u8]]) -> Result<()> {
+/// Removes the entries of a run, whatever they are to be. Noted is what they are to be.
+fn clear<K: TreeKey + 'static>(tree: &mut Noted<'_, K>, keys: &[&[u8]]) -> Result<()> {
     let mut ahead = Ahead(keys);
-    tree.retain_in(range::<K>(keys), |key, _| !ahead.has::<K>(&key)).map_err(errors::writing)
+    tree.tree.retain_in(range::<K>(keys), |key, _| !ahead.has::<K>(&key)).map_err(errors::writing)
 }
 
 /// Keys in ascending order that are compared with others in ascending order.
@@ -152,11 +139,12 @@ impl Ahead<'_> {
 
 /// Writes a run of which the tree has nothing.
 fn insert_run<K: TreeKey + 'static>(
-    tree: &mut Tree<'_, K, Bytes>,
+    tree: &mut Noted<'_, K>,
     keys: &[&[u8]],
     value: &Values<'_>,
     encoder: &mut Encoder,
 ) -> Result<()> {
+    let (tree, note) = (&mut tree.tree, tree.note);
     let mut at = 0;
     // From stranger to stranger: behind each a cursor begins anew.
     while at < keys.len() {
@@ -164,12 +152,14 @@ fn insert_run<K: TreeKey + 'static>(
         let here = Bound::Included(K::from_bytes(keys[first]));
         let mut cursor = tree.lower_bound_mut(here).map_err(errors::reading)?;
         while at < keys.len() {
-            if let Some(value) = value(at, encoder) {
+            let value = value(at, encoder);
+            if let Some(value) = value {
                 match cursor.insert_before(K::from_bytes(keys[at]), value) {
                     Err(CursorError::UnorderedKey) if at > first => break,
                     result => result.map_err(errors::writing)?,
                 }
             }
+            note.take(keys[at], value);
             at += 1;
         }
         cursor.close().map_err(errors::writing)?;

@@ -55,6 +55,14 @@ impl Snapshot {
         }
     }
 
+    /// The journal's last frame that the trees have.
+    pub(super) fn journal_held(&self) -> Result<u64> {
+        match self.index.get(&t::JOURNAL[..]).map_err(errors::reading)? {
+            Some(bytes) => codec::read_number(t::journal_seat(), bytes.value()),
+            None => Ok(0),
+        }
+    }
+
     pub(super) fn job(&self, id: i64) -> Result<Option<JobRow>> {
         match self.index.get(&t::of_job(index_tag::JOB, id)[..]).map_err(errors::reading)? {
             Some(bytes) => self.with_counts(id, bytes.value()).map(Some),

@@ -1,4 +1,4 @@
-//! The layout of the file: five trees, keyed by big-endian bytes, so that byte order is the order of the numbers.
+//! The layout of redb's part of the file (before it there is what `front` says): five trees, keyed by big-endian bytes, so that byte order is the order of the numbers.
 //!
 //! ```text
 //! magnetar/1/contents       [job 8][chunk 8]                             -> content record
@@ -12,6 +12,7 @@
 //!                       [4]                                              -> store record
 //!                       [5] [due at, ms 8][job 8][set at, ms 8][first 8] -> number: last chunk
 //!                       [6] [class 1][job 8][rank 4][first 8]            -> number: last chunk
+//!                       [7]                                              -> number: the journal's last frame in the trees
 //! magnetar/1/log            [first revision 8]                           -> log record: the runs of one commit
 //! ```
 //!
@@ -34,18 +35,32 @@ use redb::TableDefinition;
 use crate::backends::contract::{Class, Key, Rank};
 use crate::codec::{Seat, Table};
 
+/// The version of the file as a whole: what stands in front of the trees, and where.
+pub(super) const FILE_FORMAT: u32 = 2;
+
 /// Every table's name begins with it.
 pub(super) const NAMESPACE: &str = "magnetar/";
 
-pub(super) type Rows = TableDefinition<'static, &'static [u8; 16], &'static [u8]>;
-pub(super) type Tags = TableDefinition<'static, &'static [u8], &'static [u8]>;
-pub(super) type Revisions = TableDefinition<'static, &'static [u8; 8], &'static [u8]>;
+pub(super) type Row = &'static [u8; 16];
+pub(super) type Tag = &'static [u8];
+pub(super) type Revision = &'static [u8; 8];
 
-pub(super) const CONTENTS: Rows = TableDefinition::new("magnetar/1/contents");
-pub(super) const RECORDS: Rows = TableDefinition::new("magnetar/1/records");
-pub(super) const EDGES: Tags = TableDefinition::new("magnetar/1/edges");
-pub(super) const INDEX: Tags = TableDefinition::new("magnetar/1/index");
-pub(super) const LOG: Revisions = TableDefinition::new("magnetar/1/log");
+pub(super) type Definition<K> = TableDefinition<'static, K, &'static [u8]>;
+
+pub(super) const CONTENTS: Definition<Row> = TableDefinition::new("magnetar/1/contents");
+pub(super) const RECORDS: Definition<Row> = TableDefinition::new("magnetar/1/records");
+pub(super) const EDGES: Definition<Tag> = TableDefinition::new("magnetar/1/edges");
+pub(super) const INDEX: Definition<Tag> = TableDefinition::new("magnetar/1/index");
+pub(super) const LOG: Definition<Revision> = TableDefinition::new("magnetar/1/log");
+
+/// Which tree an entry of the journal is of.
+pub(super) mod tree_number {
+    pub(in super::super) const CONTENTS: u8 = 1;
+    pub(in super::super) const RECORDS: u8 = 2;
+    pub(in super::super) const EDGES: u8 = 3;
+    pub(in super::super) const INDEX: u8 = 4;
+    pub(in super::super) const LOG: u8 = 5;
+}
 
 /// The first byte of a key in `edges`.
 pub(super) mod edge_tag {
@@ -62,9 +77,17 @@ pub(super) mod index_tag {
     pub(in super::super) const META: u8 = 4;
     pub(in super::super) const DUE: u8 = 5;
     pub(in super::super) const RUN: u8 = 6;
+    pub(in super::super) const JOURNAL: u8 = 7;
 }
 
 pub(super) const META: [u8; 1] = [index_tag::META];
+
+/// Up to which frame of the journal the trees have it all, while nothing is left in memory.
+pub(super) const JOURNAL: [u8; 1] = [index_tag::JOURNAL];
+
+pub(super) fn journal_seat() -> Seat {
+    Seat::of_job(Table::Journal, 0)
+}
 
 /// `[job][chunk]`, of `contents` and `records`.
 pub(super) fn row(key: Key) -> [u8; 16] {

@@ -67,6 +67,7 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
                 }
             }
             Some(&index_tag::META) => {}
+            Some(&index_tag::JOURNAL) => drop(snapshot.journal_held()?),
             Some(&index_tag::DUE) => {
                 let (lane, span) = read_dues(key, value)?;
                 apart(&mut last_dues, lane, span)?;

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use redb::{Durability, ReadableTable as _, Table as Tree, WriteTransaction};
+use redb::{Durability, Key as TreeKey, ReadableTable as _, WriteTransaction};
 
 use super::edges;
 use super::errors;
+use super::journal::{Entries, Frame, Journal};
+use super::noted::Noted;
 use super::ordered::{self, Entry, Gap};
 use super::snapshot::read_run;
 use super::spans::{self, Change, Edit, Mismatch, Span};
-use super::tables::{self as t, Dues, Lane, Line, index_tag};
+use super::tables::{self as t, Dues, Lane, Line, index_tag, tree_number};
 use crate::backends::contract::{
     Content, Delta, JobChange, JobRow, Key, LogRun, Meta, Place, Record, RowChange,
 };
@@ -20,18 +22,92 @@ use crate::error::Result;
 /// Entries of the log that one commit removes at most: a few more than it adds, so that pruning catches up.
 const LOG_ENTRIES_PRUNED: usize = 4;
 
-type Tags<'t> = Tree<'t, &'static [u8], &'static [u8]>;
-type Rows<'t> = Tree<'t, &'static [u8; 16], &'static [u8]>;
+type Tags<'t> = Noted<'t, t::Tag>;
 
-/// Writes the changes and syncs. An error of another kind than `Poisoned` has changed nothing.
-pub(super) fn commit(mut transaction: WriteTransaction, encoder: &mut Encoder, delta: &Delta) -> Result<()> {
-    transaction.set_durability(Durability::Immediate).map_err(errors::writing)?;
-    let mut writer = Writer { transaction: &transaction, encoder };
+/// Writes the changes and syncs: the journal where there is one and they fit into it, else the trees. An error of
+/// another kind than `Poisoned` has changed nothing.
+pub(super) fn commit(
+    transaction: WriteTransaction,
+    journal: Option<&mut Journal>,
+    encoder: &mut Encoder,
+    delta: &Delta,
+) -> Result<()> {
+    let Some(journal) = journal else {
+        changes(&transaction, &Frame::default(), encoder, delta)?;
+        return sync(transaction);
+    };
+    changes(&transaction, journal.frame(), encoder, delta)?;
+    if !journal.has_room() {
+        return hold(transaction, journal);
+    }
+    journal.write().map_err(errors::writing_journal)?;
+    set_durability(transaction, Durability::None)?.commit().map_err(errors::committing)
+}
+
+/// Makes all that the journal has durable in the trees, with what else the transaction holds, and begins it anew.
+pub(super) fn hold(transaction: WriteTransaction, journal: &mut Journal) -> Result<()> {
+    if let Some(last) = journal.last() {
+        put_journal(&transaction, last)?;
+    }
+    sync(transaction)?;
+    journal.clear();
+    Ok(())
+}
+
+/// Writes what the journal has and the trees lack.
+pub(super) fn replay(transaction: WriteTransaction, journal: &mut Journal, entries: &Entries) -> Result<()> {
+    replay_tree(&transaction, t::CONTENTS, tree_number::CONTENTS, Some(16), entries)?;
+    replay_tree(&transaction, t::RECORDS, tree_number::RECORDS, Some(16), entries)?;
+    replay_tree(&transaction, t::EDGES, tree_number::EDGES, None, entries)?;
+    replay_tree(&transaction, t::INDEX, tree_number::INDEX, None, entries)?;
+    replay_tree(&transaction, t::LOG, tree_number::LOG, Some(8), entries)?;
+    hold(transaction, journal)
+}
+
+fn replay_tree<K: TreeKey + 'static>(
+    transaction: &WriteTransaction,
+    definition: t::Definition<K>,
+    number: u8,
+    key_bytes: Option<usize>,
+    entries: &Entries,
+) -> Result<()> {
+    let frame = Frame::default();
+    let mut tree = Noted::open(transaction, definition, number, &frame)?;
+    for ((_, key), value) in entries.range((number, Vec::new())..(number + 1, Vec::new())) {
+        if key_bytes.is_some_and(|bytes| key.len() != bytes) {
+            return Err(errors::damaged_journal());
+        }
+        tree.write(key, value.as_deref())?;
+    }
+    Ok(())
+}
+
+fn put_journal(transaction: &WriteTransaction, last: u64) -> Result<()> {
+    let frame = Frame::default();
+    let mut index = Noted::open(transaction, t::INDEX, tree_number::INDEX, &frame)?;
+    index.insert(&t::JOURNAL, &codec::number(t::journal_seat(), last))
+}
+
+fn set_durability(mut transaction: WriteTransaction, durability: Durability) -> Result<WriteTransaction> {
+    transaction.set_durability(durability).map_err(errors::writing)?;
+    Ok(transaction)
+}
+
+fn sync(transaction: WriteTransaction) -> Result<()> {
+    set_durability(transaction, Durability::Immediate)?.commit().map_err(errors::committing)
+}
+
+fn changes(
+    transaction: &WriteTransaction,
+    frame: &Frame,
+    encoder: &mut Encoder,
+    delta: &Delta,
+) -> Result<()> {
+    let mut writer = Writer { transaction, frame, encoder };
     writer.rows(&delta.rows)?;
-    edges::write(writer.transaction, delta, writer.encoder)?;
+    edges::write(transaction, frame, delta, writer.encoder)?;
     writer.index(delta)?;
-    writer.log(&delta.log, delta.log_prune_to)?;
-    transaction.commit().map_err(errors::committing)
+    writer.log(&delta.log, delta.log_prune_to)
 }
 
 /// Makes the tables of a new store.
@@ -88,43 +164,40 @@ impl<T> Entry for PartOf<'_, T> {
 
 struct Writer<'a> {
     transaction: &'a WriteTransaction,
+    frame: &'a Frame,
     encoder: &'a mut Encoder,
 }
 
 impl<'a> Writer<'a> {
-    fn open_rows(&self, definition: t::Rows) -> Result<Rows<'a>> {
-        self.transaction.open_table(definition).map_err(errors::opening_table)
-    }
-
-    fn open_index(&self) -> Result<Tags<'a>> {
-        self.transaction.open_table(t::INDEX).map_err(errors::opening_table)
+    fn open<K: TreeKey + 'static>(&self, definition: t::Definition<K>, number: u8) -> Result<Noted<'a, K>> {
+        Noted::open(self.transaction, definition, number, self.frame)
     }
 
     fn rows(&mut self, rows: &[RowChange]) -> Result<()> {
         let contents: Vec<_> = rows.iter().filter_map(content_of).collect();
         if !contents.is_empty() {
-            ordered::write(&mut self.open_rows(t::CONTENTS)?, &contents, self.encoder)?;
+            ordered::write(&mut self.open(t::CONTENTS, tree_number::CONTENTS)?, &contents, self.encoder)?;
         }
         let records: Vec<_> = rows.iter().filter_map(record_of).collect();
         if !records.is_empty() {
-            ordered::write(&mut self.open_rows(t::RECORDS)?, &records, self.encoder)?;
+            ordered::write(&mut self.open(t::RECORDS, tree_number::RECORDS)?, &records, self.encoder)?;
         }
         Ok(())
     }
 
     fn index(&mut self, delta: &Delta) -> Result<()> {
-        let mut index = self.open_index()?;
+        let mut index = self.open(t::INDEX, tree_number::INDEX)?;
         for change in &delta.jobs {
             self.job(&mut index, change)?;
         }
         for cursor in &delta.cursors_put {
             let key = t::of_chunk(index_tag::CURSOR, cursor.key);
-            index.insert(&key[..], self.encoder.cursor(cursor)).map_err(errors::writing)?;
+            index.insert(&key, self.encoder.cursor(cursor))?;
         }
         for &key in &delta.cursors_deleted {
-            index.remove(&t::of_chunk(index_tag::CURSOR, key)[..]).map_err(errors::writing)?;
+            index.remove(&t::of_chunk(index_tag::CURSOR, key))?;
         }
-        index.insert(&t::META[..], self.encoder.meta(&delta.meta)).map_err(errors::writing)?;
+        index.insert(&t::META, self.encoder.meta(&delta.meta))?;
         let dues = |job, place: Place| {
             let due = place.due?;
             Some(Dues { at_ms: due.at_ms(), job, set_at_ms: due.set_at_ms })
@@ -143,18 +216,15 @@ impl<'a> Writer<'a> {
         let key = |tag, row: &JobRow| t::of_job(tag, row.id);
         match change {
             JobChange::Put(row) => {
-                let bytes = self.encoder.job(row);
-                index.insert(&key(index_tag::JOB, row)[..], bytes).map_err(errors::writing)?;
-                let bytes = self.encoder.counts(row);
-                index.insert(&key(index_tag::COUNTS, row)[..], bytes).map_err(errors::writing)?;
+                index.insert(&key(index_tag::JOB, row), self.encoder.job(row))?;
+                index.insert(&key(index_tag::COUNTS, row), self.encoder.counts(row))?;
             }
             JobChange::Counts(row) => {
-                let bytes = self.encoder.counts(row);
-                index.insert(&key(index_tag::COUNTS, row)[..], bytes).map_err(errors::writing)?;
+                index.insert(&key(index_tag::COUNTS, row), self.encoder.counts(row))?;
             }
             JobChange::Delete(id) => {
-                index.remove(&t::of_job(index_tag::JOB, *id)[..]).map_err(errors::writing)?;
-                index.remove(&t::of_job(index_tag::COUNTS, *id)[..]).map_err(errors::writing)?;
+                index.remove(&t::of_job(index_tag::JOB, *id))?;
+                index.remove(&t::of_job(index_tag::COUNTS, *id))?;
             }
         }
         Ok(())
@@ -164,13 +234,12 @@ impl<'a> Writer<'a> {
         if runs.is_empty() && prune_to == 0 {
             return Ok(());
         }
-        let mut log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
+        let mut log = self.open(t::LOG, tree_number::LOG)?;
         if let Some(first) = runs.first() {
-            let bytes = self.encoder.log(runs);
-            log.insert(&first.revision.to_be_bytes(), bytes).map_err(errors::writing)?;
+            log.insert(&first.revision.to_be_bytes(), self.encoder.log(runs))?;
         }
         let mut old = Vec::new();
-        for entry in log.range::<&[u8; 8]>(..=&prune_to.to_be_bytes()).map_err(errors::reading)? {
+        for entry in log.tree.range::<&[u8; 8]>(..=&prune_to.to_be_bytes()).map_err(errors::reading)? {
             let (key, value) = entry.map_err(errors::reading)?;
             let first = u64::from_be_bytes(*key.value());
             let is_past = |run: &LogRun| run.revision + run.count <= prune_to + 1;
@@ -180,7 +249,7 @@ impl<'a> Writer<'a> {
             old.push(first);
         }
         for first in old {
-            log.remove(&first.to_be_bytes()).map_err(errors::writing)?;
+            log.remove(&first.to_be_bytes())?;
         }
         Ok(())
     }
@@ -213,6 +282,7 @@ fn edit_lane<L: Lane>(index: &mut Tags, lane: L, changes: &[Change]) -> Result<(
         let (window, runs) = {
             let mut runs = Vec::new();
             let before = index
+                .tree
                 .range::<&[u8]>(lane.key(0).as_ref()..=lane.key(start).as_ref())
                 .map_err(errors::reading)?
                 .next_back();
@@ -234,11 +304,9 @@ fn edit_lane<L: Lane>(index: &mut Tags, lane: L, changes: &[Change]) -> Result<(
             match edit {
                 Edit::Put(Span { first, last }) => {
                     let number = codec::number(lane.seat(first), last);
-                    index.insert(lane.key(first).as_ref(), &number[..]).map_err(errors::writing)?;
+                    index.insert(lane.key(first).as_ref(), &number)?;
                 }
-                Edit::Delete { first } => {
-                    index.remove(lane.key(first).as_ref()).map_err(errors::writing)?;
-                }
+                Edit::Delete { first } => index.remove(lane.key(first).as_ref())?,
             }
         }
         changes = rest;
@@ -268,7 +336,7 @@ fn grow<L: Lane>(index: &Tags, lane: L, changes: &[Change], runs: &mut Vec<Span>
         if ahead.is_none() {
             let (from, to) = (lane.key(changes[0].span.first), lane.key(u64::MAX));
             let behind = (Bound::Excluded(from.as_ref()), Bound::Included(to.as_ref()));
-            ahead = Some(index.range::<&[u8]>(behind).map_err(errors::reading)?);
+            ahead = Some(index.tree.range::<&[u8]>(behind).map_err(errors::reading)?);
         }
         let Some(entry) = ahead.as_mut().and_then(Iterator::next) else { return Ok(window) };
         let (key, value) = entry.map_err(errors::reading)?;

@@ -8,6 +8,7 @@ use redb::{Database, StorageBackend, TableDefinition};
 use super::{Model, options, ready_rows};
 use crate::backends::contract::*;
 use crate::backends::redb::RedbBackend;
+use crate::backends::redb::front::{Front, PAGES_AT, Pages};
 use crate::codec::FORMAT;
 use crate::error::{ErrorKind, Retry};
 
@@ -33,6 +34,18 @@ impl Disk {
         } else {
             Err(std::io::Error::other("the disk is gone"))
         }
+    }
+
+    /// A file of which only redb's part was begun.
+    fn beginning(pages: &[u8]) -> Self {
+        let mut bytes = vec![0; usize::try_from(PAGES_AT).unwrap()];
+        bytes.extend_from_slice(pages);
+        Disk::holding(bytes)
+    }
+
+    /// redb's part.
+    fn pages(&self) -> Pages {
+        Pages::of(&Front::new(Box::new(self.clone())).unwrap())
     }
 
     fn open(&self) -> crate::Result<RedbBackend> {
@@ -122,7 +135,7 @@ fn a_creation_whose_header_came_before_the_files_length_is_made_good() {
     let mut header = [0; 320];
     header[9..16].copy_from_slice(&[2, 0, 0, 0, 16, 0, 0]);
     for length in 1..header.len() {
-        let mut store = Disk::holding(header[..length].to_vec()).open().unwrap();
+        let mut store = Disk::beginning(&header[..length]).open().unwrap();
         store.verify().unwrap();
     }
 }
@@ -134,7 +147,7 @@ fn a_creation_that_was_cut_short_within_the_magic_number_is_made_good() {
         let mut bytes = vec![0; 72 << 10];
         bytes[..part].copy_from_slice(&magic[..part]);
         bytes[9..16].copy_from_slice(&[2, 0, 0, 0, 16, 0, 0]);
-        let mut store = Disk::holding(bytes).open().unwrap();
+        let mut store = Disk::beginning(&bytes).open().unwrap();
         store.verify().unwrap();
     }
 }
@@ -168,7 +181,7 @@ fn a_strangers_redb_file_and_one_without_its_record_are_refused() {
 
     let disk = Disk::new();
     drop(disk.open().unwrap());
-    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+    let database = Database::builder().create_with_backend(disk.pages()).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction
         .open_table(super::super::tables::INDEX)
@@ -226,7 +239,7 @@ fn verify_names_what_does_not_fit() {
     let whole = disk.bytes.lock().unwrap().clone();
     let tables = super::super::tables::CONTENTS;
     let disk = Disk::holding(whole);
-    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+    let database = Database::builder().create_with_backend(disk.pages()).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction.open_table(tables).unwrap().remove(&super::super::tables::row(key)).unwrap();
     transaction.commit().unwrap();

@@ -6,6 +6,8 @@ use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableTable as _, TableDefinition};
 
 use crate::backends::contract::Key;
+use crate::backends::redb::journal::Frame;
+use crate::backends::redb::noted::Noted;
 use crate::backends::redb::ordered::{self, Entry, Gap};
 use crate::backends::redb::tables as t;
 use crate::codec::{Encoder, Seat, Table};
@@ -61,7 +63,8 @@ fn what_is_written_together_is_what_is_written_one_by_one() {
             })
             .collect();
         let writing = database.begin_write().unwrap();
-        let mut tree = writing.open_table(TREE).unwrap();
+        let frame = Frame::default();
+        let mut tree = Noted::open(&writing, TREE, 1, &frame).unwrap();
         ordered::write(&mut tree, &entries, &mut encoder).unwrap();
         for Numbered(chunk, number, _) in entries {
             match number {
@@ -70,6 +73,7 @@ fn what_is_written_together_is_what_is_written_one_by_one() {
             }
         }
         let stored: Vec<(u64, u64)> = tree
+            .tree
             .range::<&[u8; 16]>(..)
             .unwrap()
             .map(|entry| {
