@@ -113,8 +113,8 @@ async fn the_path_chooses_the_engine() -> Tested {
         ("jobs.sqlite", b"SQLite format 3\0"),
         ("jobs.sqlite3", b"SQLite format 3\0"),
         ("jobs", b"SQLite format 3\0"),
-        ("jobs.redb", b"redb"),
-        ("jobs.magnetar", b"redb"),
+        ("jobs.redb", b"magnetar"),
+        ("jobs.magnetar", b"magnetar"),
     ] {
         let path = folder.path().join(name);
         let store = magnetar::open(&path).await?;

@@ -112,7 +112,7 @@ pub(crate) enum Damage {
     TornSectors,
     /// The first of them did; the last of those only up to a byte.
     TornByte,
-    /// Those to the first page did, and nothing else.
+    /// Those to the first page did, and to the first page of redb's part, and nothing else.
     HeaderOnly,
 }
 
@@ -129,6 +129,8 @@ impl Damage {
 
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
+/// Our mark, and redb's header.
+const HEADERS_AT: [usize; 2] = [0, 256 << 10];
 
 /// A medium as it stands at one moment of a log: what is safe, and what is under way.
 #[derive(Debug, Clone, Default)]
@@ -172,8 +174,8 @@ impl<'a> Medium<'a> {
                 }
             }
             Damage::HeaderOnly => {
-                let first = |io: &&&Io| matches!(io, Io::Write { at, .. } if *at < PAGE);
-                self.unsynced.iter().filter(first).for_each(|io| io.apply(&mut image));
+                let header = |io: &&&Io| matches!(io, Io::Write { at, .. } if HEADERS_AT.contains(&(at / PAGE * PAGE)));
+                self.unsynced.iter().filter(header).for_each(|io| io.apply(&mut image));
             }
         }
         image

@@ -182,7 +182,12 @@ impl Writer<'_> {
             .map(|id| {
                 let mut chunk = NewChunk::new(id).priority(rng.i32(-1..=1));
                 if rng.bool() {
-                    let size = if rng.u8(..8) == 0 { 6_000 } else { 40 };
+                    // Now and then as much as fills redb's journal, or more than it holds.
+                    let size = match rng.u8(..32) {
+                        0 => 300_000,
+                        1..4 => 6_000,
+                        _ => 40,
+                    };
                     chunk = chunk.payload(Json::new(&"x".repeat(rng.usize(..size))).expect("text is JSON"));
                 }
                 // Always on lower ids: no circle within a manifest.

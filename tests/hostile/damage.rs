@@ -13,6 +13,7 @@ use crate::seed::{rounds, seed};
 use crate::state::State;
 
 const PAGE: usize = 4096;
+const REDB_HEADER_AT: usize = 256 << 10;
 /// Images that one child looks at; where it dies, the others are still looked at by others.
 const BATCH: usize = 100;
 
@@ -34,7 +35,9 @@ fn damage(bytes: &mut Vec<u8>, rng: &mut fastrand::Rng) -> String {
             format!("8 random bytes at {at}")
         }
         3..5 => {
-            let at = rng.usize(..512);
+            // A file of redb's engine has one of ours in front and redb's own behind it.
+            let header = if bytes.starts_with(b"magnetar") && rng.bool() { REDB_HEADER_AT } else { 0 };
+            let at = header + rng.usize(..512);
             bytes[at] = rng.u8(..);
             format!("byte {at} of the header is {}", bytes[at])
         }

@@ -1,19 +1,21 @@
 //! The store as a whole: opening, transactions, reopening.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
-    Builder, ConcurrencyMode, Database, DatabaseError, MultimapTableHandle as _, ReadOnlyDatabase,
-    ReadTransaction, ReadableDatabase as _, StorageBackend, StorageError, TableHandle as _,
+    Builder, ConcurrencyMode, Database, DatabaseError, Durability, MultimapTableHandle as _,
+    ReadOnlyDatabase, ReadTransaction, ReadableDatabase as _, StorageBackend, StorageError, TableHandle as _,
 };
 
+use super::edits::{Edits, Entry};
 use super::front::{Front, Pages};
 use super::held::{Held, Hold};
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::medium::{self, Made, Medium};
+use super::recent::{Recent, View};
 use super::snapshot::Snapshot;
-use super::{CACHE_BYTES_DEFAULT, errors, tables, verify, write};
+use super::{CACHE_BYTES_DEFAULT, apply, errors, tables, verify, write};
 use crate::backends::contract::{Backend, Delta, Load, Loaded, Meta, Needs, Reader, WriteTx};
 use crate::backends::remembered::{Remembered, Seen};
 use crate::codec::{Encoder, newer_format};
@@ -22,6 +24,10 @@ use crate::limits;
 
 /// The data version of a file that has one writer.
 const VERSION: i64 = 0;
+
+/// What a commit writes goes to the trees at once where it is longer than this: there is little that the next one
+/// would write over, and working with it in memory costs more than it spares.
+const RECENT_BYTES_MAX: usize = 16 << 10;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -52,9 +58,8 @@ pub(crate) struct RedbBackend {
     /// `None` where each commit is redb's own: in a file of format 1, and where other processes read it.
     journal: Option<Journal>,
     encoder: Encoder,
+    edits: Edits,
     remembered: Remembered,
-    /// A write error left the outcome unknown.
-    is_poisoned: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +72,10 @@ pub(super) enum Access {
 /// opening of `reopen`, and where that failed.
 struct Shared {
     handle: RwLock<Option<Handle>>,
+    /// What the trees lack. Locked behind the handle, and never while a sync is waited for.
+    recent: Mutex<Recent>,
+    /// A write error left the outcome unknown.
+    is_poisoned: AtomicBool,
     /// It is empty for good.
     is_closed: AtomicBool,
 }
@@ -108,10 +117,55 @@ impl Shared {
         if self.is_closed.load(Ordering::SeqCst) { errors::closed() } else { errors::between() }
     }
 
-    fn snapshot(&self) -> Result<Snapshot> {
-        let transaction = self.read().as_ref().ok_or_else(|| self.absent())?.begin_read()?;
-        Snapshot::new(transaction)
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What was committed, all of it in the trees.
+    fn snapshot(&self) -> Result<Snapshot> {
+        let handle = self.read();
+        let handle = handle.as_ref().ok_or_else(|| self.absent())?;
+        if let Handle::Write(database) = handle {
+            self.settle(database, &[])?;
+        }
+        Snapshot::new(handle.begin_read()?)
+    }
+
+    /// The same for whoever asks next as well, until the trees change.
+    fn base(&self) -> Result<Arc<Snapshot>> {
+        let handle = self.read();
+        let Some(Handle::Write(database)) = &*handle else { return Err(self.absent()) };
+        self.settle(database, &[])?;
+        self.recent().base(|| snapshot_of(database))
+    }
+
+    /// Writes to the trees what they lack, and more; without a sync, because all of it is in the journal.
+    fn settle(&self, database: &Database, more: &[Entry<'_>]) -> Result<()> {
+        let mut recent = self.recent();
+        if recent.is_empty() && more.is_empty() {
+            return Ok(());
+        }
+        recent.release();
+        let written = write_to(database, Durability::None, &[&recent.entries(), more]);
+        self.is_poisoned.fetch_or(written.is_err(), Ordering::SeqCst);
+        written?;
+        recent.clear();
+        Ok(())
+    }
+}
+
+fn snapshot_of(database: &Database) -> Result<Snapshot> {
+    Snapshot::new(database.begin_read().map_err(errors::beginning)?)
+}
+
+/// Writes lists of entries to the trees, one after the other, in one transaction.
+fn write_to(database: &Database, durability: Durability, lists: &[&[Entry<'_>]]) -> Result<()> {
+    let mut transaction = database.begin_write().map_err(errors::writing)?;
+    transaction.set_durability(durability).map_err(errors::writing)?;
+    for entries in lists {
+        apply::apply(&transaction, entries)?;
+    }
+    transaction.commit().map_err(errors::committing)
 }
 
 impl RedbBackend {
@@ -129,18 +183,21 @@ impl RedbBackend {
     }
 
     pub(super) fn open(medium: Box<dyn Medium>, options: Options, access: Access) -> Result<Self> {
-        let shared = Arc::new(Shared { handle: RwLock::new(None), is_closed: AtomicBool::new(false) });
-        let encoder = Encoder::default();
-        let remembered = Remembered::default();
+        let shared = Arc::new(Shared {
+            handle: RwLock::new(None),
+            recent: Mutex::default(),
+            is_poisoned: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+        });
         let mut backend = RedbBackend {
             medium,
             options,
             access,
             shared,
             journal: None,
-            encoder,
-            remembered,
-            is_poisoned: false,
+            encoder: Encoder::default(),
+            edits: Edits::default(),
+            remembered: Remembered::default(),
         };
         backend.open_handle(true)?;
         Ok(backend)
@@ -150,7 +207,8 @@ impl RedbBackend {
         self.remembered.forget();
         match self.access {
             Access::Read => {
-                let pages = Pages::of(&Front::new(self.medium.open(is_first)?)?);
+                let front = Front::new(self.medium.open(is_first)?)?;
+                let pages = Pages::of(&front);
                 let mut builder = self.builder();
                 // The mode of a writer that lets others read.
                 builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
@@ -159,7 +217,12 @@ impl RedbBackend {
                 if let Tables::None = tables_of(&handle.begin_read()?)? {
                     return Err(errors::not_ours("it has no tables"));
                 }
-                Snapshot::new(handle.begin_read()?)?.meta()?;
+                let snapshot = Snapshot::new(handle.begin_read()?)?;
+                let opened = journal_of(&front, &snapshot)?;
+                if opened.is_some_and(|(_, recent)| !recent.is_empty()) {
+                    return Err(errors::needs_recovery());
+                }
+                drop(snapshot);
                 self.medium.locked()?;
                 self.shared.replace(Some(handle));
             }
@@ -170,7 +233,7 @@ impl RedbBackend {
                 self.shared.replace(Some(Handle::Write(database)));
             }
         }
-        self.is_poisoned = false;
+        self.shared.is_poisoned.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -183,29 +246,25 @@ impl RedbBackend {
             Tables::None if is_first && front.may_be_new() => true,
             Tables::None => return Err(errors::not_ours("it has no tables")),
         };
-        let journal_of = || -> Result<_> {
-            // Every table is there, and the store record is whole and of our version.
-            let snapshot = Snapshot::new(begin_read()?)?;
-            let store_id = snapshot.meta()?.store_id;
-            let held = snapshot.journal_held()?;
-            front.has_journal().then(|| Journal::read(&front, store_id, held)).transpose()
-        };
-        let mut journal = if is_new { None } else { journal_of()? };
+        // Every table is there, and the store record is whole and of our version.
+        let mut journal = if is_new { None } else { journal_of(&front, &snapshot_of(&database)?)? };
         self.medium.locked()?;
         let fail = |error| errors::io("the file cannot be written to", error);
         hold.release().map_err(fail)?;
         if is_new {
             self.create(&database, &front)?;
-            journal = journal_of()?;
+            journal = journal_of(&front, &snapshot_of(&database)?)?;
         } else {
             front.mark().map_err(fail)?;
         }
-        if let Some((journal, entries)) = &mut journal
-            && !entries.is_empty()
-        {
-            write::replay(database.begin_write().map_err(errors::writing)?, journal, entries)?;
+        let (journal, recent) = journal.unzip();
+        self.journal = journal;
+        *self.shared.recent() = recent.unwrap_or_default();
+        if self.options.shared_readers {
+            // Whoever reads beside us sees the trees alone.
+            self.hold(&database)?;
+            self.journal = None;
         }
-        self.journal = journal.map(|(journal, _)| journal).filter(|_| !self.options.shared_readers);
         Ok(database)
     }
 
@@ -263,43 +322,86 @@ impl RedbBackend {
             log_start: 0,
             affairs: None,
         };
+        self.edits.begin(0);
+        write::meta(&mut self.edits, &mut self.encoder, &meta);
         for is_last in [false, true] {
             let transaction = database.begin_write().map_err(errors::writing)?;
             if is_last {
                 let made = front.reserve().and_then(|()| front.mark());
                 made.map_err(|e| errors::io("the new file cannot be written to", e))?;
             }
-            write::create(transaction, &mut self.encoder, &meta)?;
+            apply::create(&transaction)?;
+            apply::apply(&transaction, &self.edits.entries(0))?;
+            transaction.commit().map_err(errors::committing)?;
         }
         Ok(())
     }
 
-    /// Makes durable in the trees what the journal has.
-    fn hold(&mut self) -> Result<()> {
-        let handle = self.shared.read();
-        let (Some(Handle::Write(database)), Some(journal)) = (&*handle, &mut self.journal) else {
-            return Ok(());
-        };
-        if self.is_poisoned || journal.last().is_none() {
-            return Ok(());
+    /// Makes durable in the trees what the journal has, if it has anything that they have not.
+    fn hold(&mut self, database: &Database) -> Result<()> {
+        self.edits.begin(0);
+        let has_any = self.journal.as_ref().is_some_and(|journal| journal.last().is_some());
+        if has_any { self.write_durably(database, 0) } else { Ok(()) }
+    }
+
+    /// The same of a store that may not be open.
+    fn hold_open(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        match &*shared.read() {
+            Some(Handle::Write(database)) if !shared.is_poisoned.load(Ordering::SeqCst) => {
+                let held = self.hold(database);
+                shared.is_poisoned.fetch_or(held.is_err(), Ordering::SeqCst);
+                held
+            }
+            _ => Ok(()),
         }
-        let held = database
-            .begin_write()
-            .map_err(errors::writing)
-            .and_then(|transaction| write::hold(transaction, journal));
-        self.is_poisoned = held.is_err();
-        held
+    }
+
+    /// Makes durable in the trees what the journal has and the entries that stand behind so much room.
+    fn write_durably(&mut self, database: &Database, room: usize) -> Result<()> {
+        // By itself: who reads meanwhile finds nothing to settle, and does not wait for the sync.
+        self.shared.settle(database, &[])?;
+        self.shared.recent().release();
+        if let Some(last) = self.journal.as_ref().and_then(Journal::last) {
+            self.edits.put_journal(last);
+        }
+        write_to(database, Durability::Immediate, &[&self.edits.entries(room)])?;
+        if let Some(journal) = &mut self.journal {
+            journal.clear();
+        }
+        Ok(())
+    }
+
+    /// Works out what the changes do and writes it: to the journal, where there is one and they fit into it.
+    fn write(&mut self, delta: &Delta) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let handle = shared.read();
+        let Some(Handle::Write(database)) = &*handle else { return Err(shared.absent()) };
+        self.edits.begin(journal::HEAD_BYTES);
+        {
+            let mut recent = shared.recent();
+            let base = recent.base(|| snapshot_of(database))?;
+            let view = View { base: &base, recent: &recent };
+            write::changes(&view, &mut self.edits, &mut self.encoder, delta)?;
+        }
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.has_room(&self.edits)) else {
+            return self.write_durably(database, journal::HEAD_BYTES);
+        };
+        journal.write(&mut self.edits).map_err(errors::writing_journal)?;
+        let entries = self.edits.entries(journal::HEAD_BYTES);
+        if self.edits.len() > RECENT_BYTES_MAX {
+            return shared.settle(database, &entries);
+        }
+        shared.recent().merge(&entries);
+        Ok(())
     }
 
     pub(super) fn transaction(&mut self, remembers: bool) -> Result<Transaction<'_>> {
         if self.access == Access::Read {
             return Err(Error::new(ErrorKind::Unsupported, "the store was opened for reading only"));
         }
-        if self.is_poisoned {
-            return Err(Error::new(
-                ErrorKind::Poisoned,
-                "an earlier write failed and left its outcome unknown; call reopen",
-            ));
+        if self.shared.is_poisoned.load(Ordering::SeqCst) {
+            return Err(errors::poisoned());
         }
         if self.shared.read().is_none() {
             return Err(self.shared.absent());
@@ -309,6 +411,7 @@ impl RedbBackend {
 
     fn close_handle(&mut self) -> Result<(), DatabaseError> {
         self.journal = None;
+        self.shared.recent().clear();
         if self.access == Access::Write {
             self.medium.closing();
         }
@@ -340,6 +443,13 @@ impl DatabaseOrOurs {
 
 fn is_not_a_database(error: &DatabaseError) -> bool {
     matches!(error, DatabaseError::Storage(StorageError::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData)
+}
+
+/// The journal, and what it has that the trees lack; checks that the trees are whole and of our version.
+fn journal_of(front: &Arc<Front>, trees: &Snapshot) -> Result<Option<(Journal, Recent)>> {
+    let store_id = trees.meta()?.store_id;
+    let held = trees.journal_held()?;
+    front.has_journal().then(|| Journal::read(front, store_id, held)).transpose()
 }
 
 enum Tables {
@@ -391,8 +501,8 @@ impl Backend for RedbBackend {
     fn verify(&mut self) -> Result<()> {
         // What is set right may differ from what was read.
         self.remembered.forget();
-        // What is not durable would be rolled back.
-        self.hold()?;
+        self.hold_open()?;
+        self.shared.recent().release();
         {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(Handle::Write(database)) = &mut *handle {
@@ -411,9 +521,20 @@ impl Backend for RedbBackend {
 
     fn close(&mut self) -> Result<()> {
         self.shared.is_closed.store(true, Ordering::SeqCst);
-        // Spares the next opening the journal. Where it fails, the closing does too, and nothing is lost.
-        let _ = self.hold();
-        self.close_handle().map_err(|e| errors::opening(e, || None))
+        // Where this fails nothing is lost: the journal has it.
+        let held = self.hold_open();
+        let closed = self.close_handle().map_err(|e| errors::opening(e, || None));
+        closed.and(held)
+    }
+}
+
+/// A store that goes out of use without being closed is left as one that was: its file can be opened for reading.
+impl Drop for RedbBackend {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // Where it fails nothing is lost: the journal has it.
+            let _ = self.hold_open();
+        }
     }
 }
 
@@ -440,14 +561,14 @@ pub(super) struct Transaction<'a> {
     backend: &'a mut RedbBackend,
     /// Whether it may answer from memory.
     remembers: bool,
-    pub(super) snapshot: Option<Snapshot>,
+    pub(super) snapshot: Option<Arc<Snapshot>>,
 }
 
 impl Transaction<'_> {
     fn snapshot(&mut self) -> Result<&Snapshot> {
         match &mut self.snapshot {
             Some(snapshot) => Ok(snapshot),
-            none => Ok(none.insert(self.backend.shared.snapshot()?)),
+            none => Ok(none.insert(self.backend.shared.base()?)),
         }
     }
 
@@ -486,22 +607,13 @@ impl WriteTx for Transaction<'_> {
         let Transaction { backend, snapshot, .. } = *self;
         // Pages that a snapshot can see are not used again: let go of it first.
         drop(snapshot);
-        let result = {
-            let handle = backend.shared.read();
-            match &*handle {
-                Some(Handle::Write(database)) => {
-                    database.begin_write().map_err(errors::writing).and_then(|transaction| {
-                        write::commit(transaction, backend.journal.as_mut(), &mut backend.encoder, &delta)
-                    })
-                }
-                _ => Err(backend.shared.absent()),
-            }
-        };
+        let result = backend.write(&delta);
         match &result {
             Ok(()) => backend.remembered.committed(delta),
             Err(error) => {
                 backend.remembered.forget();
-                backend.is_poisoned = error.kind() == ErrorKind::Poisoned;
+                let is_poisoned = error.kind() == ErrorKind::Poisoned;
+                backend.shared.is_poisoned.fetch_or(is_poisoned, Ordering::SeqCst);
             }
         }
         result

@@ -84,10 +84,7 @@ pub(super) fn opening(error: DatabaseError, holder: impl FnOnce() -> Option<Stri
         DatabaseError::UpgradeRequired(version) => {
             return newer_format(format_args!("redb {version}")).caused_by(error);
         }
-        DatabaseError::RepairAborted => (
-            ErrorKind::Unsupported,
-            "the file was not closed in order and needs recovery; open it for writing once".to_owned(),
-        ),
+        DatabaseError::RepairAborted => return needs_recovery().caused_by(error),
         DatabaseError::TransactionInProgress => {
             (ErrorKind::Busy, "somebody is reading; try again when they have finished".to_owned())
         }
@@ -152,6 +149,20 @@ pub(super) fn damaged_journal() -> Error {
         ErrorKind::Corrupt,
         "the file's journal is damaged, and what it has was acknowledged; restore the file from a copy",
     )
+}
+
+/// A file that is opened for reading.
+#[cold]
+pub(super) fn needs_recovery() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "the file was not closed in order and needs recovery; open it for writing once",
+    )
+}
+
+#[cold]
+pub(super) fn poisoned() -> Error {
+    Error::new(ErrorKind::Poisoned, "an earlier write failed and left its outcome unknown; call reopen")
 }
 
 /// The file is just being opened anew, or could not be.

@@ -32,9 +32,10 @@ const PAGE_BYTES: usize = 4096;
 /// Where the journal is.
 const JOURNAL_AT: u64 = PAGE_BYTES as u64;
 /// Where redb's part begins.
-pub(super) const PAGES_AT: u64 = 256 << 10;
+pub(super) const PAGES_AT: u64 = FRONT_BYTES as u64;
+const FRONT_BYTES: usize = 256 << 10;
 /// How long the journal is.
-pub(super) const JOURNAL_BYTES: usize = PAGES_AT as usize - PAGE_BYTES;
+pub(super) const JOURNAL_BYTES: usize = FRONT_BYTES - PAGE_BYTES;
 
 /// The bytes of a file, of which redb sees its own part only.
 pub(super) struct Front {

@@ -1,15 +1,16 @@
 //! The redb backend: one file in pure Rust, natively and in the browser. This module is the gate: what needs an
 //! operating system is in [`file`].
 
+mod apply;
 mod backend;
 mod edges;
+mod edits;
 mod errors;
 mod front;
 mod held;
 mod journal;
 mod medium;
-mod noted;
-mod ordered;
+mod recent;
 mod snapshot;
 mod spans;
 mod storage;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{Range, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _};
@@ -25,6 +26,7 @@ const SCAN_MIN: u64 = 4;
 
 type TagRange = Range<'static, &'static [u8], &'static [u8]>;
 type RowRange = Range<'static, &'static [u8; 16], &'static [u8]>;
+type LogRange = Range<'static, &'static [u8; 8], &'static [u8]>;
 
 /// The trees as they were at one moment.
 pub(super) struct Snapshot {
@@ -483,6 +485,22 @@ impl Snapshot {
         Ok(runs)
     }
 
+    /// What stands in `edges` under a key.
+    pub(super) fn edge(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let Some(edges) = &self.edges else { return Ok(None) };
+        Ok(edges.get(key).map_err(errors::reading)?.map(|bytes| bytes.value().to_vec()))
+    }
+
+    pub(super) fn index_between(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Result<TagRange> {
+        self.index.range::<&[u8]>(bounds).map_err(errors::reading)
+    }
+
+    /// The entries of the log up to a revision.
+    pub(super) fn log_to(&self, revision: u64) -> Result<LogRange> {
+        let log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
+        log.range::<&[u8; 8]>(..=&revision.to_be_bytes()).map_err(errors::reading)
+    }
+
     /// Every entry of a tree, for [`super::verify`].
     pub(super) fn all_index(&self) -> Result<TagRange> {
         self.index.range::<&[u8]>(..).map_err(errors::reading)
@@ -509,7 +527,7 @@ impl Snapshot {
         self.records.range::<&[u8; 16]>(..).map_err(errors::reading)
     }
 
-    pub(super) fn all_log(&self) -> Result<Range<'static, &'static [u8; 8], &'static [u8]>> {
+    pub(super) fn all_log(&self) -> Result<LogRange> {
         let log = self.transaction.open_table(t::LOG).map_err(errors::opening_table)?;
         log.range::<&[u8; 8]>(..).map_err(errors::reading)
     }

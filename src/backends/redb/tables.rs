@@ -53,8 +53,9 @@ pub(super) const EDGES: Definition<Tag> = TableDefinition::new("magnetar/1/edges
 pub(super) const INDEX: Definition<Tag> = TableDefinition::new("magnetar/1/index");
 pub(super) const LOG: Definition<Revision> = TableDefinition::new("magnetar/1/log");
 
-/// Which tree an entry of the journal is of.
+/// Which tree an entry is of.
 pub(super) mod tree_number {
+    pub(in super::super) const COUNT: usize = 5;
     pub(in super::super) const CONTENTS: u8 = 1;
     pub(in super::super) const RECORDS: u8 = 2;
     pub(in super::super) const EDGES: u8 = 3;

@@ -11,8 +11,9 @@ use crate::error::ErrorKind;
 use crate::machine;
 use crate::model::{Deadline, JobSpec, JobStatus, Json, OwnerId};
 
+mod apply;
 mod crash;
-mod ordered;
+mod journal;
 
 /// Set `MAGNETAR_SEED` to what a failed test printed to have it again.
 fn seed() -> u64 {
@@ -44,7 +45,7 @@ struct Stored {
 
 /// What the store should hold.
 #[derive(Clone)]
-struct Model {
+pub(super) struct Model {
     meta: Meta,
     rows: BTreeMap<Key, Stored>,
     jobs: BTreeMap<i64, JobRow>,
@@ -421,14 +422,19 @@ fn the_store_answers_as_a_model_of_plain_maps_does() {
         let before = model.clone();
         let delta = model.change(&mut rng);
         let mut transaction = store.begin().unwrap();
-        before.compare(&mut *transaction, &mut rng);
+        // Whoever looks has the trees brought up to date: several commits are to come one upon the other.
+        if rng.u8(..4) == 0 {
+            before.compare(&mut *transaction, &mut rng);
+        }
         if rng.u8(..10) == 0 {
             drop(transaction);
             model = before;
         } else {
             transaction.commit(delta).unwrap();
         }
-        model.compare(&mut *store.reader().snapshot().unwrap(), &mut rng);
+        if rng.u8(..4) == 0 {
+            model.compare(&mut *store.reader().snapshot().unwrap(), &mut rng);
+        }
         if step % 40 == 0 {
             store.verify().unwrap();
             store.reopen().unwrap();
@@ -489,7 +495,7 @@ fn what_is_remembered_is_what_the_file_says() {
     assert!(answered > 50, "{answered}");
 }
 
-fn ready_rows(count: u64) -> (Model, Delta) {
+pub(super) fn ready_rows(count: u64) -> (Model, Delta) {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut model = Model::new();
     let delta = loop {

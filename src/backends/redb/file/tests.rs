@@ -51,6 +51,24 @@ fn a_strangers_file_is_left_as_it_was() {
 }
 
 #[test]
+fn a_file_whose_journal_has_more_than_its_trees_is_not_opened_for_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, killed) = (directory.path().join("jobs.redb"), directory.path().join("killed.redb"));
+    let mut store = RedbBackend::open_file(&path, options()).unwrap();
+    let (_, delta) = super::super::tests::ready_rows(5);
+    let written = delta.meta.clone();
+    store.begin().unwrap().commit(delta).unwrap();
+    fs::copy(&path, &killed).unwrap();
+    let refused = RedbBackend::open_read_only(&killed, options()).err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    // One that went out of use without being closed has it all in the trees.
+    drop(store);
+    let reader = RedbBackend::open_read_only(&path, options()).unwrap();
+    let seen = reader.reader().snapshot().unwrap().load(&Needs::default()).unwrap().meta;
+    assert_eq!(seen, written);
+}
+
+#[test]
 fn readers_share_a_file_whose_writer_lets_them() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jobs.redb");

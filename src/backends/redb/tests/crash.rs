@@ -14,17 +14,17 @@ use crate::error::{ErrorKind, Retry};
 
 /// Memory whose writes and syncs fail once the countdown is over, and whose bytes outlive every handle.
 #[derive(Debug, Clone)]
-struct Disk {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    until_failure: Arc<AtomicI64>,
+pub(super) struct Disk {
+    pub(super) bytes: Arc<Mutex<Vec<u8>>>,
+    pub(super) until_failure: Arc<AtomicI64>,
 }
 
 impl Disk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Disk { bytes: Arc::default(), until_failure: Arc::new(AtomicI64::new(i64::MAX)) }
     }
 
-    fn holding(bytes: Vec<u8>) -> Self {
+    pub(super) fn holding(bytes: Vec<u8>) -> Self {
         Disk { bytes: Arc::new(Mutex::new(bytes)), ..Disk::new() }
     }
 
@@ -48,7 +48,7 @@ impl Disk {
         Pages::of(&Front::new(Box::new(self.clone())).unwrap())
     }
 
-    fn open(&self) -> crate::Result<RedbBackend> {
+    pub(super) fn open(&self) -> crate::Result<RedbBackend> {
         let disk = self.clone();
         RedbBackend::with_backend(move || Ok(disk.clone()), options())
     }
