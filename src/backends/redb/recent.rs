@@ -98,7 +98,7 @@ impl View<'_> {
     }
 
     /// The last run of a lane that begins at a chunk or before it.
-    pub(super) fn run_before<L: Lane>(&self, lane: L, chunk: u64) -> Result<Option<Span>> {
+    pub(super) fn run_before(&self, lane: Lane, chunk: u64) -> Result<Option<Span>> {
         let (from, to) = (lane.key(0), lane.key(chunk));
         let (from, to) = (from.as_ref(), to.as_ref());
         let values = self.values(tree_number::INDEX);
@@ -118,11 +118,7 @@ impl View<'_> {
     }
 
     /// The runs of a lane that begin behind a chunk.
-    pub(super) fn runs_after<L: Lane>(
-        &self,
-        lane: L,
-        chunk: u64,
-    ) -> Result<impl Iterator<Item = Result<Span>>> {
+    pub(super) fn runs_after(&self, lane: Lane, chunk: u64) -> Result<impl Iterator<Item = Result<Span>>> {
         let (from, to) = (lane.key(chunk), lane.key(u64::MAX));
         let bounds = (Bound::Excluded(from.as_ref()), Bound::Included(to.as_ref()));
         let base = self.base.index_between(bounds)?.map(|entry| {

@@ -705,7 +705,7 @@ impl Iterator for LineRuns {
 }
 
 /// A run of a lane from its key and value.
-pub(super) fn read_run(lane: impl Lane, key: &[u8], value: &[u8]) -> Result<Span> {
+pub(super) fn read_run(lane: Lane, key: &[u8], value: &[u8]) -> Result<Span> {
     let Some(at) = key.len().checked_sub(8) else { return Err(errors::damaged_index("a key is too short")) };
     let first = u64_at(key, at);
     let last = codec::read_number(lane.seat(first), value)?;
@@ -718,7 +718,7 @@ pub(super) fn read_run(lane: impl Lane, key: &[u8], value: &[u8]) -> Result<Span
 /// A run of whatever line its key says.
 pub(super) fn read_line(key: &[u8], value: &[u8]) -> Result<(Line, Span)> {
     match tables::read_line(key) {
-        Some((line, _)) => Ok((line, read_run(line, key, value)?)),
+        Some((line, _)) => Ok((line, read_run(Lane::Line(line), key, value)?)),
         None => Err(errors::damaged_index("the key of a run is none")),
     }
 }
@@ -726,7 +726,7 @@ pub(super) fn read_line(key: &[u8], value: &[u8]) -> Result<(Line, Span)> {
 /// A run of whatever deadline its key says.
 pub(super) fn read_dues(key: &[u8], value: &[u8]) -> Result<(Dues, Span)> {
     match tables::read_dues(key) {
-        Some((dues, _)) => Ok((dues, read_run(dues, key, value)?)),
+        Some((dues, _)) => Ok((dues, read_run(Lane::Dues(dues), key, value)?)),
         None => Err(errors::damaged_index("the key of a deadline is none")),
     }
 }

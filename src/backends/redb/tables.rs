@@ -125,13 +125,42 @@ pub(super) fn of_pair(tag: u8, key: Key, other: u64) -> [u8; 25] {
 }
 
 /// A set of chunks that is kept as runs, under keys that end with a run's first chunk.
-pub(super) trait Lane: Copy + Ord {
-    /// What stands before the first chunk, and room for it.
-    type Key: AsRef<[u8]>;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    Dues(Dues),
+    Line(Line),
+}
 
-    fn key(self, first: u64) -> Self::Key;
+/// What stands before a run's first chunk, and that chunk.
+pub(super) struct LaneKey {
+    bytes: [u8; 33],
+    length: usize,
+}
 
-    fn seat(self, first: u64) -> Seat;
+impl AsRef<[u8]> for LaneKey {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Lane {
+    pub(super) fn key(self, first: u64) -> LaneKey {
+        match self {
+            Lane::Dues(dues) => LaneKey { bytes: dues.key(first), length: 33 },
+            Lane::Line(line) => {
+                let (key, mut bytes) = (line.key(first), [0; 33]);
+                bytes[..key.len()].copy_from_slice(&key);
+                LaneKey { bytes, length: key.len() }
+            }
+        }
+    }
+
+    pub(super) fn seat(self, first: u64) -> Seat {
+        match self {
+            Lane::Dues(dues) => dues.seat(first),
+            Lane::Line(line) => line.seat(first),
+        }
+    }
 }
 
 /// The chunks of one job with one deadline.
@@ -142,10 +171,8 @@ pub(super) struct Dues {
     pub(super) set_at_ms: u64,
 }
 
-impl Lane for Dues {
-    type Key = [u8; 33];
-
-    fn key(self, first: u64) -> [u8; 33] {
+impl Dues {
+    pub(super) fn key(self, first: u64) -> [u8; 33] {
         let mut bytes = [index_tag::DUE; 33];
         bytes[1..9].copy_from_slice(&self.at_ms.to_be_bytes());
         bytes[9..17].copy_from_slice(&job_bytes(self.job));
@@ -154,7 +181,7 @@ impl Lane for Dues {
         bytes
     }
 
-    fn seat(self, first: u64) -> Seat {
+    pub(super) fn seat(self, first: u64) -> Seat {
         let more = self.at_ms.rotate_left(32) ^ self.set_at_ms;
         Seat::of(Table::Due, Key { job: self.job, chunk: first }).with(more)
     }
@@ -184,10 +211,8 @@ pub(super) struct Line {
     pub(super) rank: Rank,
 }
 
-impl Lane for Line {
-    type Key = [u8; 22];
-
-    fn key(self, first: u64) -> [u8; 22] {
+impl Line {
+    pub(super) fn key(self, first: u64) -> [u8; 22] {
         let mut bytes = [index_tag::RUN; 22];
         bytes[1] = self.class as u8;
         bytes[2..10].copy_from_slice(&job_bytes(self.job));
@@ -196,7 +221,7 @@ impl Lane for Line {
         bytes
     }
 
-    fn seat(self, first: u64) -> Seat {
+    pub(super) fn seat(self, first: u64) -> Seat {
         let more = u64::from(self.rank.0) | (self.class as u64) << 32;
         Seat::of(Table::Runs, Key { job: self.job, chunk: first }).with(more)
     }

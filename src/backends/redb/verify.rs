@@ -70,14 +70,14 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
             Some(&index_tag::JOURNAL) => drop(snapshot.journal_held()?),
             Some(&index_tag::DUE) => {
                 let (lane, span) = read_dues(key, value)?;
-                apart(&mut last_dues, lane, span)?;
+                apart(&mut last_dues, Lane::Dues(lane), span)?;
                 dues(snapshot, lane, span)?;
                 let seat = lane.seat(span.first);
                 jobs.get_mut(&lane.job).ok_or_else(|| seat.corrupt("its job is missing"))?.dues += span.len();
             }
             Some(&index_tag::RUN) => {
                 let (line, span) = read_line(key, value)?;
-                apart(&mut last_run, line, span)?;
+                apart(&mut last_run, Lane::Line(line), span)?;
                 let seat = line.seat(span.first);
                 let job = jobs.get_mut(&line.job).ok_or_else(|| seat.corrupt("its job is missing"))?;
                 job.runs.push((span, line));
@@ -101,7 +101,7 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
 }
 
 /// Whether a run stands clear of the one before it in its lane.
-fn apart<L: Lane>(before: &mut Option<(L, Span)>, lane: L, span: Span) -> Result<()> {
+fn apart(before: &mut Option<(Lane, Span)>, lane: Lane, span: Span) -> Result<()> {
     if let Some((last_lane, last)) = before.replace((lane, span))
         && last_lane == lane
         && last.last.saturating_add(1) >= span.first

@@ -67,16 +67,8 @@ fn index(view: &View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delt
         edits.remove(tree_number::INDEX, &t::of_chunk(index_tag::CURSOR, key));
     }
     meta(edits, encoder, &delta.meta);
-    let dues = |job, place: Place| {
-        let due = place.due?;
-        Some(Dues { at_ms: due.at_ms(), job, set_at_ms: due.set_at_ms })
-    };
-    for (dues, changes) in lanes(&delta.rows, dues) {
-        edit_lane(view, edits, dues, &changes)?;
-    }
-    let line = |job, place: Place| Some(Line { class: place.class, job, rank: place.rank });
-    for (line, changes) in lanes(&delta.rows, line) {
-        edit_lane(view, edits, line, &changes)?;
+    for (lane, changes) in lanes(&delta.rows) {
+        edit_lane(view, edits, lane, &changes)?;
     }
     Ok(())
 }
@@ -118,17 +110,24 @@ fn log(view: &View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delta)
 }
 
 /// What the rows change in each lane, in chunk order.
-fn lanes<L: Lane>(rows: &[RowChange], lane: impl Fn(i64, Place) -> Option<L>) -> BTreeMap<L, Vec<Change>> {
-    let mut lanes: BTreeMap<L, Vec<Change>> = BTreeMap::new();
+fn lanes(rows: &[RowChange]) -> BTreeMap<Lane, Vec<Change>> {
+    let mut lanes: BTreeMap<Lane, Vec<Change>> = BTreeMap::new();
     for row in rows {
-        let lane = |place| lane(row.key.job, place);
-        let (before, after) = (row.before.and_then(lane), row.after.and_then(lane));
-        if before == after {
-            continue;
-        }
-        for (lane, is_added) in [(before, false), (after, true)] {
-            if let Some(lane) = lane {
-                spans::push_change(lanes.entry(lane).or_default(), row.key.chunk, is_added);
+        let job = row.key.job;
+        let dues = |place: Place| {
+            let due = place.due?;
+            Some(Lane::Dues(Dues { at_ms: due.at_ms(), job, set_at_ms: due.set_at_ms }))
+        };
+        let line = |place: Place| Lane::Line(Line { class: place.class, job, rank: place.rank });
+        let pairs = [
+            (row.before.and_then(dues), row.after.and_then(dues)),
+            (row.before.map(line), row.after.map(line)),
+        ];
+        for (before, after) in pairs.into_iter().filter(|(before, after)| before != after) {
+            for (lane, is_added) in [(before, false), (after, true)] {
+                if let Some(lane) = lane {
+                    spans::push_change(lanes.entry(lane).or_default(), row.key.chunk, is_added);
+                }
             }
         }
     }
@@ -137,7 +136,7 @@ fn lanes<L: Lane>(rows: &[RowChange], lane: impl Fn(i64, Place) -> Option<L>) ->
 
 /// Makes the changes of one lane in windows: runs and changes that touch are worked out together, and only the runs
 /// that differ in the end are written.
-fn edit_lane<L: Lane>(view: &View<'_>, edits: &mut Edits, lane: L, changes: &[Change]) -> Result<()> {
+fn edit_lane(view: &View<'_>, edits: &mut Edits, lane: Lane, changes: &[Change]) -> Result<()> {
     let mut changes = changes;
     while let Some(first) = changes.first() {
         let start = first.span.first;
@@ -164,7 +163,7 @@ fn edit_lane<L: Lane>(view: &View<'_>, edits: &mut Edits, lane: L, changes: &[Ch
 
 /// Takes in every change and every run that touches what the window has; says how many changes that are.
 /// `runs` holds the run that touches the window's start, if there is one.
-fn grow<L: Lane>(view: &View<'_>, lane: L, changes: &[Change], runs: &mut Vec<Span>) -> Result<usize> {
+fn grow(view: &View<'_>, lane: Lane, changes: &[Change], runs: &mut Vec<Span>) -> Result<usize> {
     let mut window = 0;
     // Behind which chunk the window ends, and up to where runs are known.
     let mut end = runs.first().map_or(0, |run| run.last);
