@@ -77,12 +77,13 @@ impl Gap {
 
     /// Of two keys, by the chunk at an offset.
     fn of(key: &[u8], next: &[u8], at: usize) -> Self {
-        if key.len() != next.len() || key[..at] != next[..at] || key >= next {
+        if key.len() != next.len() || key[..at] != next[..at] {
             return Gap::Wide;
         }
-        match u64_at(next, at) - u64_at(key, at) {
-            0..=1 => Gap::Nothing,
-            2..=Gap::NEAR => Gap::Narrow,
+        match u64_at(next, at).checked_sub(u64_at(key, at)) {
+            Some(0) if key >= next => Gap::Wide,
+            Some(0..=1) => Gap::Nothing,
+            Some(2..=Gap::NEAR) => Gap::Narrow,
             _ => Gap::Wide,
         }
     }
