@@ -1,5 +1,4 @@
-//! Writes that wait for the sync: gathered, merged where they touch, written in ascending order; what was written last
-//! of all goes last, because that is redb's header.
+//! Writes that wait for the sync: gathered, merged where they touch, written in ascending order with the headers last.
 //!
 //! Each crossing into the host costs more than the bytes that it carries, in Firefox a hundred times more. Nothing is
 //! promised before a sync returns, so nothing need reach the file before one begins; and a page that is killed between
@@ -30,6 +29,9 @@ const AHEAD_BYTES: u64 = 128 << 10;
 
 /// And so many pieces of it are kept.
 const AHEAD_MAX: usize = 32;
+
+/// redb's header, and before it what says that the file is one of ours. Before the journal there was redb's at the front.
+const HEADERS_AT: [u64; 2] = [256 << 10, 0];
 
 /// What a store is opened on: a host's bytes with the writes to them gathered, from one opening to its close.
 #[derive(Debug)]
@@ -80,8 +82,6 @@ struct Behind<B> {
     /// Runs that do not overlap, by where they begin.
     runs: BTreeMap<u64, Vec<u8>>,
     held_bytes: usize,
-    /// Where the last write began.
-    last: u64,
     /// Pieces of the file, by their number, until something is written. An opening after a kill walks all pages, one
     /// by one; nothing else does.
     ahead: Option<BTreeMap<u64, Vec<u8>>>,
@@ -90,7 +90,7 @@ struct Behind<B> {
 impl<B: Bytes> Behind<B> {
     fn new(bytes: B) -> io::Result<Self> {
         let len = bytes.len()?;
-        Ok(Behind { bytes, len, runs: BTreeMap::new(), held_bytes: 0, last: 0, ahead: Some(BTreeMap::new()) })
+        Ok(Behind { bytes, len, runs: BTreeMap::new(), held_bytes: 0, ahead: Some(BTreeMap::new()) })
     }
 
     fn len(&self) -> u64 {
@@ -132,7 +132,6 @@ impl<B: Bytes> Behind<B> {
             // A gap is to read as zeros, which is what the host makes of a longer file.
             self.set_len(end)?;
         }
-        self.last = offset;
         if let Some(run) = self.runs.get_mut(&offset)
             && run.len() == bytes.len()
         {
@@ -195,9 +194,7 @@ impl<B: Bytes> Behind<B> {
 
     /// Writes what is held back, without a sync. On an error it is kept: the caller gives the file up.
     fn write_out(&mut self) -> io::Result<()> {
-        // Where it was cut into since, there is no header to be put last.
-        let last = self.runs.get(&self.last).map(|run| (self.last, run));
-        let mut runs = self.runs.iter().filter(|(at, _)| **at != self.last).peekable();
+        let mut runs = self.runs.iter().filter(|(at, _)| !HEADERS_AT.contains(at)).peekable();
         let mut merged: Vec<u8> = Vec::new();
         while let Some((&at, run)) = runs.next() {
             let mut end = at + run.len() as u64;
@@ -213,8 +210,10 @@ impl<B: Bytes> Behind<B> {
             }
             write_all(&self.bytes, at, &merged)?;
         }
-        if let Some((at, run)) = last {
-            write_all(&self.bytes, at, run)?;
+        for at in HEADERS_AT {
+            if let Some(run) = self.runs.get(&at) {
+                write_all(&self.bytes, at, run)?;
+            }
         }
         self.runs.clear();
         self.held_bytes = 0;

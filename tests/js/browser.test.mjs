@@ -157,7 +157,7 @@ for (const name of names) {
         await store.complete(await store.claimPending(1), { output: 'there' })
         globalThis.file = await store.exportFile()
         await store.close()
-        const damaged = new Uint8Array(await file.arrayBuffer()).fill(7, 5_000, 60_000)
+        const damaged = new Uint8Array(await file.arrayBuffer()).fill(7, 300_000, 400_000)
         const refused = [await imported('copy', damaged), await imported('copy', new Uint8Array(9_000)), await imported('source', file)]
         await imported('copy', file)
         await copy.verify()

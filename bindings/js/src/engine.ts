@@ -64,8 +64,9 @@ function isUnfinished(bytes: Bytes): boolean {
 
 /** Opens a copy of a file in memory: what is no store, or a damaged one, is refused before anything is written. */
 function tryOut(from: Uint8Array, owner: string): void {
-  // The engine would take nothing, or zeros, for a store that was about to be made.
-  if (!/^(magnetar\r\n|redb)/.test(new TextDecoder().decode(from.subarray(0, 10)))) {
+  // The engine would take nothing, zeros, or a part of what stands in front, for a store that was about to be made.
+  const isWhole = from.subarray(24, 32).some((byte) => byte !== 0)
+  if (!isWhole || !/^(magnetar\r\n|redb)/.test(new TextDecoder().decode(from.subarray(0, 10)))) {
     throw new MagnetarError(failure('corrupt', 'these bytes are not the file of a store: use what exportFile gave, or a native program wrote'))
   }
   const bytes = new MemoryBytes()

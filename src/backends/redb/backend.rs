@@ -260,9 +260,10 @@ impl RedbBackend {
         let (journal, recent) = journal.unzip();
         self.journal = journal;
         *self.shared.recent() = recent.unwrap_or_default();
+        // At once: that what the journal has can be read does not mean that it is on the disk, where a sync of it failed
+        // before. And whoever reads beside us sees the trees alone.
+        self.hold(&database).map_err(errors::recovering)?;
         if self.options.shared_readers {
-            // Whoever reads beside us sees the trees alone.
-            self.hold(&database)?;
             self.journal = None;
         }
         Ok(database)
@@ -327,8 +328,7 @@ impl RedbBackend {
         for is_last in [false, true] {
             let transaction = database.begin_write().map_err(errors::writing)?;
             if is_last {
-                let made = front.reserve().and_then(|()| front.mark());
-                made.map_err(|e| errors::io("the new file cannot be written to", e))?;
+                front.mark().map_err(|e| errors::io("the new file cannot be written to", e))?;
             }
             apply::create(&transaction)?;
             apply::apply(&transaction, &self.edits.entries(0))?;
@@ -340,8 +340,11 @@ impl RedbBackend {
     /// Makes durable in the trees what the journal has, if it has anything that they have not.
     fn hold(&mut self, database: &Database) -> Result<()> {
         self.edits.begin(0);
-        let has_any = self.journal.as_ref().is_some_and(|journal| journal.last().is_some());
-        if has_any { self.write_durably(database, 0) } else { Ok(()) }
+        if self.journal.as_ref().is_some_and(Journal::has_any) {
+            self.write_durably(database, 0)
+        } else {
+            Ok(())
+        }
     }
 
     /// The same of a store that may not be open.
@@ -362,8 +365,8 @@ impl RedbBackend {
         // By itself: who reads meanwhile finds nothing to settle, and does not wait for the sync.
         self.shared.settle(database, &[])?;
         self.shared.recent().release();
-        if let Some(last) = self.journal.as_ref().and_then(Journal::last) {
-            self.edits.put_journal(last);
+        if let Some(journal) = &self.journal {
+            self.edits.put_journal(journal.next());
         }
         write_to(database, Durability::Immediate, &[&self.edits.entries(room)])?;
         if let Some(journal) = &mut self.journal {
@@ -390,7 +393,7 @@ impl RedbBackend {
         journal.write(&mut self.edits).map_err(errors::writing_journal)?;
         let entries = self.edits.entries(journal::HEAD_BYTES);
         if self.edits.len() > RECENT_BYTES_MAX {
-            return shared.settle(database, &entries);
+            return shared.settle(database, &entries).map_err(errors::behind_journal);
         }
         shared.recent().merge(&entries);
         Ok(())
@@ -410,12 +413,14 @@ impl RedbBackend {
     }
 
     fn close_handle(&mut self) -> Result<(), DatabaseError> {
-        self.journal = None;
-        self.shared.recent().clear();
         if self.access == Access::Write {
             self.medium.closing();
         }
-        self.shared.replace(None).map_or(Ok(()), Handle::close)
+        let handle = self.shared.replace(None);
+        // Behind the handle: whoever reads until it goes reads all that was committed.
+        self.journal = None;
+        self.shared.recent().clear();
+        handle.map_or(Ok(()), Handle::close)
     }
 }
 
@@ -503,17 +508,21 @@ impl Backend for RedbBackend {
         self.remembered.forget();
         self.hold_open()?;
         self.shared.recent().release();
-        {
+        let checked = {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(Handle::Write(database)) = &mut *handle {
-                let is_clean = database.check_integrity().map_err(|e| errors::opening(e, || None))?;
-                if !is_clean {
-                    return Err(Error::new(
-                        ErrorKind::Corrupt,
-                        "pages of the file were damaged and the file was set right from what is whole; \
-                         run verify() again, and compare with a copy",
-                    ));
-                }
+            match &mut *handle {
+                Some(Handle::Write(database)) => database.check_integrity(),
+                _ => Ok(true),
+            }
+        };
+        match checked {
+            Ok(true) => {}
+            Err(error @ DatabaseError::TransactionInProgress) => return Err(errors::opening(error, || None)),
+            found => {
+                // The trees may be behind now, or in doubt: the opening lays over them what the journal has. Where it
+                // fails the store is as one whose reopening did.
+                let _ = self.reopen();
+                return Err(found.map_or_else(|e| errors::opening(e, || None), |_| errors::set_right()));
             }
         }
         verify::all(&self.shared.snapshot()?)

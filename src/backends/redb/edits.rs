@@ -1,6 +1,6 @@
 //! What a commit does to the trees: keys that get a value, or go.
 
-use super::tables::{self as t, tree_number};
+use super::tables::{self as t, edge_tag, index_tag, tree_number};
 use crate::codec;
 
 /// A key of a tree, and what is to stand there: nothing where the key goes.
@@ -21,6 +21,8 @@ pub(super) struct Entry<'e> {
 pub(super) struct Edits(Vec<u8>);
 
 const HEAD_BYTES: usize = 6;
+/// More than this is not kept from one commit to the next.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 /// The length of a value that goes.
 const GONE: u32 = u32::MAX;
 
@@ -28,6 +30,7 @@ impl Edits {
     /// Begins anew, behind so many bytes.
     pub(super) fn begin(&mut self, room: usize) {
         self.0.clear();
+        self.0.shrink_to(KEPT_BYTES_MAX);
         self.0.resize(room, 0);
     }
 
@@ -49,9 +52,9 @@ impl Edits {
         }
     }
 
-    /// Up to which frame of the journal the trees have it all.
-    pub(super) fn put_journal(&mut self, last: u64) {
-        self.put(tree_number::INDEX, &t::JOURNAL, &codec::number(t::journal_seat(), last));
+    /// Up to which number of the journal the trees have it all.
+    pub(super) fn put_journal(&mut self, number: u64) {
+        self.put(tree_number::INDEX, &t::JOURNAL, &codec::number(t::journal_seat(), number));
     }
 
     fn push(&mut self, tree: u8, key: &[u8], length: u32) {
@@ -97,10 +100,18 @@ pub(super) fn entries(bytes: &[u8]) -> Option<Vec<Entry<'_>>> {
 }
 
 fn is_key(tree: u8, key: &[u8]) -> bool {
-    match tree {
-        tree_number::CONTENTS | tree_number::RECORDS => key.len() == 16,
-        tree_number::EDGES | tree_number::INDEX => !key.is_empty(),
-        tree_number::LOG => key.len() == 8,
-        _ => false,
-    }
+    let length = match (tree, key.first()) {
+        (tree_number::CONTENTS | tree_number::RECORDS, _) => 16,
+        (tree_number::EDGES, Some(&(edge_tag::UNMET | edge_tag::DEPENDENCIES))) => 17,
+        (tree_number::EDGES, Some(&edge_tag::DEPENDENT)) => 25,
+        (tree_number::INDEX, Some(&(index_tag::JOB | index_tag::COUNTS))) => 9,
+        (tree_number::INDEX, Some(&index_tag::CURSOR)) => 17,
+        (tree_number::INDEX, Some(&index_tag::META)) => t::META.len(),
+        (tree_number::INDEX, Some(&index_tag::JOURNAL)) => t::JOURNAL.len(),
+        (tree_number::INDEX, Some(&index_tag::DUE)) => 33,
+        (tree_number::INDEX, Some(&index_tag::RUN)) => 22,
+        (tree_number::LOG, _) => 8,
+        _ => return false,
+    };
+    key.len() == length
 }

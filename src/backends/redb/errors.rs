@@ -151,6 +151,36 @@ pub(super) fn damaged_journal() -> Error {
     )
 }
 
+/// What verifying found, and redb mended.
+#[cold]
+pub(super) fn set_right() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "pages of the file were damaged and the file was set right from what is whole; run verify() again, and compare \
+         with a copy",
+    )
+}
+
+/// A change is in the journal, and the trees did not take it.
+#[cold]
+pub(super) fn behind_journal(error: Error) -> Error {
+    let text = format!("the change is durable, but could not be written to the trees ({error}); call reopen");
+    Error::new(ErrorKind::Poisoned, text).caused_by(error)
+}
+
+/// What the journal has cannot be written to the trees while the file is opened.
+#[cold]
+pub(super) fn recovering(error: Error) -> Error {
+    let redb = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<redb::Error>());
+    let kind = match redb {
+        Some(redb::Error::Io(io)) if is_full(io) => ErrorKind::Full,
+        _ if error.kind() == ErrorKind::Poisoned => ErrorKind::Io,
+        _ => error.kind(),
+    };
+    let text = format!("what was acknowledged before a crash cannot be written to the trees: {error}");
+    Error::new(kind, text).caused_by(error)
+}
+
 /// A file that is opened for reading.
 #[cold]
 pub(super) fn needs_recovery() -> Error {

@@ -41,6 +41,8 @@ pub(super) const JOURNAL_BYTES: usize = FRONT_BYTES - PAGE_BYTES;
 pub(super) struct Front {
     bytes: Box<dyn StorageBackend>,
     layout: Layout,
+    /// There is nothing in front: the making of a store was not finished, or not begun.
+    is_blank: bool,
     /// A write of the journal failed: whether what was written before it is on the disk is unknown, so that nothing may
     /// be written and synced as if it were.
     has_failed: AtomicBool,
@@ -94,25 +96,29 @@ impl Front {
             bytes.read(0, first).map_err(|e| errors::io("the file's first page cannot be read", e))?;
         }
         let layout = layout_of(first, len)?;
-        Ok(Arc::new(Front { bytes, layout, has_failed: AtomicBool::new(false) }))
+        let mut front = Front { bytes, layout, is_blank: false, has_failed: AtomicBool::new(false) };
+        if layout == Layout::Unmarked {
+            let journal = front.journal().map_err(|e| errors::io("the journal cannot be read", e))?;
+            front.is_blank = journal.iter().all(|&byte| byte == 0);
+        }
+        Ok(Arc::new(front))
     }
 
-    /// Whether there may be nothing yet in the file.
+    /// Whether a store may be made of the file.
     pub(super) fn may_be_new(&self) -> bool {
-        self.layout != Layout::Marked
+        self.is_blank
     }
 
     pub(super) fn has_journal(&self) -> bool {
         self.layout != Layout::Bare
     }
 
-    /// Takes the space of a new file's journal. A sync that has no space to look for takes half the time.
-    pub(super) fn reserve(&self) -> io::Result<()> {
-        if self.has_journal() { self.bytes.write(JOURNAL_AT, &vec![0; JOURNAL_BYTES]) } else { Ok(()) }
-    }
-
-    /// Says what the file is, where it does not say so. Durable with the next sync.
+    /// Says what the file is, where it does not say so, and takes the space of a journal that has none yet: a sync that
+    /// has space to look for takes twice the time. Durable with the next sync.
     pub(super) fn mark(&self) -> io::Result<()> {
+        if self.is_blank {
+            self.bytes.write(JOURNAL_AT, &vec![0; JOURNAL_BYTES])?;
+        }
         if self.layout == Layout::Unmarked { self.bytes.write(0, &mark()) } else { Ok(()) }
     }
 
@@ -120,17 +126,27 @@ impl Front {
     pub(super) fn journal(&self) -> io::Result<Vec<u8>> {
         let there = self.bytes.len()?.saturating_sub(JOURNAL_AT);
         let mut journal = vec![0; JOURNAL_BYTES.min(usize::try_from(there).unwrap_or(JOURNAL_BYTES))];
-        self.bytes.read(JOURNAL_AT, &mut journal)?;
+        if !journal.is_empty() {
+            self.bytes.read(JOURNAL_AT, &mut journal)?;
+        }
         Ok(journal)
     }
 
-    /// Writes to the journal and syncs. After an error nothing is written to the file any more.
+    /// Writes to the journal and syncs. After an error neither the journal nor redb writes to the file any more.
     pub(super) fn write_journal(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        self.check()?;
         let written = self.bytes.write(JOURNAL_AT + at as u64, bytes).and_then(|()| self.bytes.sync_data());
         if written.is_err() {
             self.has_failed.store(true, Ordering::Release);
         }
         written
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.has_failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("an earlier write of the journal failed"));
+        }
+        Ok(())
     }
 }
 
@@ -148,9 +164,7 @@ impl Pages {
 
     /// The file, where it may be written to.
     fn writable(&self) -> io::Result<&dyn StorageBackend> {
-        if self.front.has_failed.load(Ordering::Acquire) {
-            return Err(io::Error::other("an earlier write of the journal failed"));
-        }
+        self.front.check()?;
         Ok(&*self.front.bytes)
     }
 

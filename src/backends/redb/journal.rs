@@ -9,9 +9,14 @@
 //! frame   [checksum 8][number 8][length 4] then so many bytes: entries, see `edits`
 //! ```
 //!
-//! Frames begin at multiples of eight. They are numbered without a gap, and the trees know up to which one they have everything. A frame is synced before
-//! the next one is begun, so a crash can spoil none but the last, of which nobody was told. What follows a spoilt frame
-//! proves that it was damaged later. Entries are final values, so that to write them twice does no harm.
+//! Frames begin at multiples of eight. They and redb's own commits are numbered without a gap, and the trees know up to
+//! which number they have everything. A frame is synced before the next one is begun, so a crash can spoil none but the
+//! last, of which nobody was told. What follows a spoilt frame proves that it was damaged later, and so does a frame
+//! whose number does not follow what the trees have, where redb fell back from a damaged commit to the one before it.
+//! Damage that leaves no frame behind it whole cannot be told from a crash; in a file that was closed there is nothing to
+//! be damaged here. Entries are final values, so that to write them twice does no harm. A frame shares its first sector
+//! with the one before: as redb does, this takes for granted that a disk which writes a sector anew leaves alone what did
+//! not change in it.
 
 use std::io;
 use std::sync::Arc;
@@ -28,6 +33,8 @@ const HASH_BYTES: usize = 8;
 /// What stands in front of a frame's entries.
 pub(super) const HEAD_BYTES: usize = HASH_BYTES + 8 + 4;
 const ALIGNMENT: usize = 8;
+/// More than any store has written.
+const FRAMES_MAX: u64 = u64::MAX / 2;
 
 /// The journal of an open file.
 pub(super) struct Journal {
@@ -45,6 +52,9 @@ pub(super) struct Journal {
 impl Journal {
     /// The journal of a store of which the trees have everything up to a frame, and what they lack.
     pub(super) fn read(front: &Arc<Front>, store_id: [u8; 16], held: u64) -> Result<(Self, Recent)> {
+        if held > FRAMES_MAX {
+            return Err(errors::damaged_journal());
+        }
         let bytes = front.journal().map_err(|e| errors::io("the journal cannot be read", e))?;
         let seed = xxh3_64(&store_id);
         let mut journal = Journal { front: Arc::clone(front), seed, at: 0, last: held, held };
@@ -103,14 +113,21 @@ impl Journal {
         self.last += 1;
     }
 
-    /// The number of the last frame, where the trees do not have everything up to it durably.
-    pub(super) fn last(&self) -> Option<u64> {
-        (self.last > self.held).then_some(self.last)
+    /// Whether there is a frame that the trees do not have durably.
+    pub(super) fn has_any(&self) -> bool {
+        self.last > self.held
     }
 
-    /// Begins anew: the trees have everything.
+    /// The number that a commit of redb's own takes, as a frame does: where redb falls back to the one before it, the
+    /// frames behind it are not taken for those that follow that one.
+    pub(super) fn next(&self) -> u64 {
+        self.last + 1
+    }
+
+    /// Begins anew behind a commit of redb's own: the trees have everything.
     pub(super) fn clear(&mut self) {
         self.at = 0;
+        self.last += 1;
         self.held = self.last;
     }
 }

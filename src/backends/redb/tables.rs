@@ -83,7 +83,7 @@ pub(super) mod index_tag {
 
 pub(super) const META: [u8; 1] = [index_tag::META];
 
-/// Up to which frame of the journal the trees have it all, while nothing is left in memory.
+/// Up to which frame of the journal the trees have it all durably.
 pub(super) const JOURNAL: [u8; 1] = [index_tag::JOURNAL];
 
 pub(super) fn journal_seat() -> Seat {

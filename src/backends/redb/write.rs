@@ -14,8 +14,8 @@ use crate::error::Result;
 /// Entries of the log that one commit removes at most: a few more than it adds, so that pruning catches up.
 const LOG_ENTRIES_PRUNED: usize = 4;
 
-/// What a set of changes does to the trees, of each tree in the order of its keys (but for the index). An error has
-/// changed nothing.
+/// What a set of changes does to the trees, one tree after the other: of rows and dependencies in the order of the keys.
+/// An error has changed nothing.
 pub(super) fn changes(
     view: &View<'_>,
     edits: &mut Edits,

@@ -1,17 +1,23 @@
 //! The journal in front of the trees: what a crash leaves of it, and what damage does to it.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use redb::Database;
+use redb::{Database, StorageBackend};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::crash::Disk;
-use super::{Model, ready_rows};
+use super::{Model, options, ready_rows};
 use crate::backends::contract::*;
+use crate::backends::redb::backend::Access;
 use crate::backends::redb::edits::Edits;
 use crate::backends::redb::front::PAGES_AT;
+use crate::backends::redb::medium::Medium;
+use crate::backends::redb::tables::{edge_tag, tree_number};
 use crate::backends::redb::{RedbBackend, apply, write};
 use crate::codec::Encoder;
 use crate::error::ErrorKind;
+use crate::model::Json;
 
 /// Where the journal begins.
 const JOURNAL_AT: usize = 4096;
@@ -22,6 +28,36 @@ fn bytes_of(disk: &Disk) -> Vec<u8> {
 
 fn meta_of(store: &mut RedbBackend) -> Meta {
     store.begin().unwrap().load(&Needs::default()).unwrap().meta
+}
+
+/// A change that touches the store's record alone.
+fn tick(meta: &Meta) -> Delta {
+    Delta {
+        meta: Meta { clock_ms: meta.clock_ms + 1, ..meta.clone() },
+        rows: Vec::new(),
+        jobs: Vec::new(),
+        edges: Vec::new(),
+        cursors_put: Vec::new(),
+        cursors_deleted: Vec::new(),
+        log: Vec::new(),
+        log_prune_to: 0,
+    }
+}
+
+/// A change with payloads of so many bytes each, in a model of its own.
+fn large(model: &Model, payload_bytes: usize, rng: &mut fastrand::Rng) -> (Model, Delta) {
+    let payload = format!("\"{}\"", "x".repeat(payload_bytes));
+    loop {
+        let mut model = model.clone();
+        let mut delta = model.change(rng);
+        if delta.rows.iter().filter(|row| row.content.is_some()).count() <= 60 {
+            continue;
+        }
+        for content in delta.rows.iter_mut().filter_map(|row| row.content.as_mut()) {
+            Arc::make_mut(content).payload = Some(Json::trusted(&payload));
+        }
+        return (model, delta);
+    }
 }
 
 /// A change of the model, written.
@@ -202,4 +238,265 @@ fn a_file_of_format_1_works_without_a_journal() {
     store.verify().unwrap();
     store.close().unwrap();
     assert!(bytes_of(&disk).starts_with(b"redb"), "it became another file");
+}
+
+#[test]
+fn what_verifying_sets_right_is_gone_on_with_from_where_it_stands() {
+    let seed = super::seed();
+    let mut set_right = 0;
+    for round in 0..60 {
+        let mut rng = fastrand::Rng::with_seed(seed ^ round);
+        let disk = Disk::new();
+        let mut store = disk.open().unwrap();
+        let mut model = Model::new();
+        (0..3).for_each(|_| change(&mut store, &mut model, &mut rng));
+        store.verify().unwrap();
+        let before = bytes_of(&disk);
+        (0..3).for_each(|_| change(&mut store, &mut model, &mut rng));
+        // More than the journal holds: a commit of redb's own, of which a page is damaged.
+        let (_, delta) = large(&model, 6_000, &mut rng);
+        store.begin().unwrap().commit(delta).unwrap();
+        let after = bytes_of(&disk);
+        let is_new = |page: &usize| {
+            before.get(page * 4096..page * 4096 + 4096) != after.get(page * 4096..page * 4096 + 4096)
+        };
+        let pages: Vec<usize> = (65..after.len() / 4096).filter(is_new).collect();
+        let page = *rng.choice(&pages).unwrap();
+        disk.bytes.lock().unwrap()[page * 4096 + rng.usize(200..2_500)] ^= 1;
+        if store.verify().is_ok() {
+            continue;
+        }
+        let Ok(meta) = store.begin().and_then(|mut transaction| transaction.load(&Needs::default())) else {
+            continue;
+        };
+        set_right += 1;
+        let delta = tick(&meta.meta);
+        let written = delta.meta.clone();
+        store.begin().unwrap().commit(delta).unwrap();
+        let mut copy = Disk::holding(bytes_of(&disk)).open().unwrap();
+        assert_eq!(meta_of(&mut copy), written, "round {round}");
+    }
+    assert!(set_right > 0, "no damage was set right");
+}
+
+#[test]
+fn what_redb_falls_back_to_is_not_gone_on_with_by_frames_that_came_later() {
+    let mut rng = fastrand::Rng::with_seed(super::seed());
+    let disk = Disk::new();
+    let mut store = disk.open().unwrap();
+    let before = bytes_of(&disk);
+    // The first commit is redb's own, and no frame stands before it.
+    let (mut model, delta) = large(&Model::new(), 6_000, &mut rng);
+    store.begin().unwrap().commit(delta).unwrap();
+    (0..2).for_each(|_| change(&mut store, &mut model, &mut rng));
+    let whole = bytes_of(&disk);
+    let mut refused = 0;
+    for page in 64..whole.len() / 4096 {
+        let page = page * 4096..page * 4096 + 4096;
+        if before.get(page.clone()) == whole.get(page.clone()) {
+            continue;
+        }
+        let mut bytes = whole.clone();
+        bytes[page.clone()].fill(7);
+        match Disk::holding(bytes).open() {
+            Ok(mut copy) => assert_eq!(meta_of(&mut copy), model.meta, "page at {}", page.start),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "no page was missed");
+}
+
+#[test]
+fn a_frame_whose_sync_failed_is_written_anew_before_anything_stands_behind_it() {
+    let disk = Disk::new();
+    let mut store = disk.open().unwrap();
+    let (model, delta) = ready_rows(5);
+    store.begin().unwrap().commit(delta).unwrap();
+    let synced = bytes_of(&disk);
+    // Longer than a page, and its sync fails: the system takes the pages for written, and they are not.
+    let log = |i| LogRun {
+        subject: Subject::Chunk,
+        revision: model.meta.revision + 1 + i,
+        key: Key { job: 1, chunk: i * 7 },
+        count: 1,
+    };
+    let mut delta = tick(&model.meta);
+    delta.log = (0..1_500).map(log).collect();
+    delta.meta.revision += 1_500;
+    let in_doubt = delta.meta.clone();
+    disk.until_failure.store(1, Ordering::Relaxed);
+    assert_eq!(store.begin().unwrap().commit(delta).unwrap_err().kind(), ErrorKind::Poisoned);
+    disk.until_failure.store(i64::MAX, Ordering::Relaxed);
+    let cached = bytes_of(&disk);
+    store.reopen().unwrap();
+    assert_eq!(meta_of(&mut store), in_doubt);
+    let delta = tick(&in_doubt);
+    let acknowledged = delta.meta.clone();
+    store.begin().unwrap().commit(delta).unwrap();
+    let mut image = bytes_of(&disk);
+    for at in (0..synced.len()).step_by(4096) {
+        let page = at..at + 4096;
+        if image[page.clone()] == cached[page.clone()] {
+            image[page.clone()].copy_from_slice(&synced[page]);
+        }
+    }
+    assert_eq!(meta_of(&mut Disk::holding(image).open().unwrap()), acknowledged);
+}
+
+/// A disk that tells when it is closed.
+struct Told {
+    disk: Disk,
+    closing: Arc<Mutex<Option<Box<dyn Fn() + Send>>>>,
+}
+
+impl Medium for Told {
+    fn open(&self, _is_first: bool) -> crate::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(self.disk.clone()))
+    }
+
+    fn closing(&self) {
+        if let Some(closing) = &*self.closing.lock().unwrap() {
+            closing();
+        }
+    }
+}
+
+#[test]
+fn who_reads_while_the_store_is_reopened_reads_what_was_acknowledged() {
+    let closing = Arc::default();
+    let medium = Told { disk: Disk::new(), closing: Arc::clone(&closing) };
+    let mut store = RedbBackend::open(Box::new(medium), options(), Access::Write).unwrap();
+    let (_, delta) = ready_rows(5);
+    let acknowledged = delta.meta.clone();
+    store.begin().unwrap().commit(delta).unwrap();
+    let (reader, seen) = (store.reader(), Arc::new(Mutex::new(None)));
+    let sees = Arc::clone(&seen);
+    *closing.lock().unwrap() = Some(Box::new(move || {
+        *sees.lock().unwrap() = Some(reader.snapshot().unwrap().load(&Needs::default()).unwrap().meta);
+    }));
+    store.reopen().unwrap();
+    *closing.lock().unwrap() = None;
+    assert_eq!(seen.lock().unwrap().take(), Some(acknowledged));
+}
+
+/// A disk of which reads fail behind a sync, once it is told so.
+#[derive(Debug, Clone)]
+struct Unreadable {
+    disk: Disk,
+    reads_left: Arc<AtomicI64>,
+    is_armed: Arc<AtomicBool>,
+    was_synced: Arc<AtomicBool>,
+}
+
+impl StorageBackend for Unreadable {
+    fn len(&self) -> std::io::Result<u64> {
+        self.disk.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        if self.was_synced.load(Ordering::SeqCst) && self.reads_left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            return Err(std::io::Error::other("a bad sector"));
+        }
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.disk.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.was_synced.store(self.is_armed.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.disk.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.disk.write(offset, data)
+    }
+}
+
+#[test]
+fn a_change_that_is_durable_and_not_in_the_trees_is_in_doubt_and_not_refused() {
+    let mut in_doubt = 0;
+    for reads_left in 0..40 {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let disk = Unreadable {
+            disk: Disk::new(),
+            reads_left: Arc::new(AtomicI64::new(reads_left)),
+            is_armed: Arc::default(),
+            was_synced: Arc::default(),
+        };
+        let made = disk.clone();
+        let mut options = options();
+        options.cache_bytes = 0;
+        let mut store = RedbBackend::with_backend(move || Ok(made.clone()), options).unwrap();
+        let mut model = Model::new();
+        (0..6).for_each(|_| change(&mut store, &mut model, &mut rng));
+        // More than is kept in memory, and less than the journal holds.
+        let (_, delta) = large(&model, 600, &mut rng);
+        disk.is_armed.store(true, Ordering::SeqCst);
+        let result = store.begin().unwrap().commit(delta);
+        disk.is_armed.store(false, Ordering::SeqCst);
+        disk.was_synced.store(false, Ordering::SeqCst);
+        if let Err(error) = result {
+            in_doubt += 1;
+            assert_eq!(error.kind(), ErrorKind::Poisoned, "{reads_left} reads: {error:?}");
+            assert_eq!(store.begin().err().unwrap().kind(), ErrorKind::Poisoned);
+        }
+    }
+    assert!(in_doubt > 0, "no read failed");
+}
+
+#[test]
+fn a_strangers_file_that_begins_with_zeros_is_left_as_it_was() {
+    let mut bytes = vec![0; usize::try_from(PAGES_AT).unwrap()];
+    bytes[JOURNAL_AT..].iter_mut().enumerate().for_each(|(at, byte)| *byte = u8::try_from(at % 251).unwrap());
+    for tail in [0, 44 << 10] {
+        let mut bytes = bytes.clone();
+        bytes.resize(bytes.len() + tail, 0);
+        let disk = Disk::holding(bytes.clone());
+        assert_eq!(disk.open().err().unwrap().kind(), ErrorKind::Corrupt);
+        assert!(bytes_of(&disk) == bytes, "a stranger's file was changed");
+    }
+    // Ours, without its mark and its trees, is no new one either.
+    let disk = Disk::new();
+    let mut store = disk.open().unwrap();
+    let (_, delta) = ready_rows(5);
+    store.begin().unwrap().commit(delta).unwrap();
+    let mut bytes = bytes_of(&disk);
+    bytes[..JOURNAL_AT].fill(0);
+    bytes.truncate(usize::try_from(PAGES_AT).unwrap());
+    assert_eq!(Disk::holding(bytes).open().err().unwrap().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_frame_of_keys_that_are_none_is_damage() {
+    let disk = Disk::new();
+    drop(disk.open().unwrap());
+    let whole = bytes_of(&disk);
+    let short = [edge_tag::DEPENDENT, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    for (tree, key) in [
+        (tree_number::EDGES, &short[..]),
+        (tree_number::EDGES, &short[..2]),
+        (tree_number::INDEX, &short[..]),
+        (tree_number::CONTENTS, &short[..]),
+        (tree_number::LOG, &[]),
+        (9, &short[..]),
+    ] {
+        let mut edits = Edits::default();
+        edits.begin(20);
+        edits.put(tree, key, &[0]);
+        let frame = edits.bytes();
+        frame[8..16].copy_from_slice(&1_u64.to_le_bytes());
+        let length = u32::try_from(frame.len() - 20).unwrap();
+        frame[16..20].copy_from_slice(&length.to_le_bytes());
+        let hash = xxh3_64_with_seed(&frame[8..], xxh3_64(&options().store_id));
+        frame[..8].copy_from_slice(&hash.to_le_bytes());
+        let mut bytes = whole.clone();
+        bytes[JOURNAL_AT..JOURNAL_AT + frame.len()].copy_from_slice(frame);
+        let refused = Disk::holding(bytes).open().err().map(|error| error.kind());
+        assert_eq!(refused, Some(ErrorKind::Corrupt), "{tree} {key:?}");
+    }
 }
