@@ -143,7 +143,7 @@ fn a_move_goes_on_where_it_was_broken_off() {
     loop {
         tries += 1;
         assert!(tries < 60, "it never gets there");
-        let left = Arc::new(std::sync::atomic::AtomicI64::new(7));
+        let left = Arc::new(std::sync::atomic::AtomicI64::new(8));
         let disk = Breaking { bytes: bytes.clone(), left };
         let Ok(to) = RedbStore::on_storage(move || Ok(disk.clone()), &options()) else { continue };
         let mut here = 0;
