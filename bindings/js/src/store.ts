@@ -447,7 +447,10 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     })
   }
 
-  /** The bytes of the store's file, as a native `RedbStore` opens them too. */
+  /**
+   * The bytes of the store's file, as `importFile` and a native `RedbStore::open` take them. (`RedbStore::open_read_only`
+   * wants a file that was closed: what a store in use wrote last is not in its trees yet.)
+   */
   async exportFile(): Promise<Blob> {
     const bytes = await this.#client.exportFile()
     return new Blob([bytes as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' })
