@@ -100,18 +100,34 @@ pub(super) fn entries(bytes: &[u8]) -> Option<Vec<Entry<'_>>> {
 }
 
 fn is_key(tree: u8, key: &[u8]) -> bool {
-    let length = match (tree, key.first()) {
-        (tree_number::CONTENTS | tree_number::RECORDS, _) => 16,
-        (tree_number::EDGES, Some(&(edge_tag::UNMET | edge_tag::DEPENDENCIES))) => 17,
-        (tree_number::EDGES, Some(&edge_tag::DEPENDENT)) => 25,
-        (tree_number::INDEX, Some(&(index_tag::JOB | index_tag::COUNTS))) => 9,
-        (tree_number::INDEX, Some(&index_tag::CURSOR)) => 17,
-        (tree_number::INDEX, Some(&index_tag::META)) => t::META.len(),
-        (tree_number::INDEX, Some(&index_tag::JOURNAL)) => t::JOURNAL.len(),
-        (tree_number::INDEX, Some(&index_tag::DUE)) => 33,
-        (tree_number::INDEX, Some(&index_tag::RUN)) => 22,
-        (tree_number::LOG, _) => 8,
-        _ => return false,
+    let tag = key.first().copied().unwrap_or(0);
+    let length = match tree {
+        tree_number::CONTENTS | tree_number::RECORDS => 16,
+        tree_number::EDGES => edge_key_bytes(tag),
+        tree_number::INDEX => index_key_bytes(tag),
+        tree_number::LOG => 8,
+        _ => 0,
     };
-    key.len() == length
+    length > 0 && key.len() == length
+}
+
+/// How long a key of `edges` is; 0 where there is none of such a tag.
+fn edge_key_bytes(tag: u8) -> usize {
+    match tag {
+        edge_tag::UNMET | edge_tag::DEPENDENCIES => 17,
+        edge_tag::DEPENDENT => 25,
+        _ => 0,
+    }
+}
+
+/// The same of `index`.
+fn index_key_bytes(tag: u8) -> usize {
+    match tag {
+        index_tag::JOB | index_tag::COUNTS => 9,
+        index_tag::CURSOR => 17,
+        index_tag::META | index_tag::JOURNAL => 1,
+        index_tag::DUE => 33,
+        index_tag::RUN => 22,
+        _ => 0,
+    }
 }

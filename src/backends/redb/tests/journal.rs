@@ -349,8 +349,10 @@ fn a_frame_whose_sync_failed_is_written_anew_before_anything_stands_behind_it() 
 /// A disk that tells when it is closed.
 struct Told {
     disk: Disk,
-    closing: Arc<Mutex<Option<Box<dyn Fn() + Send>>>>,
+    closing: Closing,
 }
+
+type Closing = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 
 impl Medium for Told {
     fn open(&self, _is_first: bool) -> crate::Result<Box<dyn StorageBackend>> {
@@ -366,16 +368,16 @@ impl Medium for Told {
 
 #[test]
 fn who_reads_while_the_store_is_reopened_reads_what_was_acknowledged() {
-    let closing = Arc::default();
+    let closing = Closing::default();
     let medium = Told { disk: Disk::new(), closing: Arc::clone(&closing) };
     let mut store = RedbBackend::open(Box::new(medium), options(), Access::Write).unwrap();
     let (_, delta) = ready_rows(5);
     let acknowledged = delta.meta.clone();
     store.begin().unwrap().commit(delta).unwrap();
     let (reader, seen) = (store.reader(), Arc::new(Mutex::new(None)));
-    let sees = Arc::clone(&seen);
+    let told = Arc::clone(&seen);
     *closing.lock().unwrap() = Some(Box::new(move || {
-        *sees.lock().unwrap() = Some(reader.snapshot().unwrap().load(&Needs::default()).unwrap().meta);
+        *told.lock().unwrap() = Some(reader.snapshot().unwrap().load(&Needs::default()).unwrap().meta);
     }));
     store.reopen().unwrap();
     *closing.lock().unwrap() = None;
