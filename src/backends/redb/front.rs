@@ -113,8 +113,8 @@ impl Front {
         self.layout != Layout::Bare
     }
 
-    /// Says what the file is, where it does not say so, and takes the space of a journal that has none yet: a sync that
-    /// has space to look for takes twice the time. Durable with the next sync.
+    /// Says what the file is, where it does not say so, and takes the space of a journal that has none yet: no commit is
+    /// to look for space, or to find none. Durable with the next sync.
     pub(super) fn mark(&self) -> io::Result<()> {
         if self.is_blank {
             self.bytes.write(JOURNAL_AT, &vec![0; JOURNAL_BYTES])?;
