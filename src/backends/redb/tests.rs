@@ -495,6 +495,20 @@ fn what_is_remembered_is_what_the_file_says() {
     assert!(answered > 50, "{answered}");
 }
 
+/// A change that touches the store's record alone.
+pub(super) fn tick(meta: &Meta) -> Delta {
+    Delta {
+        meta: Meta { clock_ms: meta.clock_ms + 1, ..meta.clone() },
+        rows: Vec::new(),
+        jobs: Vec::new(),
+        edges: Vec::new(),
+        cursors_put: Vec::new(),
+        cursors_deleted: Vec::new(),
+        log: Vec::new(),
+        log_prune_to: 0,
+    }
+}
+
 pub(super) fn ready_rows(count: u64) -> (Model, Delta) {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut model = Model::new();

@@ -79,18 +79,8 @@ fn readers_share_a_file_whose_writer_lets_them() {
     let mut writer = RedbBackend::open_file(&path, shared.clone()).unwrap();
     let mut reader = RedbBackend::open_read_only(&path, shared).unwrap();
     assert_eq!(reader.begin().err().unwrap().kind(), ErrorKind::Unsupported);
-    let mut moved = meta(&mut writer);
-    moved.revision = 1;
-    let delta = Delta {
-        meta: moved.clone(),
-        rows: Vec::new(),
-        jobs: Vec::new(),
-        edges: Vec::new(),
-        cursors_put: Vec::new(),
-        cursors_deleted: Vec::new(),
-        log: Vec::new(),
-        log_prune_to: 0,
-    };
+    let delta = super::super::tests::tick(&meta(&mut writer));
+    let moved = delta.meta.clone();
     writer.begin().unwrap().commit(delta).unwrap();
     let seen = reader.reader().snapshot().unwrap().load(&Needs::default()).unwrap().meta;
     assert_eq!(seen, moved);

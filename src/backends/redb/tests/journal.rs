@@ -7,7 +7,7 @@ use redb::{Database, StorageBackend};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::crash::Disk;
-use super::{Model, options, ready_rows};
+use super::{Model, options, ready_rows, tick};
 use crate::backends::contract::*;
 use crate::backends::redb::backend::Access;
 use crate::backends::redb::edits::Edits;
@@ -28,20 +28,6 @@ fn bytes_of(disk: &Disk) -> Vec<u8> {
 
 fn meta_of(store: &mut RedbBackend) -> Meta {
     store.begin().unwrap().load(&Needs::default()).unwrap().meta
-}
-
-/// A change that touches the store's record alone.
-fn tick(meta: &Meta) -> Delta {
-    Delta {
-        meta: Meta { clock_ms: meta.clock_ms + 1, ..meta.clone() },
-        rows: Vec::new(),
-        jobs: Vec::new(),
-        edges: Vec::new(),
-        cursors_put: Vec::new(),
-        cursors_deleted: Vec::new(),
-        log: Vec::new(),
-        log_prune_to: 0,
-    }
 }
 
 /// A change with payloads of so many bytes each, in a model of its own.
