@@ -108,11 +108,19 @@ impl Storage for Disk {
     }
 }
 
+fn chunk(id: u64) -> NewChunk {
+    NewChunk::new(id).checksum(format!("{id:032x}"))
+}
+
 fn filled() -> (RedbStore, Arc<Counts>) {
+    filled_with((0..CHUNKS).map(chunk))
+}
+
+fn filled_with(new: impl Iterator<Item = NewChunk> + Send) -> (RedbStore, Arc<Counts>) {
     let disk = Disk::default();
     let counts = Arc::clone(&disk.counts);
     let store = RedbStore::on_storage(move || Ok(disk.clone()), &OpenOptions::new()).expect("it opens");
-    let stream = chunks((0..CHUNKS).map(|id| Ok(NewChunk::new(id).checksum(format!("{id:032x}")))));
+    let stream = chunks(new.map(Ok));
     block_on(store.import(JOB, &JobSpec::new(), stream, &ImportOptions::new())).expect("it is imported");
     (store, counts)
 }
@@ -231,6 +239,20 @@ fn tasks_share_a_sync_while_the_disk_is_slow() {
         });
         assert!(per_operation.syncs <= syncs_max, "{name}: {per_operation:?}");
     }
+}
+
+/// Two wait for each, and the next layer is claimed as soon as the last of the one above is done.
+#[test]
+fn a_chunk_that_others_wait_for_costs_as_much() {
+    let width = 10;
+    let (store, counts) = filled_with((0..CHUNKS).map(|id| match id.checked_sub(width) {
+        None => chunk(id),
+        Some(above) => chunk(id).depends_on([above, above - above % width + (above + 1) % width]),
+    }));
+    let per_operation =
+        count("two wait for each", &counts, || block_on(cycles(&store)).expect("all are done"));
+    assert!(per_operation.syncs <= 1.0, "{per_operation:?}");
+    assert!(per_operation.pages <= 1.0 * MARGIN, "{per_operation:?}");
 }
 
 #[test]

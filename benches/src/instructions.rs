@@ -25,15 +25,17 @@ const SIZES: [u64; 2] = [64, 320];
 const SIZES_OF_BATCHES: [u64; 2] = [256, 1_280];
 
 /// What is counted.
-pub(crate) const KINDS: [(&str, &str); 9] = [
+pub(crate) const KINDS: [(&str, &str); 11] = [
     ("redb-one", "Magnetar redb, claim + complete, block_on"),
     ("redb-one-hand", "raw redb, one operation per commit"),
+    ("redb-layers-one", "Magnetar redb, claim + complete, block_on, two dependencies each"),
     ("redb-batch", "Magnetar redb, batches of 256"),
     ("redb-layers", "Magnetar redb, batches of 256, two dependencies each"),
     ("redb-batch-hand", "raw redb, 256 operations per commit"),
     ("sqlite-one", "Magnetar SQLite, claim + complete, block_on"),
     ("sqlite-one-hand", "SQLite FULL by hand, one operation per commit"),
     ("sqlite-batch", "Magnetar SQLite, batches of 256"),
+    ("sqlite-layers", "Magnetar SQLite, batches of 256, two dependencies each"),
     ("sqlite-batch-hand", "SQLite FULL by hand, 256 operations per commit"),
 ];
 
@@ -46,7 +48,7 @@ pub(crate) struct Counted {
 
 /// The work that is counted: so many cycles on a new store.
 pub(crate) fn work(kind: &str, cycles: u64, folder: &Path) -> Result<(), Fault> {
-    let batches = kind.contains("batch") || kind.contains("layers");
+    let batches = !kind.contains("one");
     match kind.strip_suffix("-hand") {
         None => {
             let engine = if kind.starts_with("redb") { Engine::Redb } else { Engine::Sqlite };
@@ -103,7 +105,7 @@ pub(crate) fn count(folder: &Path) -> Result<Vec<Counted>, String> {
     KINDS
         .iter()
         .map(|(kind, what)| {
-            let [few, many] = if kind.contains("batch") { SIZES_OF_BATCHES } else { SIZES };
+            let [few, many] = if kind.contains("one") { SIZES } else { SIZES_OF_BATCHES };
             let more = collected(kind, many, folder)? - collected(kind, few, folder)?;
             let instructions_per_cycle = more / (many - few);
             Ok(Counted { what: (*what).into(), instructions_per_cycle })

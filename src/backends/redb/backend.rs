@@ -13,8 +13,9 @@ use super::front::{Front, Pages};
 use super::held::{Held, Hold};
 use super::journal::{self, Journal};
 use super::medium::{self, Made, Medium};
-use super::recent::{Recent, View};
+use super::recent::Recent;
 use super::snapshot::Snapshot;
+use super::view::View;
 use super::{CACHE_BYTES_DEFAULT, apply, errors, tables, verify, write};
 use crate::backends::contract::{Backend, Delta, Load, Loaded, Meta, Needs, Reader, WriteTx};
 use crate::backends::remembered::{Remembered, Seen};
@@ -128,15 +129,19 @@ impl Shared {
         if let Handle::Write(database) = handle {
             self.settle(database, &[])?;
         }
-        Snapshot::new(handle.begin_read()?)
+        Snapshot::new(&handle.begin_read()?)
     }
 
-    /// The same for whoever asks next as well, until the trees change.
-    fn base(&self) -> Result<Arc<Snapshot>> {
+    /// Asks about what was committed, in the trees or not.
+    fn view<T>(&self, ask: impl FnOnce(View<'_>) -> Result<T>) -> Result<T> {
         let handle = self.read();
         let Some(Handle::Write(database)) = &*handle else { return Err(self.absent()) };
-        self.settle(database, &[])?;
-        self.recent().base(|| snapshot_of(database))
+        if self.recent().is_long() {
+            self.settle(database, &[])?;
+        }
+        let mut recent = self.recent();
+        let base = recent.base(|| snapshot_of(database))?;
+        ask(View::new(&base, &recent))
     }
 
     /// Writes to the trees what they lack, and more; without a sync, because all of it is in the journal.
@@ -155,7 +160,7 @@ impl Shared {
 }
 
 fn snapshot_of(database: &Database) -> Result<Snapshot> {
-    Snapshot::new(database.begin_read().map_err(errors::beginning)?)
+    Snapshot::new(&database.begin_read().map_err(errors::beginning)?)
 }
 
 /// Writes lists of entries to the trees, one after the other, in one transaction.
@@ -217,7 +222,7 @@ impl RedbBackend {
                 if let Tables::None = tables_of(&handle.begin_read()?)? {
                     return Err(errors::not_ours("it has no tables"));
                 }
-                let snapshot = Snapshot::new(handle.begin_read()?)?;
+                let snapshot = Snapshot::new(&handle.begin_read()?)?;
                 let opened = journal_of(&front, &snapshot)?;
                 if opened.is_some_and(|(_, recent)| !recent.is_empty()) {
                     return Err(errors::needs_recovery());
@@ -384,8 +389,8 @@ impl RedbBackend {
         {
             let mut recent = shared.recent();
             let base = recent.base(|| snapshot_of(database))?;
-            let view = View { base: &base, recent: &recent };
-            write::changes(&view, &mut self.edits, &mut self.encoder, delta)?;
+            let view = View::new(&base, &recent);
+            write::changes(view, &mut self.edits, &mut self.encoder, delta)?;
         }
         let Some(journal) = self.journal.as_mut().filter(|journal| journal.has_room(&self.edits)) else {
             return self.write_durably(database, journal::HEAD_BYTES);
@@ -409,7 +414,7 @@ impl RedbBackend {
         if self.shared.read().is_none() {
             return Err(self.shared.absent());
         }
-        Ok(Transaction { backend: self, remembers, snapshot: None })
+        Ok(Transaction { backend: self, remembers, has_asked: false })
     }
 
     fn close_handle(&mut self) -> Result<(), DatabaseError> {
@@ -452,6 +457,7 @@ fn is_not_a_database(error: &DatabaseError) -> bool {
 
 /// The journal, and what it has that the trees lack; checks that the trees are whole and of our version.
 fn journal_of(front: &Arc<Front>, trees: &Snapshot) -> Result<Option<(Journal, Recent)>> {
+    let trees = View::of(trees);
     let store_id = trees.meta()?.store_id;
     let held = trees.journal_held()?;
     front.has_journal().then(|| Journal::read(front, store_id, held)).transpose()
@@ -525,7 +531,7 @@ impl Backend for RedbBackend {
                 return Err(found.map_or_else(|e| errors::opening(e, || None), |_| errors::set_right()));
             }
         }
-        verify::all(&self.shared.snapshot()?)
+        verify::all(View::of(&self.shared.snapshot()?))
     }
 
     fn close(&mut self) -> Result<()> {
@@ -563,31 +569,39 @@ impl Reader for Shared {
     }
 }
 
-/// Reads are of the newest snapshot: there is one writer and it writes at the very end, so it sees the same as a write
-/// transaction would, and one that changes nothing never takes a write transaction at all. The snapshot is taken with
-/// the first question that is not answered from memory.
+/// Reads are of what was committed last: there is one writer and it writes at the very end, so it sees the same as a
+/// write transaction would, and one that changes nothing never takes a write transaction at all.
 pub(super) struct Transaction<'a> {
     backend: &'a mut RedbBackend,
     /// Whether it may answer from memory.
     remembers: bool,
-    pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// Whether memory was not enough.
+    pub(super) has_asked: bool,
+}
+
+/// What the file answered, and when the first row falls due where that is of interest.
+struct Asked {
+    answers: Loaded,
+    due_first_ms: Option<u64>,
 }
 
 impl Transaction<'_> {
-    fn snapshot(&mut self) -> Result<&Snapshot> {
-        match &mut self.snapshot {
-            Some(snapshot) => Ok(snapshot),
-            none => Ok(none.insert(self.backend.shared.base()?)),
-        }
+    fn answer(&self, needs: &Needs, ahead: usize) -> Result<Asked> {
+        self.backend.shared.view(|view| {
+            let answers = view.answer(needs, ahead)?;
+            let due_first_ms = if needs.due.is_some() { view.due_first_ms()? } else { None };
+            Ok(Asked { answers, due_first_ms })
+        })
     }
 
     /// Asks the file, for some ready rows ahead of those that are needed where that can be. Says how many it were.
-    fn ask(&mut self, needs: &Needs, ahead: usize) -> Result<(Loaded, usize)> {
-        match self.snapshot()?.load_ahead(needs, ahead) {
+    fn ask(&mut self, needs: &Needs, ahead: usize) -> Result<(Asked, usize)> {
+        self.has_asked = true;
+        match self.answer(needs, ahead) {
             // A damaged chunk that nobody needs yet is in nobody's way.
             Err(error) if ahead > 0 && error.kind() == ErrorKind::Corrupt => {
                 self.backend.remembered.narrow();
-                Ok((self.snapshot()?.load_ahead(needs, 0)?, 0))
+                Ok((self.answer(needs, 0)?, 0))
             }
             result => Ok((result?, ahead)),
         }
@@ -597,14 +611,13 @@ impl Transaction<'_> {
 impl Load for Transaction<'_> {
     fn load(&mut self, needs: &Needs) -> Result<Loaded> {
         if !self.remembers {
-            return self.snapshot()?.load_ahead(needs, 0);
+            return Ok(self.ask(needs, 0)?.0.answers);
         }
         if let Some(loaded) = self.backend.remembered.answer(needs) {
             return Ok(loaded);
         }
         let ahead = self.backend.remembered.ahead(needs);
-        let (mut loaded, ahead) = self.ask(needs, ahead)?;
-        let due_first_ms = if needs.due.is_some() { self.snapshot()?.due_first_ms()? } else { None };
+        let (Asked { answers: mut loaded, due_first_ms }, ahead) = self.ask(needs, ahead)?;
         let seen = Seen { version: Some(VERSION), due_first_ms };
         self.backend.remembered.learn(needs, &mut loaded, seen, ahead);
         Ok(loaded)
@@ -613,9 +626,7 @@ impl Load for Transaction<'_> {
 
 impl WriteTx for Transaction<'_> {
     fn commit(self: Box<Self>, delta: Delta) -> Result<()> {
-        let Transaction { backend, snapshot, .. } = *self;
-        // Pages that a snapshot can see are not used again: let go of it first.
-        drop(snapshot);
+        let Transaction { backend, .. } = *self;
         let result = backend.write(&delta);
         match &result {
             Ok(()) => backend.remembered.committed(delta),

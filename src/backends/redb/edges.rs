@@ -4,19 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::edits::Edits;
-use super::recent::View;
 use super::tables::{self as t, edge_tag, tree_number};
+use super::view::View;
 use crate::backends::contract::{Delta, Edge, EdgeChange, Key, RowChange};
-use crate::codec::{self, Encoder};
+use crate::codec::Encoder;
 use crate::error::Result;
 
 /// Works them out, if there are any.
-pub(super) fn changes(
-    view: &View<'_>,
-    edits: &mut Edits,
-    encoder: &mut Encoder,
-    delta: &Delta,
-) -> Result<()> {
+pub(super) fn changes(view: View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delta) -> Result<()> {
     for row in &delta.rows {
         if let Some(count) = unmet_of(row) {
             let number = (count > 0).then(|| encoder.number(t::unmet_seat(row.key), u64::from(count)));
@@ -74,16 +69,14 @@ fn dependent_of(change: &EdgeChange) -> (Edge, Option<bool>) {
 
 /// The list of a chunk's dependencies as it is to be, where it changes; that one of them is met or not does not show
 /// in it.
-fn list_of(view: &View<'_>, delta: &Delta, changes: &[EdgeChange]) -> Result<Option<(Key, Vec<u64>)>> {
+fn list_of(view: View<'_>, delta: &Delta, changes: &[EdgeChange]) -> Result<Option<(Key, Vec<u64>)>> {
     let Some(first) = changes.iter().find(|change| !matches!(change, EdgeChange::Met { .. })) else {
         return Ok(None);
     };
     let key = owner(first);
     let row = delta.rows.binary_search_by_key(&key, |row| row.key).ok().map(|at| &delta.rows[at]);
     let is_new = row.is_some_and(|row| row.before.is_none());
-    let bytes = t::of_chunk(edge_tag::DEPENDENCIES, key);
-    let stored = if is_new { None } else { view.edge(&bytes)? };
-    let old = stored.map_or(Ok(Vec::new()), |bytes| codec::dependencies(key, &bytes))?;
+    let old = if is_new { Vec::new() } else { view.dependencies(key)? };
     let mut new: BTreeSet<u64> = old.iter().copied().collect();
     for change in changes {
         match change {

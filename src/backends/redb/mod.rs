@@ -1,8 +1,10 @@
 //! The redb backend: one file in pure Rust, natively and in the browser. This module is the gate: what needs an
 //! operating system is in [`file`].
 
+mod answers;
 mod apply;
 mod backend;
+mod dependencies;
 mod edges;
 mod edits;
 mod errors;
@@ -10,12 +12,15 @@ mod front;
 mod held;
 mod journal;
 mod medium;
+mod read;
 mod recent;
 mod snapshot;
 mod spans;
 mod storage;
 mod tables;
 mod verify;
+mod view;
+mod walk;
 mod write;
 
 #[cfg(not(target_family = "wasm"))]

@@ -4,20 +4,54 @@
 //! the next commits find what they need of it, and goes to the trees together with what comes after it: when somebody
 //! reads them, or the journal is full.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::collections::btree_map;
-use std::iter::Peekable;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::edits::Entry;
-use super::errors;
-use super::snapshot::{Snapshot, read_run};
-use super::spans::Span;
-use super::tables::{Lane, tree_number};
+use super::snapshot::Snapshot;
+use super::tables::tree_number;
 use crate::error::Result;
 
-type Values = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// What is to stand under keys of a tree: nothing where a key goes.
+pub(super) type Values = BTreeMap<KeyBytes, Option<Vec<u8>>>;
+
+const WORDS: usize = 5;
+
+/// A key of a tree in the order of its bytes, which are compared a word at a time. What follows them is zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeyBytes {
+    bytes: [[u8; 8]; WORDS],
+    length: u8,
+}
+
+impl KeyBytes {
+    pub(super) fn new(key: &[u8]) -> Self {
+        let mut bytes = [[0; 8]; WORDS];
+        bytes.as_flattened_mut()[..key.len()].copy_from_slice(key);
+        KeyBytes { bytes, length: u8::try_from(key.len()).expect("no key is longer than 33 bytes") }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes.as_flattened()[..usize::from(self.length)]
+    }
+}
+
+impl Ord for KeyBytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let words = |key: &Self| key.bytes.map(u64::from_be_bytes);
+        words(self).cmp(&words(other)).then(self.length.cmp(&other.length))
+    }
+}
+
+impl PartialOrd for KeyBytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// More entries than this are not read over.
+const ENTRIES_MAX: usize = 512;
 
 /// Entries that the trees lack, by tree and key, and the trees that they are to be laid over.
 #[derive(Default)]
@@ -32,8 +66,22 @@ fn at(tree: u8) -> usize {
 }
 
 impl Recent {
+    pub(super) const fn new() -> Self {
+        Recent { trees: [const { Values::new() }; tree_number::COUNT], base: None }
+    }
+
+    /// What one tree lacks.
+    pub(super) fn of(&self, tree: u8) -> &Values {
+        &self.trees[at(tree)]
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.trees.iter().all(BTreeMap::is_empty)
+    }
+
+    /// Whether it is better off in the trees: who reads walks over keys that went.
+    pub(super) fn is_long(&self) -> bool {
+        self.trees.iter().map(BTreeMap::len).sum::<usize>() > ENTRIES_MAX
     }
 
     /// Takes entries over those that it has.
@@ -41,11 +89,7 @@ impl Recent {
         for &Entry { tree, key, value } in entries {
             let values = &mut self.trees[at(tree)];
             let value = value.map(<[u8]>::to_vec);
-            // Most keys are there: the same few are written with each commit.
-            match values.get_mut(key) {
-                Some(there) => *there = value,
-                None => drop(values.insert(key.to_vec(), value)),
-            }
+            values.insert(KeyBytes::new(key), value);
         }
     }
 
@@ -54,7 +98,11 @@ impl Recent {
         (1_u8..)
             .zip(&self.trees)
             .flat_map(|(tree, values)| {
-                values.iter().map(move |(key, value)| Entry { tree, key, value: value.as_deref() })
+                values.iter().map(move |(key, value)| Entry {
+                    tree,
+                    key: key.as_slice(),
+                    value: value.as_deref(),
+                })
             })
             .collect()
     }
@@ -75,106 +123,5 @@ impl Recent {
             return Ok(Arc::clone(base));
         }
         Ok(Arc::clone(self.base.insert(Arc::new(open()?))))
-    }
-}
-
-/// The trees with what they lack laid over them.
-pub(super) struct View<'v> {
-    pub(super) base: &'v Snapshot,
-    pub(super) recent: &'v Recent,
-}
-
-impl View<'_> {
-    fn values(&self, tree: u8) -> &Values {
-        &self.recent.trees[at(tree)]
-    }
-
-    /// What stands in `edges` under a key.
-    pub(super) fn edge(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.values(tree_number::EDGES).get(key) {
-            Some(value) => Ok(value.clone()),
-            None => self.base.edge(key),
-        }
-    }
-
-    /// The last run of a lane that begins at a chunk or before it.
-    pub(super) fn run_before(&self, lane: Lane, chunk: u64) -> Result<Option<Span>> {
-        let (from, to) = (lane.key(0), lane.key(chunk));
-        let (from, to) = (from.as_ref(), to.as_ref());
-        let values = self.values(tree_number::INDEX);
-        let bounds = (Bound::Included(from), Bound::Included(to));
-        let recent =
-            values.range::<[u8], _>(bounds).rev().find_map(|(key, value)| Some((key, value.as_ref()?)));
-        for entry in self.base.index_between(bounds)?.rev() {
-            let (key, value) = entry.map_err(errors::reading)?;
-            if recent.is_some_and(|(recent, _)| recent.as_slice() > key.value()) {
-                break;
-            }
-            if !values.contains_key(key.value()) {
-                return read_run(lane, key.value(), value.value()).map(Some);
-            }
-        }
-        recent.map(|(key, value)| read_run(lane, key, value)).transpose()
-    }
-
-    /// The runs of a lane that begin behind a chunk.
-    pub(super) fn runs_after(&self, lane: Lane, chunk: u64) -> Result<impl Iterator<Item = Result<Span>>> {
-        let (from, to) = (lane.key(chunk), lane.key(u64::MAX));
-        let bounds = (Bound::Excluded(from.as_ref()), Bound::Included(to.as_ref()));
-        let base = self.base.index_between(bounds)?.map(|entry| {
-            let (key, value) = entry.map_err(errors::reading)?;
-            Ok((key.value().to_vec(), value.value().to_vec()))
-        });
-        let recent = self.values(tree_number::INDEX).range::<[u8], _>(bounds);
-        let merged = Merged { base: base.peekable(), recent: recent.peekable() };
-        Ok(merged.map(move |entry| {
-            let (key, value) = entry?;
-            read_run(lane, &key, &value)
-        }))
-    }
-
-    /// The entries of the log up to a revision, with the revision of each.
-    pub(super) fn log_to(&self, revision: u64) -> Result<impl Iterator<Item = Result<(u64, Vec<u8>)>>> {
-        let base = self.base.log_to(revision)?.map(|entry| {
-            let (key, value) = entry.map_err(errors::reading)?;
-            Ok((key.value().to_vec(), value.value().to_vec()))
-        });
-        let to = revision.to_be_bytes();
-        let bounds = (Bound::Unbounded, Bound::Included(&to[..]));
-        let recent = self.values(tree_number::LOG).range::<[u8], _>(bounds);
-        let merged = Merged { base: base.peekable(), recent: recent.peekable() };
-        Ok(merged.map(|entry| {
-            let (key, value) = entry?;
-            let first = key.first_chunk().ok_or_else(|| errors::damaged_index("a key is too short"))?;
-            Ok((u64::from_be_bytes(*first), value))
-        }))
-    }
-}
-
-type Owned = (Vec<u8>, Vec<u8>);
-
-/// Entries of a tree with those that it lacks laid over them, in the order of the keys.
-struct Merged<'v, B: Iterator<Item = Result<Owned>>> {
-    base: Peekable<B>,
-    recent: Peekable<btree_map::Range<'v, Vec<u8>, Option<Vec<u8>>>>,
-}
-
-impl<B: Iterator<Item = Result<Owned>>> Iterator for Merged<'_, B> {
-    type Item = Result<Owned>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let Some(&(key, value)) = self.recent.peek() else { return self.base.next() };
-            match self.base.peek() {
-                Some(Ok((below, _))) if below == key => drop(self.base.next()),
-                Some(Ok((below, _))) if below > key => {}
-                Some(_) => return self.base.next(),
-                None => {}
-            }
-            self.recent.next();
-            if let Some(value) = value {
-                return Some(Ok((key.clone(), value.clone())));
-            }
-        }
     }
 }

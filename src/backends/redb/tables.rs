@@ -98,8 +98,8 @@ pub(super) fn row(key: Key) -> [u8; 16] {
     bytes
 }
 
-pub(super) fn read_row(bytes: [u8; 16]) -> Key {
-    Key { job: u64_at(&bytes, 0).cast_signed(), chunk: u64_at(&bytes, 8) }
+pub(super) fn read_row(bytes: &[u8]) -> Key {
+    Key { job: u64_at(bytes, 0).cast_signed(), chunk: u64_at(bytes, 8) }
 }
 
 /// `[tag][job]`

@@ -3,29 +3,31 @@
 use std::collections::BTreeMap;
 
 use super::errors;
-use super::snapshot::{Snapshot, chunk_at, job_at, pair_at, read_dues, read_line, read_unmet};
+use super::read::{self, chunk_at, job_at, pair_at, read_dues, read_line, revision_at};
 use super::spans::Span;
 use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
+use super::view::View;
+use super::walk::Walk;
 use crate::backends::contract::{Counts, JobRow, Key, Row};
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
 use crate::machine;
 
 /// redb has checked the pages by now; this checks what they say.
-pub(super) fn all(snapshot: &Snapshot) -> Result<()> {
-    let meta = snapshot.meta()?;
-    let mut jobs = index(snapshot)?;
+pub(super) fn all(view: View<'_>) -> Result<()> {
+    let meta = view.meta()?;
+    let mut jobs = index(view)?;
     for Expected { runs, job, dues, .. } in jobs.values_mut() {
         runs.sort_unstable_by_key(|&(span, _)| span);
-        let found = rows(snapshot, job, runs, meta.revision)?;
+        let found = rows(view, job, runs, meta.revision)?;
         if found != *dues {
             let why = format_args!("{found} chunks have one, {dues} are in the index");
             return Err(Seat::of_job(Table::Due, job.id).corrupt(why));
         }
     }
-    strays(snapshot, &jobs)?;
-    edges(snapshot, &mut jobs)?;
-    log(snapshot, meta.revision)
+    strays(view, &jobs)?;
+    edges(view, &mut jobs)?;
+    log(view, meta.revision)
 }
 
 /// What the index says of a job.
@@ -40,17 +42,17 @@ struct Expected {
 
 type Jobs = BTreeMap<i64, Expected>;
 
-fn index(snapshot: &Snapshot) -> Result<Jobs> {
+fn index(view: View<'_>) -> Result<Jobs> {
     let mut jobs = Jobs::new();
     let (mut last_run, mut last_dues) = (None, None);
-    for entry in snapshot.all_index()? {
-        let (key, value) = entry.map_err(errors::reading)?;
-        let (key, value) = (key.value(), value.value());
+    for entry in view.index().all()? {
+        let found = entry?;
+        let (key, value) = (found.key(), found.value());
         match key.first() {
             Some(&index_tag::JOB) => {
                 let id = job_at(key)?;
                 let seat = Seat::of_job(Table::Jobs, id);
-                let job = snapshot.job(id)?.ok_or_else(|| seat.corrupt("it is missing"))?;
+                let job = view.job(id)?.ok_or_else(|| seat.corrupt("it is missing"))?;
                 jobs.insert(id, Expected { job, runs: Vec::new(), dues: 0, edges: (0, 0) });
             }
             Some(&index_tag::COUNTS) => {
@@ -67,11 +69,11 @@ fn index(snapshot: &Snapshot) -> Result<Jobs> {
                 }
             }
             Some(&index_tag::META) => {}
-            Some(&index_tag::JOURNAL) => drop(snapshot.journal_held()?),
+            Some(&index_tag::JOURNAL) => drop(view.journal_held()?),
             Some(&index_tag::DUE) => {
                 let (lane, span) = read_dues(key, value)?;
                 apart(&mut last_dues, Lane::Dues(lane), span)?;
-                dues(snapshot, lane, span)?;
+                dues(view, lane, span)?;
                 let seat = lane.seat(span.first);
                 jobs.get_mut(&lane.job).ok_or_else(|| seat.corrupt("its job is missing"))?.dues += span.len();
             }
@@ -112,9 +114,9 @@ fn apart(before: &mut Option<(Lane, Span)>, lane: Lane, span: Span) -> Result<()
 }
 
 /// Whether a deadline of the index is the one that its chunks have.
-fn dues(snapshot: &Snapshot, lane: Dues, span: Span) -> Result<()> {
+fn dues(view: View<'_>, lane: Dues, span: Span) -> Result<()> {
     let mut expected = span.first;
-    for row in snapshot.walk(lane.job, span)? {
+    for row in Walk::new(view, lane.job, span)? {
         let row = row?;
         if row.key.chunk != expected || dues_of(&row) != Some(lane) {
             break;
@@ -133,12 +135,12 @@ fn dues_of(row: &Row) -> Option<Dues> {
 }
 
 /// Whether each chunk of a job is in one run, and in the one where it belongs. Returns how many have a deadline.
-fn rows(snapshot: &Snapshot, job: &JobRow, runs: &[(Span, Line)], newest: u64) -> Result<u64> {
+fn rows(view: View<'_>, job: &JobRow, runs: &[(Span, Line)], newest: u64) -> Result<u64> {
     let mut expected =
         runs.iter().flat_map(|&(span, line)| (span.first..=span.last).map(move |chunk| (chunk, line)));
     let mut last = None;
     let mut dues = 0;
-    for row in snapshot.walk(job.id, Span { first: 0, last: u64::MAX })? {
+    for row in Walk::new(view, job.id, Span { first: 0, last: u64::MAX })? {
         let row = row?;
         let chunk = row.key.chunk;
         let place = machine::place(&row);
@@ -171,16 +173,16 @@ fn too_many(line: Line, chunk: u64, last: Option<u64>) -> crate::Error {
 }
 
 /// Rows of jobs that there are not, and records whose content there is not behind a job's last chunk.
-fn strays(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
+fn strays(view: View<'_>, jobs: &Jobs) -> Result<()> {
     for (table, entries) in
-        [(Table::Contents, snapshot.all_contents()?), (Table::Records, snapshot.all_records()?)]
+        [(Table::Contents, view.contents().all()?), (Table::Records, view.records().all()?)]
     {
         for entry in entries {
-            let key = t::read_row(*entry.map_err(errors::reading)?.0.value());
+            let key = t::read_row(entry?.key());
             if !jobs.contains_key(&key.job) {
                 return Err(Seat::of(table, key).corrupt("its job is missing"));
             }
-            if table == Table::Records && !snapshot.has_row(key)? {
+            if table == Table::Records && !view.contents().has(&t::row(key))? {
                 return Err(Seat::of(table, key).corrupt("its content is missing"));
             }
         }
@@ -191,15 +193,15 @@ fn strays(snapshot: &Snapshot, jobs: &Jobs) -> Result<()> {
 /// Whether each dependency stands both ways round, between chunks that there are, and is counted.
 ///
 /// Each one of a list is looked for under what it is on; where there are as many of both, each of these is in a list.
-fn edges(snapshot: &Snapshot, jobs: &mut Jobs) -> Result<()> {
-    for entry in snapshot.all_edges()?.into_iter().flatten() {
-        let (key, value) = entry.map_err(errors::reading)?;
-        let (key, value) = (key.value(), value.value());
+fn edges(view: View<'_>, jobs: &mut Jobs) -> Result<()> {
+    for entry in view.edges().all()? {
+        let found = entry?;
+        let (key, value) = (found.key(), found.value());
         match key.first() {
             Some(&edge_tag::UNMET) => {
                 let key = chunk_at(key)?;
-                read_unmet(key, value)?;
-                if !snapshot.has_row(key)? {
+                read::unmet(key, value)?;
+                if !view.contents().has(&t::row(key))? {
                     return Err(t::unmet_seat(key).corrupt("its chunk is missing"));
                 }
             }
@@ -208,7 +210,7 @@ fn edges(snapshot: &Snapshot, jobs: &mut Jobs) -> Result<()> {
                 let key = Key { chunk, ..on };
                 let seat = t::dependent_seat(key, on.chunk);
                 codec::read_number(seat, value)?;
-                if !(snapshot.has_row(key)? && snapshot.has_row(on)?) {
+                if !(view.contents().has(&t::row(key))? && view.contents().has(&t::row(on))?) {
                     return Err(seat.corrupt(format_args!("that on chunk {} is half there", on.chunk)));
                 }
                 if let Some(job) = jobs.get_mut(&key.job) {
@@ -220,7 +222,7 @@ fn edges(snapshot: &Snapshot, jobs: &mut Jobs) -> Result<()> {
                 let list = codec::dependencies(key, value)?;
                 for &on in &list {
                     let other_way = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
-                    if !snapshot.has_edge(&other_way)? {
+                    if !view.edges().has(&other_way)? {
                         let why = format_args!("that on chunk {on} is half there");
                         return Err(t::dependent_seat(key, on).corrupt(why));
                     }
@@ -243,12 +245,12 @@ fn edges(snapshot: &Snapshot, jobs: &mut Jobs) -> Result<()> {
     Ok(())
 }
 
-fn log(snapshot: &Snapshot, newest: u64) -> Result<()> {
+fn log(view: View<'_>, newest: u64) -> Result<()> {
     let mut next = 0;
-    for entry in snapshot.all_log()? {
-        let (key, value) = entry.map_err(errors::reading)?;
-        let first = u64::from_be_bytes(*key.value());
-        for run in codec::log(first, value.value())? {
+    for entry in view.log().all()? {
+        let found = entry?;
+        let first = revision_at(found.key())?;
+        for run in codec::log(first, found.value())? {
             if run.revision < next || run.revision.saturating_add(run.count) > newest + 1 {
                 let seat = Seat::of_job(Table::Log, 0).with(first);
                 return Err(seat.corrupt(format_args!("revision {} is out of order", run.revision)));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::edges;
 use super::edits::Edits;
-use super::recent::View;
 use super::spans::{self, Change, Edit, Mismatch, Span};
 use super::tables::{self as t, Dues, Lane, Line, index_tag, tree_number};
+use super::view::View;
 use crate::backends::contract::{Delta, JobChange, JobRow, LogRun, Meta, Place, RowChange};
 use crate::codec::{self, Encoder};
 use crate::error::Result;
@@ -16,12 +16,7 @@ const LOG_ENTRIES_PRUNED: usize = 4;
 
 /// What a set of changes does to the trees, one tree after the other: of rows and dependencies in the order of the keys.
 /// An error has changed nothing.
-pub(super) fn changes(
-    view: &View<'_>,
-    edits: &mut Edits,
-    encoder: &mut Encoder,
-    delta: &Delta,
-) -> Result<()> {
+pub(super) fn changes(view: View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delta) -> Result<()> {
     rows(edits, encoder, &delta.rows);
     edges::changes(view, edits, encoder, delta)?;
     index(view, edits, encoder, delta)?;
@@ -55,7 +50,7 @@ fn rows(edits: &mut Edits, encoder: &mut Encoder, rows: &[RowChange]) {
     }
 }
 
-fn index(view: &View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delta) -> Result<()> {
+fn index(view: View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delta) -> Result<()> {
     for change in &delta.jobs {
         job(edits, encoder, change);
     }
@@ -90,7 +85,7 @@ fn job(edits: &mut Edits, encoder: &mut Encoder, change: &JobChange) {
     }
 }
 
-fn log(view: &View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delta) -> Result<()> {
+fn log(view: View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delta) -> Result<()> {
     if let Some(first) = delta.log.first() {
         edits.put(tree_number::LOG, &first.revision.to_be_bytes(), encoder.log(&delta.log));
     }
@@ -99,9 +94,9 @@ fn log(view: &View<'_>, edits: &mut Edits, encoder: &mut Encoder, delta: &Delta)
         return Ok(());
     }
     for entry in view.log_to(prune_to)?.take(LOG_ENTRIES_PRUNED) {
-        let (first, value) = entry?;
+        let (first, runs) = entry?;
         let is_past = |run: &LogRun| run.revision + run.count <= prune_to + 1;
-        if !codec::log(first, &value)?.iter().all(is_past) {
+        if !runs.iter().all(is_past) {
             break;
         }
         edits.remove(tree_number::LOG, &first.to_be_bytes());
@@ -136,7 +131,7 @@ fn lanes(rows: &[RowChange]) -> BTreeMap<Lane, Vec<Change>> {
 
 /// Makes the changes of one lane in windows: runs and changes that touch are worked out together, and only the runs
 /// that differ in the end are written.
-fn edit_lane(view: &View<'_>, edits: &mut Edits, lane: Lane, changes: &[Change]) -> Result<()> {
+fn edit_lane(view: View<'_>, edits: &mut Edits, lane: Lane, changes: &[Change]) -> Result<()> {
     let mut changes = changes;
     while let Some(first) = changes.first() {
         let start = first.span.first;
@@ -163,7 +158,7 @@ fn edit_lane(view: &View<'_>, edits: &mut Edits, lane: Lane, changes: &[Change])
 
 /// Takes in every change and every run that touches what the window has; says how many changes that are.
 /// `runs` holds the run that touches the window's start, if there is one.
-fn grow(view: &View<'_>, lane: Lane, changes: &[Change], runs: &mut Vec<Span>) -> Result<usize> {
+fn grow(view: View<'_>, lane: Lane, changes: &[Change], runs: &mut Vec<Span>) -> Result<usize> {
     let mut window = 0;
     // Behind which chunk the window ends, and up to where runs are known.
     let mut end = runs.first().map_or(0, |run| run.last);

@@ -1,0 +1,72 @@
+//! What keys and values say.
+
+use super::errors;
+use super::spans::Span;
+use super::tables::{self as t, Dues, Lane, Line, u64_at};
+use crate::backends::contract::Key;
+use crate::codec;
+use crate::error::Result;
+
+/// A run of a lane from its key and value.
+pub(super) fn read_run(lane: Lane, key: &[u8], value: &[u8]) -> Result<Span> {
+    let Some(at) = key.len().checked_sub(8) else { return Err(errors::damaged_index("a key is too short")) };
+    let first = u64_at(key, at);
+    let last = codec::read_number(lane.seat(first), value)?;
+    if last < first {
+        return Err(lane.seat(first).corrupt("it ends before it begins"));
+    }
+    Ok(Span { first, last })
+}
+
+/// A run of whatever line its key says.
+pub(super) fn read_line(key: &[u8], value: &[u8]) -> Result<(Line, Span)> {
+    match t::read_line(key) {
+        Some((line, _)) => Ok((line, read_run(Lane::Line(line), key, value)?)),
+        None => Err(errors::damaged_index("the key of a run is none")),
+    }
+}
+
+/// A run of whatever deadline its key says.
+pub(super) fn read_dues(key: &[u8], value: &[u8]) -> Result<(Dues, Span)> {
+    match t::read_dues(key) {
+        Some((dues, _)) => Ok((dues, read_run(Lane::Dues(dues), key, value)?)),
+        None => Err(errors::damaged_index("the key of a deadline is none")),
+    }
+}
+
+pub(super) fn unmet(key: Key, value: &[u8]) -> Result<u32> {
+    let seat = t::unmet_seat(key);
+    u32::try_from(codec::read_number(seat, value)?).map_err(|e| seat.corrupt(e))
+}
+
+/// The job of a key `[tag][job]`.
+pub(super) fn job_at(key: &[u8]) -> Result<i64> {
+    sized(key, 9)?;
+    Ok(u64_at(key, 1).cast_signed())
+}
+
+/// The chunk of a key `[tag][job][chunk]`.
+pub(super) fn chunk_at(key: &[u8]) -> Result<Key> {
+    sized(key, 17)?;
+    Ok(Key { job: u64_at(key, 1).cast_signed(), chunk: u64_at(key, 9) })
+}
+
+/// The chunk and the other one of a key `[tag][job][chunk][other chunk]`.
+pub(super) fn pair_at(key: &[u8]) -> Result<(Key, u64)> {
+    sized(key, 25)?;
+    Ok((Key { job: u64_at(key, 1).cast_signed(), chunk: u64_at(key, 9) }, u64_at(key, 17)))
+}
+
+/// The revision that a key of the log is.
+pub(super) fn revision_at(key: &[u8]) -> Result<u64> {
+    sized(key, 8)?;
+    Ok(u64_at(key, 0))
+}
+
+fn sized(key: &[u8], length: usize) -> Result<()> {
+    if key.len() == length {
+        Ok(())
+    } else {
+        Err(errors::damaged_index(format_args!("a key has {} bytes instead of {length}", key.len())))
+    }
+}
