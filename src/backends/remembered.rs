@@ -76,6 +76,12 @@ impl Remembered {
         known.answer(needs)
     }
 
+    /// One row, where not all answers are known.
+    pub(super) fn row(&self, key: &Key) -> Option<Row> {
+        let known = self.known.as_ref().filter(|_| self.asking == 0)?;
+        known.rows.get(key).cloned()
+    }
+
     /// The data version that the answers are of.
     pub(super) fn version(&self) -> Option<i64> {
         self.known.as_ref().map(|known| known.version)
@@ -85,14 +91,9 @@ impl Remembered {
     pub(super) fn ahead(&self, needs: &Needs) -> usize {
         match needs.ready.as_slice() {
             // With the next group memory may answer, and of this job's next chunks it knows too few.
-            [need] if self.asking <= 1 && self.misses(need) && !self.has_edges(need.job) => self.ahead,
+            [need] if self.asking <= 1 && self.misses(need) => self.ahead,
             _ => 0,
         }
-    }
-
-    fn has_edges(&self, job: i64) -> bool {
-        let known = self.known.as_ref().and_then(|known| known.jobs.get(&job));
-        known.is_some_and(|job| job.edges > 0)
     }
 
     /// What lies ahead cannot be read.
@@ -125,7 +126,7 @@ impl Remembered {
     }
 
     fn learn_front(&mut self, need: &ReadyNeed, rows: &[Row], ahead: usize) {
-        let Some(known) = self.known.as_mut().filter(|known| known.is_plain(need.job)) else { return };
+        let Some(known) = &mut self.known else { return };
         let (light, heavy) = rows.split_at(rows.iter().take_while(|row| is_light(row)).count());
         self.ahead = if heavy.is_empty() { (ahead * 2).clamp(AHEAD_MIN, AHEAD_MAX) } else { 0 };
         let is_whole = heavy.is_empty() && rows.len() < need.limit + ahead;
@@ -229,8 +230,7 @@ impl Known {
         Some(loaded)
     }
 
-    /// Whether the job has no dependencies: nobody waits for its chunks then, and they wait for nobody. Chunks of others
-    /// are not kept, since what waits for them would have to be asked for anyway.
+    /// Whether the job has no dependencies: nobody waits for its chunks then, and they wait for nobody.
     fn is_plain(&self, job: i64) -> bool {
         self.jobs.get(&job).is_some_and(|job| job.edges == 0)
     }
@@ -272,8 +272,8 @@ impl Known {
     }
 
     fn keep(&mut self, row: &Row) {
-        if is_light(row) && self.is_plain(row.key.job) {
-            self.rows.insert(row.key, row.clone());
+        if is_light(row) {
+            self.rows.entry(row.key).or_insert_with(|| row.clone());
         }
     }
 
@@ -291,7 +291,6 @@ impl Known {
     fn follow_row(&mut self, change: RowChange) {
         let RowChange { key, before, after, content, record, unmet } = change;
         let old = self.rows.remove(&key);
-        let is_plain = self.is_plain(key.job);
         let mut front = self.fronts.get_mut(&key.job);
         if let (Some(front), Some(Place { class: Class::Ready, rank, .. })) = (&mut front, before) {
             front.ready.remove(&(rank, key.chunk));
@@ -302,7 +301,8 @@ impl Known {
         }
         let at = (place.rank, key.chunk);
         let in_front = place.class == Class::Ready && front.as_ref().is_some_and(|front| front.covers(at));
-        if !in_front && (place.class != Class::Processing || !is_plain) {
+        // Who waits is told of each that it waits for.
+        if !in_front && !matches!(place.class, Class::Processing | Class::Blocked) {
             return;
         }
         let row = match (content, old) {
@@ -346,13 +346,12 @@ impl Known {
         {
             self.claimable = None;
         }
-        if job.as_ref().is_none_or(|job| job.edges > 0) {
+        if let Some(job) = job {
+            self.jobs.insert(id, job);
+        } else {
+            self.jobs.remove(&id);
             self.fronts.remove(&id);
         }
-        match job {
-            Some(job) => self.jobs.insert(id, job),
-            None => self.jobs.remove(&id),
-        };
     }
 }
 

@@ -393,15 +393,28 @@ impl Engine {
     }
 
     pub(crate) fn verify(&mut self) -> Result<()> {
-        self.backend.verify()
+        self.guarded("the verifying panicked, over a damaged file perhaps", |engine| engine.backend.verify())
+    }
+
+    /// Does what may come across damage that nothing has looked for yet. After a panic nothing goes on before the store
+    /// is reopened.
+    fn guarded(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(self)));
+        done.unwrap_or_else(|_| {
+            let error = Error::new(ErrorKind::Poisoned, format!("{what}; reopen the store"));
+            self.poisoned = Some(error.clone());
+            Err(error)
+        })
     }
 
     /// Releases the storage. What this client still holds is found by the next one that opens it.
     pub(crate) fn close(&mut self) -> Result<()> {
-        if self.announced && self.poisoned.is_none() && !self.holds_anything() {
-            self.host.liveness.retire(self.host.owner);
-        }
-        self.backend.close()
+        self.guarded("the closing panicked, over a damaged file perhaps", |engine| {
+            if engine.announced && engine.poisoned.is_none() && !engine.holds_anything() {
+                engine.host.liveness.retire(engine.host.owner);
+            }
+            engine.backend.close()
+        })
     }
 
     /// Whether this client has claims open, as far as can be seen.

@@ -9,6 +9,8 @@ mod child;
 #[cfg(feature = "redb")]
 mod disk;
 #[cfg(feature = "redb")]
+mod full_disk;
+#[cfg(feature = "redb")]
 mod io_errors;
 mod kills;
 #[cfg(feature = "redb")]

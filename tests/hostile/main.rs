@@ -8,6 +8,8 @@
 #[path = "../crash/child.rs"]
 mod child;
 mod damage;
+#[cfg(feature = "redb")]
+mod in_use;
 mod original;
 #[path = "../crash/seed.rs"]
 mod seed;

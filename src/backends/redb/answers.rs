@@ -21,15 +21,18 @@ use crate::model::OwnerId;
 /// From here on a scan of neighbours is quicker than asking for each.
 const SCAN_MIN: u64 = 4;
 
+/// What is known already.
+pub(super) type Known<'k> = &'k dyn Fn(&Key) -> Option<Row>;
+
 impl<'v> View<'v> {
     /// The answers, and `ahead` ready rows more than each job is asked for.
-    pub(super) fn answer(self, needs: &Needs, ahead: usize) -> Result<Loaded> {
+    pub(super) fn answer(self, needs: &Needs, ahead: usize, known: Known<'_>) -> Result<Loaded> {
         let mut loaded = Loaded::new(self.meta()?);
         for &id in &needs.jobs {
             loaded.jobs.insert(id, self.job(id)?);
         }
         loaded.dependents = self.dependents(&needs.dependents)?;
-        loaded.rows = self.rows(needs.rows.iter().copied().chain(loaded.dependents_of(needs)))?;
+        loaded.rows = self.rows(needs.rows.iter().copied().chain(loaded.dependents_of(needs)), known)?;
         if let Some(key) = loaded.missing_dependent(needs) {
             return Err(Seat::of(Table::Contents, key).corrupt("it is missing, a dependency has it"));
         }
@@ -167,26 +170,37 @@ impl<'v> View<'v> {
         Ok(())
     }
 
-    fn rows(self, keys: impl Iterator<Item = Key>) -> Result<BTreeMap<Key, Option<Row>>> {
-        let mut rows = BTreeMap::new();
+    fn rows(self, keys: impl Iterator<Item = Key>, known: Known<'_>) -> Result<BTreeMap<Key, Option<Row>>> {
         let mut keys: Vec<Key> = keys.collect();
         keys.sort_unstable();
         keys.dedup();
+        let mut rows: Vec<(Key, Option<Row>)> = Vec::with_capacity(keys.len());
+        keys.retain(|key| {
+            let row = known(key);
+            let is_known = row.is_some();
+            rows.extend(row.map(|row| (*key, Some(row))));
+            !is_known
+        });
         for neighbours in keys.chunk_by(|a, b| a.job == b.job && a.chunk.checked_add(1) == Some(b.chunk)) {
             if (neighbours.len() as u64) < SCAN_MIN {
                 for &key in neighbours {
-                    rows.insert(key, self.row(key)?);
+                    rows.push((key, self.row(key)?));
                 }
                 continue;
             }
-            let span = Span { first: neighbours[0].chunk, last: neighbours[neighbours.len() - 1].chunk };
-            rows.extend(neighbours.iter().map(|&key| (key, None)));
-            for row in Walk::new(self, neighbours[0].job, span)? {
+            let (first, last) = (neighbours[0], neighbours[neighbours.len() - 1]);
+            let mut missing = neighbours.iter().peekable();
+            for row in Walk::new(self, first.job, Span { first: first.chunk, last: last.chunk })? {
                 let row = row?;
-                rows.insert(row.key, Some(row));
+                while let Some(&key) = missing.next_if(|&&key| key < row.key) {
+                    rows.push((key, None));
+                }
+                missing.next();
+                rows.push((row.key, Some(row)));
             }
+            rows.extend(missing.map(|&key| (key, None)));
         }
-        Ok(rows)
+        Ok(rows.into_iter().collect())
     }
 
     // Runs

@@ -1,5 +1,6 @@
 //! The store as a whole: opening, transactions, reopening.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -13,11 +14,11 @@ use super::front::{Front, Pages};
 use super::held::{Held, Hold};
 use super::journal::{self, Journal};
 use super::medium::{self, Made, Medium};
-use super::recent::Recent;
+use super::recent::{Committed, Newest, Recent};
 use super::snapshot::Snapshot;
 use super::view::View;
 use super::{CACHE_BYTES_DEFAULT, apply, errors, tables, verify, write};
-use crate::backends::contract::{Backend, Delta, Load, Loaded, Meta, Needs, Reader, WriteTx};
+use crate::backends::contract::{Backend, Delta, Key, Load, Loaded, Meta, Needs, Reader, WriteTx};
 use crate::backends::remembered::{Remembered, Seen};
 use crate::codec::{Encoder, newer_format};
 use crate::error::{Error, ErrorKind, Result};
@@ -58,6 +59,8 @@ pub(crate) struct RedbBackend {
     shared: Arc<Shared>,
     /// `None` where each commit is redb's own: in a file of format 1, and where other processes read it.
     journal: Option<Journal>,
+    /// There was no space for what the journal has: the store can be read, and is opened anew before it is written to.
+    is_behind: bool,
     encoder: Encoder,
     edits: Edits,
     remembered: Remembered,
@@ -73,8 +76,10 @@ pub(super) enum Access {
 /// opening of `reopen`, and where that failed.
 struct Shared {
     handle: RwLock<Option<Handle>>,
-    /// What the trees lack. Locked behind the handle, and never while a sync is waited for.
-    recent: Mutex<Recent>,
+    /// Locked behind the handle, and never while a sync of a commit is waited for.
+    newest: Mutex<Newest>,
+    /// How the trees take what the journal has: without a sync, where redb can do that.
+    settling: Durability,
     /// A write error left the outcome unknown.
     is_poisoned: AtomicBool,
     /// It is empty for good.
@@ -118,43 +123,39 @@ impl Shared {
         if self.is_closed.load(Ordering::SeqCst) { errors::closed() } else { errors::between() }
     }
 
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was committed, all of it in the trees.
-    fn snapshot(&self) -> Result<Snapshot> {
+    /// What was committed, in the trees or not.
+    fn committed(&self) -> Result<Committed> {
         let handle = self.read();
         let handle = handle.as_ref().ok_or_else(|| self.absent())?;
-        if let Handle::Write(database) = handle {
-            self.settle(database, &[])?;
+        let open = || Snapshot::new(&handle.begin_read()?);
+        match handle {
+            Handle::Write(_) => self.newest().committed(open),
+            // Whoever writes to it does so elsewhere.
+            Handle::Read(_) => Newest::default().committed(open),
         }
-        Snapshot::new(&handle.begin_read()?)
     }
 
-    /// Asks about what was committed, in the trees or not.
-    fn view<T>(&self, ask: impl FnOnce(View<'_>) -> Result<T>) -> Result<T> {
-        let handle = self.read();
-        let Some(Handle::Write(database)) = &*handle else { return Err(self.absent()) };
-        if self.recent().is_long() {
-            self.settle(database, &[])?;
-        }
-        let mut recent = self.recent();
-        let base = recent.base(|| snapshot_of(database))?;
-        ask(View::new(&base, &recent))
-    }
-
-    /// Writes to the trees what they lack, and more; without a sync, because all of it is in the journal.
+    /// Writes to the trees what they lack, and more. There is no need of a sync, because all of it is in the journal.
     fn settle(&self, database: &Database, more: &[Entry<'_>]) -> Result<()> {
-        let mut recent = self.recent();
-        if recent.is_empty() && more.is_empty() {
+        let mut newest = self.newest();
+        if newest.recent().is_empty() && more.is_empty() {
             return Ok(());
         }
-        recent.release();
-        let written = write_to(database, Durability::None, &[&recent.entries(), more]);
-        self.is_poisoned.fetch_or(written.is_err(), Ordering::SeqCst);
-        written?;
-        recent.clear();
+        newest.release();
+        self.in_doubt(|| write_to(database, self.settling, &[&newest.recent().entries(), more]))?;
+        newest.begin(Recent::default());
+        Ok(())
+    }
+
+    /// Does what leaves the trees in doubt where it fails, or panics.
+    fn in_doubt(&self, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.is_poisoned.store(true, Ordering::SeqCst);
+        write()?;
+        self.is_poisoned.store(false, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -190,7 +191,8 @@ impl RedbBackend {
     pub(super) fn open(medium: Box<dyn Medium>, options: Options, access: Access) -> Result<Self> {
         let shared = Arc::new(Shared {
             handle: RwLock::new(None),
-            recent: Mutex::default(),
+            newest: Mutex::default(),
+            settling: if options.shared_readers { Durability::Immediate } else { Durability::None },
             is_poisoned: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
         });
@@ -200,6 +202,7 @@ impl RedbBackend {
             access,
             shared,
             journal: None,
+            is_behind: false,
             encoder: Encoder::default(),
             edits: Edits::default(),
             remembered: Remembered::default(),
@@ -232,8 +235,15 @@ impl RedbBackend {
                 self.shared.replace(Some(handle));
             }
             Access::Write => {
+                self.is_behind = false;
                 let opened = self.open_database(is_first)?;
-                let database = self.take(opened, is_first)?;
+                let database = match self.take(opened, is_first) {
+                    Err(_) if self.is_behind => {
+                        let opened = self.open_database(false)?;
+                        self.take(opened, false)?
+                    }
+                    taken => taken?,
+                };
                 self.medium.opened()?;
                 self.shared.replace(Some(Handle::Write(database)));
             }
@@ -264,10 +274,14 @@ impl RedbBackend {
         }
         let (journal, recent) = journal.unzip();
         self.journal = journal;
-        *self.shared.recent() = recent.unwrap_or_default();
-        // At once: that what the journal has can be read does not mean that it is on the disk, where a sync of it failed
-        // before. And whoever reads beside us sees the trees alone.
-        self.hold(&database).map_err(errors::recovering)?;
+        self.shared.newest().begin(recent.unwrap_or_default());
+        if !self.is_behind {
+            // At once: that what the journal has can be read does not mean that it is on the disk, where a sync of it
+            // failed before. And whoever reads beside us sees the trees alone.
+            self.hold(&database).map_err(errors::recovering).inspect_err(|error| {
+                self.is_behind = error.kind() == ErrorKind::Full && !self.options.shared_readers;
+            })?;
+        }
         if self.options.shared_readers {
             self.journal = None;
         }
@@ -356,41 +370,61 @@ impl RedbBackend {
     fn hold_open(&mut self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         match &*shared.read() {
-            Some(Handle::Write(database)) if !shared.is_poisoned.load(Ordering::SeqCst) => {
-                let held = self.hold(database);
-                shared.is_poisoned.fetch_or(held.is_err(), Ordering::SeqCst);
-                held
+            Some(Handle::Write(database))
+                if !self.is_behind && !shared.is_poisoned.load(Ordering::SeqCst) =>
+            {
+                self.hold(database)
             }
             _ => Ok(()),
         }
     }
 
+    /// Where there was no space for what the journal has there may be some by now.
+    fn catch_up(&mut self) -> Result<()> {
+        if self.is_behind {
+            self.reopen()?;
+        }
+        if self.is_behind { Err(errors::full()) } else { Ok(()) }
+    }
+
     /// Makes durable in the trees what the journal has and the entries that stand behind so much room.
     fn write_durably(&mut self, database: &Database, room: usize) -> Result<()> {
-        // By itself: who reads meanwhile finds nothing to settle, and does not wait for the sync.
+        // By itself: who reads meanwhile does not wait for the sync.
         self.shared.settle(database, &[])?;
-        self.shared.recent().release();
+        self.shared.newest().release();
         if let Some(journal) = &self.journal {
             self.edits.put_journal(journal.next());
         }
-        write_to(database, Durability::Immediate, &[&self.edits.entries(room)])?;
+        let entries = self.edits.entries(room);
+        self.shared.in_doubt(|| write_to(database, Durability::Immediate, &[&entries]))?;
+        // Whoever read meanwhile did so in the trees as they were.
+        self.shared.newest().release();
         if let Some(journal) = &mut self.journal {
             journal.clear();
         }
         Ok(())
     }
 
+    /// What is asked often is better asked of the trees alone, where they lack much.
+    fn settle_if_long(&self) -> Result<()> {
+        match &*self.shared.read() {
+            Some(Handle::Write(database)) if !self.is_behind && self.shared.newest().recent().is_long() => {
+                self.shared.settle(database, &[])
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Works out what the changes do and writes it: to the journal, where there is one and they fit into it.
     fn write(&mut self, delta: &Delta) -> Result<()> {
+        self.catch_up()?;
         let shared = Arc::clone(&self.shared);
         let handle = shared.read();
         let Some(Handle::Write(database)) = &*handle else { return Err(shared.absent()) };
         self.edits.begin(journal::HEAD_BYTES);
         {
-            let mut recent = shared.recent();
-            let base = recent.base(|| snapshot_of(database))?;
-            let view = View::new(&base, &recent);
-            write::changes(view, &mut self.edits, &mut self.encoder, delta)?;
+            let committed = shared.newest().committed(|| snapshot_of(database))?;
+            write::changes(committed.view(), &mut self.edits, &mut self.encoder, delta)?;
         }
         let Some(journal) = self.journal.as_mut().filter(|journal| journal.has_room(&self.edits)) else {
             return self.write_durably(database, journal::HEAD_BYTES);
@@ -400,7 +434,7 @@ impl RedbBackend {
         if self.edits.len() > RECENT_BYTES_MAX {
             return shared.settle(database, &entries).map_err(errors::behind_journal);
         }
-        shared.recent().merge(&entries);
+        shared.newest().merge(&entries);
         Ok(())
     }
 
@@ -424,7 +458,7 @@ impl RedbBackend {
         let handle = self.shared.replace(None);
         // Behind the handle: whoever reads until it goes reads all that was committed.
         self.journal = None;
-        self.shared.recent().clear();
+        self.shared.newest().begin(Recent::default());
         handle.map_or(Ok(()), Handle::close)
     }
 }
@@ -512,8 +546,17 @@ impl Backend for RedbBackend {
     fn verify(&mut self) -> Result<()> {
         // What is set right may differ from what was read.
         self.remembered.forget();
-        self.hold_open()?;
-        self.shared.recent().release();
+        self.catch_up()?;
+        // redb may panic where it writes to a page that is damaged: the opening, which checks all, says what it is.
+        let held = catch_unwind(AssertUnwindSafe(|| self.hold_open()));
+        if !matches!(held, Ok(Ok(()))) {
+            let unchecked = std::mem::replace(&mut self.options.check_always, true);
+            let reopened = catch_unwind(AssertUnwindSafe(|| self.reopen()));
+            self.options.check_always = unchecked;
+            reopened.unwrap_or_else(|_| Err(errors::unwritable()))?;
+            return held.unwrap_or_else(|_| Err(errors::unwritable()));
+        }
+        self.shared.newest().release();
         let checked = {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
             match &mut *handle {
@@ -531,7 +574,7 @@ impl Backend for RedbBackend {
                 return Err(found.map_or_else(|e| errors::opening(e, || None), |_| errors::set_right()));
             }
         }
-        verify::all(View::of(&self.shared.snapshot()?))
+        verify::all(self.shared.committed()?.view())
     }
 
     fn close(&mut self) -> Result<()> {
@@ -565,7 +608,7 @@ impl Reader for Shared {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>> {
-        Ok(Box::new(Shared::snapshot(self)?))
+        Ok(Box::new(self.committed()?))
     }
 }
 
@@ -587,16 +630,19 @@ struct Asked {
 
 impl Transaction<'_> {
     fn answer(&self, needs: &Needs, ahead: usize) -> Result<Asked> {
-        self.backend.shared.view(|view| {
-            let answers = view.answer(needs, ahead)?;
-            let due_first_ms = if needs.due.is_some() { view.due_first_ms()? } else { None };
-            Ok(Asked { answers, due_first_ms })
-        })
+        let remembered = self.remembers.then_some(&self.backend.remembered);
+        let known = |key: &Key| remembered.and_then(|remembered| remembered.row(key));
+        let committed = self.backend.shared.committed()?;
+        let view = committed.view();
+        let answers = view.answer(needs, ahead, &known)?;
+        let due_first_ms = if needs.due.is_some() { view.due_first_ms()? } else { None };
+        Ok(Asked { answers, due_first_ms })
     }
 
     /// Asks the file, for some ready rows ahead of those that are needed where that can be. Says how many it were.
     fn ask(&mut self, needs: &Needs, ahead: usize) -> Result<(Asked, usize)> {
         self.has_asked = true;
+        self.backend.settle_if_long()?;
         match self.answer(needs, ahead) {
             // A damaged chunk that nobody needs yet is in nobody's way.
             Err(error) if ahead > 0 && error.kind() == ErrorKind::Corrupt => {

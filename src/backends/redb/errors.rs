@@ -151,6 +151,15 @@ pub(super) fn damaged_journal() -> Error {
     )
 }
 
+/// redb panicked where it was to write what the journal has.
+#[cold]
+pub(super) fn unwritable() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "pages of the file are damaged, what the journal has cannot be written to them; restore the file from a copy",
+    )
+}
+
 /// What verifying found, and redb mended.
 #[cold]
 pub(super) fn set_right() -> Error {
@@ -179,6 +188,15 @@ pub(super) fn recovering(error: Error) -> Error {
     };
     let text = format!("what was acknowledged before a crash cannot be written to the trees: {error}");
     Error::new(kind, text).caused_by(error)
+}
+
+/// A store whose journal has what there is no space for.
+#[cold]
+pub(super) fn full() -> Error {
+    Error::new(
+        ErrorKind::Full,
+        "there is no space to write to the trees what the journal has, so nothing more is taken; free some and try again",
+    )
 }
 
 /// A file that is opened for reading.

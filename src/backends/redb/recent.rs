@@ -1,8 +1,8 @@
 //! What the last commits wrote: it is in the journal, and not yet in the trees.
 //!
 //! To write a single claim to the trees costs ten times what working it out does. So it is kept here, in order, where
-//! the next commits find what they need of it, and goes to the trees together with what comes after it: when somebody
-//! reads them, or the journal is full.
+//! the next commits and whoever reads find what they need of it, and goes to the trees together with what comes after it:
+//! when there is much of it, or the journal is full. Reading never writes: it works where there is no space left.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ use std::sync::Arc;
 use super::edits::Entry;
 use super::snapshot::Snapshot;
 use super::tables::tree_number;
+use super::view::View;
+use crate::backends::contract::{Load, Loaded, Needs};
 use crate::error::Result;
 
 /// What is to stand under keys of a tree: nothing where a key goes.
@@ -39,8 +41,12 @@ impl KeyBytes {
 
 impl Ord for KeyBytes {
     fn cmp(&self, other: &Self) -> Ordering {
-        let words = |key: &Self| key.bytes.map(u64::from_be_bytes);
-        words(self).cmp(&words(other)).then(self.length.cmp(&other.length))
+        for (word, other) in self.bytes.iter().zip(&other.bytes) {
+            if word != other {
+                return u64::from_be_bytes(*word).cmp(&u64::from_be_bytes(*other));
+            }
+        }
+        self.length.cmp(&other.length)
     }
 }
 
@@ -53,12 +59,10 @@ impl PartialOrd for KeyBytes {
 /// More entries than this are not read over.
 const ENTRIES_MAX: usize = 512;
 
-/// Entries that the trees lack, by tree and key, and the trees that they are to be laid over.
-#[derive(Default)]
+/// Entries that the trees lack, by tree and key.
+#[derive(Clone, Default)]
 pub(super) struct Recent {
     trees: [Values; tree_number::COUNT],
-    /// As they are, from the first commit that asked for them until they change.
-    base: Option<Arc<Snapshot>>,
 }
 
 fn at(tree: u8) -> usize {
@@ -67,7 +71,7 @@ fn at(tree: u8) -> usize {
 
 impl Recent {
     pub(super) const fn new() -> Self {
-        Recent { trees: [const { Values::new() }; tree_number::COUNT], base: None }
+        Recent { trees: [const { Values::new() }; tree_number::COUNT] }
     }
 
     /// What one tree lacks.
@@ -106,10 +110,29 @@ impl Recent {
             })
             .collect()
     }
+}
 
-    /// The trees have it all now, or nobody wants it any more.
-    pub(super) fn clear(&mut self) {
-        *self = Recent::default();
+/// What there is now, for whoever asks next.
+#[derive(Default)]
+pub(super) struct Newest {
+    recent: Arc<Recent>,
+    /// The trees as they are, from the first question until they change.
+    base: Option<Arc<Snapshot>>,
+}
+
+impl Newest {
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Takes entries over those that it has. Who reads goes on with what there was.
+    pub(super) fn merge(&mut self, entries: &[Entry<'_>]) {
+        Arc::make_mut(&mut self.recent).merge(entries);
+    }
+
+    /// Begins with trees and what they lack.
+    pub(super) fn begin(&mut self, recent: Recent) {
+        *self = Newest { recent: Arc::new(recent), base: None };
     }
 
     /// Lets go of the trees: pages that a snapshot can see are not used again.
@@ -117,11 +140,30 @@ impl Recent {
         self.base = None;
     }
 
-    /// The trees below; `open` takes a snapshot of them.
-    pub(super) fn base(&mut self, open: impl FnOnce() -> Result<Snapshot>) -> Result<Arc<Snapshot>> {
-        if let Some(base) = &self.base {
-            return Ok(Arc::clone(base));
-        }
-        Ok(Arc::clone(self.base.insert(Arc::new(open()?))))
+    /// All that was committed; `open` takes a snapshot of the trees.
+    pub(super) fn committed(&mut self, open: impl FnOnce() -> Result<Snapshot>) -> Result<Committed> {
+        let base = match &self.base {
+            Some(base) => Arc::clone(base),
+            None => Arc::clone(self.base.insert(Arc::new(open()?))),
+        };
+        Ok(Committed { base, recent: Arc::clone(&self.recent) })
+    }
+}
+
+/// What was committed at one moment.
+pub(super) struct Committed {
+    base: Arc<Snapshot>,
+    recent: Arc<Recent>,
+}
+
+impl Committed {
+    pub(super) fn view(&self) -> View<'_> {
+        View::new(&self.base, &self.recent)
+    }
+}
+
+impl Load for Committed {
+    fn load(&mut self, needs: &Needs) -> Result<Loaded> {
+        self.view().answer(needs, 0, &|_| None)
     }
 }

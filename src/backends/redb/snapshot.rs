@@ -4,8 +4,7 @@ use redb::{ReadTransaction, ReadableTableMetadata as _};
 
 use super::errors;
 use super::tables::{self as t, Revision, Row, Tag};
-use super::view::{Stored, View};
-use crate::backends::contract::{Load, Loaded, Needs};
+use super::view::Stored;
 use crate::error::Result;
 
 pub(super) struct Snapshot {
@@ -27,11 +26,5 @@ impl Snapshot {
             edges: if edges.is_empty().map_err(errors::reading)? { None } else { Some(edges) },
             log: transaction.open_table(t::LOG).map_err(errors::opening_table)?,
         })
-    }
-}
-
-impl Load for Snapshot {
-    fn load(&mut self, needs: &Needs) -> Result<Loaded> {
-        View::of(self).answer(needs, 0)
     }
 }

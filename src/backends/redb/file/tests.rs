@@ -33,6 +33,24 @@ fn a_file_keeps_its_id_and_says_who_holds_it() {
 }
 
 #[test]
+fn a_file_that_was_killed_can_be_opened_for_readers_beside_the_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, killed) = (directory.path().join("jobs.redb"), directory.path().join("killed.redb"));
+    let mut store = RedbBackend::open_file(&path, options()).unwrap();
+    let (_, delta) = super::super::tests::ready_rows(5);
+    let written = delta.meta.clone();
+    store.begin().unwrap().commit(delta).unwrap();
+    fs::copy(&path, &killed).unwrap();
+    let shared = Options { shared_readers: true, ..options() };
+    let mut store = RedbBackend::open_file(&killed, shared.clone()).unwrap();
+    assert_eq!(meta(&mut store), written);
+    let mut beside = RedbBackend::open_read_only(&killed, shared).unwrap();
+    assert_eq!(beside.reader().snapshot().unwrap().load(&Needs::default()).unwrap().meta, written);
+    store.verify().unwrap();
+    beside.close().unwrap();
+}
+
+#[test]
 fn an_empty_file_is_a_new_store() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut store = RedbBackend::open_file(file.path(), options()).unwrap();
