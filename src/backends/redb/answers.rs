@@ -174,17 +174,19 @@ impl<'v> View<'v> {
         let mut keys: Vec<Key> = keys.collect();
         keys.sort_unstable();
         keys.dedup();
-        let mut rows: Vec<(Key, Option<Row>)> = Vec::with_capacity(keys.len());
-        keys.retain(|key| {
-            let row = known(key);
+        let mut rows = BTreeMap::new();
+        keys.retain(|&key| {
+            let row = known(&key);
             let is_known = row.is_some();
-            rows.extend(row.map(|row| (*key, Some(row))));
+            if is_known {
+                rows.insert(key, row);
+            }
             !is_known
         });
         for neighbours in keys.chunk_by(|a, b| a.job == b.job && a.chunk.checked_add(1) == Some(b.chunk)) {
             if (neighbours.len() as u64) < SCAN_MIN {
                 for &key in neighbours {
-                    rows.push((key, self.row(key)?));
+                    rows.insert(key, self.row(key)?);
                 }
                 continue;
             }
@@ -193,14 +195,14 @@ impl<'v> View<'v> {
             for row in Walk::new(self, first.job, Span { first: first.chunk, last: last.chunk })? {
                 let row = row?;
                 while let Some(&key) = missing.next_if(|&&key| key < row.key) {
-                    rows.push((key, None));
+                    rows.insert(key, None);
                 }
                 missing.next();
-                rows.push((row.key, Some(row)));
+                rows.insert(row.key, Some(row));
             }
             rows.extend(missing.map(|&key| (key, None)));
         }
-        Ok(rows.into_iter().collect())
+        Ok(rows)
     }
 
     // Runs
