@@ -5,6 +5,10 @@
 
 #![cfg(not(target_family = "wasm"))]
 
+#[cfg(feature = "redb")]
+#[path = "../support/bytes.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod bytes;
 #[path = "../crash/child.rs"]
 mod child;
 mod damage;

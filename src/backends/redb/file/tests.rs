@@ -1,6 +1,7 @@
 //! Stores in files: who holds them, who may read beside, what is refused.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::super::{Options, RedbBackend};
 use crate::backends::contract::*;
@@ -12,6 +13,17 @@ fn options() -> Options {
 
 fn meta(store: &mut RedbBackend) -> Meta {
     store.begin().unwrap().load(&Needs::default()).unwrap().meta
+}
+
+/// A store `jobs.redb` whose journal has what its trees lack, and its file as it would be if it were killed.
+fn killed_in(directory: &Path) -> (RedbBackend, PathBuf, Meta) {
+    let (path, killed) = (directory.join("jobs.redb"), directory.join("killed.redb"));
+    let mut store = RedbBackend::open_file(&path, options()).unwrap();
+    let (_, delta) = super::super::tests::ready_rows(5);
+    let written = delta.meta.clone();
+    store.begin().unwrap().commit(delta).unwrap();
+    fs::copy(&path, &killed).unwrap();
+    (store, killed, written)
 }
 
 #[test]
@@ -35,12 +47,7 @@ fn a_file_keeps_its_id_and_says_who_holds_it() {
 #[test]
 fn a_file_that_was_killed_can_be_opened_for_readers_beside_the_writer() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, killed) = (directory.path().join("jobs.redb"), directory.path().join("killed.redb"));
-    let mut store = RedbBackend::open_file(&path, options()).unwrap();
-    let (_, delta) = super::super::tests::ready_rows(5);
-    let written = delta.meta.clone();
-    store.begin().unwrap().commit(delta).unwrap();
-    fs::copy(&path, &killed).unwrap();
+    let (_store, killed, written) = killed_in(directory.path());
     let shared = Options { shared_readers: true, ..options() };
     let mut store = RedbBackend::open_file(&killed, shared.clone()).unwrap();
     assert_eq!(meta(&mut store), written);
@@ -71,17 +78,12 @@ fn a_strangers_file_is_left_as_it_was() {
 #[test]
 fn a_file_whose_journal_has_more_than_its_trees_is_not_opened_for_reading() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, killed) = (directory.path().join("jobs.redb"), directory.path().join("killed.redb"));
-    let mut store = RedbBackend::open_file(&path, options()).unwrap();
-    let (_, delta) = super::super::tests::ready_rows(5);
-    let written = delta.meta.clone();
-    store.begin().unwrap().commit(delta).unwrap();
-    fs::copy(&path, &killed).unwrap();
+    let (store, killed, written) = killed_in(directory.path());
     let refused = RedbBackend::open_read_only(&killed, options()).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
     // One that went out of use without being closed has it all in the trees.
     drop(store);
-    let reader = RedbBackend::open_read_only(&path, options()).unwrap();
+    let reader = RedbBackend::open_read_only(&directory.path().join("jobs.redb"), options()).unwrap();
     let seen = reader.reader().snapshot().unwrap().load(&Needs::default()).unwrap().meta;
     assert_eq!(seen, written);
 }
