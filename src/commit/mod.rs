@@ -55,6 +55,8 @@ struct Entry {
 /// Something that concerns the store as a whole; done between commits.
 enum Control {
     Reopen(oneshot::Sender<Result<()>>),
+    /// The same, but nothing where all is well when its turn comes.
+    Mend(oneshot::Sender<Result<()>>),
     Verify(oneshot::Sender<Result<()>>),
     Close(oneshot::Sender<Result<()>>),
 }
@@ -208,6 +210,12 @@ impl Core {
     /// Opens the storage anew after a write error; operations that were not started go on.
     pub(crate) async fn reopen(self: &Arc<Self>) -> Result<()> {
         self.wait_for(Control::Reopen).await
+    }
+
+    /// Opens the storage anew unless somebody else has by now: of many that come across one error each would else close
+    /// what the one before it had just opened, over which all come across an error again.
+    pub(crate) async fn mend(self: &Arc<Self>) -> Result<()> {
+        self.wait_for(Control::Mend).await
     }
 
     pub(crate) async fn verify(self: &Arc<Self>) -> Result<()> {
@@ -411,6 +419,13 @@ impl Core {
                 }
                 // Whoever asked may have gone; the store is open again all the same.
                 let _ = reply.send(result.map(drop));
+            }
+            Control::Mend(reply) => {
+                if !self.is_on_hold() && self.engine().as_ref().is_some_and(Engine::is_well) {
+                    let _ = reply.send(Ok(()));
+                } else {
+                    self.do_control(Control::Reopen(reply));
+                }
             }
             Control::Verify(reply) => {
                 let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::verify);

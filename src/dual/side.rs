@@ -50,7 +50,7 @@ impl Side {
     /// Opens the store anew where it needs that: readers of one that is well are not disturbed.
     pub(super) async fn reopen(&self) -> Result<()> {
         if self.shared.core.is_on_hold() || self.meta().await.is_err() {
-            self.store.reopen().await?;
+            self.shared.core.mend().await?;
         }
         Ok(())
     }

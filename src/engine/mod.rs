@@ -351,6 +351,15 @@ impl Engine {
         Ok(Ran { applied, unsettled, revision: Some(revision) })
     }
 
+    /// Whether it can be written to and read as it is.
+    pub(crate) fn is_well(&self) -> bool {
+        let read = || {
+            self.backend.reader().snapshot().and_then(|mut snapshot| snapshot.load(&Needs::default())).is_ok()
+        };
+        self.poisoned.is_none()
+            && std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or(false)
+    }
+
     /// Whether the outcome of a commit is unknown, so that nothing goes on before [`Engine::reopen`].
     pub(crate) fn poison(&self) -> Option<&Error> {
         self.poisoned.as_ref()
