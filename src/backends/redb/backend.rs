@@ -554,11 +554,14 @@ impl Backend for RedbBackend {
             let reopened = catch_unwind(AssertUnwindSafe(|| self.reopen()));
             self.options.check_always = unchecked;
             reopened.unwrap_or_else(|_| Err(errors::unwritable()))?;
+            if self.is_behind {
+                return Err(errors::full());
+            }
             return held.unwrap_or_else(|_| Err(errors::unwritable()));
         }
-        self.shared.newest().release();
         let checked = {
             let mut handle = self.shared.handle.write().unwrap_or_else(PoisonError::into_inner);
+            self.shared.newest().release();
             match &mut *handle {
                 Some(Handle::Write(database)) => database.check_integrity(),
                 _ => Ok(true),
