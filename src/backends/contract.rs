@@ -474,6 +474,23 @@ pub(crate) struct Delta {
     pub(crate) log_prune_to: u64,
 }
 
+#[cfg(test)]
+impl Delta {
+    /// A change of the store's own record alone.
+    pub(crate) fn of(meta: Meta) -> Self {
+        Delta {
+            meta,
+            rows: Vec::new(),
+            jobs: Vec::new(),
+            edges: Vec::new(),
+            cursors_put: Vec::new(),
+            cursors_deleted: Vec::new(),
+            log: Vec::new(),
+            log_prune_to: 0,
+        }
+    }
+}
+
 /// Answers questions from one snapshot.
 pub(crate) trait Load {
     fn load(&mut self, needs: &Needs) -> Result<Loaded>;

@@ -77,6 +77,7 @@ impl Remembered {
     }
 
     /// One row, where not all answers are known.
+    #[cfg(any(feature = "redb", target_family = "wasm"))]
     pub(super) fn row(&self, key: &Key) -> Option<Row> {
         let known = self.known.as_ref().filter(|_| self.asking == 0)?;
         known.rows.get(key).cloned()
@@ -412,16 +413,7 @@ mod tests {
     }
 
     fn job_put(id: i64) -> Delta {
-        Delta {
-            meta: META,
-            rows: Vec::new(),
-            jobs: vec![JobChange::Put(job(id))],
-            edges: Vec::new(),
-            cursors_put: Vec::new(),
-            cursors_deleted: Vec::new(),
-            log: Vec::new(),
-            log_prune_to: 0,
-        }
+        Delta { jobs: vec![JobChange::Put(job(id))], ..Delta::of(META) }
     }
 
     fn ready(job: i64, limit: usize) -> Needs {

@@ -49,10 +49,7 @@ impl Side {
 
     /// Opens the store anew where it needs that: readers of one that is well are not disturbed.
     pub(super) async fn reopen(&self) -> Result<()> {
-        if self.shared.core.is_on_hold() || self.meta().await.is_err() {
-            self.shared.core.mend().await?;
-        }
-        Ok(())
+        self.shared.core.mend().await
     }
 
     /// Takes a step; gives the revision that came of it.

@@ -28,10 +28,16 @@ pub(super) struct KeyBytes {
 }
 
 impl KeyBytes {
+    /// Of a key of ours.
     pub(super) fn new(key: &[u8]) -> Self {
+        KeyBytes::of(key).expect("no key is longer than 33 bytes")
+    }
+
+    /// Of a key that a file has; `None` where it is longer than any of ours.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
         let mut bytes = [[0; 8]; WORDS];
-        bytes.as_flattened_mut()[..key.len()].copy_from_slice(key);
-        KeyBytes { bytes, length: u8::try_from(key.len()).expect("no key is longer than 33 bytes") }
+        bytes.as_flattened_mut().get_mut(..key.len())?.copy_from_slice(key);
+        Some(KeyBytes { bytes, length: u8::try_from(key.len()).ok()? })
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {

@@ -495,16 +495,7 @@ fn what_is_remembered_is_what_the_file_says() {
 
 /// A change that touches the store's record alone.
 pub(super) fn tick(meta: &Meta) -> Delta {
-    Delta {
-        meta: Meta { clock_ms: meta.clock_ms + 1, ..meta.clone() },
-        rows: Vec::new(),
-        jobs: Vec::new(),
-        edges: Vec::new(),
-        cursors_put: Vec::new(),
-        cursors_deleted: Vec::new(),
-        log: Vec::new(),
-        log_prune_to: 0,
-    }
+    Delta::of(Meta { clock_ms: meta.clock_ms + 1, ..meta.clone() })
 }
 
 pub(super) fn ready_rows(count: u64) -> (Model, Delta) {

@@ -5,7 +5,7 @@ use std::collections::btree_map;
 use std::iter::Peekable;
 use std::ops::{Bound, Deref};
 
-use redb::{AccessGuard, Range, ReadOnlyTable};
+use redb::{AccessGuard, Range, ReadOnlyTable, StorageError};
 
 use super::errors;
 use super::recent::{KeyBytes, Recent, Values};
@@ -14,6 +14,7 @@ use super::tables::{Revision, Row, Tag, tree_number};
 use crate::error::Result;
 
 type Bytes = &'static [u8];
+type Guards<K> = (AccessGuard<'static, K>, AccessGuard<'static, Bytes>);
 type RecentRange<'v> = btree_map::Range<'v, KeyBytes, Option<Vec<u8>>>;
 /// From where to where.
 pub(super) type Bounds<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
@@ -146,7 +147,7 @@ impl<'v, K: TreeKey> Tree<'v, K> {
         let mut recent = self.recent_in(bounds).rev();
         let recent = recent.find_map(|(key, value)| Some((key, value.as_deref()?)));
         for entry in self.stored_in(bounds)?.into_iter().flatten().rev() {
-            let stored = Found::stored(entry.map_err(errors::reading)?);
+            let stored = Found::stored(entry)?;
             if recent.is_some_and(|(key, _)| *key > stored.key) {
                 break;
             }
@@ -182,8 +183,11 @@ pub(super) struct Found<'v> {
 }
 
 impl Found<'_> {
-    fn stored<K: TreeKey>((key, value): (AccessGuard<'static, K>, AccessGuard<'static, Bytes>)) -> Self {
-        Found { key: KeyBytes::new(K::bytes(&key)), value: Value::Stored(value) }
+    fn stored<K: TreeKey>(entry: std::result::Result<Guards<K>, StorageError>) -> Result<Self> {
+        let (key, value) = entry.map_err(errors::reading)?;
+        let bytes = K::bytes(&key);
+        let too_long = || errors::damaged_index(format_args!("a key has {} bytes", bytes.len()));
+        Ok(Found { key: KeyBytes::of(bytes).ok_or_else(too_long)?, value: Value::Stored(value) })
     }
 
     pub(super) fn key(&self) -> &[u8] {
@@ -208,11 +212,11 @@ impl<'v, K: TreeKey> Entries<'v, K> {
         if let Some(ahead) = self.ahead.take() {
             return Ok(Some(ahead));
         }
-        let next = self.stored.as_mut().and_then(Iterator::next).transpose().map_err(errors::reading)?;
+        let next = self.stored.as_mut().and_then(Iterator::next);
         if next.is_none() {
             self.stored = None;
         }
-        Ok(next.map(Found::stored))
+        next.map(Found::stored).transpose()
     }
 }
 

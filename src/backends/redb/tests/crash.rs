@@ -229,6 +229,36 @@ fn no_flip_of_a_stored_byte_passes_for_something_else() {
 }
 
 #[test]
+fn a_key_longer_than_any_of_ours_is_damage() {
+    use super::super::tables::{INDEX, index_tag};
+    for tag in [index_tag::JOB, index_tag::DUE, index_tag::RUN] {
+        let disk = Disk::new();
+        let mut store = disk.open().unwrap();
+        store.begin().unwrap().commit(ready_rows(20).1).unwrap();
+        store.close().unwrap();
+        let database = Database::builder().create_with_backend(disk.pages()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(INDEX).unwrap().insert(&[tag; 300][..], &[1][..]).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let mut store = disk.open().unwrap();
+        assert_eq!(store.verify().unwrap_err().kind(), ErrorKind::Corrupt);
+        let needs = Needs {
+            jobs_after: Some((None, 100)),
+            ready_job_from: Some(0),
+            due: Some(DueNeed::SetAfter { at_ms: 0, limit: 100 }),
+            owners: true,
+            ..Needs::default()
+        };
+        // Of runs nobody asks for a class that there is not.
+        match store.reader().snapshot().unwrap().load(&needs) {
+            Ok(_) => assert_eq!(tag, index_tag::RUN),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+        }
+    }
+}
+
+#[test]
 fn verify_names_what_does_not_fit() {
     let disk = Disk::new();
     let mut store = disk.open().unwrap();

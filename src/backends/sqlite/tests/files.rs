@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::backends::contract::{Backend, Class, Needs};
+use crate::backends::contract::{Backend, Class, Delta, Needs};
 use crate::backends::sqlite::connection::Connection;
 use crate::backends::sqlite::pragmas::{self, Role};
-use crate::backends::sqlite::tests::{Folder, empty, import, outside};
+use crate::backends::sqlite::tests::{Folder, import, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -257,7 +257,7 @@ fn a_transaction_that_is_dropped_leaves_nothing_behind() {
     assert_eq!(tx.commit(broken).unwrap_err().kind(), ErrorKind::Internal);
     let mut tx = backend.begin().unwrap();
     assert_eq!(tx.load(&Needs::default()).unwrap().meta, meta);
-    tx.commit(empty(meta)).unwrap();
+    tx.commit(Delta::of(meta)).unwrap();
     backend.verify().unwrap();
 }
 

@@ -90,20 +90,6 @@ pub(super) fn job(id: i64, counts: Counts) -> JobRow {
     }
 }
 
-/// A delta that changes nothing but the store's own record.
-pub(super) fn empty(meta: Meta) -> Delta {
-    Delta {
-        meta,
-        rows: Vec::new(),
-        jobs: Vec::new(),
-        edges: Vec::new(),
-        cursors_put: Vec::new(),
-        cursors_deleted: Vec::new(),
-        log: Vec::new(),
-        log_prune_to: 0,
-    }
-}
-
 /// The import of ready chunks `from..to` into a job that has all before them.
 pub(super) fn import(meta: &Meta, id: i64, from: u64, to: u64) -> Delta {
     let mut meta = meta.clone();
@@ -129,7 +115,7 @@ pub(super) fn import(meta: &Meta, id: i64, from: u64, to: u64) -> Delta {
             key: Key { job: id, chunk: from },
             count: to - from,
         }],
-        ..empty(meta)
+        ..Delta::of(meta)
     }
 }
 

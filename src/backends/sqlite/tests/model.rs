@@ -9,7 +9,7 @@ use crate::backends::contract::{
     JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row,
     RowChange, Subject,
 };
-use crate::backends::sqlite::tests::{Folder, empty, job};
+use crate::backends::sqlite::tests::{Folder, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
 use crate::error::ErrorKind;
 use crate::machine;
@@ -141,7 +141,7 @@ impl Model {
     /// A random change, and the model after it.
     fn change(&mut self, random: &mut Random) -> Delta {
         let mut meta = self.meta.clone().unwrap();
-        let mut delta = empty(meta.clone());
+        let mut delta = Delta::of(meta.clone());
         let size = random.pick(&[1, 1, 3, 20, 90]);
         let keys: std::collections::BTreeSet<Key> = (0..size).map(|_| random.key()).collect();
         for key in keys {
@@ -540,7 +540,7 @@ fn run_remembering(
             // Whichever way the transaction ends, it ends in nothing.
             let ended = match (seed + overtaken) % 3 {
                 0 => tx.confirm(),
-                1 => tx.commit(empty(stale)),
+                1 => tx.commit(Delta::of(stale)),
                 _ => {
                     let ended = tx.load(&Needs { owners: true, ..Needs::default() }).map(|_| ());
                     drop(tx);

@@ -1,10 +1,10 @@
 //! What is changed from outside is found out, and not obeyed.
 
 use crate::backends::contract::{
-    Backend, Class, Counts, Cursor, Edge, EdgeChange, JobChange, Key, LogRun, Needs, Record, RowChange,
-    Subject,
+    Backend, Class, Counts, Cursor, Delta, Edge, EdgeChange, JobChange, Key, LogRun, Needs, Record,
+    RowChange, Subject,
 };
-use crate::backends::sqlite::tests::{Folder, READY, content, empty, import, job, outside};
+use crate::backends::sqlite::tests::{Folder, READY, content, import, job, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{ErrorKind, Result};
 use crate::model::{JobStatus, Json, OwnerId};
@@ -44,7 +44,7 @@ fn filled(folder: &Folder) -> SqliteBackend {
     (place.class, place.rank) = (Class::Done, crate::backends::contract::Rank(0));
     let mut blocked = place;
     blocked.class = Class::Blocked;
-    let mut delta = empty(meta);
+    let mut delta = Delta::of(meta);
     delta.rows = vec![change(3, Some(done), place, None), change(9, None, blocked, Some(1))];
     delta.jobs = vec![JobChange::Counts(jobs)];
     delta.edges = vec![EdgeChange::Put { edge: Edge { job: 1, chunk: 9, on: 4 }, met: false }];
@@ -152,7 +152,7 @@ fn a_row_that_was_deleted_under_us_is_not_written_in_silence() {
     outside(&folder.file(), "DELETE FROM states WHERE chunk=2;");
     let mut tx = backend.begin().unwrap();
     let meta = tx.load(&Needs::default()).unwrap().meta;
-    let mut delta = empty(meta);
+    let mut delta = Delta::of(meta);
     delta.rows = vec![RowChange {
         key: Key { job: 1, chunk: 2 },
         before: Some(READY),
@@ -193,11 +193,11 @@ fn a_store_whose_own_record_went_is_not_written_to() {
     let mut backend = filled(&folder);
     let mut tx = backend.resume().unwrap();
     let meta = tx.load(&Needs::default()).unwrap().meta;
-    tx.commit(empty(meta.clone())).unwrap();
+    tx.commit(Delta::of(meta.clone())).unwrap();
     outside(&folder.file(), "DELETE FROM meta;");
     let mut tx = backend.resume().unwrap();
     assert_eq!(tx.load(&Needs::default()).unwrap().meta, meta, "from memory");
-    let mut delta = empty(meta);
+    let mut delta = Delta::of(meta);
     delta.cursors_put = vec![Cursor { key: Key { job: 1, chunk: 5 }, after: None, news: 1 }];
     tx.commit(delta).unwrap_err();
     assert!(backend.overtaken());
