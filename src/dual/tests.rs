@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-use super::side::is_authority;
+use super::side::{Side, is_authority};
 use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
 use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, Reader, WriteTx};
 use crate::backends::redb::{Options, RedbBackend};
@@ -76,9 +76,11 @@ struct Plan {
     commits: AtomicUsize,
     fault: Mutex<Option<(usize, Fault)>>,
     is_dead: AtomicBool,
-    /// A commit goes on once it has this, and says before that it has come so far.
+    /// A commit, or a reopening, goes on once it has this; a commit says before that it has come so far.
     door: Mutex<()>,
     at_the_door: AtomicUsize,
+    /// How often the store was opened anew.
+    reopened: AtomicUsize,
 }
 
 impl Plan {
@@ -160,6 +162,8 @@ impl Backend for Faulty {
 
     fn reopen(&mut self) -> Result<()> {
         self.plan.check()?;
+        drop(self.plan.door.lock().unwrap());
+        self.plan.reopened.fetch_add(1, Ordering::SeqCst);
         self.inner().reopen()
     }
 
@@ -583,4 +587,30 @@ fn callers_that_wait_are_told_of_a_failure_that_nobody_else_is_told_of() {
     block_on(store.reopen()).expect("the disk is well again");
     block_on(store.release(&held)).expect("it goes on");
     assert_eq!(block_on(store.claim_pending_batch(JOB, 100)).expect("it works").len() as u64, CHUNKS);
+}
+
+/// Each would else close what the one before it had just opened.
+#[test]
+fn a_store_over_whose_error_many_come_is_opened_anew_once() {
+    let world = World::new([redb(), redb()]);
+    let side = block_on(Side::of(world.open(0, OwnerId::from_bytes([1; 16])))).expect("it can be read");
+    let plan = &world.plans[0];
+    block_on(side.reopen()).expect("all is well");
+    assert_eq!(plan.reopened.load(Ordering::SeqCst), 0, "what is well was opened anew");
+
+    *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), Fault::Before));
+    let lost = block_on(side.store.new_job(&JobSpec::new())).expect_err("the disk failed");
+    assert_eq!(lost.retry(), Retry::AfterReopen);
+    let door = plan.door.lock().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut all: Vec<_> = (0..8).map(|_| Box::pin(side.reopen())).collect();
+    for one in &mut all {
+        assert!(one.as_mut().poll(&mut context).is_pending(), "it waits at the door, or for whoever does");
+    }
+    drop(door);
+    for one in all {
+        block_on(one).expect("the disk is well again");
+    }
+    assert_eq!(plan.reopened.load(Ordering::SeqCst), 1);
+    block_on(side.store.new_job(&JobSpec::new())).expect("it goes on");
 }

@@ -1,15 +1,13 @@
 //! A second store that is slow or fails stops nobody: it lags, that is reported, and it catches up.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use magnetar::dual::{Acknowledge, DualOptions, DualStore, MoveStatus};
 use magnetar::{
-    Backing, Completion, ErrorKind, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore, SqliteStore, Storage,
-    Store, block_on, limits,
+    Backing, Completion, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore, SqliteStore, Storage, Store,
+    block_on, limits,
 };
 
 use crate::dag::{self, JOB};
@@ -29,7 +27,6 @@ enum Mood {
 #[derive(Debug, Clone, Default)]
 struct Moody {
     bytes: SharedBytes,
-    opened: Arc<AtomicUsize>,
     mood: Arc<(Mutex<Mood>, Condvar)>,
 }
 
@@ -77,11 +74,7 @@ fn pair(acknowledge: Acknowledge) -> (DualStore, Moody) {
     let disk = Moody::default();
     let second = {
         let disk = disk.clone();
-        let open = move || {
-            disk.opened.fetch_add(1, Ordering::SeqCst);
-            Ok(disk.clone())
-        };
-        RedbStore::on_storage(open, &options).expect("new storage")
+        RedbStore::on_storage(move || Ok(disk.clone()), &options).expect("new storage")
     };
     let options = DualOptions::new().acknowledge(acknowledge);
     let dual = block_on(DualStore::new(&first, &second, &options)).expect("a new pair");
@@ -124,24 +117,6 @@ fn callers_that_want_both_wait_for_a_slow_store_once_and_not_for_ever() {
     let copied = dual.status().copied;
     assert!(copied >= status.copied, "what is answered is in both");
     assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
-}
-
-#[test]
-fn a_store_over_whose_error_many_come_is_opened_anew_once() {
-    let (dual, disk) = pair(Acknowledge::Authority);
-    block_on(dual.cut_over()).expect("nothing stands in the way");
-    let reopened = || block_on(try_join_all((0..8).map(|_| dual.reopen())));
-    let opened = || disk.opened.load(Ordering::SeqCst);
-    let before = opened();
-    reopened().expect("all is well");
-    assert_eq!(opened(), before, "a store that is well was opened anew");
-    disk.set(Mood::Broken);
-    let lost = block_on(dual.claim_pending(JOB)).expect_err("the disk is gone");
-    assert_eq!(lost.kind(), ErrorKind::OutcomeUnknown, "{lost}");
-    disk.set(Mood::Well);
-    reopened().expect("the disk is back");
-    assert_eq!(opened(), before + 1);
-    assert!(block_on(dual.claim_pending(JOB)).expect("it works").is_some());
 }
 
 /// Joins two stores, has nobody copy while the first one changes a lot, and joins them again.
