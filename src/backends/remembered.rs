@@ -47,7 +47,7 @@ pub(super) struct Remembered {
 }
 
 /// What holds as long as the data version does.
-struct Known {
+pub(super) struct Known {
     version: i64,
     meta: Meta,
     jobs: HashMap<i64, JobRow>,
@@ -72,15 +72,12 @@ pub(super) struct Seen {
 impl Remembered {
     /// The answers, where all of them are known.
     pub(super) fn answer(&self, needs: &Needs) -> Option<Loaded> {
-        let known = self.known.as_ref().filter(|_| self.asking == 0)?;
-        known.answer(needs)
+        self.known()?.answer(needs)
     }
 
-    /// One row, where not all answers are known.
-    #[cfg(any(feature = "redb", target_family = "wasm"))]
-    pub(super) fn row(&self, key: &Key) -> Option<Row> {
-        let known = self.known.as_ref().filter(|_| self.asking == 0)?;
-        known.rows.get(key).cloned()
+    /// What answers may be of, where not all are known.
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.known.as_ref().filter(|_| self.asking == 0)
     }
 
     /// The data version that the answers are of.
@@ -213,7 +210,7 @@ impl Known {
             loaded.jobs.insert(*id, Some(self.jobs.get(id)?.clone()));
         }
         for key in rows {
-            loaded.rows.insert(*key, Some(self.rows.get(key)?.clone()));
+            loaded.rows.insert(*key, Some(self.row(key)?));
         }
         for need in ready {
             loaded.ready.push(self.front(need)?);
@@ -229,6 +226,10 @@ impl Known {
         loaded.dependencies = dependencies.iter().map(|_| Vec::new()).collect();
         loaded.edges_of = edges_of.iter().map(|_| Vec::new()).collect();
         Some(loaded)
+    }
+
+    pub(super) fn row(&self, key: &Key) -> Option<Row> {
+        self.rows.get(key).cloned()
     }
 
     /// Whether the job has no dependencies: nobody waits for its chunks then, and they wait for nobody.

@@ -633,7 +633,7 @@ struct Asked {
 
 impl Transaction<'_> {
     fn answer(&self, needs: &Needs, ahead: usize) -> Result<Asked> {
-        let remembered = self.remembers.then_some(&self.backend.remembered);
+        let remembered = self.backend.remembered.known().filter(|_| self.remembers);
         let known = |key: &Key| remembered.and_then(|remembered| remembered.row(key));
         let committed = self.backend.shared.committed()?;
         let view = committed.view();
