@@ -23,19 +23,23 @@ const WIDTH: u64 = 1_000;
 /// Cycles of the two sizes, one at a time and in batches.
 const SIZES: [u64; 2] = [64, 320];
 const SIZES_OF_BATCHES: [u64; 2] = [256, 1_280];
+/// Chunks that are listed, the whole store at a time.
+const SIZES_OF_LISTS: [u64; 2] = [CHUNKS, 5 * CHUNKS];
 
 /// What is counted.
-pub(crate) const KINDS: [(&str, &str); 11] = [
+pub(crate) const KINDS: [(&str, &str); 13] = [
     ("redb-one", "Magnetar redb, claim + complete, block_on"),
     ("redb-one-hand", "raw redb, one operation per commit"),
     ("redb-layers-one", "Magnetar redb, claim + complete, block_on, two dependencies each"),
     ("redb-batch", "Magnetar redb, batches of 256"),
     ("redb-layers", "Magnetar redb, batches of 256, two dependencies each"),
     ("redb-batch-hand", "raw redb, 256 operations per commit"),
+    ("redb-list", "Magnetar redb, a chunk in a list of pending ones"),
     ("sqlite-one", "Magnetar SQLite, claim + complete, block_on"),
     ("sqlite-one-hand", "SQLite FULL by hand, one operation per commit"),
     ("sqlite-batch", "Magnetar SQLite, batches of 256"),
     ("sqlite-layers", "Magnetar SQLite, batches of 256, two dependencies each"),
+    ("sqlite-list", "Magnetar SQLite, a chunk in a list of pending ones"),
     ("sqlite-batch-hand", "SQLite FULL by hand, 256 operations per commit"),
 ];
 
@@ -59,7 +63,14 @@ pub(crate) fn work(kind: &str, cycles: u64, folder: &Path) -> Result<(), Fault> 
             } else {
                 engine.filled(folder, "work", CHUNKS)?
             };
-            if batches {
+            if kind.contains("list") {
+                for _ in 0..cycles / CHUNKS {
+                    let listed = block_on(store.resume_pending(MAGNETAR_JOB))?;
+                    if listed.len() as u64 != CHUNKS {
+                        return Err(format!("{} of {CHUNKS} were listed", listed.len()).into());
+                    }
+                }
+            } else if batches {
                 drain(&*store, usize::try_from(cycles)? / BATCH, BATCH)?;
             } else {
                 block_on(async {
@@ -105,7 +116,11 @@ pub(crate) fn count(folder: &Path) -> Result<Vec<Counted>, String> {
     KINDS
         .iter()
         .map(|(kind, what)| {
-            let [few, many] = if kind.contains("one") { SIZES } else { SIZES_OF_BATCHES };
+            let [few, many] = match kind {
+                kind if kind.contains("one") => SIZES,
+                kind if kind.contains("list") => SIZES_OF_LISTS,
+                _ => SIZES_OF_BATCHES,
+            };
             let more = collected(kind, many, folder)? - collected(kind, few, folder)?;
             let instructions_per_cycle = more / (many - few);
             Ok(Counted { what: (*what).into(), instructions_per_cycle })

@@ -328,7 +328,6 @@ pub(crate) struct Needs {
     pub(crate) held: Option<(OwnerId, Option<Key>, usize)>,
     /// The distinct owners that hold anything.
     pub(crate) owners: bool,
-    pub(crate) pages: Vec<PageNeed>,
     /// Jobs above an id, in ascending order, at most so many.
     pub(crate) jobs_after: Option<(Option<i64>, usize)>,
     /// Dependencies of a job.
@@ -378,7 +377,6 @@ pub(crate) struct Loaded {
     pub(crate) edges_of: Vec<Vec<(u64, bool)>>,
     pub(crate) held: Vec<Row>,
     pub(crate) owners: Vec<OwnerId>,
-    pub(crate) pages: Vec<Vec<Row>>,
     pub(crate) jobs_after: Vec<JobRow>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) cursors: Vec<Cursor>,
@@ -399,7 +397,6 @@ impl Loaded {
             edges_of: Vec::new(),
             held: Vec::new(),
             owners: Vec::new(),
-            pages: Vec::new(),
             jobs_after: Vec::new(),
             edges: Vec::new(),
             cursors: Vec::new(),
@@ -494,6 +491,16 @@ impl Delta {
 /// Answers questions from one snapshot.
 pub(crate) trait Load {
     fn load(&mut self, needs: &Needs) -> Result<Loaded>;
+
+    /// Hands over rows of a job in chunk order, each as it is found: a page may be long.
+    fn page(&mut self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()>;
+}
+
+/// A page as a list, for whoever needs more than one look at it.
+pub(crate) fn page_of(load: &mut dyn Load, need: &PageNeed) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    load.page(need, &mut |row| rows.push(row))?;
+    Ok(rows)
 }
 
 /// A write transaction. Dropped without a commit it leaves nothing behind and costs no sync.

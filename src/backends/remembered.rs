@@ -182,7 +182,6 @@ impl Known {
             edges_of,
             held,
             owners,
-            pages,
             jobs_after,
             edges,
             cursors,
@@ -190,7 +189,6 @@ impl Known {
         } = needs;
         let is_asked = held.is_some()
             || *owners
-            || !pages.is_empty()
             || jobs_after.is_some()
             || edges.is_some()
             || *cursors > 0

@@ -11,7 +11,7 @@ use std::task::{Context, Waker};
 
 use super::side::{Side, is_authority};
 use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
-use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, Reader, WriteTx};
+use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx};
 use crate::backends::redb::{Options, RedbBackend};
 use crate::backends::sqlite;
 use crate::clock::Clock;
@@ -120,6 +120,10 @@ struct FaultyTx<'a>(Box<dyn WriteTx + 'a>, Arc<Plan>);
 impl Load for FaultyTx<'_> {
     fn load(&mut self, needs: &Needs) -> Result<Loaded> {
         self.0.load(needs)
+    }
+
+    fn page(&mut self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
+        self.0.page(need, each)
     }
 }
 

@@ -4,14 +4,14 @@ use super::edges::cycle;
 use super::import::is_unchanged;
 use super::whole;
 use crate::backends::contract::{
-    Class, DependentsNeed, EdgesNeed, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed, ReadyNeed, Row,
-    Subject,
+    Class, Counts, DependentsNeed, EdgesNeed, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed,
+    ReadyNeed, Row, Subject,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Edge, Graph, Node, write_dot, write_mermaid};
 use crate::limits;
 use crate::machine;
-use crate::model::{Change, Changes, GraphFormat, JobInfo, JobSpec, JobState, JobStats, JobStatus, NewChunk};
+use crate::model::{Change, Changes, GraphFormat, JobInfo, JobState, JobStats, JobStatus, NewChunk};
 
 /// Dependencies of a job that are read in one question.
 const EDGES_PER_PAGE: usize = 100_000;
@@ -23,21 +23,26 @@ pub(super) fn open(loaded: &mut Loaded, job: i64) -> Result<JobRow> {
     }
 }
 
-fn states(rows: &[Row], spec: &JobSpec) -> Vec<JobState> {
-    rows.iter().map(|row| machine::state(row, spec)).collect()
-}
-
 pub(crate) fn chunk(load: &mut dyn Load, key: Key) -> Result<Option<JobState>> {
     let mut loaded = load.load(&Needs { jobs: [key.job].into(), rows: vec![key], ..Needs::default() })?;
     let job = open(&mut loaded, key.job)?;
-    Ok(loaded.rows.remove(&key).flatten().map(|row| machine::state(&row, &job.spec)))
+    Ok(loaded.rows.remove(&key).flatten().map(|row| machine::state(row, &job.spec)))
+}
+
+/// How many rows of some classes there are; of all where none is named.
+fn rows_in(counts: &Counts, classes: &[Class]) -> usize {
+    let classes = if classes.is_empty() { &Class::ALL } else { classes };
+    let rows = classes.iter().map(|class| counts.of(*class)).sum::<u64>();
+    usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
 /// A page of a job's chunks in chunk order.
 pub(crate) fn page(load: &mut dyn Load, need: PageNeed) -> Result<Vec<JobState>> {
-    let mut loaded = load.load(&Needs { jobs: [need.job].into(), pages: vec![need], ..Needs::default() })?;
-    let job = open(&mut loaded, need.job)?;
-    Ok(states(&loaded.pages.pop().unwrap_or_default(), &job.spec))
+    let mut loaded = load.load(&Needs { jobs: [need.job].into(), ..Needs::default() })?;
+    let JobRow { spec, counts, .. } = open(&mut loaded, need.job)?;
+    let mut states = Vec::with_capacity(need.limit.min(rows_in(&counts, need.classes)));
+    load.page(&need, &mut |row| states.push(machine::state(row, &spec)))?;
+    Ok(states)
 }
 
 /// Of chunks in ascending order, those that storage does not have just as they are.
@@ -177,11 +182,13 @@ fn each_row(load: &mut dyn Load, job: i64, mut each: impl FnMut(&Row)) -> Result
     let mut after = None;
     loop {
         let need = PageNeed { job, classes: &[], after, limit: limits::PAGE_ROWS_MAX };
-        let page =
-            load.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
-        after = page.last().map(|row| row.key.chunk);
-        page.iter().for_each(&mut each);
-        if page.len() < limits::PAGE_ROWS_MAX {
+        let mut rows = 0;
+        load.page(&need, &mut |row| {
+            rows += 1;
+            after = Some(row.key.chunk);
+            each(&row);
+        })?;
+        if rows < limits::PAGE_ROWS_MAX {
             return Ok(());
         }
     }
@@ -282,7 +289,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
                 if let Some(row) = row
                     && row.record.revision.max(row.content.revision) == revision
                 {
-                    let seen = machine::state(row, &job.spec);
+                    let seen = machine::state(row.clone(), &job.spec);
                     let kept = whole::kept(row, unmet.remove(&key).unwrap_or_default());
                     changes.push(Change::Chunk { state: Box::new(seen), depends_on, kept: Box::new(kept) });
                 }

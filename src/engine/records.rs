@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::work::Work;
 use super::{Applied, Reply, bulk};
 use crate::backends::contract::{
-    Class, Cursor, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Row, Subject,
+    Class, Cursor, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Row, Subject, page_of,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -133,17 +133,17 @@ pub(crate) fn full_page(
     let (mut rows, mut after, mut bytes) = (Vec::new(), after, 0);
     loop {
         let need = PageNeed { job, classes, after, limit: ROWS_PER_QUESTION };
-        let mut loaded = load.load(&Needs { pages: vec![need], ..Needs::default() })?;
-        let page = loaded.pages.pop().unwrap_or_default();
+        let page = page_of(load, &need)?;
         let keys: Vec<Key> = page.iter().map(|row| row.key).collect();
-        let lists = load.load(&Needs { edges_of: keys, ..Needs::default() })?.edges_of;
+        let Loaded { meta, edges_of: lists, .. } =
+            load.load(&Needs { edges_of: keys, ..Needs::default() })?;
         let full = page.len() == ROWS_PER_QUESTION;
         after = page.last().map(|row| row.key.chunk);
         let before = rows.len();
         rows.extend(page.into_iter().zip(lists).map(|(row, on)| FullRow { row, on }));
         bytes += rows[before..].iter().map(FullRow::bytes).sum::<usize>();
         if !full || bytes >= PAGE_BYTES || rows.len() >= limits::RECORDS_PER_PAGE_MAX {
-            return Ok((loaded.meta.revision, rows, after.filter(|_| full)));
+            return Ok((meta.revision, rows, after.filter(|_| full)));
         }
     }
 }

@@ -267,7 +267,7 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
         unmet: u32::try_from(kept.unmet.len()).unwrap_or(u32::MAX),
     };
     // What a caller would see of it is what the line says; but for the limits that come from the job.
-    let seen = machine::state(&row, &JobSpec::default());
+    let seen = machine::state(row.clone(), &JobSpec::default());
     let said = JobState { attempts_max: seen.attempts_max, losses_max: seen.losses_max, ..state };
     if seen != said {
         let text = "the line contradicts itself: what is kept of the chunk does not come to the state that is stated";

@@ -3,7 +3,7 @@
 use super::query::open;
 use foldhash::{HashMap, HashMapExt};
 
-use crate::backends::contract::{DependentsNeed, Key, Load, Needs, PageNeed, Row};
+use crate::backends::contract::{DependentsNeed, Key, Load, Needs, PageNeed, Row, page_of};
 use crate::error::Result;
 use crate::limits;
 use crate::machine;
@@ -27,8 +27,7 @@ pub(crate) fn records(load: &mut dyn Load, need: PageNeed) -> Result<ChunkRecord
         let after = page.records.last().map(|record| record.state.chunk).or(need.after);
         let limit = ROWS_PER_QUESTION.min(need.limit - page.records.len());
         let question = PageNeed { after, limit, ..need };
-        let mut loaded = load.load(&Needs { pages: vec![question], ..Needs::default() })?;
-        let rows = loaded.pages.pop().unwrap_or_default();
+        let rows = page_of(load, &question)?;
         page.more = rows.len() == limit;
         let lists = if job.edges > 0 {
             let keys = rows.iter().map(|row| row.key).collect();
@@ -38,8 +37,8 @@ pub(crate) fn records(load: &mut dyn Load, need: PageNeed) -> Result<ChunkRecord
         };
         let mut unmet = unmet(load, rows.iter().zip(&lists).map(|(row, list)| (row, list.as_slice())))?;
         bytes += rows.iter().zip(&lists).map(|(row, list)| row.text_bytes() + 8 * list.len()).sum::<usize>();
-        page.records.extend(rows.iter().zip(lists).map(|(row, depends_on)| {
-            let kept = kept(row, unmet.remove(&row.key).unwrap_or_default());
+        page.records.extend(rows.into_iter().zip(lists).map(|(row, depends_on)| {
+            let kept = kept(&row, unmet.remove(&row.key).unwrap_or_default());
             ChunkRecord::new(machine::state(row, &job.spec), depends_on, kept)
         }));
     }

@@ -18,7 +18,7 @@ use foldhash::{HashMap, HashMapExt};
 use crate::backends::contract::{
     Class, Content, Counts, Cursor, Delta, DependentsNeed, DueNeed, Edge, EdgesNeed, Front, JobChange,
     JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Place, Rank, ReadyNeed, Record, Row,
-    RowChange, Subject, WriteTx,
+    RowChange, Subject, WriteTx, page_of,
 };
 use crate::engine::{HAS_FEED, Host};
 use crate::error::{Error, Result};
@@ -288,7 +288,7 @@ impl<'t> Work<'t> {
         let spec = self.jobs.get(&key.job).and_then(|slot| slot.job.as_ref()).map(|job| &job.spec);
         let row = self.rows.get(&key).and_then(|slot| slot.row.as_ref());
         match (row, spec) {
-            (Some(row), Some(spec)) => Ok(machine::state(row, spec)),
+            (Some(row), Some(spec)) => Ok(machine::state(row.clone(), spec)),
             _ => Err(Error::chunk_not_found(key.job, key.chunk)),
         }
     }
@@ -667,8 +667,7 @@ impl<'t> Work<'t> {
 
     /// A page of a job's rows, as storage and this group have them, and behind which id it goes on where it does.
     pub(super) fn page(&mut self, need: PageNeed) -> Result<(Vec<Key>, Option<u64>)> {
-        let rows =
-            self.load(&Needs { pages: vec![need], ..Needs::default() })?.pages.pop().unwrap_or_default();
+        let rows = page_of(self.tx, &need).inspect_err(|e| self.failure = Some(e.clone()))?;
         let next = rows.last().filter(|_| rows.len() >= need.limit).map(|row| row.key.chunk);
         let mut keys = self.take_in(rows);
         let first = need.after.map_or(0, |after| after.saturating_add(1));

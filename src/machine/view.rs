@@ -1,5 +1,7 @@
 //! What a stored row is to the indexes, and to the caller.
 
+use std::sync::Arc;
+
 use crate::backends::contract::{Class, Place, Rank, Row};
 use crate::machine::Rules;
 use crate::model::{JobSpec, JobState, JobStatus};
@@ -44,18 +46,19 @@ pub(crate) const fn listed_classes(status: JobStatus) -> &'static [Class] {
 pub(crate) const BROKEN_CLASSES: &[Class] = &[Class::Failed, Class::Cancelled];
 
 /// A row as the caller sees it.
-pub(crate) fn state(row: &Row, job: &JobSpec) -> JobState {
+pub(crate) fn state(row: Row, job: &JobSpec) -> JobState {
     let Row { key, content, record, unmet } = row;
-    let rules = Rules::of(job, content);
+    let rules = Rules::of(job, &content);
+    let content = Arc::unwrap_or_clone(content);
     JobState {
         job_id: key.job,
         chunk: key.chunk,
-        checksum: content.checksum.clone(),
-        payload: content.payload.clone(),
+        checksum: content.checksum,
+        payload: content.payload,
         priority: content.priority,
         status: record.status,
-        observed_checksum: record.observed.clone(),
-        error: record.error.clone(),
+        observed_checksum: record.observed,
+        error: record.error,
         attempts: record.attempts,
         losses: record.losses,
         attempts_max: rules.attempts_max,
@@ -64,8 +67,8 @@ pub(crate) fn state(row: &Row, job: &JobSpec) -> JobState {
         owner: if record.status == JobStatus::Processing { record.owner } else { None },
         lease: record.lease,
         not_before: record.not_before,
-        unmet_dependencies: *unmet,
-        output: record.output.clone(),
+        unmet_dependencies: unmet,
+        output: record.output,
         created_at_ms: content.created_at_ms,
         updated_at_ms: if record.revision > content.revision {
             record.updated_at_ms

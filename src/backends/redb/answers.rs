@@ -57,9 +57,6 @@ impl<'v> View<'v> {
         if needs.owners {
             loaded.owners = self.owners()?;
         }
-        for need in &needs.pages {
-            loaded.pages.push(self.page(need)?);
-        }
         if let Some((after, limit)) = needs.jobs_after {
             loaded.jobs_after = self.jobs_after(after, limit)?;
         }
@@ -146,11 +143,16 @@ impl<'v> View<'v> {
         self.row(key)?.ok_or_else(|| Seat::of(Table::Contents, key).corrupt("it is missing, an index has it"))
     }
 
-    /// Appends the rows of a run: of each of its chunks, that is.
+    /// Appends the rows of a run.
     fn rows_of(self, job: i64, span: Span, rows: &mut Vec<Row>) -> Result<()> {
+        self.each_of(job, span, &mut |row| rows.push(row))
+    }
+
+    /// Hands over the rows of a run: of each of its chunks, that is.
+    fn each_of(self, job: i64, span: Span, each: &mut dyn FnMut(Row)) -> Result<()> {
         if span.len() < SCAN_MIN {
             for chunk in span.first..=span.last {
-                rows.push(self.indexed_row(Key { job, chunk })?);
+                each(self.indexed_row(Key { job, chunk })?);
             }
             return Ok(());
         }
@@ -161,7 +163,7 @@ impl<'v> View<'v> {
                 break;
             }
             expected += 1;
-            rows.push(row);
+            each(row);
         }
         if expected <= span.last {
             let key = Key { job, chunk: expected };
@@ -383,13 +385,16 @@ impl<'v> View<'v> {
 
     // Lists
 
-    fn page(self, need: &PageNeed) -> Result<Vec<Row>> {
+    pub(super) fn page(self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
         let Some(first) = need.after.map_or(Some(0), |after| after.checked_add(1)) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         if need.classes.is_empty() {
             let span = Span { first, last: u64::MAX };
-            return Walk::new(self, need.job, span)?.take(need.limit).collect();
+            return Walk::new(self, need.job, span)?.take(need.limit).try_for_each(|row| {
+                each(row?);
+                Ok(())
+            });
         }
         // Each line is sorted by chunk and no two overlap: the lowest first chunk of all lines comes next, its run whole.
         let mut lines = Vec::new();
@@ -417,9 +422,7 @@ impl<'v> View<'v> {
                 heads.push(Reverse((span, at)));
             }
         }
-        let mut rows = Vec::new();
-        spans.into_iter().try_for_each(|span| self.rows_of(need.job, span, &mut rows))?;
-        Ok(rows)
+        spans.into_iter().try_for_each(|span| self.each_of(need.job, span, each))
     }
 
     fn cursors(self, limit: usize) -> Result<Vec<Cursor>> {

@@ -18,7 +18,9 @@ use super::recent::{Committed, Newest, Recent};
 use super::snapshot::Snapshot;
 use super::view::View;
 use super::{CACHE_BYTES_DEFAULT, apply, errors, tables, verify, write};
-use crate::backends::contract::{Backend, Delta, Key, Load, Loaded, Meta, Needs, Reader, WriteTx};
+use crate::backends::contract::{
+    Backend, Delta, Key, Load, Loaded, Meta, Needs, PageNeed, Reader, Row, WriteTx,
+};
 use crate::backends::remembered::{Remembered, Seen};
 use crate::codec::{Encoder, newer_format};
 use crate::error::{Error, ErrorKind, Result};
@@ -670,6 +672,13 @@ impl Load for Transaction<'_> {
         let seen = Seen { version: Some(VERSION), due_first_ms };
         self.backend.remembered.learn(needs, &mut loaded, seen, ahead);
         Ok(loaded)
+    }
+
+    /// Memory knows no lists.
+    fn page(&mut self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
+        self.has_asked = true;
+        self.backend.settle_if_long()?;
+        self.backend.shared.committed()?.view().page(need, each)
     }
 }
 

@@ -12,7 +12,7 @@ use super::edits::Entry;
 use super::snapshot::Snapshot;
 use super::tables::tree_number;
 use super::view::View;
-use crate::backends::contract::{Load, Loaded, Needs};
+use crate::backends::contract::{Load, Loaded, Needs, PageNeed, Row};
 use crate::error::Result;
 
 /// What is to stand under keys of a tree: nothing where a key goes.
@@ -171,5 +171,9 @@ impl Committed {
 impl Load for Committed {
     fn load(&mut self, needs: &Needs) -> Result<Loaded> {
         self.view().answer(needs, 0, &|_| None)
+    }
+
+    fn page(&mut self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
+        self.view().page(need, each)
     }
 }

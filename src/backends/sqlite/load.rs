@@ -1,8 +1,8 @@
 //! From questions to one script, and from its rows to the answers.
 //!
 //! The usual set of questions is one call, whatever their number: the script holds a statement for each kind that is
-//! asked for. Lists longer than [`KEYS_PER_CALL`], a second list of its kind with another bound, and pages go in calls
-//! of their own, inside the same transaction.
+//! asked for. Lists longer than [`KEYS_PER_CALL`] and a second list of its kind with another bound go in calls of their own,
+//! inside the same transaction.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,9 +10,7 @@ use std::fmt::Write as _;
 use sqlx::SqlSafeStr;
 use sqlx::sqlite::SqliteRow;
 
-use crate::backends::contract::{
-    Class, DependentsNeed, DueNeed, EdgesNeed, Key, Loaded, Needs, PageNeed, ReadyNeed, Row,
-};
+use crate::backends::contract::{DependentsNeed, DueNeed, EdgesNeed, Key, Loaded, Needs, ReadyNeed, Row};
 use crate::backends::remembered::{Seen, claim_position};
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
@@ -22,15 +20,6 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Keys in one list of a script: the list is text, and its length is bounded.
 const KEYS_PER_CALL: usize = 10_000;
-
-/// Up to so many (class, rank) pairs a page is merged from the fronts of all; past it, it depends.
-const PAIRS_MERGED: usize = 64;
-
-/// Rows that room is made for before a page is read.
-const PAGE_ROWS_EXPECTED: usize = 1_024;
-
-/// Ranges of ids that one call asks for.
-const RANGES_PER_CALL: usize = 128;
 
 /// Answers of up to so many rows are waited for with a spin.
 const ROWS_SPUN_FOR: usize = 4;
@@ -229,11 +218,7 @@ pub(super) fn load_ahead(
         answers.ready_of_many(connection, &needs.ready, &indexes)?;
     }
     let seen = answers.seen;
-    let mut loaded = answers.into_loaded(needs)?;
-    for need in &needs.pages {
-        loaded.pages.push(page(connection, need)?);
-    }
-    Ok((loaded, seen))
+    Ok((answers.into_loaded(needs)?, seen))
 }
 
 fn widened(need: &ReadyNeed, ahead: usize) -> ReadyNeed {
@@ -420,13 +405,13 @@ fn limit(rows: usize) -> Value {
     Value::Int(row_limit(rows))
 }
 
-fn separate(text: &mut String) {
+pub(super) fn separate(text: &mut String) {
     if text.len() > 1 {
         text.push(',');
     }
 }
 
-fn list<T: std::fmt::Display>(numbers: impl Iterator<Item = T>) -> String {
+pub(super) fn list<T: std::fmt::Display>(numbers: impl Iterator<Item = T>) -> String {
     let mut text = String::from("[");
     for number in numbers {
         separate(&mut text);
@@ -655,88 +640,7 @@ fn question(row: &SqliteRow, at: usize) -> Result<usize> {
     usize::try_from(rows::get::<i64>(row, at)?).map_err(|e| errors::unchanged(sqlx::Error::decode(e)))
 }
 
-/// A page of a job's rows.
-///
-/// The index has the rows of a class by rank first. Where the wanted classes have few ranks, which is the rule, the
-/// page is merged from the fronts of each; where they have many, and many rows, it is sooner found in the table. Where
-/// the wanted rows turn out to lie close together, the next ones are read by ranges of ids: no range of
-/// [`ROWS_PER_PACK`] ids holds more rows than a pack, so one call can answer with many packs, and each is taken apart
-/// here while `SQLite` reads the next.
-fn page(connection: &mut Connection, need: &PageNeed) -> Result<Vec<Row>> {
-    let classes = list(need.classes.iter().map(|class| columns::class_code(*class)));
-    let merged = if need.classes.is_empty() || need.classes.len() == Class::ALL.len() {
-        None
-    } else {
-        merged_pairs(connection, need, &classes)?
-    };
-    let (sql, what) = match &merged {
-        Some(pairs) => (statements::PAGE_OF_PAIRS, pairs.as_str()),
-        None => (statements::PAGE, classes.as_str()),
-    };
-    let mut page: Vec<Row> = Vec::with_capacity(need.limit.min(PAGE_ROWS_EXPECTED));
-    let mut after = need.after.map(columns::int).transpose()?.unwrap_or(-1);
-    while page.len() < need.limit {
-        let (from, start) = (page.len(), after);
-        let asked = ROWS_PER_PACK.min(need.limit - from);
-        let args = Args::default().with(need.job).with(what).with(after).with(row_limit(asked));
-        packs(connection, sql, args, &mut page)?;
-        page[from..].sort_unstable_by_key(|row| row.key.chunk);
-        after = page.last().map_or(Ok(after), |row| columns::int(row.key.chunk))?;
-        if page.len() - from < asked {
-            break;
-        }
-        let mut is_dense = is_dense(after - start, asked);
-        while is_dense && page.len() < need.limit {
-            let from = page.len();
-            let ranges = (need.limit - from).div_ceil(ROWS_PER_PACK).min(RANGES_PER_CALL);
-            let end = after + row_limit(ranges * ROWS_PER_PACK);
-            let bounds = (0..ranges).map(|nr| after + row_limit(nr * ROWS_PER_PACK));
-            let args = Args::default().with(need.job).with(classes.as_str()).with(list(bounds));
-            let args = args.with(row_limit(ROWS_PER_PACK));
-            packs(connection, statements::PAGE_OF_RANGES, args, &mut page)?;
-            is_dense = self::is_dense(end - after, page.len() - from);
-            after = end;
-        }
-    }
-    page.truncate(need.limit);
-    Ok(page)
-}
-
-/// Reads a statement's packs.
-fn packs(connection: &mut Connection, sql: &'static str, args: Args, page: &mut Vec<Row>) -> Result<()> {
-    connection
-        .call(sql, args, Wait::Spin, |_, row| rows::pack(rows::get(row, 0)?, |row| page.push(row)))
-        .map(drop)
-        .map_err(Failure::into_error)
-}
-
-/// Whether at least every other id of a span is a row that is wanted.
-fn is_dense(ids: i64, rows: usize) -> bool {
-    ids <= row_limit(rows.saturating_mul(2))
-}
-
-fn row_limit(rows: usize) -> i64 {
+/// A number of rows as a bound in SQL.
+pub(super) fn row_limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
-}
-
-/// The pairs to merge a page from, where that is the shorter way.
-fn merged_pairs(connection: &mut Connection, need: &PageNeed, classes: &str) -> Result<Option<String>> {
-    let counted = Needs { jobs: [need.job].into(), ..Needs::default() };
-    let job = load(connection, &counted, Opening::None)?.jobs.remove(&need.job).flatten();
-    let count = |class: &Class| job.as_ref().map_or(0, |job| job.counts.of(*class));
-    let wanted: u64 = need.classes.iter().map(count).sum();
-    let worth = (PAIRS_MERGED * need.limit) as u64;
-    let pairs_max = if wanted <= worth { usize::MAX } else { PAIRS_MERGED + 1 };
-    let args = Args::default().with(need.job).with(classes).with(row_limit(pairs_max));
-    let (mut text, mut pairs) = (String::from("["), 0);
-    connection
-        .call(statements::PAIRS, args, Wait::Spin, |_, row| {
-            separate(&mut text);
-            let _ = write!(text, "[{},{}]", rows::get::<i64>(row, 0)?, rows::get::<i64>(row, 1)?);
-            pairs += 1;
-            Ok(())
-        })
-        .map_err(Failure::into_error)?;
-    text.push(']');
-    Ok((pairs < pairs_max).then_some(text))
 }

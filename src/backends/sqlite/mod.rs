@@ -12,6 +12,7 @@ mod errors;
 mod files;
 mod load;
 mod open;
+mod pages;
 mod patience;
 mod pragmas;
 mod reader;
@@ -28,7 +29,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, Reader, WriteTx};
+use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx};
 use crate::backends::remembered::{Remembered, Seen};
 use crate::error::{Error, ErrorKind, Result};
 use connection::Connection;
@@ -217,6 +218,24 @@ impl Transaction<'_> {
         }
     }
 
+    /// Asks the file, within the transaction, which begins with it if it has not.
+    fn load_from_file(&mut self, needs: &Needs) -> Result<Loaded> {
+        let opening = if self.stand == Stand::Open { Opening::None } else { Opening::Write };
+        // Even a failed call may have begun it.
+        let stand = std::mem::replace(&mut self.stand, Stand::Open);
+        let ahead = if self.remembers { self.remembered.ahead(needs) } else { 0 };
+        let (mut loaded, seen, ahead) = self.ask(needs, opening, ahead)?;
+        if let Stand::Remembered { version } = stand
+            && seen.version != Some(version)
+        {
+            return Err(self.overtaken());
+        }
+        if self.remembers {
+            self.remembered.learn(needs, &mut loaded, seen, ahead);
+        }
+        Ok(loaded)
+    }
+
     /// What was answered from memory is not so any more.
     fn overtaken(&mut self) -> Error {
         self.remembered.overtaken();
@@ -236,20 +255,14 @@ impl Load for Transaction<'_> {
             }
             return Ok(loaded);
         }
-        let opening = if self.stand == Stand::Open { Opening::None } else { Opening::Write };
-        // Even a failed call may have begun it.
-        let stand = std::mem::replace(&mut self.stand, Stand::Open);
-        let ahead = if self.remembers { self.remembered.ahead(needs) } else { 0 };
-        let (mut loaded, seen, ahead) = self.ask(needs, opening, ahead)?;
-        if let Stand::Remembered { version } = stand
-            && seen.version != Some(version)
-        {
-            return Err(self.overtaken());
+        self.load_from_file(needs)
+    }
+
+    fn page(&mut self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
+        if self.stand != Stand::Open {
+            self.load_from_file(&Needs::default())?;
         }
-        if self.remembers {
-            self.remembered.learn(needs, &mut loaded, seen, ahead);
-        }
-        Ok(loaded)
+        pages::page(self.held.connection()?, need, each)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::backends::contract::{Load, Loaded, Needs, Reader};
+use crate::backends::contract::{Load, Loaded, Needs, PageNeed, Reader, Row};
 use crate::backends::sqlite::connection::Connection;
 use crate::backends::sqlite::load::{self, Opening};
-use crate::backends::sqlite::open;
+use crate::backends::sqlite::{open, pages};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Connections for reading at most; who comes later waits for one.
@@ -133,6 +133,13 @@ impl Load for FileSnapshot<'_> {
         self.begun = true;
         load::load(connection, needs, opening)
     }
+
+    fn page(&mut self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
+        if !self.begun {
+            self.load(&Needs::default())?;
+        }
+        pages::page(self.connection.as_mut().ok_or_else(closed)?, need, each)
+    }
 }
 
 impl Drop for FileSnapshot<'_> {
@@ -168,5 +175,9 @@ struct MemorySnapshot<'r>(MutexGuard<'r, Option<Connection>>);
 impl Load for MemorySnapshot<'_> {
     fn load(&mut self, needs: &Needs) -> Result<Loaded> {
         load::load(self.0.as_mut().ok_or_else(closed)?, needs, Opening::None)
+    }
+
+    fn page(&mut self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
+        pages::page(self.0.as_mut().ok_or_else(closed)?, need, each)
     }
 }

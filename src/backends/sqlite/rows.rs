@@ -91,26 +91,33 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Unless<T> {
     }
 }
 
-/// The columns of a row, in the order in which the statements list them.
+/// The columns of a row that say how it stands, in the order in which the statements list them.
 #[derive(Deserialize)]
-struct RowColumns<'a> {
+struct StateColumns<'a> {
     job: i64,
     chunk: u64,
+    class: i64,
+    rank: u32,
+    #[serde(borrow)]
+    place: Unless<PlaceColumns<'a>>,
+    unmet: Unless<(u32, i64)>,
+    /// Left out where nothing has happened to the chunk.
+    record: Unless<RecordColumns<'a>>,
+}
+
+/// The columns of its content. All are `None` where it has none.
+#[derive(Deserialize)]
+struct ContentColumns<'a> {
+    chunk: Option<u64>,
     #[serde(borrow)]
     checksum: Option<Text<'a>>,
     payload: Option<Text<'a>>,
     scheduling: Unless<SchedulingColumns>,
     created_at_ms: Option<u64>,
     /// `None` where it is the time of creation.
-    content_updated_at_ms: Option<u64>,
-    content_revision: Option<u64>,
+    updated_at_ms: Option<u64>,
+    revision: Option<u64>,
     content_sum: Option<i64>,
-    class: i64,
-    rank: u32,
-    place: Unless<PlaceColumns<'a>>,
-    unmet: Unless<(u32, i64)>,
-    /// Left out where nothing has happened to the chunk.
-    record: Unless<RecordColumns<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -152,31 +159,77 @@ struct RecordColumns<'a> {
     record_sum: i64,
 }
 
-/// A row from its JSON array.
-pub(super) fn row(text: &str) -> Result<Row> {
-    whole(&serde_json::from_str(text).map_err(|e| named_by_prefix(text, &e))?)
-}
+/// JSON arrays that stand one after the other.
+struct Arrays<'a>(&'a str);
 
-/// The rows of a pack: JSON arrays one after the other, or nothing for none.
-pub(super) fn pack(text: Option<&str>, mut each: impl FnMut(Row)) -> Result<()> {
-    let text = text.unwrap_or_default();
-    let mut arrays = serde_json::Deserializer::from_str(text).into_iter::<RowColumns<'_>>();
-    loop {
-        let at = arrays.byte_offset();
-        match arrays.next() {
-            None => return Ok(()),
-            Some(columns) => {
-                each(whole(&columns.map_err(|e| named_by_prefix(text[at..].trim_start(), &e))?)?);
+impl<'a> Arrays<'a> {
+    fn next<T: Deserialize<'a>>(&mut self) -> Result<Option<T>> {
+        let mut one = serde_json::Deserializer::from_str(self.0).into_iter::<T>();
+        match one.next() {
+            None => Ok(None),
+            Some(Ok(columns)) => {
+                self.0 = &self.0[one.byte_offset()..];
+                Ok(Some(columns))
             }
+            Some(Err(error)) => Err(named_by_prefix(self.0.trim_start(), &error)),
         }
     }
 }
 
+/// The one row of an answer.
+pub(super) fn row(text: &str) -> Result<Row> {
+    let mut found = None;
+    pack(Some(text), |row| found = Some(row))?;
+    found.ok_or_else(|| corrupt("a stored row cannot be read"))
+}
+
+/// The rows of a pack: of each its state and its content; or nothing for none.
+pub(super) fn pack(text: Option<&str>, mut each: impl FnMut(Row)) -> Result<()> {
+    let mut arrays = Arrays(text.unwrap_or_default());
+    while let Some(state) = arrays.next()? {
+        let content = arrays.next()?.ok_or_else(|| missing(&state))?;
+        each(whole(&state, &content)?);
+    }
+    Ok(())
+}
+
+/// The rows of a pack of states and one of contents, both in the order of chunks, while there is room for them. There may
+/// be contents whose states are not wanted.
+pub(super) fn packs(
+    states: Option<&str>,
+    contents: Option<&str>,
+    room: &mut usize,
+    mut each: impl FnMut(Row),
+) -> Result<()> {
+    let mut contents = Arrays(contents.unwrap_or_default());
+    let mut states = Arrays(states.unwrap_or_default());
+    while *room > 0
+        && let Some(state) = states.next::<StateColumns<'_>>()?
+    {
+        let content = loop {
+            let content: ContentColumns<'_> = contents.next()?.ok_or_else(|| missing(&state))?;
+            if content.chunk >= Some(state.chunk) {
+                break content;
+            }
+        };
+        each(whole(&state, &content)?);
+        *room -= 1;
+    }
+    Ok(())
+}
+
+fn missing(state: &StateColumns<'_>) -> Error {
+    corrupt("the content of this chunk is missing").at(state.job, state.chunk)
+}
+
 /// The row of these columns, if they are as they were written and the indexes have it where it belongs.
-fn whole(columns: &RowColumns<'_>) -> Result<Row> {
+fn whole(columns: &StateColumns<'_>, content: &ContentColumns<'_>) -> Result<Row> {
     let key = Key { job: columns.job, chunk: columns.chunk };
+    if content.chunk != Some(key.chunk) {
+        return Err(missing(columns));
+    }
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
-    let content = content(key, columns)?;
+    let content = self::content(key, content)?;
     let record = match &columns.record.0 {
         None => Record::fresh(),
         Some(columns) => record(key, columns)?,
@@ -204,7 +257,7 @@ fn whole(columns: &RowColumns<'_>) -> Result<Row> {
     }
 }
 
-fn content(key: Key, columns: &RowColumns<'_>) -> Result<Content> {
+fn content(key: Key, columns: &ContentColumns<'_>) -> Result<Content> {
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
     let scheduling = match &columns.scheduling.0 {
         None => &SchedulingColumns {
@@ -216,9 +269,9 @@ fn content(key: Key, columns: &RowColumns<'_>) -> Result<Content> {
         Some(scheduling) => scheduling,
     };
     let (Some(priority), Some(created_at_ms), Some(revision), Some(content_sum)) =
-        (scheduling.priority, columns.created_at_ms, columns.content_revision, columns.content_sum)
+        (scheduling.priority, columns.created_at_ms, columns.revision, columns.content_sum)
     else {
-        return Err(bad("the content of this chunk is missing"));
+        return Err(bad("a part of the content is missing"));
     };
     let policy = match scheduling.on_dependency_failure {
         None => None,
@@ -232,7 +285,7 @@ fn content(key: Key, columns: &RowColumns<'_>) -> Result<Content> {
         losses_max: scheduling.losses_max,
         on_dependency_failure: policy,
         created_at_ms,
-        updated_at_ms: columns.content_updated_at_ms.unwrap_or(created_at_ms),
+        updated_at_ms: columns.updated_at_ms.unwrap_or(created_at_ms),
         revision,
     };
     if content_sum == sums::content(key, &content) {

@@ -6,17 +6,29 @@
 //! - `LIMIT $7+0`, never `LIMIT $7`: to `SQLite` the bare value is a hint for the plan, and the statement is prepared anew
 //!   at every call, which takes longer than running it.
 
-/// A whole row as one JSON array: one value to hand between threads instead of forty. Where a list is long, up to
-/// [`ROWS_PER_PACK`] of them are handed over as one text, a *pack*: handing over costs more than reading.
+/// A row as two JSON arrays, one behind the other, of its state and of its content: one value to hand between threads
+/// instead of forty. Where a list is long, up to [`ROWS_PER_PACK`] of them are handed over as one text, a *pack*: handing
+/// over costs more than reading.
 ///
 /// What most rows have at its default is a 0 in the place of an array: printing numbers is most of the cost.
 macro_rules! row {
     () => {
-        "json_array(s.job,s.chunk,c.checksum,c.payload,\
+        concat!(state!(), "||", content!())
+    };
+}
+
+macro_rules! content {
+    () => {
+        "json_array(c.chunk,c.checksum,c.payload,\
          iif(c.priority=0 AND c.attempts_max IS NULL AND c.losses_max IS NULL AND c.on_dependency_failure IS NULL,0,\
          json_array(c.priority,c.attempts_max,c.losses_max,c.on_dependency_failure)),\
-         c.created_at_ms,nullif(c.updated_at_ms,c.created_at_ms),c.revision,c.content_sum,\
-         s.class,s.rank,iif(s.due_at_ms IS NULL AND s.due_set_at_ms IS NULL AND s.holder IS NULL,0,\
+         c.created_at_ms,nullif(c.updated_at_ms,c.created_at_ms),c.revision,c.content_sum)"
+    };
+}
+
+macro_rules! state {
+    () => {
+        "json_array(s.job,s.chunk,s.class,s.rank,iif(s.due_at_ms IS NULL AND s.due_set_at_ms IS NULL AND s.holder IS NULL,0,\
          json_array(s.due_at_ms,s.due_set_at_ms,s.holder)),\
          iif(s.unmet=0 AND s.unmet_sum=0,0,json_array(s.unmet,s.unmet_sum)),\
          iif(s.revision=0 AND s.record_sum=0 AND s.status=0 AND s.attempts=0 AND s.losses=0,0,\
@@ -225,24 +237,27 @@ pub(super) const PAGE_OF_PAIRS: &str = concat!(
     "WHERE s.job=$1+0*p.chunk AND s.chunk=p.chunk;"
 );
 
-/// The rows of job `$1` in classes `$2`, above chunk `$3`, at most `$4`, in the order of the table.
+/// The rows of job `$1` in the classes whose bits `$2` has, above chunk `$3`, at most `$4`, in the order of the table.
 pub(super) const PAGE: &str = concat!(
     "SELECT group_concat(line,' ') FROM (SELECT ",
     row!(),
     " AS line FROM states s",
     with_content!(),
-    "WHERE s.job=$1 AND s.chunk>$3 AND (json_array_length($2)=0 OR s.class IN (SELECT value FROM json_each($2))) \
+    "WHERE s.job=$1 AND s.chunk>$3 AND ($2>>s.class)&1 \
      ORDER BY s.chunk LIMIT $4+0);"
 );
 
-/// The rows of job `$1` in classes `$2`, in ranges of `$4` ids above each of `$3`; a pack for each range.
+/// The rows of job `$1` in the classes whose bits `$2` has, in ranges of `$4` ids above each of `$3`; for each range a
+/// pack of their states, and one of the contents of all rows in it. Each table is gone through from one row to the next: looking up the content
+/// of each state takes as long as printing its numbers.
 pub(super) const PAGE_OF_RANGES: &str = concat!(
     "SELECT (SELECT group_concat(",
-    row!(),
-    ",' ') FROM states s",
-    with_content!(),
-    "WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
-     AND (json_array_length($2)=0 OR s.class IN (SELECT value FROM json_each($2)))) FROM json_each($3) n;"
+    state!(),
+    ",' ') FROM states s WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
+     AND ($2>>s.class)&1),\
+     (SELECT group_concat(",
+    content!(),
+    ",' ') FROM contents c WHERE c.job=$1+0*n.key AND c.chunk>n.value AND c.chunk<=n.value+$4) FROM json_each($3) n;"
 );
 
 // Writes that every commit has

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::backends::contract::{Counts, Edge, EdgesNeed, JobRow, LogRun, Needs};
+use crate::backends::contract::{Counts, Edge, EdgesNeed, JobRow, LogRun, Needs, PageNeed};
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
 use crate::backends::sqlite::load::{self, Opening};
-use crate::backends::sqlite::{columns, pragmas, rows, statements};
+use crate::backends::sqlite::{columns, pages, pragmas, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine;
 
@@ -80,20 +80,19 @@ fn check_strays(connection: &mut Connection) -> Result<()> {
 
 fn check_job(connection: &mut Connection, job: &JobRow) -> Result<()> {
     let mut counts = Counts::default();
-    let mut after = -1;
+    let mut after = None;
     loop {
         let mut found = Vec::with_capacity(statements::ROWS_PER_PACK);
-        let bound = i64::try_from(statements::ROWS_PER_PACK).unwrap_or(i64::MAX);
-        let args = Args::default().with(job.id).with("[]").with(after).with(bound);
-        connection
-            .call(statements::PAGE, args, Wait::Park, |_, row| {
-                rows::pack(rows::get(row, 0)?, |row| found.push(row))
-            })
-            .map_err(Failure::into_error)?;
-        let Some(last) = found.last() else { break };
-        let last = columns::int(last.key.chunk)?;
-        let unmet = unmet(connection, job.id, after, last)?;
-        after = last;
+        let need = PageNeed { job: job.id, classes: &[], after, limit: statements::ROWS_PER_PACK };
+        pages::page(connection, &need, &mut |row| found.push(row))?;
+        let Some(last) = found.last().map(|row| row.key.chunk) else { break };
+        let unmet = unmet(
+            connection,
+            job.id,
+            after.map(columns::int).transpose()?.unwrap_or(-1),
+            columns::int(last)?,
+        )?;
+        after = Some(last);
         for row in found {
             if u64::from(row.unmet) != unmet.get(&row.key.chunk).copied().unwrap_or_default() {
                 return Err(

@@ -60,6 +60,32 @@ pub(crate) async fn chunks_are_listed_by_status_in_the_order_of_their_ids(fx: Fi
     assert_eq!(ids(&fx.page_by_status(JOB, None, Some(7), 9).await.expect("it exists")), [8, 9]);
 }
 
+pub(crate) async fn a_long_list_has_each_chunk_once_with_what_is_its_own(fx: Fixture) {
+    // Close together, with single ones missing, then far apart, then close together again.
+    let all: Vec<u64> = (0..700).filter(|id| id % 5 > 0).chain((1..40).map(|n| 1_000 * n)).collect();
+    let all: Vec<u64> = all.into_iter().chain(50_000..50_500).collect();
+    import(&*fx, all.iter().map(|&id| c(id).checksum(format!("sum of {id}")))).await;
+    let (done, pending): (Vec<u64>, Vec<u64>) = all.iter().partition(|&id| id % 7 == 0);
+    mark_done(&*fx, done.iter().copied()).await;
+    for (status, expected) in
+        [(None, &all), (Some(JobStatus::Pending), &pending), (Some(JobStatus::Done), &done)]
+    {
+        for limit in [100, 131, 700, 5_000] {
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let page = fx.page_by_status(JOB, status, after, limit).await.expect("it exists");
+                assert!(page.iter().all(|state| state.checksum == Some(format!("sum of {}", state.chunk))));
+                found.extend(ids(&page));
+                if page.len() < limit {
+                    break;
+                }
+                after = found.last().copied();
+            }
+            assert_eq!(&found, expected, "{status:?}, {limit} at a time");
+        }
+    }
+}
+
 pub(crate) async fn what_does_not_exist_is_an_error_or_none(fx: Fixture) {
     import(&*fx, [c(1)]).await;
     assert_eq!(fx.get_chunk(JOB, 2).await.expect("the job exists"), None);

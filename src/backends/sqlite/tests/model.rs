@@ -7,7 +7,7 @@ use crate::backends::contract::EdgesNeed;
 use crate::backends::contract::{
     Backend, Class, Content, Counts, Cursor, Delta, DependentsNeed, DueNeed, Edge, EdgeChange, JobChange,
     JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record, Row,
-    RowChange, Subject,
+    RowChange, Subject, page_of,
 };
 use crate::backends::sqlite::tests::{Folder, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
@@ -264,6 +264,25 @@ impl Model {
     fn compare(&self, tx: &mut dyn Load, random: &mut Random) {
         let needs = self.questions(random);
         self.check(&needs, &tx.load(&needs).unwrap());
+        for _ in 0..random.below(3) {
+            self.compare_page(tx, random);
+        }
+    }
+
+    fn compare_page(&self, tx: &mut dyn Load, random: &mut Random) {
+        let need = PageNeed {
+            job: random.below(3).cast_signed(),
+            classes: random.pick(&SETS),
+            after: random.maybe(|r| r.below(60)),
+            limit: random.pick(&[1, 3, 500]),
+        };
+        let found = self.listed(|key, place| {
+            key.job == need.job
+                && need.after.is_none_or(|after| key.chunk > after)
+                && (need.classes.is_empty() || need.classes.contains(&place.class))
+        });
+        let expected: Vec<Row> = found.into_iter().take(need.limit).map(|(row, _)| row).collect();
+        assert_eq!(page_of(tx, &need).unwrap(), expected, "{need:?}");
     }
 
     /// Some of what a claim or a completion asks.
@@ -324,14 +343,6 @@ impl Model {
                     .all(|e| self.rows.contains_key(&Key { job: e.job, chunk: e.chunk }))
             })
             .collect();
-        let pages: Vec<PageNeed> = (0..random.below(3))
-            .map(|_| PageNeed {
-                job: random.below(3).cast_signed(),
-                classes: random.pick(&SETS),
-                after: random.maybe(|r| r.below(60)),
-                limit: random.pick(&[1, 3, 500]),
-            })
-            .collect();
         let at_ms = random.below(2_500);
         let by = random.one_in(2);
         let owner = random.owner();
@@ -355,7 +366,6 @@ impl Model {
             edges_of: (0..random.below(4)).map(|_| random.key()).collect(),
             held: Some((owner, random.maybe(|_| key), bound)),
             owners: random.one_in(2),
-            pages,
             jobs_after: Some((random.maybe(|r| r.below(3).cast_signed()), bound)),
             edges: Some(EdgesNeed { job: key.job, after: after_edge, limit: bound }),
             cursors: bound,
@@ -438,19 +448,6 @@ impl Model {
                 owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
             );
         }
-        for (need, answer) in needs.pages.iter().zip(&loaded.pages) {
-            let found = self.listed(|key, place| {
-                key.job == need.job
-                    && need.after.is_none_or(|after| key.chunk > after)
-                    && (need.classes.is_empty() || need.classes.contains(&place.class))
-            });
-            assert_eq!(
-                answer,
-                &found.into_iter().take(need.limit).map(|(row, _)| row).collect::<Vec<_>>(),
-                "{need:?}"
-            );
-        }
-        assert_eq!(loaded.pages.len(), needs.pages.len());
         let (after, bound) = needs.jobs_after.unwrap_or_default();
         let jobs = self.jobs.values().filter(|job| after.is_none_or(|after| job.id > after)).take(bound);
         assert_eq!(loaded.jobs_after, jobs.cloned().collect::<Vec<_>>());

@@ -1,8 +1,8 @@
 //! What is changed from outside is found out, and not obeyed.
 
 use crate::backends::contract::{
-    Backend, Class, Counts, Cursor, Delta, Edge, EdgeChange, JobChange, Key, LogRun, Needs, Record,
-    RowChange, Subject,
+    Backend, Class, Counts, Cursor, Delta, Edge, EdgeChange, JobChange, Key, LogRun, Needs, PageNeed, Record,
+    RowChange, Subject, page_of,
 };
 use crate::backends::sqlite::tests::{Folder, READY, content, import, job, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
@@ -107,6 +107,33 @@ fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() 
         let reader = backend.reader();
         let mut snapshot = reader.snapshot().unwrap();
         assert_eq!(snapshot.load(&everything()).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+/// Its states and its contents are read side by side.
+#[test]
+fn a_long_list_names_the_chunk_that_was_changed_from_outside() {
+    for sql in [
+        "DELETE FROM contents WHERE chunk=400",
+        "DELETE FROM contents WHERE chunk>=400",
+        "UPDATE contents SET chunk=1400 WHERE chunk=400",
+        "UPDATE contents SET checksum='x' WHERE chunk=400",
+        "UPDATE states SET attempts=1 WHERE chunk=400",
+    ] {
+        let folder = Folder::new();
+        let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
+        let mut tx = backend.begin().unwrap();
+        let meta = tx.load(&Needs::default()).unwrap().meta;
+        tx.commit(import(&meta, 1, 0, 600)).unwrap();
+        outside(&folder.file(), sql);
+        for classes in [&[][..], &[Class::Ready]] {
+            let need = PageNeed { job: 1, classes, after: None, limit: 1_000 };
+            let reader = backend.reader();
+            let error = page_of(&mut *reader.snapshot().unwrap(), &need).expect_err(sql);
+            assert_eq!((error.kind(), error.job(), error.chunk()), (ErrorKind::Corrupt, Some(1), Some(400)));
+            let fewer = PageNeed { limit: 399, ..need };
+            assert_eq!(page_of(&mut *reader.snapshot().unwrap(), &fewer).expect("they are whole").len(), 399);
+        }
     }
 }
 

@@ -1,0 +1,116 @@
+//! Pages of a job's rows.
+//!
+//! The index has the rows of a class by rank first. Where the wanted classes have few ranks, which is the rule, a page is
+//! merged from the fronts of each; where they have many, and many rows, it is sooner found in the table. Where the wanted
+//! rows turn out to lie close together, the next ones are read by ranges of ids: no range of [`ROWS_PER_PACK`] ids holds
+//! more rows than a pack, so one call can answer with many packs, and each is taken apart here while `SQLite` reads the
+//! next.
+
+use std::fmt::Write as _;
+
+use crate::backends::contract::{Class, Needs, PageNeed, Row};
+use crate::backends::sqlite::block::Wait;
+use crate::backends::sqlite::connection::{Args, Connection, Failure};
+use crate::backends::sqlite::load::{self, Opening, list, row_limit, separate};
+use crate::backends::sqlite::statements::ROWS_PER_PACK;
+use crate::backends::sqlite::{columns, rows, statements};
+use crate::error::Result;
+
+/// Up to so many (class, rank) pairs a page is merged from the fronts of all; past it, it depends.
+const PAIRS_MERGED: usize = 64;
+
+/// Ranges of ids that one call asks for.
+const RANGES_PER_CALL: usize = 128;
+
+/// Hands over a page, in the open transaction of a connection.
+pub(super) fn page(connection: &mut Connection, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
+    let wanted = bits(need.classes);
+    let merged = if wanted == bits(&[]) { None } else { merged_pairs(connection, need)? };
+    let mut after = need.after.map(columns::int).transpose()?.unwrap_or(-1);
+    let mut left = need.limit;
+    while left > 0 {
+        let asked = ROWS_PER_PACK.min(left);
+        let bounds = |args: Args| args.with(after).with(row_limit(asked));
+        let args = Args::default().with(need.job);
+        let mut found = match &merged {
+            Some(pairs) => pack(connection, statements::PAGE_OF_PAIRS, bounds(args.with(pairs.as_str())))?,
+            None => pack(connection, statements::PAGE, bounds(args.with(wanted)))?,
+        };
+        found.sort_unstable_by_key(|row| row.key.chunk);
+        found.truncate(asked);
+        let Some(last) = found.last() else { return Ok(()) };
+        let (start, rows) = (after, found.len());
+        after = columns::int(last.key.chunk)?;
+        left -= rows;
+        found.into_iter().for_each(&mut *each);
+        if rows < asked {
+            return Ok(());
+        }
+        let mut is_dense = is_dense(after - start, asked);
+        while is_dense && left > 0 {
+            let ranges = left.div_ceil(ROWS_PER_PACK).min(RANGES_PER_CALL);
+            let end = after + row_limit(ranges * ROWS_PER_PACK);
+            let bounds = (0..ranges).map(|nr| after + row_limit(nr * ROWS_PER_PACK));
+            let args = Args::default().with(need.job).with(wanted).with(list(bounds));
+            let rows = dense(connection, args.with(row_limit(ROWS_PER_PACK)), left, each)?;
+            left -= rows;
+            is_dense = self::is_dense(end - after, rows);
+            after = end;
+        }
+    }
+    Ok(())
+}
+
+/// A bit for the code of each class; of all where none is named.
+fn bits(classes: &[Class]) -> i64 {
+    let classes = if classes.is_empty() { &Class::ALL } else { classes };
+    classes.iter().fold(0, |bits, class| bits | 1 << columns::class_code(*class))
+}
+
+/// The rows of the one pack that a statement answers with.
+fn pack(connection: &mut Connection, sql: &'static str, args: Args) -> Result<Vec<Row>> {
+    let mut found = Vec::with_capacity(ROWS_PER_PACK);
+    connection
+        .call(sql, args, Wait::Spin, |_, row| rows::pack(rows::get(row, 0)?, |row| found.push(row)))
+        .map_err(Failure::into_error)?;
+    Ok(found)
+}
+
+/// Hands over the rows of [`statements::PAGE_OF_RANGES`], at most so many. Says how many there were.
+fn dense(connection: &mut Connection, args: Args, limit: usize, each: &mut dyn FnMut(Row)) -> Result<usize> {
+    let mut room = limit;
+    connection
+        .call(statements::PAGE_OF_RANGES, args, Wait::Spin, |_, row| {
+            rows::packs(rows::get(row, 0)?, rows::get(row, 1)?, &mut room, &mut *each)
+        })
+        .map_err(Failure::into_error)?;
+    Ok(limit - room)
+}
+
+/// Whether at least every other id of a span is a row that is wanted.
+fn is_dense(ids: i64, rows: usize) -> bool {
+    ids <= row_limit(rows.saturating_mul(2))
+}
+
+/// The pairs to merge a page from, where that is the shorter way.
+fn merged_pairs(connection: &mut Connection, need: &PageNeed) -> Result<Option<String>> {
+    let classes = list(need.classes.iter().map(|class| columns::class_code(*class)));
+    let counted = Needs { jobs: [need.job].into(), ..Needs::default() };
+    let job = load::load(connection, &counted, Opening::None)?.jobs.remove(&need.job).flatten();
+    let count = |class: &Class| job.as_ref().map_or(0, |job| job.counts.of(*class));
+    let wanted: u64 = need.classes.iter().map(count).sum();
+    let worth = (PAIRS_MERGED * need.limit) as u64;
+    let pairs_max = if wanted <= worth { usize::MAX } else { PAIRS_MERGED + 1 };
+    let args = Args::default().with(need.job).with(classes).with(row_limit(pairs_max));
+    let (mut text, mut pairs) = (String::from("["), 0);
+    connection
+        .call(statements::PAIRS, args, Wait::Spin, |_, row| {
+            separate(&mut text);
+            let _ = write!(text, "[{},{}]", rows::get::<i64>(row, 0)?, rows::get::<i64>(row, 1)?);
+            pairs += 1;
+            Ok(())
+        })
+        .map_err(Failure::into_error)?;
+    text.push(']');
+    Ok((pairs < pairs_max).then_some(text))
+}
