@@ -308,7 +308,7 @@ pub(crate) struct EdgesNeed {
 }
 
 /// A set of questions, answered from one snapshot. Answers stand in [`Loaded`] under the same names, in the same order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Needs {
     pub(crate) jobs: BTreeSet<i64>,
     pub(crate) rows: Vec<Key>,
@@ -336,6 +336,16 @@ pub(crate) struct Needs {
     pub(crate) cursors: usize,
     /// Runs of the log whose last revision is above this, at most about so many changes.
     pub(crate) log: Option<(u64, usize)>,
+}
+
+impl Needs {
+    /// The same but for rows that are there already, in the order in which they are asked for.
+    pub(crate) fn without_rows(&self, there: &[Row]) -> Needs {
+        let mut there = there.iter().peekable();
+        let is_lacking = |key: &&Key| there.next_if(|row| row.key == **key).is_none();
+        let rows = self.rows.iter().filter(is_lacking).copied().collect();
+        Needs { rows, ..self.clone() }
+    }
 }
 
 /// Who waits for a chunk: above an id, in ascending order, at most so many.

@@ -4,7 +4,7 @@
 //! asked for. Lists longer than [`KEYS_PER_CALL`] and a second list of its kind with another bound go in calls of their own,
 //! inside the same transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use sqlx::SqlSafeStr;
@@ -20,6 +20,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Keys in one list of a script: the list is text, and its length is bounded.
 const KEYS_PER_CALL: usize = 10_000;
+
+/// Rows of dependents that are asked for with them; those of a longer list come in further calls.
+const DEPENDENT_ROWS_AT_ONCE: usize = 1_024;
 
 /// Answers of up to so many rows are waited for with a spin.
 const ROWS_SPUN_FOR: usize = 4;
@@ -218,7 +221,32 @@ pub(super) fn load_ahead(
         answers.ready_of_many(connection, &needs.ready, &indexes)?;
     }
     let seen = answers.seen;
-    Ok((answers.into_loaded(needs)?, seen))
+    let mut loaded = answers.into_loaded(needs)?;
+    rest_of_dependents(connection, needs, &mut loaded)?;
+    Ok((loaded, seen))
+}
+
+/// The rows of dependents that did not come with them, in the place of those behind the end of a list.
+fn rest_of_dependents(connection: &mut Connection, needs: &Needs, loaded: &mut Loaded) -> Result<()> {
+    let mut lists = needs.dependents.iter().zip(&loaded.dependents);
+    if needs.dependent_rows && lists.any(|(need, list)| list.len() == need.limit) {
+        let wanted: BTreeSet<Key> = needs.rows.iter().copied().chain(loaded.dependents_of(needs)).collect();
+        loaded.rows.retain(|key, _| wanted.contains(key));
+    }
+    let lacking = loaded.dependents_of(needs).filter(|key| !loaded.rows.contains_key(key));
+    let lacking: BTreeSet<Key> = lacking.collect();
+    let lacking: Vec<Key> = lacking.into_iter().collect();
+    for list in lacking.chunks(KEYS_PER_CALL) {
+        let mut script = Script::new();
+        add_rows(&mut script, list)?;
+        let mut answers = Answers::new(&Needs::default());
+        answers.ask(connection, &script).map_err(Failure::into_error)?;
+        loaded.rows.extend(answers.found.into_iter().map(|row| (row.key, Some(row))));
+    }
+    match loaded.missing_dependent(needs) {
+        Some(key) => Err(rows::corrupt("this chunk is missing, a dependency has it").at(key.job, key.chunk)),
+        None => Ok(()),
+    }
 }
 
 fn widened(need: &ReadyNeed, ahead: usize) -> ReadyNeed {
@@ -387,6 +415,7 @@ fn add_dependents(script: &mut Script, needs: &Needs, indexes: &[usize]) -> Resu
     script.add(Part::Dependents);
     if needs.dependent_rows {
         script.add(Part::DependentRows);
+        script.set(27, limit(DEPENDENT_ROWS_AT_ONCE));
     }
     script.set(11, Value::Text(text));
     script.set(12, limit(bound));
@@ -499,20 +528,18 @@ impl Answers {
             Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),
             Part::DueFirst => self.seen.due_first_ms = Some(rows::get_u64(row, 0)?),
             Part::Dependents => {
-                let (edge, met) = rows::edge(row)?;
                 let at = self.dependents_asked.get(question(row, 0)?).copied();
                 if let Some(list) = at.and_then(|at| self.dependents.get_mut(at)) {
-                    list.push((edge.chunk, met));
+                    rows::edges(rows::get(row, 1)?, |edge, met| list.push((edge.chunk, met)))?;
                 }
             }
             Part::Dependencies => {
-                let (edge, met) = rows::edge(row)?;
                 let index = question(row, 0)?;
                 let behind = self.dependencies.len();
                 if let Some(list) = self.dependencies.get_mut(index) {
-                    list.push(edge.on);
+                    rows::edges(rows::get(row, 1)?, |edge, _| list.push(edge.on))?;
                 } else if let Some(list) = self.edges_of.get_mut(index.wrapping_sub(behind)) {
-                    list.push((edge.on, met));
+                    rows::edges(rows::get(row, 1)?, |edge, met| list.push((edge.on, met)))?;
                 }
             }
             Part::Held => self.held.push(whole(row)?),
@@ -528,8 +555,9 @@ impl Answers {
                 self.loaded()?.jobs_after.push(job);
             }
             Part::Edges => {
-                let (edge, _) = rows::edge(row)?;
-                self.loaded()?.edges.push(edge);
+                let edges = &mut self.loaded()?.edges;
+                rows::edges(rows::get(row, 0)?, |edge, _| edges.push(edge))?;
+                edges.sort_unstable();
             }
             Part::Cursors => {
                 let cursor = rows::cursor(row)?;
@@ -618,12 +646,7 @@ impl Answers {
         loaded.edges_of.iter_mut().for_each(|list| list.sort_unstable());
         loaded.dependents.iter_mut().for_each(|list| list.sort_unstable());
         loaded.dependencies.iter_mut().for_each(|list| list.sort_unstable());
-        match loaded.missing_dependent(needs) {
-            Some(key) => {
-                Err(rows::corrupt("this chunk is missing, a dependency has it").at(key.job, key.chunk))
-            }
-            None => Ok(loaded),
-        }
+        Ok(loaded)
     }
 }
 

@@ -218,18 +218,23 @@ impl Transaction<'_> {
         }
     }
 
-    /// Asks the file, within the transaction, which begins with it if it has not.
+    /// Asks the file for what is not known, within the transaction, which begins with it if it has not.
     fn load_from_file(&mut self, needs: &Needs) -> Result<Loaded> {
         let opening = if self.stand == Stand::Open { Opening::None } else { Opening::Write };
         // Even a failed call may have begun it.
         let stand = std::mem::replace(&mut self.stand, Stand::Open);
         let ahead = if self.remembers { self.remembered.ahead(needs) } else { 0 };
-        let (mut loaded, seen, ahead) = self.ask(needs, opening, ahead)?;
-        if let Stand::Remembered { version } = stand
-            && seen.version != Some(version)
-        {
+        let known = if self.remembers { self.remembered.rows(&needs.rows) } else { Vec::new() };
+        let (mut loaded, seen, ahead) = if known.is_empty() {
+            self.ask(needs, opening, ahead)?
+        } else {
+            self.ask(&needs.without_rows(&known), opening, ahead)?
+        };
+        let leans = !known.is_empty() || matches!(stand, Stand::Remembered { .. });
+        if leans && opening == Opening::Write && seen.version != self.remembered.version() {
             return Err(self.overtaken());
         }
+        loaded.rows.extend(known.into_iter().map(|row| (row.key, Some(row))));
         if self.remembers {
             self.remembered.learn(needs, &mut loaded, seen, ahead);
         }

@@ -194,7 +194,7 @@ pub(super) const STATES_MOVE_UNMET: Write = Write::new(Verb::Renew, "states", &[
 
 pub(super) const STATES_DELETE: Write = Write::delete_all("states", KEY);
 
-const EDGE_KEY: &[&str] = &["job", "chunk", "depends_on"];
+const EDGE_KEY: &[&str] = &["job", "depends_on", "chunk"];
 
 pub(super) const EDGES_PUT: Write = Write::new(Verb::Put, "dependencies", &[&["met", "edge_sum"]], EDGE_KEY);
 pub(super) const EDGES_DELETE: Write = Write::delete("dependencies", EDGE_KEY);

@@ -448,21 +448,27 @@ pub(super) fn get_u64(row: &SqliteRow, at: usize) -> Result<u64> {
     u64::try_from(get::<i64>(row, at)?).map_err(|_| corrupt("a stored number is negative"))
 }
 
-/// A dependency from the five columns behind the first.
-pub(super) fn edge(row: &SqliteRow) -> Result<(Edge, bool)> {
-    let edge = Edge { job: get(row, 1)?, chunk: get_u64(row, 2)?, on: get_u64(row, 3)? };
-    let met = get(row, 4)?;
-    check_edge(edge, met, get(row, 5)?)?;
-    Ok((edge, met))
+#[derive(Deserialize)]
+struct EdgeColumns {
+    job: i64,
+    chunk: u64,
+    depends_on: u64,
+    met: u8,
+    edge_sum: i64,
 }
 
-pub(super) fn check_edge(edge: Edge, met: bool, sum: i64) -> Result<()> {
-    if sum == sums::edge(edge, met) {
-        Ok(())
-    } else {
-        Err(corrupt(&format!("this chunk's dependency on chunk {} is not as it was written", edge.on))
-            .at(edge.job, edge.chunk))
+/// The dependencies of a pack, each with whether it counts as met.
+pub(super) fn edges(text: Option<&str>, mut each: impl FnMut(Edge, bool)) -> Result<()> {
+    let mut arrays = Arrays(text.unwrap_or_default());
+    while let Some(EdgeColumns { job, chunk, depends_on: on, met, edge_sum }) = arrays.next()? {
+        let (edge, met) = (Edge { job, chunk, on }, met != 0);
+        if edge_sum != sums::edge(edge, met) {
+            let what = format!("this chunk's dependency on chunk {on} is not as it was written");
+            return Err(corrupt(&what).at(job, chunk));
+        }
+        each(edge, met);
     }
+    Ok(())
 }
 
 pub(super) fn cursor(row: &SqliteRow) -> Result<Cursor> {

@@ -156,32 +156,37 @@ pub(super) const DUE_SET_AFTER: &str = concat!(
 pub(super) const DUE_FIRST: &str = "SELECT due_at_ms FROM states INDEXED BY states_due WHERE due_at_ms IS NOT NULL \
      ORDER BY due_at_ms LIMIT 1;";
 
-macro_rules! dependents {
+macro_rules! edge {
     () => {
-        " FROM json_each($11) n CROSS JOIN dependencies d \
-         WHERE d.job=n.value->>0 AND d.depends_on=n.value->>1 AND d.chunk IN (SELECT x.chunk FROM dependencies x \
-         WHERE x.job=n.value->>0 AND x.depends_on=n.value->>1 AND x.chunk>n.value->>2 ORDER BY x.chunk LIMIT $12+0)"
+        "json_array(d.job,d.chunk,d.depends_on,d.met,d.edge_sum)"
     };
 }
 
-/// For a list `$11` of (job, chunk depended on, above this chunk), at most `$12` each.
-pub(super) const DEPENDENTS: &str =
-    concat!("SELECT n.key,d.job,d.chunk,d.depends_on,d.met,d.edge_sum", dependents!(), ";");
+/// For a list `$11` of (job, chunk depended on, above this chunk), at most `$12` each: a pack for each.
+pub(super) const DEPENDENTS: &str = concat!(
+    "SELECT n.key,(SELECT group_concat(edge,' ') FROM (SELECT ",
+    edge!(),
+    " AS edge FROM dependencies d WHERE d.job=n.value->>0 AND d.depends_on=n.value->>1 AND d.chunk>n.value->>2 \
+     ORDER BY d.chunk LIMIT $12+0)) FROM json_each($11) n;"
+);
 
-/// The rows of the same, each once.
+/// Rows of the same, each once, at most `$27` of all together. Those that are lacking then are asked for by themselves.
 pub(super) const DEPENDENT_ROWS: &str = concat!(
     "SELECT ",
     row!(),
-    " FROM (SELECT DISTINCT d.job,d.chunk",
-    dependents!(),
-    ") w CROSS JOIN states s",
+    " FROM (SELECT DISTINCT d.job,d.chunk FROM json_each($11) n CROSS JOIN dependencies d WHERE d.job=n.value->>0 \
+     AND d.depends_on=n.value->>1 AND d.chunk>n.value->>2 LIMIT $27+0) w CROSS JOIN states s",
     with_content!(),
     "WHERE s.job=w.job AND s.chunk=w.chunk;"
 );
 
-/// For a list `$13` of (job, chunk).
-pub(super) const DEPENDENCIES: &str = "SELECT n.key,d.job,d.chunk,d.depends_on,d.met,d.edge_sum FROM json_each($13) n CROSS JOIN dependencies d \
-     WHERE d.job=n.value->>0 AND d.chunk=n.value->>1;";
+/// For a list `$13` of (job, chunk): a pack for each.
+pub(super) const DEPENDENCIES: &str = concat!(
+    "SELECT n.key,(SELECT group_concat(",
+    edge!(),
+    ",' ') FROM dependencies d INDEXED BY dependencies_of WHERE d.job=n.value->>0 AND d.chunk=n.value->>1) \
+     FROM json_each($13) n;"
+);
 
 /// Held by `$14`, behind (job `$15`, chunk `$16`), at most `$17`.
 pub(super) const HELD: &str = concat!(
@@ -201,9 +206,13 @@ pub(super) const OWNERS: &str = "WITH RECURSIVE o(holder) AS (SELECT min(holder)
 pub(super) const JOBS_AFTER: &str =
     concat!("SELECT ", job!(), " FROM jobs WHERE job>$18 ORDER BY job LIMIT $19+0;");
 
-/// Of job `$20`, behind (chunk `$21`, depends on `$22`), at most `$23`.
-pub(super) const EDGES: &str = "SELECT 0,job,chunk,depends_on,met,edge_sum FROM dependencies \
-     WHERE job=$20 AND (chunk,depends_on)>($21,$22) ORDER BY chunk,depends_on LIMIT $23+0;";
+/// Of job `$20`, behind (chunk `$21`, depends on `$22`), at most `$23`, as one pack.
+pub(super) const EDGES: &str = concat!(
+    "SELECT group_concat(edge,' ') FROM (SELECT ",
+    edge!(),
+    " AS edge FROM dependencies d WHERE d.job=$20 AND (d.chunk,d.depends_on)>($21,$22) \
+     ORDER BY d.chunk,d.depends_on LIMIT $23+0);"
+);
 
 /// At most `$24`.
 pub(super) const CURSORS: &str =

@@ -32,7 +32,7 @@ UNION ALL SELECT 'a job that is not listed as it should be', job, 0 FROM jobs WH
 LIMIT 1";
 
 /// The unmet dependencies of each chunk of a job, in a range of chunks.
-const UNMET: &str = "SELECT chunk, count(*) FROM dependencies \
+pub(super) const UNMET: &str = "SELECT chunk, count(*) FROM dependencies INDEXED BY dependencies_of \
   WHERE job=$1 AND chunk>$2 AND chunk<=$3 AND met=0 GROUP BY chunk";
 
 pub(super) fn verify(connection: &mut Connection) -> Result<()> {

@@ -445,8 +445,8 @@ fn put_key(args: &mut Args, key: Key) -> Result<()> {
 
 fn put_edge(args: &mut Args, edge: Edge) -> Result<()> {
     args.push(edge.job);
-    args.push(columns::int(edge.chunk)?);
     args.push(columns::int(edge.on)?);
+    args.push(columns::int(edge.chunk)?);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::backends::sqlite::pragmas::{self, Role};
 use crate::backends::sqlite::tests::{Folder, import, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Completion, ImportOptions, JobSpec, NewChunk};
 
 fn open(path: &Path) -> Result<SqliteBackend> {
     open_file(path, FileOptions::default())
@@ -81,8 +82,56 @@ fn outside_create(path: &Path, sql: &'static str) {
 fn a_newer_format_is_named_so() {
     let folder = Folder::new();
     open(&folder.file()).unwrap().close().unwrap();
-    outside(&folder.file(), "PRAGMA user_version = 3;");
+    outside(&folder.file(), "PRAGMA user_version = 4;");
     assert_eq!(open(&folder.file()).err().unwrap().kind(), ErrorKind::NewerFormat);
+}
+
+/// Takes a file back to format 2.
+const BEFORE_3: &str = "\
+DROP VIEW dependencies_v; DROP INDEX dependencies_of; ALTER TABLE dependencies RENAME TO newer;
+CREATE TABLE dependencies (
+    job INTEGER NOT NULL,
+    chunk INTEGER NOT NULL CHECK (chunk BETWEEN 0 AND 9007199254740991),
+    depends_on INTEGER NOT NULL CHECK (depends_on BETWEEN 0 AND 9007199254740991),
+    met INTEGER NOT NULL CHECK (met IN (0, 1)),
+    edge_sum INTEGER NOT NULL,
+    PRIMARY KEY (job, chunk, depends_on)
+) STRICT, WITHOUT ROWID;
+INSERT INTO dependencies SELECT job, chunk, depends_on, met, edge_sum FROM newer; DROP TABLE newer;
+CREATE INDEX dependencies_dependents ON dependencies (job, depends_on, chunk);
+CREATE VIEW dependencies_v AS
+SELECT job AS job_id, chunk, depends_on, iif(met, 'met', 'unmet') AS state FROM dependencies;
+DELETE FROM _sqlx_migrations WHERE version = 3; PRAGMA user_version = 2;";
+
+#[test]
+fn a_file_of_the_format_before_is_brought_up_to_date_and_loses_nothing() {
+    let folder = Folder::new();
+    let path = folder.file();
+    let dependencies = |store: &dyn crate::JobStore| -> Vec<Vec<u64>> {
+        (0..30).map(|chunk| crate::block_on(store.get_dependencies(1, chunk)).unwrap()).collect()
+    };
+    let store = crate::block_on(crate::open(&path)).unwrap();
+    let new = (0..30_u64).map(|id| NewChunk::new(id).depends_on((0..id).filter(|on| (id + on) % 3 == 0)));
+    let new = crate::chunks(new.map(Ok));
+    crate::block_on(store.import(1, &JobSpec::new(), new, &ImportOptions::new())).unwrap();
+    let first = crate::block_on(store.claim_pending(1)).unwrap().unwrap();
+    crate::block_on(store.complete(&first.claim(), Completion::new())).unwrap();
+    let (before, stats) = (dependencies(&*store), crate::block_on(store.get_stats(1)).unwrap());
+    crate::block_on(store.close()).unwrap();
+
+    outside(&path, BEFORE_3);
+    let store = crate::block_on(crate::open(&path)).unwrap();
+    crate::block_on(store.verify()).unwrap();
+    assert_eq!(dependencies(&*store), before);
+    assert_eq!(crate::block_on(store.get_stats(1)).unwrap(), stats);
+    let mut done = 1;
+    while let Some(chunk) = crate::block_on(store.claim_pending(1)).unwrap() {
+        crate::block_on(store.complete(&chunk.claim(), Completion::new())).unwrap();
+        done += 1;
+    }
+    assert_eq!(done, 30);
+    crate::block_on(store.verify()).unwrap();
+    crate::block_on(store.close()).unwrap();
 }
 
 #[test]

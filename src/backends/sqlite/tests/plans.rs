@@ -5,7 +5,7 @@ use sqlx::SqlSafeStr;
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection};
 use crate::backends::sqlite::statements as sql;
-use crate::backends::sqlite::{Home, in_memory, row_writes, rows};
+use crate::backends::sqlite::{Home, in_memory, row_writes, rows, verify};
 
 /// The plan of a statement, a line per step.
 fn plan(connection: &mut Connection, sql: &str) -> Vec<String> {
@@ -55,6 +55,7 @@ fn every_statement_finds_its_rows_by_an_index() {
         ("PAGE_OF_RANGES", sql::PAGE_OF_RANGES),
         ("PAGE", sql::PAGE),
         ("LOG_PRUNE", sql::LOG_PRUNE),
+        ("UNMET", verify::UNMET),
     ];
     let lists = [
         ("CONTENTS_INSERT", &row_writes::CONTENTS_INSERT),
@@ -130,11 +131,12 @@ fn every_statement_finds_its_rows_by_an_index() {
                 "states_due",
                 "states_holder",
                 "INTEGER PRIMARY KEY",
-                "dependencies_dependents (job=? AND depends_on",
+                "PRIMARY KEY (job=? AND depends_on",
+                "dependencies_of (job=? AND chunk",
                 "jobs_claimable",
                 "PRIMARY KEY (job>?)",
             ];
-            let by_job_alone = name.starts_with("EDGES") && step.contains("PRIMARY KEY (job=? AND (chunk");
+            let by_job_alone = name == "EDGES" && step.contains("dependencies_of (job=? AND (chunk");
             if !whole.iter().any(|part| step.contains(part)) && !by_job_alone {
                 bad.push(format!("{name}: {step}"));
             }
