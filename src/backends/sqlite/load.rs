@@ -59,6 +59,8 @@ enum Part {
     DueFirst,
     Dependents,
     DependentRows,
+    DependentsInOneJob,
+    DependentRowsInOneJob,
     Dependencies,
     Held,
     Owners,
@@ -68,7 +70,7 @@ enum Part {
     Log,
 }
 
-const PARTS: [(Part, &str); 24] = [
+const PARTS: [(Part, &str); 26] = [
     (Part::BeginWrite, statements::BEGIN_WRITE),
     (Part::BeginRead, statements::BEGIN_READ),
     (Part::Version, statements::VERSION),
@@ -86,6 +88,8 @@ const PARTS: [(Part, &str); 24] = [
     (Part::DueFirst, statements::DUE_FIRST),
     (Part::Dependents, statements::DEPENDENTS),
     (Part::DependentRows, statements::DEPENDENT_ROWS),
+    (Part::DependentsInOneJob, statements::DEPENDENTS_IN_ONE_JOB),
+    (Part::DependentRowsInOneJob, statements::DEPENDENT_ROWS_IN_ONE_JOB),
     (Part::Dependencies, statements::DEPENDENCIES),
     (Part::Held, statements::HELD),
     (Part::Owners, statements::OWNERS),
@@ -403,23 +407,31 @@ fn add_due(script: &mut Script, due: DueNeed) {
 }
 
 fn add_dependents(script: &mut Script, needs: &Needs, indexes: &[usize]) -> Result<()> {
-    let mut text = String::from("[");
-    for index in indexes {
-        let DependentsNeed { on, after, .. } = needs.dependents[*index];
-        let after = after.map(columns::int).transpose()?.unwrap_or(-1);
-        separate(&mut text);
-        let _ = write!(text, "[{},{},{after}]", on.job, on.chunk);
-    }
-    text.push(']');
-    let bound = needs.dependents[indexes[0]].limit;
-    script.add(Part::Dependents);
+    let asked = || indexes.iter().map(|index| needs.dependents[*index]);
+    let DependentsNeed { on: Key { job, .. }, limit: bound, .. } = needs.dependents[indexes[0]];
+    let in_one_job = asked().all(|need| need.on.job == job && need.after.is_none());
+    let (part, rows, text) = if in_one_job {
+        let chunks = list(asked().map(|need| need.on.chunk));
+        (Part::DependentsInOneJob, Part::DependentRowsInOneJob, chunks)
+    } else {
+        let mut text = String::from("[");
+        for DependentsNeed { on, after, .. } in asked() {
+            let after = after.map(columns::int).transpose()?.unwrap_or(-1);
+            separate(&mut text);
+            let _ = write!(text, "[{},{},{after}]", on.job, on.chunk);
+        }
+        text.push(']');
+        (Part::Dependents, Part::DependentRows, text)
+    };
+    script.add(part);
     if needs.dependent_rows {
-        script.add(Part::DependentRows);
-        script.set(27, limit(DEPENDENT_ROWS_AT_ONCE));
+        script.add(rows);
     }
     script.set(11, Value::Text(text));
     script.set(12, limit(bound));
-    script.rows += bound;
+    script.set(27, limit(DEPENDENT_ROWS_AT_ONCE));
+    script.set(28, Value::Int(job));
+    script.rows += indexes.len();
     Ok(())
 }
 
@@ -518,7 +530,7 @@ impl Answers {
                 let job = rows::job(rows::get(row, 0)?)?;
                 self.loaded()?.jobs.insert(job.id, Some(job));
             }
-            Part::Row | Part::DependentRows => self.found.push(whole(row)?),
+            Part::Row | Part::DependentRows | Part::DependentRowsInOneJob => self.found.push(whole(row)?),
             Part::RowsOfOneJob | Part::Rows => {
                 rows::pack(rows::get(row, 0)?, |row| self.found.push(row))?;
             }
@@ -527,7 +539,7 @@ impl Answers {
             Part::ReadyJob => self.loaded()?.ready_job = Some(rows::get(row, 0)?),
             Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),
             Part::DueFirst => self.seen.due_first_ms = Some(rows::get_u64(row, 0)?),
-            Part::Dependents => {
+            Part::Dependents | Part::DependentsInOneJob => {
                 let at = self.dependents_asked.get(question(row, 0)?).copied();
                 if let Some(list) = at.and_then(|at| self.dependents.get_mut(at)) {
                     rows::edges(rows::get(row, 1)?, |edge, met| list.push((edge.chunk, met)))?;

@@ -170,15 +170,37 @@ pub(super) const DEPENDENTS: &str = concat!(
      ORDER BY d.chunk LIMIT $12+0)) FROM json_each($11) n;"
 );
 
-/// Rows of the same, each once, at most `$27` of all together. Those that are lacking then are asked for by themselves.
-pub(super) const DEPENDENT_ROWS: &str = concat!(
-    "SELECT ",
-    row!(),
-    " FROM (SELECT DISTINCT d.job,d.chunk FROM json_each($11) n CROSS JOIN dependencies d WHERE d.job=n.value->>0 \
-     AND d.depends_on=n.value->>1 AND d.chunk>n.value->>2 LIMIT $27+0) w CROSS JOIN states s",
-    with_content!(),
-    "WHERE s.job=w.job AND s.chunk=w.chunk;"
+/// The same for a list `$11` of chunks that are depended on, all of job `$28`: taking numbers out of arrays takes longer
+/// than finding what they are for.
+pub(super) const DEPENDENTS_IN_ONE_JOB: &str = concat!(
+    "SELECT n.key,(SELECT group_concat(edge,' ') FROM (SELECT ",
+    edge!(),
+    " AS edge FROM dependencies d WHERE d.job=$28+0*n.key AND d.depends_on=n.value ORDER BY d.chunk LIMIT $12+0)) \
+     FROM json_each($11) n;"
 );
+
+macro_rules! dependent_rows {
+    ($($of:expr),+) => {
+        concat!(
+            "SELECT ",
+            row!(),
+            " FROM (SELECT DISTINCT d.job,d.chunk FROM json_each($11) n CROSS JOIN dependencies d WHERE ",
+            $($of),+,
+            " LIMIT $27+0) w CROSS JOIN states s",
+            with_content!(),
+            "WHERE s.job=w.job AND s.chunk=w.chunk;"
+        )
+    };
+}
+
+/// Rows of [`DEPENDENTS`], each once, at most `$27` of all together. Those that are lacking then are asked for by
+/// themselves.
+pub(super) const DEPENDENT_ROWS: &str =
+    dependent_rows!("d.job=n.value->>0 AND d.depends_on=n.value->>1 AND d.chunk>n.value->>2");
+
+/// The same of [`DEPENDENTS_IN_ONE_JOB`].
+pub(super) const DEPENDENT_ROWS_IN_ONE_JOB: &str =
+    dependent_rows!("d.job=$28+0*n.key AND d.depends_on=n.value");
 
 /// For a list `$13` of (job, chunk): a pack for each.
 pub(super) const DEPENDENCIES: &str = concat!(

@@ -35,6 +35,8 @@ enum Many {
     StatesUpdateUnmet,
     StatesMove,
     StatesMoveUnmet,
+    StatesMoveDue,
+    StatesMoveDueUnmet,
     StatesDelete,
     EdgesPut,
     EdgesDelete,
@@ -47,7 +49,7 @@ enum Many {
 }
 
 impl Many {
-    const ALL: [Many; 17] = [
+    const ALL: [Many; 19] = [
         Many::ContentsInsert,
         Many::ContentsUpdate,
         Many::ContentsDelete,
@@ -56,6 +58,8 @@ impl Many {
         Many::StatesUpdateUnmet,
         Many::StatesMove,
         Many::StatesMoveUnmet,
+        Many::StatesMoveDue,
+        Many::StatesMoveDueUnmet,
         Many::StatesDelete,
         Many::EdgesPut,
         Many::EdgesDelete,
@@ -77,6 +81,8 @@ impl Many {
             Many::StatesUpdateUnmet => &row_writes::STATES_UPDATE_UNMET,
             Many::StatesMove => &row_writes::STATES_MOVE,
             Many::StatesMoveUnmet => &row_writes::STATES_MOVE_UNMET,
+            Many::StatesMoveDue => &row_writes::STATES_MOVE_DUE,
+            Many::StatesMoveDueUnmet => &row_writes::STATES_MOVE_DUE_UNMET,
             Many::StatesDelete => &row_writes::STATES_DELETE,
             Many::EdgesPut => &row_writes::EDGES_PUT,
             Many::EdgesDelete => &row_writes::EDGES_DELETE,
@@ -222,9 +228,14 @@ impl<'c> Writer<'c> {
             let of_kind = there().filter(with_record).filter(|row| row.unmet.is_some() == has_unmet);
             self.many(many, of_kind, put_state)?;
         }
-        for (many, has_unmet) in [(Many::StatesMove, false), (Many::StatesMoveUnmet, true)] {
-            let of_kind = there().filter(moved).filter(|row| row.unmet.is_some() == has_unmet);
-            self.many(many, of_kind, put_move)?;
+        for (many, has_due, has_unmet) in [
+            (Many::StatesMove, false, false),
+            (Many::StatesMoveUnmet, false, true),
+            (Many::StatesMoveDue, true, false),
+            (Many::StatesMoveDueUnmet, true, true),
+        ] {
+            let is_of_kind = |row: &&RowChange| moves_due(row) == has_due && row.unmet.is_some() == has_unmet;
+            self.many(many, there().filter(moved).filter(is_of_kind), put_move)?;
         }
         self.many(Many::StatesDelete, rows.iter().filter(|row| row.after.is_none()), |args, row| {
             put_key(args, row.key)
@@ -465,15 +476,26 @@ fn put_content(args: &mut Args, key: Key, content: &Content) -> Result<()> {
 }
 
 /// Where the row stands in the indexes.
-fn put_place(args: &mut Args, place: Option<Place>) -> Result<()> {
-    let place =
-        place.ok_or_else(|| Error::new(ErrorKind::Internal, "a row without a place was to be written"))?;
+/// Whether what is due or who holds it changes.
+fn moves_due(row: &RowChange) -> bool {
+    let due = |place: Option<Place>| place.map(|place| (place.due, place.holder));
+    due(row.before) != due(row.after)
+}
+
+fn put_place(args: &mut Args, place: Place) {
     args.push(columns::class_code(place.class));
     args.push(place.rank.0);
+}
+
+fn put_due(args: &mut Args, place: Place) -> Result<()> {
     args.push(place.due.map(columns::due_at));
     args.push(place.due.map(|due| columns::int(due.set_at_ms)).transpose()?);
     args.push(place.holder.map(columns::owner_text));
     Ok(())
+}
+
+fn place_after(row: &RowChange) -> Result<Place> {
+    row.after.ok_or_else(|| Error::new(ErrorKind::Internal, "a row without a place was to be written"))
 }
 
 fn put_unmet(args: &mut Args, key: Key, unmet: u32) {
@@ -482,13 +504,19 @@ fn put_unmet(args: &mut Args, key: Key, unmet: u32) {
 }
 
 fn put_new_state(args: &mut Args, row: &RowChange) -> Result<()> {
-    put_place(args, row.after)?;
+    let place = place_after(row)?;
+    put_place(args, place);
+    put_due(args, place)?;
     put_unmet(args, row.key, row.unmet.unwrap_or_default());
     put_key(args, row.key)
 }
 
 fn put_move(args: &mut Args, row: &RowChange) -> Result<()> {
-    put_place(args, row.after)?;
+    let place = place_after(row)?;
+    put_place(args, place);
+    if moves_due(row) {
+        put_due(args, place)?;
+    }
     if let Some(unmet) = row.unmet {
         put_unmet(args, row.key, unmet);
     }
@@ -499,7 +527,9 @@ fn put_state(args: &mut Args, row: &RowChange) -> Result<()> {
     let Some(record) = &row.record else {
         return Err(Error::new(ErrorKind::Internal, "a record that is not there was to be written"));
     };
-    put_place(args, row.after)?;
+    let place = place_after(row)?;
+    put_place(args, place);
+    put_due(args, place)?;
     if let Some(unmet) = row.unmet {
         put_unmet(args, row.key, unmet);
     }
