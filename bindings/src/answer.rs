@@ -11,8 +11,7 @@ use crate::row;
 /// What a call came to.
 pub(crate) enum Answer {
     Value(Box<RawValue>),
-    /// Chunks.
-    Rows(Vec<JobState>),
+    Rows(Rows),
 }
 
 impl Answer {
@@ -20,6 +19,41 @@ impl Answer {
         Answer::Value(json(value))
     }
 }
+
+impl From<Vec<JobState>> for Answer {
+    fn from(chunks: Vec<JobState>) -> Self {
+        let mut rows = Rows::default();
+        rows.add(chunks);
+        Answer::Rows(rows)
+    }
+}
+
+/// Chunks, a line each.
+#[derive(Default)]
+pub(crate) struct Rows {
+    count: usize,
+    /// One after the other: a long text that grows is moved over and over, into memory that nobody has touched yet.
+    pieces: Vec<Vec<u8>>,
+}
+
+impl Rows {
+    pub(crate) fn add(&mut self, chunks: Vec<JobState>) {
+        let mut text = Vec::with_capacity(chunks.len() * BYTES_EXPECTED);
+        self.count += chunks.len();
+        for chunk in chunks {
+            row::write(&chunk, &mut text);
+            text.push(b'\n');
+        }
+        self.pieces.push(text);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+/// What room is made for to write a row.
+const BYTES_EXPECTED: usize = 192;
 
 /// A value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Box<RawValue> {
@@ -35,12 +69,10 @@ impl Lines {
     pub(crate) fn push(&mut self, id: u64, answer: Result<Answer, Failure>) {
         match answer {
             Ok(Answer::Value(value)) => self.line(&(id, 0, value)),
-            Ok(Answer::Rows(rows)) => {
-                self.line(&(id, 2, rows.len()));
-                for state in &rows {
-                    row::write(state, &mut self.0);
-                    self.0.push(b'\n');
-                }
+            Ok(Answer::Rows(Rows { count, pieces })) => {
+                self.line(&(id, 2, count));
+                self.0.reserve(pieces.iter().map(Vec::len).sum());
+                pieces.iter().for_each(|piece| self.0.extend_from_slice(piece));
             }
             Err(failure) => self.line(&(id, 1, failure)),
         }
@@ -151,7 +183,7 @@ mod tests {
         let mut lines = Lines::default();
         lines.push(1, Ok(Answer::of(&7)));
         lines.push(2, Ok(Answer::of(&"a")));
-        lines.push(3, Ok(Answer::Rows(Vec::new())));
+        lines.push(3, Ok(Answer::from(Vec::new())));
         lines.push(4, "nine".parse::<magnetar::JobStatus>().map(|_| Answer::of(&0)).map_err(Failure::from));
         let text = String::from_utf8(lines.into_bytes()).unwrap();
         let lines: Vec<&str> = text.lines().collect();

@@ -10,7 +10,7 @@ use magnetar::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::answer::{Answer, Failure, json};
+use crate::answer::{Answer, Failure, Rows, json};
 use crate::row;
 
 /// What a call may say. One form for all of them, because the code that reads a form is large; what a call needs and
@@ -184,11 +184,11 @@ pub(crate) async fn run(
             let on = need(fields.chunks.take(), "chunks")?;
             Answer::of(&store.add_dependency(fields.job()?, fields.chunk()?, on).await?)
         }
-        "claim" => Answer::Rows(store.claim(&fields.request()).await?),
+        "claim" => store.claim(&fields.request()).await?.into(),
         "complete" => Answer::of(&store.complete(&fields.claim()?, fields.completion()?).await?),
         "completeAndClaim" => {
             let result = fields.completion()?;
-            Answer::Rows(store.complete_and_claim(&fields.claim()?, result, &fields.request()).await?)
+            store.complete_and_claim(&fields.claim()?, result, &fields.request()).await?.into()
         }
         "fail" => {
             Answer::of(&store.fail(&fields.claim()?, fields.error.as_deref().unwrap_or_default()).await?)
@@ -215,7 +215,7 @@ pub(crate) async fn run(
             Answer::of(&store.reset(fields.job()?, fields.selection(), reach).await?)
         }
         "cancel" => Answer::of(&store.cancel(fields.job()?, fields.selection()).await?),
-        "resumePending" => Answer::Rows(store.resume_pending(fields.job()?).await?),
+        "resumePending" => store.resume_pending(fields.job()?).await?.into(),
         "releaseAll" => Answer::of(&store.release_all().await?),
         "verify" => {
             store.verify().await?;
@@ -228,13 +228,11 @@ pub(crate) async fn run(
 /// The calls that change nothing.
 async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answer, Failure> {
     Ok(match name {
-        "getChunk" => {
-            Answer::Rows(store.get_chunk(fields.job()?, fields.chunk()?).await?.into_iter().collect())
-        }
-        "getByStatus" => Answer::Rows(store.get_by_status(fields.job()?, fields.status()?).await?),
+        "getChunk" => Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?).into(),
+        "getByStatus" => by_status(store, fields.job()?, fields.status()?).await?,
         "page" => {
             let page = store.page_by_status(fields.job()?, fields.status, fields.after, fields.limit());
-            Answer::Rows(page.await?)
+            page.await?.into()
         }
         "getStats" => Answer::of(&row::stats(&store.get_stats(fields.job()?).await?)),
         "getJob" => Answer::of(&Info::from(&store.get_job(fields.job()?).await?)),
@@ -261,6 +259,27 @@ async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answ
         name => return Err(Failure::input(&format!("there is no call {name:?}"))),
     })
 }
+
+/// All chunks of a status, of which few are in memory at a time. Nothing comes between the pages: a read is never waited
+/// for here, and there is one thread.
+async fn by_status(store: &RedbStore, job: i64, status: JobStatus) -> Result<Answer, Failure> {
+    let mut rows = Rows::default();
+    let mut after = None;
+    while rows.count() <= limits::LIST_ROWS_MAX {
+        let page = store.page_by_status(job, Some(status), after, ROWS_AT_ONCE).await?;
+        after = page.last().map(|chunk| chunk.chunk);
+        let is_last = page.len() < ROWS_AT_ONCE;
+        rows.add(page);
+        if is_last {
+            return Ok(Answer::Rows(rows));
+        }
+    }
+    // More than are listed, in the words of the store.
+    Ok(store.get_by_status(job, status).await?.into())
+}
+
+/// Chunks of a long list that are in memory at a time.
+const ROWS_AT_ONCE: usize = 512;
 
 async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {
     let (job, options) = (fields.job()?, fields.import_options()?);

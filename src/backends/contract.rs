@@ -338,16 +338,6 @@ pub(crate) struct Needs {
     pub(crate) log: Option<(u64, usize)>,
 }
 
-impl Needs {
-    /// The same but for rows that are there already, in the order in which they are asked for.
-    pub(crate) fn without_rows(&self, there: &[Row]) -> Needs {
-        let mut there = there.iter().peekable();
-        let is_lacking = |key: &&Key| there.next_if(|row| row.key == **key).is_none();
-        let rows = self.rows.iter().filter(is_lacking).copied().collect();
-        Needs { rows, ..self.clone() }
-    }
-}
-
 /// Who waits for a chunk: above an id, in ascending order, at most so many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DependentsNeed {

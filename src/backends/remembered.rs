@@ -80,11 +80,6 @@ impl Remembered {
         self.known.as_ref().filter(|_| self.asking == 0)
     }
 
-    /// Those of some rows that are known.
-    pub(super) fn rows(&self, keys: &[Key]) -> Vec<Row> {
-        self.known().map_or_else(Vec::new, |known| keys.iter().filter_map(|key| known.row(key)).collect())
-    }
-
     /// The data version that the answers are of.
     pub(super) fn version(&self) -> Option<i64> {
         self.known.as_ref().map(|known| known.version)

@@ -29,7 +29,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx};
+use crate::backends::contract::{Backend, Delta, Key, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx};
 use crate::backends::remembered::{Remembered, Seen};
 use crate::error::{Error, ErrorKind, Result};
 use connection::Connection;
@@ -224,11 +224,13 @@ impl Transaction<'_> {
         // Even a failed call may have begun it.
         let stand = std::mem::replace(&mut self.stand, Stand::Open);
         let ahead = if self.remembers { self.remembered.ahead(needs) } else { 0 };
-        let known = if self.remembers { self.remembered.rows(&needs.rows) } else { Vec::new() };
+        let known = self.remembered.known().filter(|_| self.remembers);
+        let known: Vec<Row> =
+            known.map_or_else(Vec::new, |known| needs.rows.iter().filter_map(|key| known.row(key)).collect());
         let (mut loaded, seen, ahead) = if known.is_empty() {
             self.ask(needs, opening, ahead)?
         } else {
-            self.ask(&needs.without_rows(&known), opening, ahead)?
+            self.ask(&without(needs, &known), opening, ahead)?
         };
         let leans = !known.is_empty() || matches!(stand, Stand::Remembered { .. });
         if leans && opening == Opening::Write && seen.version != self.remembered.version() {
@@ -247,6 +249,14 @@ impl Transaction<'_> {
         *self.overtaken = true;
         Error::new(ErrorKind::Busy, "somebody else has written to the store meanwhile; try again")
     }
+}
+
+/// The same questions but for rows that are known, which are in the order in which they are asked for.
+fn without(needs: &Needs, known: &[Row]) -> Needs {
+    let mut known = known.iter().peekable();
+    let is_unknown = |key: &&Key| known.next_if(|row| row.key == **key).is_none();
+    let rows = needs.rows.iter().filter(is_unknown).copied().collect();
+    Needs { rows, ..needs.clone() }
 }
 
 impl Load for Transaction<'_> {
