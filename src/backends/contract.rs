@@ -6,7 +6,7 @@
 //! is a number to sort by.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::error::Result;
 use crate::model::{Deadline, DependencyFailure, JobSpec, JobStatus, Json, OwnerId};
@@ -84,6 +84,12 @@ impl Record {
         }
     }
 
+    /// A fresh one for a row. Most rows of a new job have it, so they share it.
+    pub(crate) fn shared_fresh() -> Arc<Self> {
+        static FRESH: LazyLock<Arc<Record>> = LazyLock::new(|| Arc::new(Record::fresh()));
+        Arc::clone(&FRESH)
+    }
+
     pub(crate) const fn is_fresh(&self) -> bool {
         self.revision == 0
     }
@@ -94,7 +100,7 @@ impl Record {
 pub(crate) struct Row {
     pub(crate) key: Key,
     pub(crate) content: Arc<Content>,
-    pub(crate) record: Record,
+    pub(crate) record: Arc<Record>,
     pub(crate) unmet: u32,
 }
 
@@ -425,7 +431,7 @@ pub(crate) struct RowChange {
     /// The content, where it is new or changed.
     pub(crate) content: Option<Arc<Content>>,
     /// The record, where it changed. A fresh one may be kept by keeping nothing.
-    pub(crate) record: Option<Record>,
+    pub(crate) record: Option<Arc<Record>>,
     /// The count of unmet dependencies, where it changed.
     pub(crate) unmet: Option<u32>,
 }

@@ -309,7 +309,7 @@ impl Known {
             (Some(content), None) if before.is_none() => Some(Row {
                 key,
                 content,
-                record: record.unwrap_or_else(Record::fresh),
+                record: record.unwrap_or_else(Record::shared_fresh),
                 unmet: unmet.unwrap_or_default(),
             }),
             (content, Some(old)) => Some(Row {
@@ -393,7 +393,7 @@ mod tests {
             updated_at_ms: 7,
             revision: 1,
         });
-        Row { key: Key { job, chunk }, content, record: Record::fresh(), unmet: 0 }
+        Row { key: Key { job, chunk }, content, record: Record::shared_fresh(), unmet: 0 }
     }
 
     fn job(id: i64) -> JobRow {

@@ -116,7 +116,7 @@ impl Feed {
             cause,
             updated_at_ms,
             revision,
-        } = &row.record;
+        } = &*row.record;
         self.text(Some(status.as_str()));
         self.text(observed.as_deref());
         self.text(error.as_deref());

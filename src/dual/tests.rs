@@ -131,7 +131,7 @@ impl WriteTx for FaultyTx<'_> {
     fn commit(self: Box<Self>, mut delta: Delta) -> Result<()> {
         let FaultyTx(tx, plan) = *self;
         if plan.is_lying.load(Ordering::SeqCst) {
-            for record in delta.rows.iter_mut().filter_map(|row| row.record.as_mut()) {
+            for record in delta.rows.iter_mut().filter_map(|row| row.record.as_mut()).map(Arc::make_mut) {
                 record.output = record.output.as_ref().map(|_| Json::new("a lie").expect("a text is JSON"));
             }
         }

@@ -3,6 +3,8 @@
 //! Like a large first import it goes in slices under a phase in which the jobs are invisible, and all of them become
 //! visible in one commit.
 
+use std::sync::Arc;
+
 use super::edges;
 use super::import::{Way, clear_the_way, must_be_importing};
 use super::settle;
@@ -232,7 +234,7 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
     let on: Vec<(u64, bool)> = depends_on.iter().map(|id| (*id, !unmet(id))).collect();
     let row = Row {
         key,
-        content: std::sync::Arc::new(Content {
+        content: Arc::new(Content {
             checksum: state.checksum.clone(),
             payload: state.payload.clone(),
             priority: state.priority,
@@ -244,9 +246,9 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
             revision: kept.content_revision,
         }),
         record: if kept.record_revision == 0 {
-            Record::fresh()
+            Record::shared_fresh()
         } else {
-            Record {
+            Arc::new(Record {
                 status: state.status,
                 observed: state.observed_checksum.clone(),
                 error: state.error.clone(),
@@ -262,7 +264,7 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
                 cause: kept.cancelled_by,
                 updated_at_ms: kept.record_updated_at_ms,
                 revision: kept.record_revision,
-            }
+            })
         },
         unmet: u32::try_from(kept.unmet.len()).unwrap_or(u32::MAX),
     };

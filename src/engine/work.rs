@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::backends::contract::{
     Class, Content, Counts, Cursor, Delta, DependentsNeed, DueNeed, Edge, EdgesNeed, Front, JobChange,
@@ -90,7 +90,7 @@ pub(super) struct Work<'t> {
     /// Jobs in which this group made something ready.
     readied: BTreeSet<i64>,
     /// Rows that this group moved from one class to another, new ones among them.
-    moved: BTreeSet<Key>,
+    moved: HashSet<Key>,
     /// New rows to which nothing else happens in this group; see [`Work::add_rows`].
     added: Vec<RowChange>,
     edges: ChangedEdges,
@@ -126,9 +126,9 @@ impl<'t> Work<'t> {
             rows: HashMap::new(),
             windows: HashMap::new(),
             readied: BTreeSet::new(),
-            moved: BTreeSet::new(),
+            moved: HashSet::new(),
             added: Vec::new(),
-            edges: ChangedEdges::default(),
+            edges: ChangedEdges::new(),
             cursors: None,
             waiting: HashMap::new(),
             log: Vec::new(),
@@ -334,7 +334,7 @@ impl<'t> Work<'t> {
         self.edit(key, |slot| {
             slot.record_dirty = true;
             if let Some(row) = &mut slot.row {
-                row.record = record;
+                row.record = Arc::new(record);
             }
         });
         Ok(Happened::Changed { before, after })
@@ -674,7 +674,7 @@ impl<'t> Work<'t> {
         let last = next.unwrap_or(u64::MAX);
         if first <= last {
             let span = Key { job: need.job, chunk: first }..=Key { job: need.job, chunk: last };
-            keys.extend(self.moved.range(span));
+            keys.extend(self.moved.iter().filter(|key| span.contains(key)));
         }
         in_order(&mut keys);
         keys.retain(|key| {
@@ -852,7 +852,7 @@ impl<'t> Work<'t> {
 
 /// A row to which nothing has happened yet.
 fn fresh_row(key: Key, content: Arc<Content>, unmet: u32) -> Row {
-    Row { key, content, record: Record::fresh(), unmet }
+    Row { key, content, record: Record::shared_fresh(), unmet }
 }
 
 /// What an event came to.

@@ -49,7 +49,7 @@ pub(crate) const BROKEN_CLASSES: &[Class] = &[Class::Failed, Class::Cancelled];
 pub(crate) fn state(row: Row, job: &JobSpec) -> JobState {
     let Row { key, content, record, unmet } = row;
     let rules = Rules::of(job, &content);
-    let content = Arc::unwrap_or_clone(content);
+    let (content, record) = (Arc::unwrap_or_clone(content), Arc::unwrap_or_clone(record));
     JobState {
         job_id: key.job,
         chunk: key.chunk,

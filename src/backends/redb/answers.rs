@@ -118,10 +118,10 @@ impl<'v> View<'v> {
 
     // Rows
 
-    fn record(self, key: Key) -> Result<Record> {
+    fn record(self, key: Key) -> Result<Arc<Record>> {
         match self.records().get(&t::row(key))? {
-            Some(bytes) => codec::record(key, &bytes),
-            None => Ok(Record::fresh()),
+            Some(bytes) => codec::record(key, &bytes).map(Arc::new),
+            None => Ok(Record::shared_fresh()),
         }
     }
 

@@ -252,7 +252,8 @@ impl Model {
                 revision,
             }),
         };
-        let row = Row { key, content: Arc::clone(&content), record: record.clone(), unmet };
+        let record = Arc::new(record);
+        let row = Row { key, content: Arc::clone(&content), record: Arc::clone(&record), unmet };
         let place = machine::place(&row);
         self.rows.insert(key, Stored { row, place });
         RowChange {

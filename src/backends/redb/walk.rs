@@ -67,18 +67,18 @@ impl<'v> Records<'v> {
         Ok(Records { entries, next })
     }
 
-    fn at(&mut self, key: Key) -> Result<Record> {
-        let Some(found) = &self.next else { return Ok(Record::fresh()) };
+    fn at(&mut self, key: Key) -> Result<Arc<Record>> {
+        let Some(found) = &self.next else { return Ok(Record::shared_fresh()) };
         let next = t::read_row(found.key());
         if next < key {
             return Err(Seat::of(Table::Records, next).corrupt("its content is missing"));
         }
         if next > key {
-            return Ok(Record::fresh());
+            return Ok(Record::shared_fresh());
         }
         let record = codec::record(key, found.value())?;
         self.next = self.entries.next().transpose()?;
-        Ok(record)
+        Ok(Arc::new(record))
     }
 }
 

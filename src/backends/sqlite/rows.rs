@@ -231,8 +231,8 @@ fn whole(columns: &StateColumns<'_>, content: &ContentColumns<'_>) -> Result<Row
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
     let content = self::content(key, content)?;
     let record = match &columns.record.0 {
-        None => Record::fresh(),
-        Some(columns) => record(key, columns)?,
+        None => Record::shared_fresh(),
+        Some(columns) => Arc::new(record(key, columns)?),
     };
     let unmet = match columns.unmet.0 {
         None => 0,

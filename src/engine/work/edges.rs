@@ -1,7 +1,9 @@
 //! The dependencies that a group changed, found by who has them and by what they are on.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{Edge, EdgeChange, Key};
 
@@ -14,18 +16,25 @@ struct Changed {
     is_listed: bool,
 }
 
-#[derive(Default)]
 pub(super) struct ChangedEdges {
     changed: BTreeMap<Edge, Changed>,
-    /// (job, on, chunk)
-    by_on: BTreeSet<(i64, u64, u64)>,
+    /// Of what they are on, the chunks that have them.
+    by_on: HashMap<Key, Vec<u64>>,
 }
 
 impl ChangedEdges {
+    pub(super) fn new() -> Self {
+        ChangedEdges { changed: BTreeMap::new(), by_on: HashMap::new() }
+    }
+
+    fn list(&mut self, edge: Edge) {
+        self.by_on.entry(Key { job: edge.job, chunk: edge.on }).or_default().push(edge.chunk);
+    }
+
     /// Adds it, met or not, or removes it.
     pub(super) fn set(&mut self, edge: Edge, state: Option<bool>) {
         if self.changed.insert(edge, Changed { state, is_listed: true }).is_none() {
-            self.by_on.insert((edge.job, edge.on, edge.chunk));
+            self.list(edge);
         }
     }
 
@@ -35,7 +44,7 @@ impl ChangedEdges {
             Entry::Occupied(mut known) => known.get_mut().state = Some(met),
             Entry::Vacant(new) => {
                 new.insert(Changed { state: Some(met), is_listed: false });
-                self.by_on.insert((edge.job, edge.on, edge.chunk));
+                self.list(edge);
             }
         }
     }
@@ -55,12 +64,11 @@ impl ChangedEdges {
         self.changed.range(edge(0)..=edge(u64::MAX)).map(|(edge, changed)| (edge.on, changed.state))
     }
 
-    /// What was set of the dependencies on one chunk, in the order of who has them.
+    /// What was set of the dependencies on one chunk, in any order.
     pub(super) fn on(&self, on: Key) -> impl Iterator<Item = (u64, Option<bool>)> {
-        let range = (on.job, on.chunk, 0)..=(on.job, on.chunk, u64::MAX);
-        self.by_on
-            .range(range)
-            .map(move |&(job, on, chunk)| (chunk, self.get(&Edge { job, chunk, on }).copied().flatten()))
+        let chunks = self.by_on.get(&on).map_or(&[][..], Vec::as_slice);
+        let edge = move |chunk| Edge { job: on.job, chunk, on: on.chunk };
+        chunks.iter().map(move |&chunk| (chunk, self.get(&edge(chunk)).copied().flatten()))
     }
 
     /// What was set of a job's dependencies from a (chunk, on) upwards.

@@ -130,7 +130,7 @@ fn a_new_row_has_the_columns_of_a_fresh_record() {
     let row = backend.begin().unwrap().load(&Needs { rows: vec![key], ..Needs::default() }).unwrap().rows
         [&key]
         .clone();
-    assert_eq!(row.unwrap().record, Record::fresh());
+    assert_eq!(row.unwrap().record, Record::shared_fresh());
 }
 
 #[test]

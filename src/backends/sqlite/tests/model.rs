@@ -164,7 +164,7 @@ impl Model {
                 }
                 Some((mut row, before)) => {
                     let content = random.maybe(|r| Arc::new(r.content(meta.revision)));
-                    let record = random.maybe(|r| r.record(meta.revision));
+                    let record = random.maybe(|r| Arc::new(r.record(meta.revision)));
                     let unmet = random.maybe(|r| u32::try_from(r.below(4)).unwrap());
                     row.content = content.clone().unwrap_or(row.content);
                     row.record = record.clone().unwrap_or(row.record);
@@ -239,12 +239,12 @@ impl Model {
 
     fn add(&mut self, key: Key, random: &mut Random, revision: u64) -> RowChange {
         let content = Arc::new(random.content(revision));
-        let record = if random.one_in(3) { Some(random.record(revision)) } else { None };
+        let record = if random.one_in(3) { Some(Arc::new(random.record(revision))) } else { None };
         let unmet = random.maybe(|r| u32::try_from(r.below(4)).unwrap());
         let row = Row {
             key,
             content: content.clone(),
-            record: record.clone().unwrap_or_else(Record::fresh),
+            record: record.clone().unwrap_or_else(Record::shared_fresh),
             unmet: unmet.unwrap_or_default(),
         };
         let after = machine::place(&row);

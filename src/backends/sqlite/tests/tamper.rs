@@ -1,5 +1,7 @@
 //! What is changed from outside is found out, and not obeyed.
 
+use std::sync::Arc;
+
 use crate::backends::contract::{
     Backend, Class, Counts, Cursor, Delta, Edge, EdgeChange, JobChange, Key, LogRun, Needs, PageNeed, Record,
     RowChange, Subject, page_of,
@@ -28,7 +30,7 @@ fn filled(folder: &Folder) -> SqliteBackend {
         before: Some(READY),
         after: Some(after),
         content: None,
-        record,
+        record: Option::map(record, Arc::new),
         unmet,
     };
     let done = Record {
@@ -185,7 +187,7 @@ fn a_row_that_was_deleted_under_us_is_not_written_in_silence() {
         before: Some(READY),
         after: Some(READY),
         content: None,
-        record: Some(Record { revision: 12, ..Record::fresh() }),
+        record: Some(Arc::new(Record { revision: 12, ..Record::fresh() })),
         unmet: None,
     }];
     assert_eq!(tx.commit(delta).unwrap_err().kind(), ErrorKind::Poisoned);
@@ -253,14 +255,14 @@ fn any_text_survives_as_it_is() {
         let mut content = content(1);
         content.checksum = Some(text.to_owned());
         content.payload = Some(Json::new(text).unwrap());
-        row.content = Some(std::sync::Arc::new(content));
-        row.record = Some(Record {
+        row.content = Some(Arc::new(content));
+        row.record = Some(Arc::new(Record {
             error: Some(text.to_owned()),
             observed: Some(text.to_owned()),
             output: Some(Json::new(&[text, text]).unwrap()),
             revision: 1,
             ..Record::fresh()
-        });
+        }));
     }
     backend.begin().unwrap().commit(delta).unwrap();
     backend.reopen().unwrap();
