@@ -115,8 +115,10 @@ impl Front {
 
     /// Says what the file is, where it does not say so, and takes the space of a journal that has none yet: no commit is
     /// to look for space, or to find none. Durable with the next sync.
+    ///
+    /// The file was looked at before it was locked: somebody else may have made a store of it meanwhile, and died.
     pub(super) fn mark(&self) -> io::Result<()> {
-        if self.is_blank {
+        if self.is_blank && self.journal()?.iter().all(|&byte| byte == 0) {
             self.bytes.write(JOURNAL_AT, &vec![0; JOURNAL_BYTES])?;
         }
         if self.layout == Layout::Unmarked { self.bytes.write(0, &mark()) } else { Ok(()) }

@@ -11,7 +11,7 @@ use super::{Model, options, ready_rows, tick};
 use crate::backends::contract::*;
 use crate::backends::redb::backend::Access;
 use crate::backends::redb::edits::Edits;
-use crate::backends::redb::front::PAGES_AT;
+use crate::backends::redb::front::{Front, PAGES_AT};
 use crate::backends::redb::medium::Medium;
 use crate::backends::redb::tables::{edge_tag, tree_number};
 use crate::backends::redb::{RedbBackend, apply, write};
@@ -170,6 +170,25 @@ fn after_an_error_of_the_journal_nothing_is_written_until_the_store_is_reopened(
         expected.compare(&mut *store.begin().unwrap(), &mut rng);
         store.verify().unwrap();
     }
+}
+
+#[test]
+fn a_journal_that_came_to_be_between_looking_and_locking_is_left_alone() {
+    let mut rng = fastrand::Rng::with_seed(super::seed());
+    let ours = Disk::new();
+    let front = Front::new(Box::new(ours.clone())).unwrap();
+    assert!(front.may_be_new());
+    let theirs = Disk::new();
+    let mut store = theirs.open().unwrap();
+    let mut model = Model::new();
+    for _ in 0..5 {
+        change(&mut store, &mut model, &mut rng);
+    }
+    *ours.bytes.lock().unwrap() = bytes_of(&theirs);
+    front.mark().unwrap();
+    assert_eq!(bytes_of(&ours), bytes_of(&theirs));
+    let mut store = ours.open().unwrap();
+    model.compare(&mut *store.begin().unwrap(), &mut rng);
 }
 
 #[test]
