@@ -23,7 +23,7 @@ impl Answer {
 impl From<Vec<JobState>> for Answer {
     fn from(chunks: Vec<JobState>) -> Self {
         let mut rows = Rows::default();
-        rows.add(chunks);
+        chunks.iter().for_each(|chunk| rows.add(chunk));
         Answer::Rows(rows)
     }
 }
@@ -37,23 +37,20 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    pub(crate) fn add(&mut self, chunks: Vec<JobState>) {
-        let mut text = Vec::with_capacity(chunks.len() * BYTES_EXPECTED);
-        self.count += chunks.len();
-        for chunk in chunks {
-            row::write(&chunk, &mut text);
-            text.push(b'\n');
+    pub(crate) fn add(&mut self, chunk: &JobState) {
+        if self.pieces.last().is_none_or(|piece| piece.len() >= PIECE_BYTES) {
+            self.pieces.push(Vec::new());
         }
-        self.pieces.push(text);
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.count
+        if let Some(piece) = self.pieces.last_mut() {
+            row::write(chunk, piece);
+            piece.push(b'\n');
+            self.count += 1;
+        }
     }
 }
 
-/// What room is made for to write a row.
-const BYTES_EXPECTED: usize = 192;
+/// From this length on a piece is full.
+const PIECE_BYTES: usize = 128 << 10;
 
 /// A value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Box<RawValue> {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use magnetar::{
     Change, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, JobInfo, JobSpec,
-    JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore, ResetReach,
-    Selection, limits,
+    JobState, JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore,
+    ResetReach, Selection, limits,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -229,7 +229,10 @@ pub(crate) async fn run(
 async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answer, Failure> {
     Ok(match name {
         "getChunk" => Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?).into(),
-        "getByStatus" => by_status(store, fields.job()?, fields.status()?).await?,
+        "getByStatus" => {
+            let add = |rows: &mut Rows, chunk: JobState| rows.add(&chunk);
+            Answer::Rows(store.fold_by_status(fields.job()?, fields.status()?, Rows::default(), add).await?)
+        }
         "page" => {
             let page = store.page_by_status(fields.job()?, fields.status, fields.after, fields.limit());
             page.await?.into()
@@ -259,27 +262,6 @@ async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answ
         name => return Err(Failure::input(&format!("there is no call {name:?}"))),
     })
 }
-
-/// All chunks of a status, of which few are in memory at a time. Nothing comes between the pages: a read is never waited
-/// for here, and there is one thread.
-async fn by_status(store: &RedbStore, job: i64, status: JobStatus) -> Result<Answer, Failure> {
-    let mut rows = Rows::default();
-    let mut after = None;
-    while rows.count() <= limits::LIST_ROWS_MAX {
-        let page = store.page_by_status(job, Some(status), after, ROWS_AT_ONCE).await?;
-        after = page.last().map(|chunk| chunk.chunk);
-        let is_last = page.len() < ROWS_AT_ONCE;
-        rows.add(page);
-        if is_last {
-            return Ok(Answer::Rows(rows));
-        }
-    }
-    // More than are listed, in the words of the store.
-    Ok(store.get_by_status(job, status).await?.into())
-}
-
-/// Chunks of a long list that are in memory at a time.
-const ROWS_AT_ONCE: usize = 512;
 
 async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {
     let (job, options) = (fields.job()?, fields.import_options()?);

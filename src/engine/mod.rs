@@ -41,8 +41,8 @@ pub(crate) use ids::Ids;
 pub(crate) use import::{Compared, Import, ImportSlice, Imports, too_many};
 use numbers::Numbers;
 pub(crate) use query::{
-    all_edges, changes, chunk, dependencies, dependents, graph, job_info, job_row, jobs_page, page, ready,
-    stats, topo_order, without_unchanged,
+    all_edges, changes, chunk, dependencies, dependents, each_of_page, graph, job_info, job_row, jobs_page,
+    page, ready, stats, topo_order, without_unchanged,
 };
 pub(crate) use records::{
     FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta,

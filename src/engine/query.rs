@@ -39,10 +39,21 @@ fn rows_in(counts: &Counts, classes: &[Class]) -> usize {
 /// A page of a job's chunks in chunk order.
 pub(crate) fn page(load: &mut dyn Load, need: PageNeed) -> Result<Vec<JobState>> {
     let mut loaded = load.load(&Needs { jobs: [need.job].into(), ..Needs::default() })?;
-    let JobRow { spec, counts, .. } = open(&mut loaded, need.job)?;
-    let mut states = Vec::with_capacity(need.limit.min(rows_in(&counts, need.classes)));
-    load.page(&need, &mut |row| states.push(machine::state(row, &spec)))?;
+    let job = open(&mut loaded, need.job)?;
+    let mut states = Vec::with_capacity(need.limit.min(rows_in(&job.counts, need.classes)));
+    load.page(&need, &mut |row| states.push(machine::state(row, &job.spec)))?;
     Ok(states)
+}
+
+/// The same, each handed over as it is found.
+pub(crate) fn each_of_page(
+    load: &mut dyn Load,
+    need: PageNeed,
+    each: &mut dyn FnMut(JobState),
+) -> Result<()> {
+    let mut loaded = load.load(&Needs { jobs: [need.job].into(), ..Needs::default() })?;
+    let job = open(&mut loaded, need.job)?;
+    load.page(&need, &mut |row| each(machine::state(row, &job.spec)))
 }
 
 /// Of chunks in ascending order, those that storage does not have just as they are.

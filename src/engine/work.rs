@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
     Class, Content, Counts, Cursor, Delta, DependentsNeed, DueNeed, Edge, EdgesNeed, Front, JobChange,
@@ -89,8 +89,8 @@ pub(super) struct Work<'t> {
     windows: HashMap<i64, Front>,
     /// Jobs in which this group made something ready.
     readied: BTreeSet<i64>,
-    /// Rows that this group moved from one class to another, new ones among them.
-    moved: HashSet<Key>,
+    /// Rows of each job that this group moved from one class to another, new ones among them, each time.
+    moved: HashMap<i64, Vec<u64>>,
     /// New rows to which nothing else happens in this group; see [`Work::add_rows`].
     added: Vec<RowChange>,
     edges: ChangedEdges,
@@ -126,7 +126,7 @@ impl<'t> Work<'t> {
             rows: HashMap::new(),
             windows: HashMap::new(),
             readied: BTreeSet::new(),
-            moved: HashSet::new(),
+            moved: HashMap::new(),
             added: Vec::new(),
             edges: ChangedEdges::new(),
             cursors: None,
@@ -399,7 +399,7 @@ impl<'t> Work<'t> {
     pub(super) fn book_added(&mut self) {
         for change in take(&mut self.added) {
             let key = change.key;
-            self.moved.insert(key);
+            self.note_moved(key);
             if change.after.is_some_and(|place| place.class == Class::Ready) {
                 self.readied.insert(key.job);
             }
@@ -437,6 +437,10 @@ impl<'t> Work<'t> {
         self.edit(key, |slot| slot.row = None);
     }
 
+    fn note_moved(&mut self, key: Key) {
+        self.moved.entry(key.job).or_default().push(key.chunk);
+    }
+
     /// Changes one row, and moves it in the counts and in the window of ready rows.
     fn edit(&mut self, key: Key, change: impl FnOnce(&mut RowSlot)) {
         let Some(slot) = self.rows.get_mut(&key) else { return };
@@ -445,7 +449,7 @@ impl<'t> Work<'t> {
         let after = slot.row.as_ref().map(machine::place);
         let (class_before, class_after) = (before.map(|p| p.class), after.map(|p| p.class));
         if class_before != class_after {
-            self.moved.insert(key);
+            self.note_moved(key);
             if class_after == Some(Class::Ready) {
                 self.readied.insert(key.job);
             }
@@ -673,8 +677,9 @@ impl<'t> Work<'t> {
         let first = need.after.map_or(0, |after| after.saturating_add(1));
         let last = next.unwrap_or(u64::MAX);
         if first <= last {
-            let span = Key { job: need.job, chunk: first }..=Key { job: need.job, chunk: last };
-            keys.extend(self.moved.iter().filter(|key| span.contains(key)));
+            let moved = self.moved.get(&need.job).into_iter().flatten();
+            let moved = moved.filter(|chunk| (first..=last).contains(*chunk));
+            keys.extend(moved.map(|&chunk| Key { job: need.job, chunk }));
         }
         in_order(&mut keys);
         keys.retain(|key| {
@@ -704,7 +709,9 @@ impl<'t> Work<'t> {
         let mut keys = self.take_in(rows);
         // What this group claimed stands in the first page: storage has nothing of it.
         if after.is_none() {
-            keys.extend(&self.moved);
+            for (&job, chunks) in &self.moved {
+                keys.extend(chunks.iter().map(|&chunk| Key { job, chunk }));
+            }
         }
         in_order(&mut keys);
         keys.retain(|key| {

@@ -233,6 +233,48 @@ impl<B: Backing> Store<B> {
         Store { caller: Caller { owner: client, seq: seq.min(limits::ID_MAX) }, ..self.clone() }
     }
 
+    /// Goes through the chunks that [`JobStore::get_by_status`] lists, from one snapshot, and gives what they were folded
+    /// into: of a long list only that is in memory.
+    ///
+    /// Errors: those of `get_by_status`, and what was folded is gone then.
+    ///
+    /// ```
+    /// # #[cfg(feature = "redb")]
+    /// # magnetar::block_on(async {
+    /// use magnetar::{JobStatus, JobStore, NewChunk, RedbStore};
+    ///
+    /// let store = RedbStore::in_memory()?;
+    /// let chunks = (1..=3).map(|id| Ok(NewChunk::new(id)));
+    /// store.import(7, &Default::default(), magnetar::chunks(chunks), &Default::default()).await?;
+    ///
+    /// let sum = store.fold_by_status(7, JobStatus::Pending, 0, |sum, chunk| *sum += chunk.chunk).await?;
+    /// assert_eq!(sum, 1 + 2 + 3);
+    /// # Ok::<(), magnetar::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn fold_by_status<T: Send + 'static>(
+        &self,
+        job_id: i64,
+        status: JobStatus,
+        start: T,
+        mut fold: impl FnMut(&mut T, JobState) + Send + 'static,
+    ) -> Result<T> {
+        let job = check_job_id(job_id)?;
+        let classes = machine::listed_classes(status);
+        let need = PageNeed { job, classes, after: None, limit: limits::LIST_ROWS_MAX + 1 };
+        let folded = self.shared.read(move |load| {
+            let (mut folded, mut count) = (start, 0);
+            engine::each_of_page(load, need, &mut |state| {
+                count += 1;
+                fold(&mut folded, state);
+            })?;
+            Ok((folded, count))
+        });
+        let (folded, count) = folded.await?;
+        check_whole(count, job, PAGED_TWIN)?;
+        Ok(folded)
+    }
+
     /// Puts back what owners hold that are proven dead by now, and what lapsed. It happens by itself where a claim finds
     /// too little, at most once a second; a host that is told of a death need not wait for that.
     pub async fn reap(&self) -> Result<()> {
@@ -325,8 +367,16 @@ fn check_update(job: i64, update: ChunkUpdate) -> Result<ChunkUpdate> {
 
 /// A list that must be whole: one more than the limit is an error.
 fn whole<T>(list: Vec<T>, job: i64, twin: &str) -> Result<Vec<T>> {
-    if list.len() <= limits::LIST_ROWS_MAX {
-        return Ok(list);
+    check_whole(list.len(), job, twin)?;
+    Ok(list)
+}
+
+/// What lists the chunks of a status a page at a time.
+const PAGED_TWIN: &str = "page_by_status, which lists a page at a time";
+
+fn check_whole(count: usize, job: i64, twin: &str) -> Result<()> {
+    if count <= limits::LIST_ROWS_MAX {
+        return Ok(());
     }
     let text = format!("the list has more than {} entries; use {twin}", limits::LIST_ROWS_MAX);
     Err(Error::new(ErrorKind::TooLarge, text).in_job(job))
@@ -549,7 +599,7 @@ impl<B: Backing> JobStore for Store<B> {
         let classes = machine::listed_classes(status);
         let need = PageNeed { job, classes, after: None, limit: limits::LIST_ROWS_MAX + 1 };
         let list = self.shared.read(move |load| engine::page(load, need)).await?;
-        whole(list, job, "page_by_status, which lists a page at a time")
+        whole(list, job, PAGED_TWIN)
     }
 
     #[instrument(level = "debug", skip(self))]

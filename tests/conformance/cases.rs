@@ -155,6 +155,7 @@ macro_rules! always {
                 a_dependency_on_what_is_under_way_waits
                 a_longer_circle_is_named_and_refused_as_a_whole
                 a_diamond_is_no_circle
+                two_that_very_many_wait_for_free_them_in_one_commit
                 a_blocked_and_delayed_chunk_waits_for_both
                 a_delay_that_ended_while_a_chunk_was_blocked_is_over_with_the_block
             }

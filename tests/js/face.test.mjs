@@ -289,6 +289,17 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(counted, 3_000)
     })
 
+    test('a list has a limit, and pages have none', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(100_001))
+      await assert.rejects(store.getByStatus(1, 'pending'), code('too_large'))
+      await store.markStatus(1, 7, 'done')
+      assert.equal((await store.getByStatus(1, 'pending')).length, 100_000)
+      let counted = 0
+      for await (const chunk of store.chunks(1)) counted += chunk.jobId
+      assert.equal(counted, 100_001)
+    })
+
     test('chunks are exported as CSV, with formulas defused', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, { chunks: [{ id: 1, checksum: '=HYPERLINK("x")', payload: 'a,"b"' }, { id: 2 }] })

@@ -192,7 +192,12 @@ fn quick_check(connection: &mut Connection) -> Result<()> {
 }
 
 fn migrate(connection: &mut Connection) -> Result<()> {
-    block_on(MIGRATOR.run(connection.sqlite()), Wait::Park).map_err(|error| match error {
+    let is_busy = |error: &MigrateError| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => errors::is_busy(error),
+        _ => false,
+    };
+    let migrated = patience::wait(|| block_on(MIGRATOR.run(connection.sqlite()), Wait::Park), is_busy);
+    migrated.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => errors::unchanged(error),
         error => Error::new(
             ErrorKind::Corrupt,

@@ -19,13 +19,20 @@ use crate::error::Result;
 /// Up to so many (class, rank) pairs a page is merged from the fronts of all; past it, it depends.
 const PAIRS_MERGED: usize = 64;
 
-/// Ranges of ids that one call asks for.
+/// Ranges of ids that one call asks for at most.
 const RANGES_PER_CALL: usize = 128;
+
+/// So many times the packs that were had so far are asked for at once: of a range in which a row is wanted the contents of
+/// all are read, and where those end that are wanted is not known before.
+const RANGES_PER_PACK: usize = 8;
+
+/// Rows whose texts are longer on average are not read that way, in bytes.
+const TEXT_BYTES_LIGHT: usize = 8 << 10;
 
 /// Hands over a page, in the open transaction of a connection.
 pub(super) fn page(connection: &mut Connection, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
     let wanted = bits(need.classes);
-    let merged = if wanted == bits(&[]) { None } else { merged_pairs(connection, need)? };
+    let merged = if wanted == ALL_CLASSES { None } else { merged_pairs(connection, need)? };
     let mut after = need.after.map(columns::int).transpose()?.unwrap_or(-1);
     let mut left = need.limit;
     while left > 0 {
@@ -39,31 +46,37 @@ pub(super) fn page(connection: &mut Connection, need: &PageNeed, each: &mut dyn 
         found.sort_unstable_by_key(|row| row.key.chunk);
         found.truncate(asked);
         let Some(last) = found.last() else { return Ok(()) };
-        let (start, rows) = (after, found.len());
+        let (start, had) = (after, Had::of(&found));
         after = columns::int(last.key.chunk)?;
-        left -= rows;
+        left -= had.rows;
         found.into_iter().for_each(&mut *each);
-        if rows < asked {
+        if had.rows < asked {
             return Ok(());
         }
-        let mut is_dense = is_dense(after - start, asked);
-        while is_dense && left > 0 {
-            let ranges = left.div_ceil(ROWS_PER_PACK).min(RANGES_PER_CALL);
+        let mut goes_on = had.is_dense_in(after - start);
+        while goes_on && left > 0 {
+            let packs = (need.limit - left).div_ceil(ROWS_PER_PACK);
+            let ranges = left.div_ceil(ROWS_PER_PACK).min(RANGES_PER_PACK * packs).min(RANGES_PER_CALL);
             let end = after + row_limit(ranges * ROWS_PER_PACK);
             let bounds = (0..ranges).map(|nr| after + row_limit(nr * ROWS_PER_PACK));
             let args = Args::default().with(need.job).with(wanted).with(list(bounds));
-            let rows = dense(connection, args.with(row_limit(ROWS_PER_PACK)), left, each)?;
-            left -= rows;
-            is_dense = self::is_dense(end - after, rows);
+            let had = dense(connection, args.with(row_limit(ROWS_PER_PACK)), left, each)?;
+            left -= had.rows;
+            goes_on = had.is_dense_in(end - after);
             after = end;
         }
     }
     Ok(())
 }
 
-/// A bit for the code of each class; of all where none is named.
+/// Of whatever class a row says that it is, none of ours among them: that is for whoever reads it to find out.
+const ALL_CLASSES: i64 = -1;
+
+/// A bit for the code of each class.
 fn bits(classes: &[Class]) -> i64 {
-    let classes = if classes.is_empty() { &Class::ALL } else { classes };
+    if classes.is_empty() || classes.len() == Class::ALL.len() {
+        return ALL_CLASSES;
+    }
     classes.iter().fold(0, |bits, class| bits | 1 << columns::class_code(*class))
 }
 
@@ -76,20 +89,44 @@ fn pack(connection: &mut Connection, sql: &'static str, args: Args) -> Result<Ve
     Ok(found)
 }
 
-/// Hands over the rows of [`statements::PAGE_OF_RANGES`], at most so many. Says how many there were.
-fn dense(connection: &mut Connection, args: Args, limit: usize, each: &mut dyn FnMut(Row)) -> Result<usize> {
-    let mut room = limit;
+/// Hands over the rows of [`statements::PAGE_OF_RANGES`], at most so many.
+fn dense(connection: &mut Connection, args: Args, limit: usize, each: &mut dyn FnMut(Row)) -> Result<Had> {
+    let mut had = Had::default();
     connection
         .call(statements::PAGE_OF_RANGES, args, Wait::Spin, |_, row| {
-            rows::packs(rows::get(row, 0)?, rows::get(row, 1)?, &mut room, &mut *each)
+            let mut room = limit - had.rows;
+            rows::packs(rows::get(row, 0)?, rows::get(row, 1)?, &mut room, |row| {
+                had.add(&row);
+                each(row);
+            })
         })
         .map_err(Failure::into_error)?;
-    Ok(limit - room)
+    Ok(had)
 }
 
-/// Whether at least every other id of a span is a row that is wanted.
-fn is_dense(ids: i64, rows: usize) -> bool {
-    ids <= row_limit(rows.saturating_mul(2))
+/// How many rows there were, and how long their texts.
+#[derive(Default)]
+struct Had {
+    rows: usize,
+    text_bytes: usize,
+}
+
+impl Had {
+    fn of(rows: &[Row]) -> Self {
+        let mut had = Had::default();
+        rows.iter().for_each(|row| had.add(row));
+        had
+    }
+
+    fn add(&mut self, row: &Row) {
+        self.rows += 1;
+        self.text_bytes += row.text_bytes();
+    }
+
+    /// Whether at least every other id of a span was a row that is wanted, and none of them heavy.
+    fn is_dense_in(&self, ids: i64) -> bool {
+        ids <= row_limit(self.rows.saturating_mul(2)) && self.text_bytes <= self.rows * TEXT_BYTES_LIGHT
+    }
 }
 
 /// The pairs to merge a page from, where that is the shorter way.

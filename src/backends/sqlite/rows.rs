@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
+use serde_json::value::RawValue;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
@@ -108,6 +109,7 @@ struct StateColumns<'a> {
 /// The columns of its content. All are `None` where it has none.
 #[derive(Deserialize)]
 struct ContentColumns<'a> {
+    job: Option<i64>,
     chunk: Option<u64>,
     #[serde(borrow)]
     checksum: Option<Text<'a>>,
@@ -206,10 +208,13 @@ pub(super) fn packs(
     while *room > 0
         && let Some(state) = states.next::<StateColumns<'_>>()?
     {
+        // Those of chunks that are not wanted are passed over, whatever is in them.
         let content = loop {
-            let content: ContentColumns<'_> = contents.next()?.ok_or_else(|| missing(&state))?;
-            if content.chunk >= Some(state.chunk) {
-                break content;
+            match contents.next::<ContentColumns<'_>>() {
+                Ok(Some(content)) if content.chunk < Some(state.chunk) => {}
+                Ok(content) => break content.ok_or_else(|| missing(&state))?,
+                Err(error) if error.chunk() >= Some(state.chunk) => return Err(error),
+                Err(_) => drop(contents.next::<&RawValue>()?),
             }
         };
         each(whole(&state, &content)?);
@@ -225,7 +230,7 @@ fn missing(state: &StateColumns<'_>) -> Error {
 /// The row of these columns, if they are as they were written and the indexes have it where it belongs.
 fn whole(columns: &StateColumns<'_>, content: &ContentColumns<'_>) -> Result<Row> {
     let key = Key { job: columns.job, chunk: columns.chunk };
-    if content.chunk != Some(key.chunk) {
+    if (content.job, content.chunk) != (Some(key.job), Some(key.chunk)) {
         return Err(missing(columns));
     }
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
@@ -339,12 +344,17 @@ fn deadline(set_at_ms: Option<u64>, duration_ms: Option<u64>) -> Option<Deadline
     Some(Deadline { set_at_ms: set_at_ms?, duration_ms: duration_ms? })
 }
 
-/// An array that does not even have the right types: named by its first two numbers, if it has them.
+/// The first two numbers of an array, if it has them: the job and the chunk that it is about.
+fn named_in(text: &str) -> (Option<i64>, Option<u64>) {
+    let mut numbers = text.trim_start_matches('[').split([',', ']']);
+    let job = numbers.next().and_then(|number| number.parse().ok());
+    (job, numbers.next().and_then(|number| number.parse().ok()))
+}
+
+/// An array that does not even have the right types, by its name.
 fn named_by_prefix(text: &str, error: &serde_json::Error) -> Error {
     let found = corrupt(&format!("a stored row cannot be read ({error})"));
-    let mut numbers = text.trim_start_matches('[').split([',', ']']);
-    let job = numbers.next().and_then(|n| n.parse().ok());
-    match (job, numbers.next().and_then(|n| n.parse().ok())) {
+    match named_in(text) {
         (Some(job), Some(chunk)) => found.at(job, chunk),
         (Some(job), None) => found.in_job(job),
         _ => found,

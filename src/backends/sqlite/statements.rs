@@ -19,7 +19,7 @@ macro_rules! row {
 
 macro_rules! content {
     () => {
-        "json_array(c.chunk,c.checksum,c.payload,\
+        "json_array(c.job,c.chunk,c.checksum,c.payload,\
          iif(c.priority=0 AND c.attempts_max IS NULL AND c.losses_max IS NULL AND c.on_dependency_failure IS NULL,0,\
          json_array(c.priority,c.attempts_max,c.losses_max,c.on_dependency_failure)),\
          c.created_at_ms,nullif(c.updated_at_ms,c.created_at_ms),c.revision,c.content_sum)"
@@ -162,12 +162,14 @@ macro_rules! edge {
     };
 }
 
-/// For a list `$11` of (job, chunk depended on, above this chunk), at most `$12` each: a pack for each.
+/// For a list `$11` of (job, chunk depended on, above this chunk), at most `$12` each: a pack for each
+/// that has any.
 pub(super) const DEPENDENTS: &str = concat!(
     "SELECT n.key,(SELECT group_concat(edge,' ') FROM (SELECT ",
     edge!(),
     " AS edge FROM dependencies d WHERE d.job=n.value->>0 AND d.depends_on=n.value->>1 AND d.chunk>n.value->>2 \
-     ORDER BY d.chunk LIMIT $12+0)) FROM json_each($11) n;"
+     ORDER BY d.chunk LIMIT $12+0)) FROM json_each($11) n \
+     WHERE EXISTS (SELECT 1 FROM dependencies e WHERE e.job=n.value->>0 AND e.depends_on=n.value->>1);"
 );
 
 /// The same for a list `$11` of chunks that are depended on, all of job `$28`: taking numbers out of arrays takes longer
@@ -176,7 +178,8 @@ pub(super) const DEPENDENTS_IN_ONE_JOB: &str = concat!(
     "SELECT n.key,(SELECT group_concat(edge,' ') FROM (SELECT ",
     edge!(),
     " AS edge FROM dependencies d WHERE d.job=$28+0*n.key AND d.depends_on=n.value ORDER BY d.chunk LIMIT $12+0)) \
-     FROM json_each($11) n;"
+     FROM json_each($11) n \
+     WHERE EXISTS (SELECT 1 FROM dependencies e WHERE e.job=$28+0*n.key AND e.depends_on=n.value);"
 );
 
 macro_rules! dependent_rows {
@@ -202,12 +205,13 @@ pub(super) const DEPENDENT_ROWS: &str =
 pub(super) const DEPENDENT_ROWS_IN_ONE_JOB: &str =
     dependent_rows!("d.job=$28+0*n.key AND d.depends_on=n.value");
 
-/// For a list `$13` of (job, chunk): a pack for each.
+/// For a list `$13` of (job, chunk): a pack for each that has any.
 pub(super) const DEPENDENCIES: &str = concat!(
     "SELECT n.key,(SELECT group_concat(",
     edge!(),
     ",' ') FROM dependencies d INDEXED BY dependencies_of WHERE d.job=n.value->>0 AND d.chunk=n.value->>1) \
-     FROM json_each($13) n;"
+     FROM json_each($13) n WHERE EXISTS \
+     (SELECT 1 FROM dependencies e INDEXED BY dependencies_of WHERE e.job=n.value->>0 AND e.chunk=n.value->>1);"
 );
 
 /// Held by `$14`, behind (job `$15`, chunk `$16`), at most `$17`.
@@ -274,21 +278,23 @@ pub(super) const PAGE: &str = concat!(
     row!(),
     " AS line FROM states s",
     with_content!(),
-    "WHERE s.job=$1 AND s.chunk>$3 AND ($2>>s.class)&1 \
+    "WHERE s.job=$1 AND s.chunk>$3 AND ($2=-1 OR ($2>>s.class)&1) \
      ORDER BY s.chunk LIMIT $4+0);"
 );
 
 /// The rows of job `$1` in the classes whose bits `$2` has, in ranges of `$4` ids above each of `$3`; for each range a
-/// pack of their states, and one of the contents of all rows in it. Each table is gone through from one row to the next: looking up the content
+/// pack of their states, and where there is any one of the contents of all rows in it. Each table is gone through from one row to the next: looking up the content
 /// of each state takes as long as printing its numbers.
 pub(super) const PAGE_OF_RANGES: &str = concat!(
     "SELECT (SELECT group_concat(",
     state!(),
     ",' ') FROM states s WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
-     AND ($2>>s.class)&1),\
+     AND ($2=-1 OR ($2>>s.class)&1)),\
+     iif(EXISTS (SELECT 1 FROM states s WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
+     AND ($2=-1 OR ($2>>s.class)&1)),\
      (SELECT group_concat(",
     content!(),
-    ",' ') FROM contents c WHERE c.job=$1+0*n.key AND c.chunk>n.value AND c.chunk<=n.value+$4) FROM json_each($3) n;"
+    ",' ') FROM contents c WHERE c.job=$1+0*n.key AND c.chunk>n.value AND c.chunk<=n.value+$4),NULL) FROM json_each($3) n;"
 );
 
 // Writes that every commit has

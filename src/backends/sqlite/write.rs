@@ -475,13 +475,13 @@ fn put_content(args: &mut Args, key: Key, content: &Content) -> Result<()> {
     put_key(args, key)
 }
 
-/// Where the row stands in the indexes.
 /// Whether what is due or who holds it changes.
 fn moves_due(row: &RowChange) -> bool {
     let due = |place: Option<Place>| place.map(|place| (place.due, place.holder));
     due(row.before) != due(row.after)
 }
 
+/// Where the row stands in the indexes.
 fn put_place(args: &mut Args, place: Place) {
     args.push(columns::class_code(place.class));
     args.push(place.rank.0);

@@ -1,8 +1,8 @@
 //! What becomes of a chunk when another that it depends on is done, fails, is cancelled or comes back.
 
 use magnetar::{
-    ClaimRequest, Completion, DependencyFailure, ErrorKind, JobSpec, JobStatus, JobStore, Outcome,
-    ResetReach, Selection, limits,
+    ChunkUpdate, ClaimRequest, Completion, DependencyFailure, ErrorKind, JobSpec, JobStatus, JobStore,
+    Outcome, ResetReach, Selection, limits,
 };
 
 use super::{
@@ -256,4 +256,18 @@ pub(crate) async fn a_delay_that_ended_while_a_chunk_was_blocked_is_over_with_th
     // The commit that unblocks it can hand it out: the higher priority first.
     let next = fx.complete_and_claim(&first.claim(), Completion::new(), &ClaimRequest::new().job(JOB)).await;
     assert_eq!(next.expect("it is open").iter().map(|chunk| chunk.chunk).collect::<Vec<_>>(), [2]);
+}
+
+pub(crate) async fn two_that_very_many_wait_for_free_them_in_one_commit(fx: Fixture) {
+    let waiting = |on: u64| (0..800).map(move |n| c(1_000 * on + n).depends_on([on]));
+    import(&*fx, [c(1), c(2)].into_iter().chain(waiting(1)).chain(waiting(2))).await;
+    let held = fx.claim_pending_batch(JOB, 2).await.expect("both are ready");
+    let updates = held.iter().map(|chunk| ChunkUpdate::Complete(chunk.claim(), Completion::new())).collect();
+    let answers = fx.apply_batch_updates(JOB, updates).await.expect("the job exists");
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Outcome::Changed))), "{answers:?}");
+    let stats = fx.get_stats(JOB).await.expect("it exists");
+    assert_eq!((stats.done, stats.blocked, stats.pending), (2, 0, 1_600));
+    let first = fx.claim_pending_batch(JOB, 1_000).await.expect("they are ready");
+    assert_eq!((first.len(), first[0].chunk, first[999].chunk), (1_000, 1_000, 2_199));
+    fx.verify().await.expect("nothing is damaged");
 }

@@ -1,8 +1,10 @@
 -- The dependencies stand in the order of what they are on: whoever is done tells those that wait, neighbours one after
 -- the other, and each completion asks for them and writes them there.
 
-DROP VIEW dependencies_v;
+-- Views that somebody made of them stay as they are: of the table by its name.
+PRAGMA legacy_alter_table = ON;
 ALTER TABLE dependencies RENAME TO dependencies_before;
+PRAGMA legacy_alter_table = OFF;
 
 CREATE TABLE dependencies (
     job        INTEGER NOT NULL,
@@ -21,9 +23,6 @@ ORDER BY job, depends_on, chunk;
 DROP TABLE dependencies_before;
 
 CREATE INDEX dependencies_of ON dependencies (job, chunk, depends_on);
-
-CREATE VIEW dependencies_v AS
-SELECT job AS job_id, chunk, depends_on, iif(met, 'met', 'unmet') AS state FROM dependencies;
 
 -- Last, as in every migration.
 PRAGMA user_version = 3;

@@ -88,7 +88,7 @@ fn a_newer_format_is_named_so() {
 
 /// Takes a file back to format 2.
 const BEFORE_3: &str = "\
-DROP VIEW dependencies_v; DROP INDEX dependencies_of; ALTER TABLE dependencies RENAME TO newer;
+PRAGMA legacy_alter_table = ON; DROP INDEX dependencies_of; ALTER TABLE dependencies RENAME TO newer;
 CREATE TABLE dependencies (
     job INTEGER NOT NULL,
     chunk INTEGER NOT NULL CHECK (chunk BETWEEN 0 AND 9007199254740991),
@@ -99,8 +99,9 @@ CREATE TABLE dependencies (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO dependencies SELECT job, chunk, depends_on, met, edge_sum FROM newer; DROP TABLE newer;
 CREATE INDEX dependencies_dependents ON dependencies (job, depends_on, chunk);
-CREATE VIEW dependencies_v AS
-SELECT job AS job_id, chunk, depends_on, iif(met, 'met', 'unmet') AS state FROM dependencies;
+CREATE VIEW of_the_table AS SELECT count(*) FROM dependencies;
+CREATE VIEW of_the_view AS SELECT count(*) FROM dependencies_v WHERE state = 'unmet';
+CREATE VIEW of_nothing AS SELECT * FROM what_somebody_dropped;
 DELETE FROM _sqlx_migrations WHERE version = 3; PRAGMA user_version = 2;";
 
 #[test]
@@ -123,6 +124,10 @@ fn a_file_of_the_format_before_is_brought_up_to_date_and_loses_nothing() {
     let store = crate::block_on(crate::open(&path)).unwrap();
     crate::block_on(store.verify()).unwrap();
     assert_eq!(dependencies(&*store), before);
+    let edges = before.iter().map(Vec::len).sum::<usize>().to_string();
+    assert_eq!(outside(&path, "SELECT CAST(\"count(*)\" AS TEXT) FROM of_the_table"), [edges]);
+    let unmet = outside(&path, "SELECT CAST(\"count(*)\" AS TEXT) FROM of_the_view");
+    assert_eq!(unmet, outside(&path, "SELECT CAST(sum(unmet) AS TEXT) FROM states"));
     assert_eq!(crate::block_on(store.get_stats(1)).unwrap(), stats);
     let mut done = 1;
     while let Some(chunk) = crate::block_on(store.claim_pending(1)).unwrap() {

@@ -74,9 +74,10 @@ fn read(backend: &mut SqliteBackend) -> Result<()> {
 
 #[test]
 fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() {
-    let cases: [(&'static str, Option<i64>, Option<u64>); 17] = [
+    let cases: [(&'static str, Option<i64>, Option<u64>); 18] = [
         ("UPDATE contents SET payload='{}' WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET priority=7 WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE contents SET attempts_max=-1 WHERE chunk=2", Some(1), Some(2)),
         ("DELETE FROM contents WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE states SET status=2 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE states SET status=0 WHERE chunk=3", Some(1), Some(3)),
@@ -120,6 +121,8 @@ fn a_long_list_names_the_chunk_that_was_changed_from_outside() {
         "DELETE FROM contents WHERE chunk>=400",
         "UPDATE contents SET chunk=1400 WHERE chunk=400",
         "UPDATE contents SET checksum='x' WHERE chunk=400",
+        "UPDATE contents SET attempts_max=-1 WHERE chunk=400",
+        "UPDATE contents SET revision=-1 WHERE chunk=400",
         "UPDATE states SET attempts=1 WHERE chunk=400",
     ] {
         let folder = Folder::new();
@@ -136,6 +139,41 @@ fn a_long_list_names_the_chunk_that_was_changed_from_outside() {
             let fewer = PageNeed { limit: 399, ..need };
             assert_eq!(page_of(&mut *reader.snapshot().unwrap(), &fewer).expect("they are whole").len(), 399);
         }
+    }
+}
+
+#[test]
+fn what_was_changed_in_chunks_that_are_not_wanted_is_in_no_list_s_way() {
+    let folder = Folder::new();
+    let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
+    let mut tx = backend.begin().unwrap();
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    tx.commit(import(&meta, 1, 0, 600)).unwrap();
+    outside(
+        &folder.file(),
+        "UPDATE states SET class=5 WHERE chunk=400; UPDATE contents SET revision=-1 WHERE chunk=400;",
+    );
+    let need = PageNeed { job: 1, classes: &[Class::Ready], after: None, limit: 1_000 };
+    let reader = backend.reader();
+    assert_eq!(page_of(&mut *reader.snapshot().unwrap(), &need).unwrap().len(), 599);
+}
+
+#[test]
+fn a_class_that_is_none_is_no_way_out_of_a_list_of_all() {
+    let folder = Folder::new();
+    let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
+    let mut tx = backend.begin().unwrap();
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    tx.commit(import(&meta, 1, 0, 600)).unwrap();
+    outside(
+        &folder.file(),
+        "PRAGMA ignore_check_constraints=ON; UPDATE states SET class=99 WHERE chunk=400;",
+    );
+    for classes in [&[][..], &Class::ALL] {
+        let need = PageNeed { job: 1, classes, after: None, limit: 1_000 };
+        let reader = backend.reader();
+        let error = page_of(&mut *reader.snapshot().unwrap(), &need).unwrap_err();
+        assert_eq!((error.kind(), error.chunk()), (ErrorKind::Corrupt, Some(400)));
     }
 }
 
