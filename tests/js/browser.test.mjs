@@ -60,10 +60,15 @@ for (const name of names) {
       await page.close()
     })
 
-    test('inside a worker it is the same', async () => {
+    // Of a hundred pages whose worker makes a worker, Firefox 153 gets stuck in one or two: `new Worker` does not return
+    // there, whatever the script, and that worker's event loop stands still. That, and nothing else, is tried again.
+    const TRIES = 5
+
+    const insideWorker = async () => {
       const page = await tab()
       const done = await page.evaluate(async () => {
         const source = `
+          addEventListener('message', () => postMessage('its event loop runs'))
           const { open } = await import('${location.origin}/browser.js')
           const store = await open('from a worker')
           await store.importManifest(1, { chunks: [{ id: 1 }] })
@@ -73,13 +78,30 @@ for (const name of names) {
         const code = `export {}; (async () => {${source}})().catch((error) => postMessage(String(error)))`
         // A module of its own, from the same origin: the policy of the page allows nothing else.
         const worker = new Worker('/in-worker.js?' + encodeURIComponent(code), { type: 'module' })
-        return new Promise((resolve) => {
-          worker.onmessage = ({ data }) => resolve(data)
-          worker.onerror = (event) => resolve(event.message || 'the worker did not start')
-        })
+        const told = () =>
+          new Promise((resolve) => {
+            worker.onmessage = ({ data }) => resolve(data)
+            worker.onerror = (event) => resolve(event.message || 'the worker did not start')
+          })
+        const silence = (ms) => new Promise((resolve) => setTimeout(resolve, ms, 'silence'))
+        const first = await Promise.race([told(), silence(20_000)])
+        if (first !== 'silence') return first
+        worker.postMessage('')
+        const second = await Promise.race([told(), silence(5_000)])
+        return second === 'silence' ? 'stuck' : second
       })
-      assert.deepEqual(done, ['opfs', 'ran'])
       await page.close()
+      return done
+    }
+
+    test('inside a worker it is the same', async () => {
+      let done = 'stuck'
+      for (let tries = 0; done === 'stuck' && tries < TRIES; tries++) {
+        if (tries > 0) console.log(`${name}: a worker got stuck making a worker; once more`)
+        done = await insideWorker()
+        if (name !== 'firefox') break
+      }
+      assert.deepEqual(done, ['opfs', 'ran'])
     })
 
     test('a file that something else has open is locked, and opens when it is free', async () => {
