@@ -11,13 +11,19 @@ use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{ErrorKind, Result};
 use crate::model::{JobStatus, Json, OwnerId};
 
-/// Ten ready chunks, one of them done, one that depends on another.
-fn filled(folder: &Folder) -> SqliteBackend {
+/// So many ready chunks.
+fn ready(folder: &Folder, chunks: u64) -> SqliteBackend {
     let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
     let mut tx = backend.begin().unwrap();
     let meta = tx.load(&Needs::default()).unwrap().meta;
-    tx.commit(import(&meta, 1, 0, 10)).unwrap();
-    let mut meta = meta;
+    tx.commit(import(&meta, 1, 0, chunks)).unwrap();
+    backend
+}
+
+/// Ten ready chunks, one of them done, one that depends on another.
+fn filled(folder: &Folder) -> SqliteBackend {
+    let mut backend = ready(folder, 10);
+    let mut meta = backend.begin().unwrap().load(&Needs::default()).unwrap().meta;
     meta.revision = 11;
     meta.last_job = 1;
     meta.cursors = 1;
@@ -126,10 +132,7 @@ fn a_long_list_names_the_chunk_that_was_changed_from_outside() {
         "UPDATE states SET attempts=1 WHERE chunk=400",
     ] {
         let folder = Folder::new();
-        let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
-        let mut tx = backend.begin().unwrap();
-        let meta = tx.load(&Needs::default()).unwrap().meta;
-        tx.commit(import(&meta, 1, 0, 600)).unwrap();
+        let backend = ready(&folder, 600);
         outside(&folder.file(), sql);
         for classes in [&[][..], &[Class::Ready]] {
             let need = PageNeed { job: 1, classes, after: None, limit: 1_000 };
@@ -145,10 +148,7 @@ fn a_long_list_names_the_chunk_that_was_changed_from_outside() {
 #[test]
 fn what_was_changed_in_chunks_that_are_not_wanted_is_in_no_list_s_way() {
     let folder = Folder::new();
-    let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
-    let mut tx = backend.begin().unwrap();
-    let meta = tx.load(&Needs::default()).unwrap().meta;
-    tx.commit(import(&meta, 1, 0, 600)).unwrap();
+    let backend = ready(&folder, 600);
     outside(
         &folder.file(),
         "UPDATE states SET class=5 WHERE chunk=400; UPDATE contents SET revision=-1 WHERE chunk=400;",
@@ -161,10 +161,7 @@ fn what_was_changed_in_chunks_that_are_not_wanted_is_in_no_list_s_way() {
 #[test]
 fn a_class_that_is_none_is_no_way_out_of_a_list_of_all() {
     let folder = Folder::new();
-    let mut backend = open_file(&folder.file(), FileOptions::default()).unwrap();
-    let mut tx = backend.begin().unwrap();
-    let meta = tx.load(&Needs::default()).unwrap().meta;
-    tx.commit(import(&meta, 1, 0, 600)).unwrap();
+    let backend = ready(&folder, 600);
     outside(
         &folder.file(),
         "PRAGMA ignore_check_constraints=ON; UPDATE states SET class=99 WHERE chunk=400;",
