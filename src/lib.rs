@@ -33,7 +33,8 @@
 //!
 //! # What an answer means
 //!
-//! Committed and synced. Callers that wait at the same time share one commit.
+//! Committed and synced. Callers that wait at the same time share one commit. [`Durability::Relaxed`] gives up the sync, for
+//! work that may be done again after a power cut.
 //!
 //! # Statuses
 //!

@@ -100,6 +100,14 @@ pub const CONSUMER_NAME_BYTES_MAX: usize = 64;
 /// A store has at most this many registered consumers of its change feed.
 pub const CONSUMERS_MAX: usize = 32;
 
+/// Revisions that commits of [`crate::Durability::Relaxed`] may give before one of them is synced. So many are skipped
+/// where such a store is opened that was not closed; to [`FEED_REVISIONS_KEPT`] they count.
+pub const UNSYNCED_REVISIONS_MAX: u64 = 1 << 14;
+
+/// So many stretches of revisions that may have been lost to power cuts are told apart; what lies between older ones counts
+/// as lost too.
+pub const LOST_STRETCHES_MAX: usize = 16;
+
 /// A clock that has gone back by more than this is taken to be wrong, and deadlines set after it are due.
 pub const CLOCK_SLACK_MS: u64 = 60_000;
 

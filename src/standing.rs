@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// What a store keeps of its dealings with others.
+/// What a store keeps of its dealings with others, and of what it promised them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Affairs {
@@ -29,11 +29,35 @@ pub(crate) struct Affairs {
     /// Who follows the changes, and up to which revision they have them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) consumers: BTreeMap<String, u64>,
+    /// Revisions up to this one may be given by commits that are not synced, and so be lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unsynced_up_to: Option<u64>,
+    /// Revisions that may have been given and lost, in ascending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lost: Vec<Lost>,
+}
+
+/// Revisions above one and up to another that may have been given, and that no change has any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lost {
+    pub(crate) above: u64,
+    pub(crate) up_to: u64,
 }
 
 impl Affairs {
     pub(crate) fn is_empty(&self) -> bool {
-        self.standing.is_none() && self.consumers.is_empty()
+        *self == Affairs::default()
+    }
+
+    /// Whether somebody relies on it that no revision that he was told of goes back.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.standing.is_some() || !self.consumers.is_empty()
+    }
+
+    /// Whether a revision may be one that was given and lost.
+    pub(crate) fn has_lost(&self, revision: u64) -> bool {
+        self.lost.iter().any(|lost| lost.above < revision && revision <= lost.up_to)
     }
 
     pub(crate) fn to_text(&self) -> String {
@@ -304,6 +328,8 @@ mod tests {
         let affairs = Affairs {
             standing: Some(begin(&steps()[1])),
             consumers: BTreeMap::from([("reports".into(), 7)]),
+            unsynced_up_to: Some(9),
+            lost: vec![Lost { above: 3, up_to: 5 }],
         };
         assert_eq!(Affairs::from_text(&affairs.to_text()).unwrap(), affairs);
         assert!(Affairs::from_text(r#"{"other":1}"#).is_err());

@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 use magnetar::{
-    ChunkUpdate, ClaimRequest, Completion, ImportOptions, JobSpec, JobStore, NewChunk, OpenOptions,
-    RedbStore, Storage, block_on, chunks,
+    ChunkUpdate, ClaimRequest, Completion, Durability, ImportOptions, JobSpec, JobStore, NewChunk,
+    OpenOptions, RedbStore, Storage, block_on, chunks,
 };
 
 use support::SharedBytes;
@@ -117,9 +117,13 @@ fn filled() -> (RedbStore, Arc<Counts>) {
 }
 
 fn filled_with(new: impl Iterator<Item = NewChunk> + Send) -> (RedbStore, Arc<Counts>) {
+    filled_as(&OpenOptions::new(), new)
+}
+
+fn filled_as(options: &OpenOptions, new: impl Iterator<Item = NewChunk> + Send) -> (RedbStore, Arc<Counts>) {
     let disk = Disk::default();
     let counts = Arc::clone(&disk.counts);
-    let store = RedbStore::on_storage(move || Ok(disk.clone()), &OpenOptions::new()).expect("it opens");
+    let store = RedbStore::on_storage(move || Ok(disk.clone()), options).expect("it opens");
     let stream = chunks(new.map(Ok));
     block_on(store.import(JOB, &JobSpec::new(), stream, &ImportOptions::new())).expect("it is imported");
     (store, counts)
@@ -289,4 +293,26 @@ fn a_batch_is_one_sync_and_few_pages() {
     });
     assert!(per_operation.syncs <= 1.0 / 256.0, "{per_operation:?}");
     assert!(per_operation.pages <= 0.03 * MARGIN, "{per_operation:?}");
+}
+
+/// All that a relaxed commit costs is its write; one in [`limits::UNSYNCED_REVISIONS_MAX`] revisions is synced, and whatever
+/// is redb's own.
+#[test]
+fn a_relaxed_commit_is_not_synced() {
+    let (store, counts) =
+        filled_as(&OpenOptions::new().durability(Durability::Relaxed), (0..CHUNKS).map(chunk));
+    // The import used up what may be given without a sync.
+    let first = count("the first relaxed ones", &counts, || block_on(cycles(&store)).expect("all are done"));
+    let per_operation =
+        count("relaxed", &counts, || (0..20).map(|_| block_on(cycles(&store)).expect("all are done")).sum());
+    assert!(first.syncs <= 1.0 / 20.0, "{first:?}");
+    assert!(per_operation.syncs <= 1.0 / 400.0, "{per_operation:?}");
+    assert!(per_operation.pages <= 1.0 * MARGIN, "{per_operation:?}");
+    block_on(store.register_consumer("reports")).expect("it is registered");
+    let per_operation = count("followed", &counts, || block_on(cycles(&store)).expect("all are done"));
+    assert!(per_operation.syncs >= 1.0, "{per_operation:?}");
+    block_on(store.unregister_consumer("reports")).expect("it is forgotten");
+    let before = counts.syncs.load(Ordering::Relaxed);
+    block_on(store.close()).expect("it closes");
+    assert!(counts.syncs.load(Ordering::Relaxed) > before, "what is closed is on the disk");
 }

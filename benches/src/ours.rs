@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use magnetar::{
-    ChunkUpdate, Completion, ImportOptions, ImportReport, JobSpec, JobState, JobStore, NewChunk, block_on,
-    chunks,
+    ChunkUpdate, Completion, Durability, ImportOptions, ImportReport, JobSpec, JobState, JobStore, NewChunk,
+    OpenOptions, block_on, chunks,
 };
 
 use crate::Fault;
@@ -48,12 +48,28 @@ impl Engine {
     }
 
     pub(crate) fn open(self, folder: &Path, name: &str) -> Result<Arc<dyn JobStore>, Fault> {
-        Ok(block_on(magnetar::open(self.path(folder, name)))?)
+        self.open_as(Durability::Full, folder, name)
+    }
+
+    fn open_as(self, durability: Durability, folder: &Path, name: &str) -> Result<Arc<dyn JobStore>, Fault> {
+        let options = OpenOptions::new().durability(durability);
+        Ok(block_on(magnetar::open_with(self.path(folder, name), &options))?)
     }
 
     /// A store with chunks from 0 on, all ready.
     pub(crate) fn filled(self, folder: &Path, name: &str, count: u64) -> Result<Arc<dyn JobStore>, Fault> {
-        let store = self.open(folder, name)?;
+        self.filled_as(Durability::Full, folder, name, count)
+    }
+
+    /// The same with commits that are worth so much.
+    pub(crate) fn filled_as(
+        self,
+        durability: Durability,
+        folder: &Path,
+        name: &str,
+        count: u64,
+    ) -> Result<Arc<dyn JobStore>, Fault> {
+        let store = self.open_as(durability, folder, name)?;
         import(&*store, (0..count).map(chunk))?;
         Ok(store)
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use crate::error::Result;
-use crate::model::{Deadline, DependencyFailure, JobSpec, JobStatus, Json, OwnerId};
+use crate::model::{Deadline, DependencyFailure, Durability, JobSpec, JobStatus, Json, OwnerId};
 use crate::standing::Affairs;
 
 /// A chunk's full name.
@@ -224,6 +224,14 @@ pub(crate) struct Meta {
     pub(crate) log_start: u64,
     /// What the store is to others, where it is anything; kept as the text that [`Affairs`] makes of itself.
     pub(crate) affairs: Option<Arc<Affairs>>,
+}
+
+impl Meta {
+    pub(crate) fn change_affairs(&mut self, change: impl FnOnce(&mut Affairs)) {
+        let mut affairs = self.affairs.as_deref().cloned().unwrap_or_default();
+        change(&mut affairs);
+        self.affairs = (!affairs.is_empty()).then(|| affairs.into());
+    }
 }
 
 /// What a change of the log is about.
@@ -511,7 +519,7 @@ pub(crate) fn page_of(load: &mut dyn Load, need: &PageNeed) -> Result<Vec<Row>> 
 
 /// A write transaction. Dropped without a commit it leaves nothing behind and costs no sync.
 pub(crate) trait WriteTx: Load {
-    /// Writes the changes and returns once they are durable.
+    /// Writes the changes and returns once they are as durable as they are to be.
     ///
     /// An error of kind `Poisoned` says that the outcome is unknown and the backend must be reopened;
     /// any other that nothing was changed.
@@ -550,6 +558,9 @@ pub(crate) trait Backend: Send {
     fn overtaken(&mut self) -> bool {
         false
     }
+
+    /// How the transactions that begin from here on are committed; before the first call fully.
+    fn set_durability(&mut self, durability: Durability) -> Result<()>;
 
     fn reader(&self) -> Arc<dyn Reader>;
 

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::commit::block_on;
 use crate::engine::{self, Consumer, Host, Imports, Invisible, Op};
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::model::{Claim, Completion, JobSpec, JobState, Json, NewChunk, Outcome, OwnerId};
+use crate::model::{Claim, Completion, Durability, JobSpec, JobState, Json, NewChunk, Outcome, OwnerId};
 use crate::owners::Alone;
 use crate::store::{Handle, JobStore, Persistence, Redb, Store, chunks};
 
@@ -160,6 +160,10 @@ impl Backend for Faulty {
         Ok(Box::new(FaultyTx(self.inner().begin()?, plan)))
     }
 
+    fn set_durability(&mut self, durability: Durability) -> Result<()> {
+        self.inner().set_durability(durability)
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         self.backend.as_ref().expect("it is there until the drop").reader()
     }
@@ -204,8 +208,13 @@ impl World {
         let slot = Arc::clone(&self.slots[side]);
         let backend = slot.lock().unwrap().take().expect("the process before has ended");
         let faulty = Faulty { backend: Some(backend), slot, plan: Arc::clone(&self.plans[side]) };
-        let host =
-            Host { clock: Arc::new(Still), liveness: Arc::new(Alone), owner, imports: Imports::default() };
+        let host = Host {
+            clock: Arc::new(Still),
+            liveness: Arc::new(Alone),
+            owner,
+            imports: Imports::default(),
+            durability: Durability::Full,
+        };
         // How the type names the engine is of no consequence.
         Handle::from(Store::<Redb>::start(Box::new(faulty), host, Persistence::Memory).expect("it opens"))
     }

@@ -18,6 +18,7 @@ mod reap;
 mod records;
 mod restore;
 mod settle;
+mod unsynced;
 mod whole;
 mod work;
 
@@ -28,8 +29,8 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
 use crate::model::{
-    ChunkUpdate, Claim, ClaimRequest, Completion, ImportReport, JobSpec, JobState, JobStatus, Outcome,
-    OwnerId, Selection,
+    ChunkUpdate, Claim, ClaimRequest, Completion, Durability, ImportReport, JobSpec, JobState, JobStatus,
+    Outcome, OwnerId, Selection,
 };
 use crate::owners::Liveness;
 use crate::standing::Step;
@@ -64,6 +65,8 @@ pub(crate) struct Host {
     pub(crate) owner: OwnerId,
     /// Its large imports that are under way.
     pub(crate) imports: Imports,
+    /// What its answers mean.
+    pub(crate) durability: Durability,
 }
 
 impl Host {
@@ -189,6 +192,8 @@ pub(crate) struct Engine {
     /// The newest revision known to be durable.
     acknowledged: u64,
     numbers: Numbers,
+    /// How the next commit is begun: as the last one turned out to need it.
+    durability: Durability,
     poisoned: Option<Error>,
 }
 
@@ -206,6 +211,7 @@ impl Engine {
     pub(crate) fn new(backend: Box<dyn Backend>, host: Host) -> Self {
         Engine {
             backend,
+            durability: host.durability,
             host,
             probed_ms: None,
             announced: false,
@@ -220,6 +226,12 @@ impl Engine {
         let works = {
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
             self.acknowledged = meta.revision;
+            if unsynced::is_open(&meta) {
+                self.commit_alone(|work| {
+                    unsynced::give_up(work);
+                    Ok(())
+                })?;
+            }
             crate::standing::refusal(meta.affairs.as_ref().and_then(|a| a.standing.as_ref())).is_none()
         };
         if !works {
@@ -292,19 +304,26 @@ impl Engine {
     }
 
     fn try_run(&mut self, ops: &[&Op]) -> Result<Ran> {
-        match self.attempt(ops) {
-            Err(_) if self.backend.overtaken() => self.attempt(ops),
-            ran => ran,
+        let mut was_overtaken = false;
+        loop {
+            match self.attempt(ops) {
+                Err(_) if !was_overtaken && self.backend.overtaken() => was_overtaken = true,
+                Ok(None) => {}
+                Ok(Some(ran)) => return Ok(ran),
+                Err(error) => return Err(error),
+            }
         }
     }
 
-    fn attempt(&mut self, ops: &[&Op]) -> Result<Ran> {
+    /// Nothing where the commit has to be begun once more, as durable as it turned out to have to be.
+    fn attempt(&mut self, ops: &[&Op]) -> Result<Option<Ran>> {
         let now_ms = self.host.now_ms();
         if !self.announced && ops.iter().any(|op| op.is_owned()) {
             self.host.liveness.announce(self.host.owner)?;
             self.announced = true;
         }
         let mut probe = Probing { now_ms, last_ms: self.probed_ms };
+        self.backend.set_durability(self.durability)?;
         let mut tx = self.backend.resume()?;
         let mut needs = Needs::default();
         for op in ops {
@@ -338,17 +357,40 @@ impl Engine {
             drop(work);
             tx.confirm()?;
             self.probed_ms = probe.last_ms;
-            return Ok(Ran { applied, unsettled, revision: None });
+            return Ok(Some(Ran { applied, unsettled, revision: None }));
         }
         let guards = std::mem::take(&mut work.guards);
-        let delta = work.into_delta();
+        let mut delta = work.into_delta();
+        let begun = std::mem::replace(
+            &mut self.durability,
+            unsynced::durability(&mut delta.meta, self.host.durability),
+        );
+        if begun == Durability::Relaxed && self.durability == Durability::Full {
+            return Ok(None);
+        }
         let revision = delta.meta.revision;
         tx.commit(delta)?;
         drop(guards);
         self.probed_ms = probe.last_ms;
         self.numbers.committed(revision);
         self.acknowledged = revision;
-        Ok(Ran { applied, unsettled, revision: Some(revision) })
+        Ok(Some(Ran { applied, unsettled, revision: Some(revision) }))
+    }
+
+    /// A change of the store's own, in a synced commit that nothing else is part of. Gives the newest revision.
+    fn commit_alone(&mut self, change: impl FnOnce(&mut Work<'_>) -> Result<()>) -> Result<u64> {
+        let now_ms = self.host.now_ms();
+        self.backend.set_durability(Durability::Full)?;
+        let mut tx = self.backend.begin()?;
+        let (mut work, _) = Work::open(&mut *tx, &self.host, now_ms, &Needs::default())?;
+        change(&mut work)?;
+        let mut revision = work.meta.revision;
+        if work.is_dirty() {
+            let delta = work.into_delta();
+            revision = delta.meta.revision;
+            tx.commit(delta)?;
+        }
+        Ok(revision)
     }
 
     /// Whether it can be written to and read as it is.
@@ -383,19 +425,10 @@ impl Engine {
 
     /// Gives back the claims that nobody was told of.
     fn release_undelivered(&mut self, undelivered: &Undelivered) -> Result<u64> {
-        let now_ms = self.host.now_ms();
-        let mut tx = self.backend.begin()?;
-        let (mut work, _) = Work::open(&mut *tx, &self.host, now_ms, &Needs::default())?;
-        if work.refusal().is_some() {
-            return Ok(work.meta.revision);
-        }
-        reap::release_above(&mut work, undelivered)?;
-        let mut revision = work.meta.revision;
-        if work.is_dirty() {
-            let delta = work.into_delta();
-            revision = delta.meta.revision;
-            tx.commit(delta)?;
-        }
+        let revision = self.commit_alone(|work| {
+            unsynced::give_up(work);
+            if work.refusal().is_some() { Ok(()) } else { reap::release_above(work, undelivered) }
+        })?;
         // Not before: where this fails too, the next reopening must find the same claims.
         self.acknowledged = revision;
         Ok(revision)
@@ -419,11 +452,24 @@ impl Engine {
     /// Releases the storage. What this client still holds is found by the next one that opens it.
     pub(crate) fn close(&mut self) -> Result<()> {
         self.guarded("the closing panicked, over a damaged file perhaps", |engine| {
+            let concluded = engine.conclude();
             if engine.announced && engine.poisoned.is_none() && !engine.holds_anything() {
                 engine.host.liveness.retire(engine.host.owner);
             }
-            engine.backend.close()
+            engine.backend.close().and(concluded)
         })
+    }
+
+    /// Has the last commits on the disk, where they are not synced.
+    fn conclude(&mut self) -> Result<()> {
+        if self.host.durability == Durability::Full || self.poisoned.is_some() {
+            return Ok(());
+        }
+        self.commit_alone(|work| {
+            unsynced::conclude(work);
+            Ok(())
+        })
+        .map(drop)
     }
 
     /// Whether this client has claims open, as far as can be seen.

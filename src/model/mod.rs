@@ -3,6 +3,7 @@
 mod change;
 mod check;
 mod chunk;
+mod durability;
 mod import;
 mod job;
 mod json;
@@ -15,6 +16,7 @@ mod work;
 pub use change::{Change, Changes, FeedConsumer};
 pub(crate) use check::{check_chunk_id, check_job_id, check_lease_ms, check_size};
 pub use chunk::{JobState, NewChunk};
+pub use durability::Durability;
 pub use import::{ImportOptions, ImportReport, OnConflict, OnMissing};
 pub use job::{Backoff, Deadline, DependencyFailure, JobInfo, JobSpec, JobStats};
 pub use json::Json;

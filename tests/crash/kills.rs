@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use magnetar::{
-    ClaimRequest, Completion, ImportOptions, JobSpec, JobState, JobStatus, JobStore, Json, NewChunk,
-    OnMissing, block_on, chunks, limits,
+    ClaimRequest, Completion, Durability, ImportOptions, JobSpec, JobState, JobStatus, JobStore, Json,
+    NewChunk, OnMissing, OpenOptions, block_on, chunks, limits,
 };
 
 use crate::child::{Running, say, told};
@@ -23,8 +23,13 @@ struct Said {
     done: Option<u64>,
 }
 
-fn open(path: &str) -> magnetar::Result<Arc<dyn JobStore>> {
-    block_on(magnetar::open(path))
+fn open(path: &str, durability: Durability) -> magnetar::Result<Arc<dyn JobStore>> {
+    block_on(magnetar::open_with(path, &OpenOptions::new().durability(durability)))
+}
+
+/// What the system was given survives a kill, synced or not.
+fn any_durability(rng: &mut fastrand::Rng) -> Durability {
+    if rng.bool() { Durability::Full } else { Durability::Relaxed }
 }
 
 #[test]
@@ -33,7 +38,7 @@ fn worker() {
     let Some(told) = told() else { return };
     let [path, seed] = &told[..] else { panic!("told {told:?}") };
     let mut rng = fastrand::Rng::with_seed(seed.parse().expect("a seed"));
-    let store = open(path).expect("the file opens");
+    let store = open(path, any_durability(&mut rng)).expect("the file opens");
     say("open");
     block_on(async {
         loop {
@@ -129,14 +134,14 @@ fn kill_rounds(who: &str, file: &str, recover: impl Fn(&dyn JobStore)) {
     let rounds = rounds(20, 1_000);
     let mut heard = BTreeMap::new();
     let mut generation = 0;
-    import(&*open(path).expect("a new file"), generation);
+    import(&*open(path, Durability::Full).expect("a new file"), generation);
     for round in 0..rounds {
         let at = format!("{who}, round {round}");
         let (said, opened) = run_and_kill(path, &mut rng);
         early += usize::from(!opened);
         listen(&said, &mut heard, &at);
         acked += said.iter().filter(|line| line.starts_with("done")).count();
-        let store = open(path).unwrap_or_else(|e| panic!("{at}: {e:?}"));
+        let store = open(path, any_durability(&mut rng)).unwrap_or_else(|e| panic!("{at}: {e:?}"));
         block_on(store.verify()).unwrap_or_else(|e| panic!("{at}: {e:?}"));
         recover(&*store);
         let mut left = 0;

@@ -8,15 +8,17 @@
 mod child;
 #[cfg(feature = "redb")]
 mod disk;
+mod found;
 #[cfg(feature = "redb")]
 mod full_disk;
 #[cfg(feature = "redb")]
 mod io_errors;
 mod kills;
+mod medium;
 #[cfg(feature = "redb")]
 mod power_loss;
-#[cfg(feature = "redb")]
+#[cfg(feature = "sqlite")]
+mod power_loss_sqlite;
 mod script;
 mod seed;
-#[cfg(feature = "redb")]
 mod state;

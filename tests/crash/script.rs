@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use magnetar::{
-    Backoff, ChunkUpdate, Claim, ClaimRequest, Clock, Completion, DependencyFailure, ImportOptions, JobSpec,
-    JobStore, Json, NewChunk, OnConflict, OnMissing, OpenOptions, OwnerId, RedbStore, ResetReach, Result,
-    Retry, Selection, block_on, chunks,
+    Backoff, ChunkUpdate, Claim, ClaimRequest, Clock, Completion, DependencyFailure, Durability,
+    ImportOptions, JobSpec, JobStore, Json, NewChunk, OnConflict, OnMissing, OpenOptions, OwnerId,
+    ResetReach, Result, Retry, Selection, block_on, chunks,
 };
 
-use crate::disk::{Disk, Io};
 use crate::state::State;
 
 /// The client that works through a script.
@@ -40,11 +39,6 @@ pub(crate) fn options(owner: OwnerId, clock: &Hand) -> OpenOptions {
     OpenOptions::new().owner(owner).clock(Arc::new(clock.clone())).cache_bytes(1 << 20)
 }
 
-pub(crate) fn open(disk: &Disk, owner: OwnerId, now_ms: u64) -> Result<RedbStore> {
-    let disk = disk.clone();
-    RedbStore::on_storage(move || Ok(disk.clone()), &options(owner, &Hand::at(now_ms)))
-}
-
 /// A step that was acknowledged.
 #[derive(Debug)]
 pub(crate) struct Acked {
@@ -54,50 +48,63 @@ pub(crate) struct Acked {
     /// How many it had seen when the answer came.
     pub(crate) until: usize,
     pub(crate) at_ms: u64,
+    /// The newest revision of the store.
+    pub(crate) revision: u64,
     pub(crate) state: State,
 }
 
 /// A script that was run.
 #[derive(Debug)]
 pub(crate) struct Script {
-    pub(crate) log: Vec<Io>,
     pub(crate) steps: Vec<Acked>,
+    pub(crate) durability: Durability,
 }
 
-const START_MS: u64 = 1_700_000_000_000;
+/// When every script begins.
+pub(crate) const START_MS: u64 = 1_700_000_000_000;
 const JOBS: i64 = 3;
 
-/// Runs a script of so many steps that write something. The first is the creation of the store.
-pub(crate) fn run(seed: u64, steps: usize) -> Script {
-    let disk = Disk::default();
-    let clock = Hand::at(START_MS);
-    let store = {
-        let disk = disk.clone();
-        RedbStore::on_storage(move || Ok(disk.clone()), &options(OWNER, &clock)).expect("a new store")
-    };
-    let mut writer =
-        Writer { rng: fastrand::Rng::with_seed(seed), store: &store, clock: &clock, held: Vec::new() };
-    let mut script = Script { log: Vec::new(), steps: Vec::new() };
+/// What is to be run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    /// So many steps that write something. The first is the creation of the store.
+    pub(crate) steps: usize,
+    /// Where commits are not synced no time passes: an older state is then found to be as it was.
+    pub(crate) durability: Durability,
+}
+
+/// Runs a script on a new store. `written` says how many changes the medium has seen so far.
+pub(crate) fn play(
+    store: &dyn JobStore,
+    clock: &Hand,
+    plan: Plan,
+    mut written: impl FnMut() -> usize,
+) -> Script {
+    let Plan { seed, durability, .. } = plan;
+    let rng = fastrand::Rng::with_seed(seed);
+    let has_time = durability == Durability::Full;
+    let mut writer = Writer { rng, store, clock, has_time, held: Vec::new() };
+    let mut script = Script { steps: Vec::new(), durability };
     let mut from = 0;
     let mut what = "create".to_owned();
     loop {
-        let until = disk.clock();
+        let until = written();
         // A step that wrote nothing is no place to crash at.
         if until > from {
-            let state = block_on(State::of(&store)).expect("the state of a whole store");
-            script.steps.push(Acked { what, from, until, at_ms: clock.now_ms(), state });
+            let state = block_on(State::of(store)).expect("the state of a whole store");
+            let revision = block_on(store.info()).expect("what the store says of itself").revision;
+            script.steps.push(Acked { what, from, until, at_ms: clock.now_ms(), revision, state });
         } else if let Some(last) = script.steps.last_mut() {
             // Time may have passed with nothing falling due: the state is of this time too.
             last.at_ms = clock.now_ms();
         }
-        if script.steps.len() == steps {
-            break;
+        if script.steps.len() == plan.steps {
+            return script;
         }
-        from = disk.clock();
+        from = written();
         what = block_on(writer.step());
     }
-    script.log = disk.log();
-    script
 }
 
 /// Chooses steps by what the store holds.
@@ -105,6 +112,7 @@ struct Writer<'a> {
     rng: fastrand::Rng,
     store: &'a dyn JobStore,
     clock: &'a Hand,
+    has_time: bool,
     held: Vec<Claim>,
 }
 
@@ -158,7 +166,9 @@ impl Writer<'_> {
             // Only here does time pass, and all that is due is dealt with at once: what a later opening finds due at
             // the same time is then nothing.
             (38, _) => {
-                self.clock.advance(self.rng.u64(1_000..50_000));
+                if self.has_time {
+                    self.clock.advance(self.rng.u64(1_000..50_000));
+                }
                 ("wait", store.resume_pending(job).await.err())
             }
             (_, _) => ("release all", store.release_all().await.err()),

@@ -54,7 +54,7 @@ pub(crate) mod native {
 
     #[cfg(feature = "sqlite")]
     use magnetar::SqliteStore;
-    use magnetar::block_on;
+    use magnetar::{Durability, block_on};
 
     use super::{Arc, JobStore, OpenOptions, Place, Result};
 
@@ -68,6 +68,11 @@ pub(crate) mod native {
         pub(crate) fn named(name: &'static str) -> Self {
             File { folder: tempfile::tempdir().expect("a folder for the case"), name }
         }
+
+        /// The same place for a store whose commits are not synced.
+        pub(crate) fn relaxed(self) -> Relaxed {
+            Relaxed(self)
+        }
     }
 
     impl Place for File {
@@ -77,6 +82,19 @@ pub(crate) mod native {
 
         fn keeps(&self) -> bool {
             true
+        }
+    }
+
+    /// A file of a store whose commits are not synced.
+    pub(crate) struct Relaxed(File);
+
+    impl Place for Relaxed {
+        fn open(&self, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
+            self.0.open(&options.clone().durability(Durability::Relaxed))
+        }
+
+        fn keeps(&self) -> bool {
+            self.0.keeps()
         }
     }
 

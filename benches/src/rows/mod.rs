@@ -8,7 +8,8 @@ use crate::clock::Measured;
 use crate::hand::redb::Redb;
 use crate::hand::sqlite::{Sqlite, Synchronous};
 use crate::hand::{batched, direct, grouped_tasks, grouped_threads};
-use crate::ours::{BATCH, Engine};
+use crate::ours::BATCH;
+use ours::{REDB, SQLITE};
 
 /// Workers of a row that goes on for more than one.
 pub(crate) const MANY: &[usize] = &[1, 8, 64, 256];
@@ -71,11 +72,11 @@ fn normal(cell: &Cell) -> Result<Sqlite, Fault> {
 pub(crate) const ROWS: &[Row] = &[
     row("redb-direct", "raw redb, one operation per commit", DISK, MANY, |c| direct(redb(c)?, c)),
     row("magnetar-redb", "Magnetar redb, claim + complete, tokio tasks", DISK, MANY, |c| {
-        ours::tasks(Engine::Redb, c)
+        ours::tasks(REDB, c)
     }),
     without_feed("magnetar-redb-without-feed", "the same, built without the change feed", "magnetar-redb"),
     row("magnetar-redb-block", "Magnetar redb, claim + complete, one thread in block_on", DISK, MANY, |c| {
-        ours::blocking(Engine::Redb, c)
+        ours::blocking(REDB, c)
     }),
     row("redb-group-threads", "raw redb, group commit by hand, threads", DISK, MANY, |c| {
         grouped_threads(redb(c)?, c)
@@ -84,16 +85,14 @@ pub(crate) const ROWS: &[Row] = &[
         grouped_tasks(redb(c)?, c)
     }),
     row("magnetar-redb-next", "Magnetar redb, complete_and_claim, tokio tasks", DISK, MANY, |c| {
-        ours::next_tasks(Engine::Redb, c)
+        ours::next_tasks(REDB, c)
     }),
-    row("magnetar-redb-worker", "Magnetar redb, Worker, tokio", DISK, MANY, |c| {
-        ours::worker(Engine::Redb, c)
-    }),
+    row("magnetar-redb-worker", "Magnetar redb, Worker, tokio", DISK, MANY, |c| ours::worker(REDB, c)),
     row("sqlite-full-direct", "SQLite FULL by hand, one operation per commit", DISK, MANY, |c| {
         direct(full(c)?, c)
     }),
     row("magnetar-sqlite", "Magnetar SQLite, claim + complete, tokio tasks", DISK, MANY, |c| {
-        ours::tasks(Engine::Sqlite, c)
+        ours::tasks(SQLITE, c)
     }),
     without_feed(
         "magnetar-sqlite-without-feed",
@@ -105,7 +104,7 @@ pub(crate) const ROWS: &[Row] = &[
         "Magnetar SQLite, claim + complete, one thread in block_on",
         DISK,
         MANY,
-        |c| ours::blocking(Engine::Sqlite, c),
+        |c| ours::blocking(SQLITE, c),
     ),
     row("sqlite-full-group-threads", "SQLite FULL by hand, group commit, threads", DISK, MANY, |c| {
         grouped_threads(full(c)?, c)
@@ -114,11 +113,9 @@ pub(crate) const ROWS: &[Row] = &[
         grouped_tasks(full(c)?, c)
     }),
     row("magnetar-sqlite-next", "Magnetar SQLite, complete_and_claim, tokio tasks", DISK, MANY, |c| {
-        ours::next_tasks(Engine::Sqlite, c)
+        ours::next_tasks(SQLITE, c)
     }),
-    row("magnetar-sqlite-worker", "Magnetar SQLite, Worker, tokio", DISK, MANY, |c| {
-        ours::worker(Engine::Sqlite, c)
-    }),
+    row("magnetar-sqlite-worker", "Magnetar SQLite, Worker, tokio", DISK, MANY, |c| ours::worker(SQLITE, c)),
     row("sqlite-normal-direct", "SQLite NORMAL by hand, one operation per commit", RELAXED, MANY, |c| {
         direct(normal(c)?, c)
     }),
@@ -132,17 +129,35 @@ pub(crate) const ROWS: &[Row] = &[
         MANY,
         |c| grouped_tasks(normal(c)?, c),
     ),
+    row("magnetar-sqlite-relaxed", "Magnetar SQLite, claim + complete, tokio tasks", RELAXED, MANY, |c| {
+        ours::tasks(SQLITE.relaxed(), c)
+    }),
+    row(
+        "magnetar-sqlite-relaxed-block",
+        "Magnetar SQLite, claim + complete, one thread in block_on",
+        RELAXED,
+        MANY,
+        |c| ours::blocking(SQLITE.relaxed(), c),
+    ),
+    row("magnetar-redb-relaxed", "Magnetar redb, claim + complete, tokio tasks", RELAXED, MANY, |c| {
+        ours::tasks(REDB.relaxed(), c)
+    }),
+    row(
+        "magnetar-redb-relaxed-block",
+        "Magnetar redb, claim + complete, one thread in block_on",
+        RELAXED,
+        MANY,
+        |c| ours::blocking(REDB.relaxed(), c),
+    ),
     row("redb-batch", "raw redb, 256 operations per commit, one thread: the ceiling", DISK, ONE, |c| {
         batched(redb(c)?, c, BATCH)
     }),
-    row("magnetar-redb-batch", "Magnetar redb, batches of 256", DISK, ONE, |c| {
-        ours::batches(Engine::Redb, c, BATCH)
-    }),
+    row("magnetar-redb-batch", "Magnetar redb, batches of 256", DISK, ONE, |c| ours::batches(REDB, c, BATCH)),
     row("sqlite-full-batch", "SQLite FULL by hand, 256 operations per commit, one thread", DISK, ONE, |c| {
         batched(full(c)?, c, BATCH)
     }),
     row("magnetar-sqlite-batch", "Magnetar SQLite, batches of 256", DISK, ONE, |c| {
-        ours::batches(Engine::Sqlite, c, BATCH)
+        ours::batches(SQLITE, c, BATCH)
     }),
     Row {
         id: "postgres",

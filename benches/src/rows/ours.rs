@@ -4,15 +4,32 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use magnetar::worker::{Context, Shutdown, Worker};
-use magnetar::{ClaimRequest, Completion, JobStore, block_on};
+use magnetar::{ClaimRequest, Completion, Durability, JobStore, block_on};
 
 use crate::Fault;
 use crate::cell::Cell;
 use crate::clock::{Measured, Slice};
 use crate::ours::{Engine, MAGNETAR_JOB, completions};
 
-fn filled(engine: Engine, cell: &Cell) -> Result<Arc<dyn JobStore>, Fault> {
-    engine.filled(&cell.folder, "magnetar", cell.chunks)
+/// A store of one engine, and what its answers mean.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    engine: Engine,
+    durability: Durability,
+}
+
+pub(crate) const REDB: Kind = Kind { engine: Engine::Redb, durability: Durability::Full };
+pub(crate) const SQLITE: Kind = Kind { engine: Engine::Sqlite, durability: Durability::Full };
+
+impl Kind {
+    /// The same without syncs.
+    pub(crate) const fn relaxed(self) -> Self {
+        Kind { durability: Durability::Relaxed, ..self }
+    }
+
+    fn filled(self, cell: &Cell) -> Result<Arc<dyn JobStore>, Fault> {
+        self.engine.filled_as(self.durability, &cell.folder, "magnetar", cell.chunks)
+    }
 }
 
 /// Claims one, completes it, again.
@@ -42,11 +59,11 @@ async fn cycles_of_next(store: Arc<dyn JobStore>, slice: Slice) -> Result<u64, F
 }
 
 fn on_tokio<F: Future<Output = Result<u64, Fault>> + Send + 'static>(
-    engine: Engine,
+    kind: Kind,
     cell: &Cell,
     worker: fn(Arc<dyn JobStore>, Slice) -> F,
 ) -> Result<Measured, Fault> {
-    let store = filled(engine, cell)?;
+    let store = kind.filled(cell)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     let slice = Slice::begin(cell.seconds);
     let workers: Vec<_> =
@@ -59,18 +76,18 @@ fn on_tokio<F: Future<Output = Result<u64, Fault>> + Send + 'static>(
 }
 
 /// Workers are tasks of a multi-threaded runtime.
-pub(crate) fn tasks(engine: Engine, cell: &Cell) -> Result<Measured, Fault> {
-    on_tokio(engine, cell, cycles)
+pub(crate) fn tasks(kind: Kind, cell: &Cell) -> Result<Measured, Fault> {
+    on_tokio(kind, cell, cycles)
 }
 
 /// The same with `complete_and_claim`.
-pub(crate) fn next_tasks(engine: Engine, cell: &Cell) -> Result<Measured, Fault> {
-    on_tokio(engine, cell, cycles_of_next)
+pub(crate) fn next_tasks(kind: Kind, cell: &Cell) -> Result<Measured, Fault> {
+    on_tokio(kind, cell, cycles_of_next)
 }
 
 /// Workers are futures that one thread waits for, without a runtime.
-pub(crate) fn blocking(engine: Engine, cell: &Cell) -> Result<Measured, Fault> {
-    let store = filled(engine, cell)?;
+pub(crate) fn blocking(kind: Kind, cell: &Cell) -> Result<Measured, Fault> {
+    let store = kind.filled(cell)?;
     let slice = Slice::begin(cell.seconds);
     let workers = (0..cell.workers).map(|_| cycles(Arc::clone(&store), slice));
     let cycles = if cell.workers == 1 {
@@ -82,8 +99,8 @@ pub(crate) fn blocking(engine: Engine, cell: &Cell) -> Result<Measured, Fault> {
 }
 
 /// One task that claims and completes many at a time.
-pub(crate) fn batches(engine: Engine, cell: &Cell, size: usize) -> Result<Measured, Fault> {
-    let store = filled(engine, cell)?;
+pub(crate) fn batches(kind: Kind, cell: &Cell, size: usize) -> Result<Measured, Fault> {
+    let store = kind.filled(cell)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     let slice = Slice::begin(cell.seconds);
     let worker = runtime.spawn(async move {
@@ -105,8 +122,8 @@ pub(crate) fn batches(engine: Engine, cell: &Cell, size: usize) -> Result<Measur
 }
 
 /// The worker runtime, with handlers that do nothing.
-pub(crate) fn worker(engine: Engine, cell: &Cell) -> Result<Measured, Fault> {
-    let store = filled(engine, cell)?;
+pub(crate) fn worker(kind: Kind, cell: &Cell) -> Result<Measured, Fault> {
+    let store = kind.filled(cell)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     let stop = Shutdown::new();
     let worker = Worker::new(store).job(MAGNETAR_JOB).concurrency(cell.workers).shutdown(&stop);

@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::errors;
 use super::tables::FILE_FORMAT;
 use crate::error::Result;
+use crate::model::Durability;
 
 type Locking<T> = std::result::Result<T, BackendError>;
 
@@ -134,10 +135,12 @@ impl Front {
         Ok(journal)
     }
 
-    /// Writes to the journal and syncs. After an error neither the journal nor redb writes to the file any more.
-    pub(super) fn write_journal(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
+    /// Writes to the journal, and syncs where that is wanted. After an error neither the journal nor redb writes to the
+    /// file any more.
+    pub(super) fn write_journal(&self, at: usize, bytes: &[u8], durability: Durability) -> io::Result<()> {
         self.check()?;
-        let written = self.bytes.write(JOURNAL_AT + at as u64, bytes).and_then(|()| self.bytes.sync_data());
+        let sync = || if durability == Durability::Full { self.bytes.sync_data() } else { Ok(()) };
+        let written = self.bytes.write(JOURNAL_AT + at as u64, bytes).and_then(|()| sync());
         if written.is_err() {
             self.has_failed.store(true, Ordering::Release);
         }

@@ -7,12 +7,15 @@
 //!
 //! ```text
 //! frame   [checksum 8][number 8][length 4] then so many bytes: entries, see `edits`
+//!                               its highest bit: there are frames before it that were not synced when it was written
 //! ```
 //!
 //! Frames begin at multiples of eight. They and redb's own commits are numbered without a gap, and the trees know up to
 //! which number they have everything. A frame is synced before the next one is begun, so a crash can spoil none but the
 //! last, of which nobody was told. What follows a spoilt frame proves that it was damaged later, and so does a frame
 //! whose number does not follow what the trees have, where redb fell back from a damaged commit to the one before it.
+//! Frames that say that those before them were not synced ([`Durability::Relaxed`]) prove nothing: a power cut may have
+//! left them and not those. They are gone then, and no number is given twice, or they would follow what is written next.
 //! Damage that leaves no frame behind it whole cannot be told from a crash; in a file that was closed there is nothing to
 //! be damaged here. Entries are final values, so that to write them twice does no harm. A frame shares its first sector
 //! with the one before: as redb does, this takes for granted that a disk which writes a sector anew leaves alone what did
@@ -28,11 +31,14 @@ use super::errors;
 use super::front::{Front, JOURNAL_BYTES};
 use super::recent::Recent;
 use crate::error::Result;
+use crate::model::Durability;
 
 const HASH_BYTES: usize = 8;
 /// What stands in front of a frame's entries.
 pub(super) const HEAD_BYTES: usize = HASH_BYTES + 8 + 4;
 const ALIGNMENT: usize = 8;
+/// In a frame's length: frames before it were not synced when it was written.
+const LOOSE: u32 = 1 << 31;
 /// More than any store has written.
 const FRAMES_MAX: u64 = u64::MAX / 2;
 
@@ -47,6 +53,15 @@ pub(super) struct Journal {
     last: u64,
     /// Up to this frame the trees have everything durably.
     held: u64,
+    /// Frames were written that were not synced.
+    is_loose: bool,
+}
+
+/// What stands in a frame.
+struct Frame<'b> {
+    entries: &'b [u8],
+    number: u64,
+    is_loose: bool,
 }
 
 impl Journal {
@@ -57,34 +72,42 @@ impl Journal {
         }
         let bytes = front.journal().map_err(|e| errors::io("the journal cannot be read", e))?;
         let seed = xxh3_64(&store_id);
-        let mut journal = Journal { front: Arc::clone(front), seed, at: 0, last: held, held };
+        let mut journal =
+            Journal { front: Arc::clone(front), seed, at: 0, last: held, held, is_loose: false };
         let mut recent = Recent::default();
         while let Some(frame) = journal.frame_at(&bytes, journal.at, |number| number == journal.last + 1) {
-            recent.merge(&edits::entries(frame).ok_or_else(errors::damaged_journal)?);
-            journal.advance(HEAD_BYTES + frame.len());
+            recent.merge(&edits::entries(frame.entries).ok_or_else(errors::damaged_journal)?);
+            journal.advance(HEAD_BYTES + frame.entries.len());
         }
         let is_later = |number| number > journal.last && number - journal.last <= JOURNAL_BYTES as u64;
-        if (journal.at..bytes.len())
-            .step_by(ALIGNMENT)
-            .any(|at| journal.frame_at(&bytes, at, is_later).is_some())
-        {
-            return Err(errors::damaged_journal());
+        let mut last = journal.last;
+        for at in (journal.at..bytes.len()).step_by(ALIGNMENT) {
+            match journal.frame_at(&bytes, at, is_later) {
+                Some(frame) if frame.is_loose => last = last.max(frame.number),
+                Some(_) => return Err(errors::damaged_journal()),
+                None => {}
+            }
         }
+        journal.last = last;
         Ok((journal, recent))
     }
 
     /// The frame that begins at an offset, where one does whose number is wanted.
-    fn frame_at<'b>(&self, bytes: &'b [u8], at: usize, is_wanted: impl Fn(u64) -> bool) -> Option<&'b [u8]> {
+    fn frame_at<'b>(&self, bytes: &'b [u8], at: usize, is_wanted: impl Fn(u64) -> bool) -> Option<Frame<'b>> {
         let (hash, bytes) = bytes.get(at..)?.split_first_chunk::<HASH_BYTES>()?;
         let (number, rest) = bytes.split_first_chunk()?;
-        if !is_wanted(u64::from_le_bytes(*number)) {
+        let number = u64::from_le_bytes(*number);
+        if !is_wanted(number) {
             return None;
         }
         let (length, rest) = rest.split_first_chunk()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let frame = rest.get(..length)?;
+        let length = u32::from_le_bytes(*length);
+        let is_loose = length & LOOSE != 0;
+        let length = usize::try_from(length & !LOOSE).ok()?;
+        let entries = rest.get(..length)?;
         let hashed = &bytes[..HEAD_BYTES - HASH_BYTES + length];
-        (xxh3_64_with_seed(hashed, self.seed) == u64::from_le_bytes(*hash)).then_some(frame)
+        let is_whole = xxh3_64_with_seed(hashed, self.seed) == u64::from_le_bytes(*hash);
+        is_whole.then_some(Frame { entries, number, is_loose })
     }
 
     /// Whether a frame has room in what is left. Where it has none, redb is to make all durable.
@@ -92,16 +115,20 @@ impl Journal {
         self.at + edits.len() <= JOURNAL_BYTES
     }
 
-    /// Writes entries that stand behind room for a head, and syncs.
-    pub(super) fn write(&mut self, edits: &mut Edits) -> io::Result<()> {
+    /// Writes entries that stand behind room for a head, and syncs where that is wanted.
+    pub(super) fn write(&mut self, edits: &mut Edits, durability: Durability) -> io::Result<()> {
         let frame = edits.bytes();
         let number = self.last + 1;
-        let length = u32::try_from(frame.len() - HEAD_BYTES).map_err(io::Error::other)?;
+        let mut length = u32::try_from(frame.len() - HEAD_BYTES).map_err(io::Error::other)?;
+        if self.is_loose {
+            length |= LOOSE;
+        }
         frame[HASH_BYTES..HASH_BYTES + 8].copy_from_slice(&number.to_le_bytes());
         frame[HASH_BYTES + 8..HEAD_BYTES].copy_from_slice(&length.to_le_bytes());
         let hash = xxh3_64_with_seed(&frame[HASH_BYTES..], self.seed);
         frame[..HASH_BYTES].copy_from_slice(&hash.to_le_bytes());
-        self.front.write_journal(self.at, frame)?;
+        self.front.write_journal(self.at, frame, durability)?;
+        self.is_loose = durability == Durability::Relaxed;
         let length = frame.len();
         self.advance(length);
         Ok(())
@@ -129,5 +156,6 @@ impl Journal {
         self.at = 0;
         self.last += 1;
         self.held = self.last;
+        self.is_loose = false;
     }
 }

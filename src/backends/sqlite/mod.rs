@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::backends::contract::{Backend, Delta, Key, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx};
 use crate::backends::remembered::{Remembered, Seen};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Durability;
 use connection::Connection;
 use load::Opening;
 use reader::{FileReader, MemoryReader, Readers};
@@ -84,6 +85,8 @@ pub(crate) struct SqliteBackend {
     remembered: Remembered,
     /// The last transaction had answered from memory what was not so any more.
     overtaken: bool,
+    /// How the connection that writes commits.
+    durability: Durability,
 }
 
 /// The connection for writing, for as long as it is in use.
@@ -103,7 +106,13 @@ impl Held<'_> {
 
 impl SqliteBackend {
     fn new(home: Home) -> Self {
-        SqliteBackend { home, broken: None, remembered: Remembered::default(), overtaken: false }
+        SqliteBackend {
+            home,
+            broken: None,
+            remembered: Remembered::default(),
+            overtaken: false,
+            durability: Durability::Full,
+        }
     }
 
     fn hold(&mut self) -> Result<Held<'_>> {
@@ -141,6 +150,16 @@ impl Backend for SqliteBackend {
         std::mem::take(&mut self.overtaken)
     }
 
+    fn set_durability(&mut self, durability: Durability) -> Result<()> {
+        if durability != self.durability {
+            // Until it is known: whoever wants more sets it again.
+            self.durability = Durability::Relaxed;
+            pragmas::synchronous(self.hold()?.connection()?, durability)?;
+            self.durability = durability;
+        }
+        Ok(())
+    }
+
     fn reader(&self) -> Arc<dyn Reader> {
         match &self.home {
             Home::File { readers, .. } => Arc::new(FileReader(Arc::clone(readers))),
@@ -157,6 +176,7 @@ impl Backend for SqliteBackend {
                     let _ = old.close();
                 }
                 readers.renew(false);
+                self.durability = Durability::Full;
                 *writer = Some(open::file(path, options.check_bytes_max)?);
             }
             // The data is the connection: all there is to take back is an open transaction.

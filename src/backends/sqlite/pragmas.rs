@@ -6,6 +6,7 @@ use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
 use crate::backends::sqlite::{errors, patience};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Durability;
 
 /// The first version without the WAL-reset bug, which can lose a commit where two connections write or checkpoint.
 const VERSION_MIN: [u32; 3] = [3, 51, 3];
@@ -70,20 +71,35 @@ pub(super) fn apply(connection: &mut Connection, role: Role) -> Result<()> {
     patience::wait(|| run(connection, &set), Failure::is_busy).map_err(Failure::into_error)?;
     let answers = patience::wait(|| run(connection, &get), Failure::is_busy).map_err(Failure::into_error)?;
     for (at, (name, _, expected)) in settings.iter().enumerate() {
-        let answer =
-            answers.iter().find(|(statement, _)| *statement == at).map(|(_, answer)| answer.as_str());
-        if answer != Some(*expected) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "PRAGMA {name} is {} though it was set to {expected}; without it a commit is not safe here \
-                     (is the file on a network drive?)",
-                    answer.unwrap_or("unknown")
-                ),
-            ));
-        }
+        let answer = answers.iter().find(|(statement, _)| *statement == at).map(|(_, answer)| answer);
+        check(name, answer.map(String::as_str), expected)?;
     }
     Ok(())
+}
+
+/// Sets whether a commit is synced, and looks whether it took.
+pub(super) fn synchronous(connection: &mut Connection, durability: Durability) -> Result<()> {
+    let (set, expected) = match durability {
+        Durability::Full => ("PRAGMA synchronous = FULL", "2"),
+        // The WAL is synced before a checkpoint and the file behind it, and no commit by itself.
+        Durability::Relaxed => ("PRAGMA synchronous = NORMAL", "1"),
+    };
+    connection.run(set).map_err(Failure::into_error)?;
+    check("synchronous", Some(&single(connection, "PRAGMA synchronous")?), expected)
+}
+
+fn check(name: &str, answer: Option<&str>, expected: &str) -> Result<()> {
+    if answer == Some(expected) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "PRAGMA {name} is {} though it was set to {expected}; without it a commit is not safe here (is the file \
+             on a network drive?)",
+            answer.unwrap_or("unknown")
+        ),
+    ))
 }
 
 /// The one value that a statement answers, as text.

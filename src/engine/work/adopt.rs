@@ -20,9 +20,7 @@ impl Work<'_> {
 
     /// Changes what the store is to others.
     pub(in crate::engine) fn change_affairs(&mut self, change: impl FnOnce(&mut Affairs)) {
-        let mut affairs = self.meta.affairs.as_deref().cloned().unwrap_or_default();
-        change(&mut affairs);
-        self.meta.affairs = (!affairs.is_empty()).then(|| affairs.into());
+        self.meta.change_affairs(change);
         self.meta_dirty = true;
     }
 

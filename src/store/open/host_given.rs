@@ -15,6 +15,7 @@ fn missing(what: &str) -> Error {
 pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liveness>) -> Result<Host> {
     Ok(Host {
         imports: Imports::default(),
+        durability: options.durability,
         clock: options.clock.clone().ok_or_else(|| missing("clock"))?,
         liveness: options.liveness.clone().unwrap_or_else(liveness),
         owner: options.owner.ok_or_else(|| missing("owner"))?,

@@ -12,6 +12,7 @@ use crate::owners::random::random_owner;
 pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liveness>) -> Result<Host> {
     Ok(Host {
         imports: Imports::default(),
+        durability: options.durability,
         clock: options.clock.clone().unwrap_or_else(|| Arc::new(SystemClock)),
         liveness: options.liveness.clone().unwrap_or_else(liveness),
         owner: match options.owner {

@@ -26,7 +26,7 @@ use super::{Handle, JobStore};
 use crate::clock::Clock;
 use crate::commit::offload;
 use crate::error::Result;
-use crate::model::OwnerId;
+use crate::model::{Durability, OwnerId};
 use crate::owners::Liveness;
 
 #[cfg(any(feature = "redb", target_family = "wasm"))]
@@ -54,6 +54,7 @@ pub struct OpenOptions {
     cache_bytes: Option<usize>,
     check_always: bool,
     shared_readers: bool,
+    durability: Durability,
 }
 
 impl OpenOptions {
@@ -104,6 +105,33 @@ impl OpenOptions {
     #[must_use]
     pub fn shared_readers(mut self) -> Self {
         self.shared_readers = true;
+        self
+    }
+
+    /// The same with answers that mean less. Default: [`Durability::Full`].
+    ///
+    /// [`Durability::Relaxed`] spares the sync of nearly every commit. A process that is killed loses nothing by it; a power
+    /// cut or a crash of the operating system takes back the last commits: on redb what its journal of 252 KiB held, on
+    /// SQLite what no checkpoint had moved into the file yet (some 4 MiB, more while somebody reads for long). The store is
+    /// then as it was after an earlier commit, chunks that were done since are pending or held again, and are done again.
+    ///
+    /// No fence is given twice even so: what was not closed skips [`crate::limits::UNSYNCED_REVISIONS_MAX`] revisions when it
+    /// is opened. Whoever asks [`JobStore::changes`] from a revision that may be lost gets
+    /// [`crate::ErrorKind::FeedTruncated`]. Registered consumers and the other store of a pair lose nothing: while there are
+    /// any, every commit is synced. So are those of a redb file with [`OpenOptions::shared_readers`] or of format 1.
+    ///
+    /// ```
+    /// # magnetar::block_on(async {
+    /// use magnetar::{Durability, JobStore, OpenOptions};
+    ///
+    /// let options = OpenOptions::new().durability(Durability::Relaxed);
+    /// let store = magnetar::open_with(":memory:", &options).await?;
+    /// # store.close().await
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
         self
     }
 }

@@ -16,8 +16,8 @@ use crate::backends::redb::medium::Medium;
 use crate::backends::redb::tables::{edge_tag, tree_number};
 use crate::backends::redb::{RedbBackend, apply, write};
 use crate::codec::Encoder;
-use crate::error::ErrorKind;
-use crate::model::Json;
+use crate::error::{ErrorKind, Result};
+use crate::model::{Durability, Json};
 
 /// Where the journal begins.
 const JOURNAL_AT: usize = 4096;
@@ -55,7 +55,8 @@ fn change(store: &mut RedbBackend, model: &mut Model, rng: &mut fastrand::Rng) {
 /// The length of the frame at an offset of a file, rounded up to where the next one begins.
 fn frame_bytes(file: &[u8], at: usize) -> usize {
     let length = u32::from_le_bytes(file[at + 16..at + 20].try_into().unwrap());
-    (20 + usize::try_from(length).unwrap()).next_multiple_of(8)
+    // The highest bit says something else.
+    (20 + usize::try_from(length & !(1 << 31)).unwrap()).next_multiple_of(8)
 }
 
 #[test]
@@ -123,6 +124,77 @@ fn a_spoilt_last_frame_was_never_told_of_and_one_before_it_is_damage() {
                 expected.compare(&mut *copy.begin().unwrap(), &mut rng);
             }
             (false, Err(error)) => panic!("byte {at} of the last frame: {error:?}"),
+        }
+    }
+}
+
+/// A store whose journal has frames of one length, each committed as it is told, and where they begin.
+fn frames(durabilities: &[Durability]) -> (Vec<u8>, Vec<usize>) {
+    let disk = Disk::new();
+    let mut store = disk.open().unwrap();
+    let mut places = vec![JOURNAL_AT];
+    for &durability in durabilities {
+        note(&mut store, durability);
+        let last = places[places.len() - 1];
+        places.push(last + frame_bytes(&bytes_of(&disk), last));
+    }
+    (bytes_of(&disk), places)
+}
+
+/// A commit of the store's own record alone: one revision more.
+fn note(store: &mut RedbBackend, durability: Durability) {
+    let meta = meta_of(store);
+    store.set_durability(durability).unwrap();
+    store.begin().unwrap().commit(Delta::of(Meta { revision: meta.revision + 1, ..meta })).unwrap();
+}
+
+/// The revision that is found where these frames did not reach the disk.
+fn found_without(file: &[u8], places: &[usize], lost: &[usize]) -> Result<(u64, Disk)> {
+    let mut bytes = file.to_vec();
+    lost.iter().for_each(|&frame| bytes[places[frame]..places[frame + 1]].fill(0));
+    let disk = Disk::holding(bytes);
+    let revision = meta_of(&mut disk.open()?).revision;
+    Ok((revision, disk))
+}
+
+const RELAXED: Durability = Durability::Relaxed;
+const FULL: Durability = Durability::Full;
+
+#[test]
+fn what_follows_a_frame_that_was_not_synced_and_is_lost_is_lost_too() {
+    let (file, places) = frames(&[RELAXED; 5]);
+    for (lost, expected) in [(vec![], 5), (vec![4], 4), (vec![3], 3), (vec![1, 3], 1), (vec![0], 0)] {
+        assert_eq!(found_without(&file, &places, &lost).unwrap().0, expected, "{lost:?}");
+    }
+}
+
+#[test]
+fn a_frame_that_was_lost_before_a_sync_is_damage() {
+    // The third one was under way when the power went, or was synced: it does not tell.
+    let (file, places) = frames(&[RELAXED, RELAXED, FULL]);
+    assert_eq!(found_without(&file, &places, &[1]).unwrap().0, 1);
+    // The fourth one was begun when the third had been synced.
+    for next in [FULL, RELAXED] {
+        let (file, places) = frames(&[RELAXED, RELAXED, FULL, next]);
+        assert_eq!(found_without(&file, &places, &[1]).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
+fn frames_that_were_left_behind_lost_ones_never_follow_newer_ones() {
+    let (file, places) = frames(&[RELAXED; 4]);
+    for lost in [vec![0], vec![1], vec![0, 2]] {
+        let (found, disk) = found_without(&file, &places, &lost).unwrap();
+        for durability in [RELAXED, FULL] {
+            // As many as fit in front of those that were left, so that one of those comes to stand right behind them.
+            for newer in 1..=3_u64 {
+                let disk = Disk::holding(bytes_of(&disk));
+                let mut store = disk.open().unwrap();
+                (0..newer).for_each(|_| note(&mut store, durability));
+                let killed = Disk::holding(bytes_of(&disk));
+                let revision = meta_of(&mut killed.open().unwrap()).revision;
+                assert_eq!(revision, found + newer, "{newer} {durability:?} after {lost:?} were lost");
+            }
         }
     }
 }
@@ -208,7 +280,7 @@ fn the_mark_is_mended_where_it_is_lost_and_refused_where_it_says_something_else(
     let (store, disk) = opened(&|bytes| bytes[..JOURNAL_AT].fill(0));
     assert_eq!(meta_of(&mut store.unwrap()), model.meta);
     assert_eq!(bytes_of(&disk)[..JOURNAL_AT], whole[..JOURNAL_AT]);
-    let kind = |(store, _): (crate::Result<RedbBackend>, Disk)| store.err().unwrap().kind();
+    let kind = |(store, _): (Result<RedbBackend>, Disk)| store.err().unwrap().kind();
     assert_eq!(kind(opened(&|bytes| bytes[12] = 3)), ErrorKind::NewerFormat);
     assert_eq!(kind(opened(&|bytes| bytes[12] = 1)), ErrorKind::Corrupt);
     assert_eq!(kind(opened(&|bytes| bytes[20] = 9)), ErrorKind::Corrupt);
@@ -360,7 +432,7 @@ struct Told {
 type Closing = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 
 impl Medium for Told {
-    fn open(&self, _is_first: bool) -> crate::Result<Box<dyn StorageBackend>> {
+    fn open(&self, _is_first: bool) -> Result<Box<dyn StorageBackend>> {
         Ok(Box::new(self.disk.clone()))
     }
 
