@@ -58,6 +58,7 @@ fn one_of<T: Copy>(given: Option<&str>, name: &str, choices: &[(&str, T)]) -> Re
     let chosen = given.map_or(choices.first(), |given| choices.iter().find(|(choice, _)| *choice == given));
     chosen.map(|&(_, chosen)| chosen).ok_or_else(|| {
         let choices: Vec<&str> = choices.iter().map(|&(choice, _)| choice).collect();
+        let given = given.unwrap_or_default();
         Failure::input(&format!("{name} is {given:?}: use one of {}", choices.join(", ")))
     })
 }
@@ -274,7 +275,10 @@ async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Fai
             let spec = fields.spec.take().unwrap_or_default();
             return Ok(Answer::of(&store.import(job, &spec, magnetar::chunks(chunks), &options).await?));
         }
-        other => return Err(Failure::input(&format!("format is {other:?}: use json, toml or csv"))),
+        other => {
+            let given = other.unwrap_or_default();
+            return Err(Failure::input(&format!("format is {given:?}: use one of toml, json, jsonl, csv")));
+        }
     };
     let chunks = magnetar::chunks(manifest.chunks.into_iter().map(Ok));
     Ok(Answer::of(&store.import(job, &manifest.job, chunks, &options).await?))

@@ -52,7 +52,7 @@ impl Bulk {
                 for &key in &keys {
                     work.check(key, self.kind.event())?;
                 }
-                let changed = self.kind.to_each(work, &keys)?;
+                let changed = self.kind.to_each(work, self.job, &keys)?;
                 Ok(Applied::Reply(Reply::Count(changed)))
             }
             Selection::All => {
@@ -62,7 +62,7 @@ impl Bulk {
                     after: self.after,
                     limit: limits::SLICE_ROWS_MAX,
                 })?;
-                let changed = self.changed + self.kind.to_each(work, &keys)?;
+                let changed = self.changed + self.kind.to_each(work, self.job, &keys)?;
                 Ok(match next {
                     None => Applied::Reply(Reply::Count(changed)),
                     Some(_) => Applied::Again(Op::Bulk(Bulk {
@@ -120,16 +120,28 @@ impl Kind {
         }
     }
 
-    fn to_each(self, work: &mut Work<'_>, keys: &[Key]) -> Result<u64> {
+    /// The classes that chunks leave by it, whether they are named or what became of others reaches them.
+    fn classes_left(self) -> &'static [Class] {
+        match self {
+            Kind::Retry => &[Class::Failed, Class::Cancelled],
+            other => other.classes(),
+        }
+    }
+
+    /// Gives how many chunks it changed, those among them that it did not name.
+    fn to_each(self, work: &mut Work<'_>, job: i64, keys: &[Key]) -> Result<u64> {
         let reach = if let Kind::Reset(reach) = self { reach } else { ResetReach::Direct };
-        let mut changed = 0;
+        let left_to_change = |work: &mut Work<'_>| -> Result<u64> {
+            let counts = work.job(job)?.counts;
+            Ok(self.classes_left().iter().map(|&class| counts.of(class)).sum())
+        };
+        let before_all = left_to_change(work)?;
         for &key in keys {
             if let Happened::Changed { before, after } = work.happen(key, self.event())? {
-                changed += 1;
                 settle::changed(work, key, before, after, reach)?;
             }
         }
-        Ok(changed)
+        Ok(before_all.saturating_sub(left_to_change(work)?))
     }
 }
 

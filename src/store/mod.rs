@@ -181,14 +181,16 @@ pub trait JobStore: Debug + Send + Sync {
     async fn mark_failed(&self, job_id: i64, chunk: u64, error: String) -> Result<Outcome>;
 
     /// Brings failed chunks back to pending with their counts reset, and with them what their failure had cancelled.
-    /// Named chunks may also be cancelled ones. Gives how many came back.
+    /// Named chunks may also be cancelled ones. Gives how many came back, all of them: what is told to dependents in later
+    /// commits ([`crate::limits::DEPENDENTS_PER_COMMIT_MAX`]) is not counted.
     async fn retry_failed(&self, job_id: i64, chunks: Selection) -> Result<u64>;
 
     /// Takes the results of done chunks back: they are pending again, and what depends on them is blocked again.
-    /// `through` resets the done ones among those too. Gives how many of the selected chunks were reset.
+    /// `through` resets the done ones among those too. Gives how many were reset, as [`JobStore::retry_failed`] counts.
     async fn reset(&self, job_id: i64, chunks: Selection, through: ResetReach) -> Result<u64>;
 
-    /// Cancels chunks that are not done. Gives how many were cancelled.
+    /// Cancels chunks that are not done, and by [`DependencyFailure::Cancel`](crate::DependencyFailure::Cancel) what depends
+    /// on them. Gives how many were cancelled, as [`JobStore::retry_failed`] counts.
     async fn cancel(&self, job_id: i64, chunks: Selection) -> Result<u64>;
 
     // Recovering

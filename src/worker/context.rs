@@ -10,7 +10,8 @@ use crate::model::{Claim, JobState, Json};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cancellation {
-    /// The claim is no longer the chunk's newest, so that its result would be refused.
+    /// The claim is no longer the chunk's newest, so that its result would be refused. Told within a second or so of a change
+    /// of the store, by the next heartbeat at the latest.
     Superseded,
     /// The worker stops. What the handler still completes counts; an error gives the chunk back at no cost.
     Shutdown,

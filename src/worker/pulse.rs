@@ -3,8 +3,9 @@
 //! It shares nothing with the caller's runtime, so that a handler that blocks cannot starve it, and a run that is
 //! dropped in the middle still gives back what it held.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -16,14 +17,18 @@ use super::shutdown::Shutdown;
 use foldhash::HashMap;
 
 use crate::clock::monotonic;
-use crate::commit::block_on;
+use crate::commit::{Watch, block_on};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
-use crate::model::{ChunkUpdate, Claim, JobState, Outcome};
+use crate::model::{ChunkUpdate, Claim, JobState, JobStatus, Outcome};
 use crate::store::JobStore;
 
 /// Heartbeats within one lease: two may be missed.
 const BEATS_PER_LEASE: u32 = 3;
+
+/// Where the store changes, claims are looked at, at most so often: a cancelled chunk's handler need not work on until its
+/// next heartbeat.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A heartbeat or release that the store was too busy for is sent again after this.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -98,6 +103,9 @@ impl Pulse {
         let shared = Arc::new(Shared::default());
         let (end, ended) = oneshot::channel();
         let beating = Beating {
+            watch: store.watch(),
+            look_at: None,
+            looked_at: None,
             store,
             job,
             shared: Arc::clone(&shared),
@@ -247,9 +255,22 @@ impl Drop for Hold {
     }
 }
 
+/// Wakes the thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
 /// The thread's side.
 struct Beating {
     store: Arc<dyn JobStore>,
+    watch: Watch,
+    /// When claims are looked at next: the store has changed.
+    look_at: Option<Instant>,
+    looked_at: Option<Instant>,
     job: Option<i64>,
     shared: Arc<Shared>,
     shutdown: Shutdown,
@@ -262,6 +283,7 @@ struct Beating {
 enum Next {
     Release(Vec<Claim>),
     Beat(Vec<Claim>),
+    Look(Vec<Claim>),
     Report,
     Sleep(Option<Instant>),
     End,
@@ -271,11 +293,14 @@ impl Beating {
     fn run(mut self) {
         let thread = std::thread::current();
         self.shutdown.listen(thread.clone());
+        let waker = Waker::from(Arc::new(Unpark(thread.clone())));
         loop {
             self.pass_on_shutdown();
+            self.hear_of_changes(&waker);
             match self.next(monotonic()) {
                 Next::Release(claims) => self.release(claims),
                 Next::Beat(claims) => self.beat(&claims),
+                Next::Look(claims) => self.look(&claims),
                 Next::Report => {
                     self.report();
                     self.report_at = Some(monotonic() + self.report_every);
@@ -313,9 +338,21 @@ impl Beating {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    fn next(&self, now: Instant) -> Next {
+    /// A change is looked at soon, but not each by itself.
+    fn hear_of_changes(&mut self, waker: &Waker) {
+        let mut task = Context::from_waker(waker);
+        while let Poll::Ready(Some(_)) = pin!(self.watch.changed()).poll(&mut task) {
+            if self.look_at.is_none() {
+                let now = monotonic();
+                self.look_at = Some(self.looked_at.map_or(now, |at| now.max(at + LOOK_EVERY)));
+            }
+        }
+    }
+
+    fn next(&mut self, now: Instant) -> Next {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let mut state = self.shared.state();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
         if !state.let_go.is_empty() {
             return Next::Release(std::mem::take(&mut state.let_go));
         }
@@ -328,6 +365,14 @@ impl Beating {
         if due(state.beat_at) {
             state.beat_at = state.held.values().map(|held| now + held.period).min();
             return Next::Beat(state.held.keys().copied().collect());
+        }
+        if due(self.look_at) {
+            (self.look_at, self.looked_at) = (None, Some(now));
+            let running = state
+                .held
+                .iter()
+                .filter(|(_, held)| !held.returned && held.cancel.reason() != Some(Cancellation::Superseded));
+            return Next::Look(running.map(|(claim, _)| *claim).collect());
         }
         if due(state.tick_at) {
             state.tick_at = None;
@@ -342,7 +387,31 @@ impl Beating {
             return Next::Report;
         }
         let report_at = self.report_at.filter(|_| reporting);
-        Next::Sleep([state.beat_at, state.tick_at, report_at].into_iter().flatten().min())
+        let look_at = self.look_at.filter(|_| !state.held.is_empty());
+        Next::Sleep([state.beat_at, state.tick_at, look_at, report_at].into_iter().flatten().min())
+    }
+
+    /// Tells handlers whose chunk somebody else has, or nobody is to work on any more. A claim that has lapsed may be had
+    /// back: the next heartbeat tells. What cannot be read is no news: the next heartbeat comes across it too.
+    fn look(&self, claims: &[Claim]) {
+        for claim in claims {
+            let Ok(found) = block_on(self.store.get_chunk(claim.job_id, claim.chunk)) else { continue };
+            let is_ours = found.is_some_and(|chunk| {
+                let is_open = matches!(chunk.status, JobStatus::Processing | JobStatus::Pending);
+                is_open && chunk.fence == claim.fence
+            });
+            if !is_ours {
+                self.supersede(claim);
+            }
+        }
+    }
+
+    /// The handler of a claim that is no longer one is to stop, unless it has.
+    fn supersede(&self, claim: &Claim) {
+        let cancel = self.shared.state().held.get(claim).map(|held| Arc::clone(&held.cancel));
+        if let Some(cancel) = cancel {
+            cancel.set(Cancellation::Superseded);
+        }
     }
 
     /// Extends all claims, those of one job in one commit.
@@ -355,12 +424,7 @@ impl Beating {
                     let again = monotonic() + AGAIN_AFTER;
                     state.beat_at = Some(state.beat_at.map_or(again, |at| at.min(again)));
                 }
-                Retry::Never if is_about_claim(&error) => {
-                    let cancel = self.shared.state().held.get(&claim).map(|held| Arc::clone(&held.cancel));
-                    if let Some(cancel) = cancel {
-                        cancel.set(Cancellation::Superseded);
-                    }
-                }
+                Retry::Never if is_about_claim(&error) => self.supersede(&claim),
                 _ => {
                     let waker = {
                         let mut state = self.shared.state();

@@ -140,6 +140,7 @@ macro_rules! always {
                 a_cancel_policy_cascades_over_all_levels_and_keeps_the_cause
                 a_retry_brings_back_all_that_the_failure_had_cancelled
                 what_two_failures_cancel_comes_back_when_both_are_retried
+                what_a_cascade_reaches_counts_in_whatever_order_chunks_are_named
                 marking_the_cause_done_brings_its_dependents_back_too
                 a_cancelled_dependency_counts_like_a_failed_one
                 a_chunks_policy_goes_before_its_jobs

@@ -1,4 +1,5 @@
 //! What reached a medium in which order, and what a power cut would leave of that.
+#![allow(dead_code, reason = "the suites of both engines share it, and each uses a part")]
 
 /// What a disk is told.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! A seeded script of everything a store is asked to do, one acknowledged step after the other, with the state after
 //! each.
+#![allow(dead_code, reason = "the suites of both engines share it, and each uses a part")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

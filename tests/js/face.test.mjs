@@ -186,7 +186,7 @@ for (const [place, opened] of Object.entries(places)) {
         if (chunk.chunk % 10 === 0) throw new Error('tenth')
         return { id: chunk.chunk }
       }, { concurrency: 8 })
-      assert.deepEqual(report, { completed: 36, failed: 4, released: 0 })
+      assert.deepEqual(report, { completed: 36, failed: 4, released: 0, superseded: 0 })
       assert.equal(most, 8)
       assert.deepEqual((await store.getChunk(1, 7)).output, { id: 7 })
     })
@@ -205,6 +205,75 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(report.failed, 0)
       const stats = await store.getStats(1)
       assert.deepEqual([stats.processing, stats.done], [0, report.completed])
+    })
+
+    test('run says what became of each claim, and not what its handler believed', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 1 }, chunks: [{ id: 0, checksum: 'right' }, { id: 1 }, { id: 2 }, { id: 3 }, { id: 4 }] })
+      let given = 0
+      const report = await store.run(1, async (chunk) => {
+        if (chunk.chunk === 0) chunk.complete(undefined, 'wrong')
+        else if (chunk.chunk === 1) return 10n
+        else if (chunk.chunk === 2 && given++ === 0) chunk.release()
+        else if (chunk.chunk === 3) await store.cancel(1, [3, 4])
+      })
+      assert.deepEqual(report, { completed: 1, failed: 2, released: 1, superseded: 1 })
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.failed, stats.cancelled, stats.done], [2, 2, 1])
+    })
+
+    test('a handler hears at once that its chunk was cancelled or deleted', async (t) => {
+      const store = kept(t, await opened())
+      const left = { chunks: [{ id: 0 }] }
+      await store.importManifest(1, chunks(3))
+      // The first heartbeat would come in days.
+      const report = await store.run(1, async (chunk, { signal }) => {
+        if (chunk.chunk === 0) return
+        if (chunk.chunk === 1) await store.cancel(1, [1])
+        else await store.importManifest(1, left, { onMissing: 'delete' })
+        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      }, { concurrency: 3, leaseMs: 7 * 86_400_000 })
+      assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 2 })
+    })
+
+    test('an error that ends a run ends all of it', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(40))
+      const claim = store.claimPending.bind(store)
+      let claims = 0
+      store.claimPending = (...asked) => (++claims === 6 ? Promise.reject(new Error('broken')) : claim(...asked))
+      let started = 0
+      await assert.rejects(store.run(1, async () => { started++; await store.getStats(1) }, { concurrency: 4 }), /broken/)
+      const before = started
+      assert.equal((await store.getStats(1)).processing, 0)
+      for (let i = 0; i < 50; i++) await store.getStats(1)
+      assert.equal(started, before, 'nothing goes on behind the back of its caller')
+    })
+
+    test('what is not given is missed at once', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      await assert.rejects(store.run(1), code('invalid_input'))
+      await assert.rejects(store.run(1, () => {}, { concurrency: 0 }), code('invalid_input'))
+      const chunk = await store.claimPending(1)
+      for (const result of [{ size: 3 }, 5, 'text', null]) await assert.rejects(store.complete(chunk, result), code('invalid_input'))
+      await assert.rejects(store.applyBatchUpdates(1, [{ compleet: chunk }]), code('invalid_input'))
+      await assert.rejects(store.importManifest(1, { chunks: [{ id: 9, dependsOn: [1] }] }), /depends_on/)
+      await assert.rejects(store.importManifest(1, 'x', { format: 'xml' }), /"xml": use one of toml, json, jsonl, csv/)
+      assert.equal((await store.getStats(1)).total, 2)
+    })
+
+    test('many lanes wait together', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(3))
+      let listeners = 0
+      let most = 0
+      const add = store.addEventListener.bind(store)
+      const remove = store.removeEventListener.bind(store)
+      store.addEventListener = (...all) => { most = Math.max(most, ++listeners); add(...all) }
+      store.removeEventListener = (...all) => { listeners--; remove(...all) }
+      await store.run(1, () => store.getStats(1), { concurrency: 64 })
+      assert.ok(most <= 2, `${most} listeners`)
     })
 
     test('progress is told as an iterable and as events, to the last', async (t) => {

@@ -41,8 +41,9 @@ fn a_future_that_blocks_its_whole_task_beyond_the_lease_keeps_its_claim() {
 
 #[test]
 fn a_handler_whose_chunk_is_ended_from_outside_is_told_and_its_result_counts_no_more() {
-    for blocking in [false, true] {
-        let store = store_of(2, &JobSpec::new().lease_ms(*limits::LEASE_MS.start()));
+    // By a heartbeat, or long before one.
+    for (blocking, lease_ms) in [(false, limits::LEASE_MS.start()), (true, limits::LEASE_MS.end())] {
+        let store = store_of(2, &JobSpec::new().lease_ms(*lease_ms));
         let own = Arc::clone(&store);
         let end_from_outside = move |context: &Context| {
             assert_eq!(context.cancellation(), None);

@@ -1,7 +1,7 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
 import type { Chunk } from './chunk.js'
-import { MagnetarError } from './errors.js'
+import { failure, MagnetarError } from './errors.js'
 import type { ClaimOptions, Completion, JobStore } from './store.js'
 
 /** A chunk that a loop holds. */
@@ -48,11 +48,25 @@ export class Held<P, O> {
       },
     })
     this.#beat()
+    heldOf(store).add(this)
   }
 
   /** Nothing keeps it alive any more. */
   end(): void {
     clearTimeout(this.#timer)
+    heldOf(this.#store).delete(this)
+  }
+
+  /** Whether it is one still. A claim that has lapsed may be had back, which the next heartbeat tells. */
+  async look(): Promise<void> {
+    const { jobId, chunk, fence } = this.chunk
+    try {
+      const found = await this.#store.getChunk(jobId, chunk)
+      const isOpen = found?.fence === fence && (found.status === 'processing' || found.status === 'pending')
+      if (!isOpen) this.#lost.abort(new MagnetarError({ ...failure('superseded', `chunk ${chunk} is not held any more`), jobId, chunk }))
+    } catch (error) {
+      if (isLost(error)) this.#lost.abort(error)
+    }
   }
 
   #beat(): void {
@@ -75,21 +89,55 @@ export function textOf(error: unknown): string {
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
 }
 
-/** Ends a claim as its body has said. A claim that was lost meanwhile is nothing to do. */
-export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<void> {
+/** Ends a claim as its body has said, and says what it came to. A claim that was lost meanwhile is nothing to do. */
+export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<'completed' | 'failed' | 'released' | 'superseded'> {
   held.end()
   try {
-    if (held.said.as === 'complete') await store.complete(held.chunk, held.said.result)
-    else if (held.said.as === 'fail') await store.fail(held.chunk, held.said.error)
-    else await store.release(held.chunk)
+    if (held.said.as === 'complete') {
+      await store.complete(held.chunk, held.said.result)
+      return 'completed'
+    }
+    if (held.said.as === 'fail') {
+      await store.fail(held.chunk, held.said.error)
+      return 'failed'
+    }
+    await store.release(held.chunk)
+    return 'released'
   } catch (error) {
-    if (!isLost(error)) throw error
+    if (isLost(error)) return 'superseded'
+    throw error
   }
 }
 
-/** Whether somebody else has the chunk: its worker has nothing more to say. */
+const LOST: readonly string[] = ['superseded', 'result_conflict', 'chunk_not_found', 'job_not_found']
+
+/** Whether somebody else has the chunk, or nobody is to have it: its worker has nothing more to say. */
 export function isLost(error: unknown): boolean {
-  return error instanceof MagnetarError && (error.code === 'superseded' || error.code === 'result_conflict')
+  return error instanceof MagnetarError && LOST.includes(error.code)
+}
+
+/** Held claims are looked at so long after a change of the store, and not after each by itself. */
+const LOOK_MS = 500
+
+/** Claims of a store whose bodies are to hear of it when they are lost, and not only by their next heartbeats. */
+const heldByStore = new WeakMap<object, Set<Held<any, any>>>()
+
+function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
+  const known = heldByStore.get(store)
+  if (known !== undefined) return known
+  const all = new Set<Held<any, any>>()
+  heldByStore.set(store, all)
+  let isLooking = false
+  store.addEventListener('change', () => {
+    if (isLooking || all.size === 0) return
+    isLooking = true
+    const timer = setTimeout(() => {
+      isLooking = false
+      for (const one of all) void one.look()
+    }, LOOK_MS)
+    ;(timer as { unref?: () => void }).unref?.()
+  })
+  return all
 }
 
 export async function* claims<P, O>(

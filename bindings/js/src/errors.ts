@@ -129,3 +129,9 @@ export function failureOf(thrown: unknown): Failure {
 export function invalid(message: string): MagnetarError {
   return new MagnetarError(failure('invalid_input', message))
 }
+
+/** Whatever it is, as text: not everything has one. */
+export function described(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  return typeof value === 'object' || typeof value === 'function' ? `a value of type ${typeof value}` : String(value)
+}

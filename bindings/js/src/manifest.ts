@@ -3,7 +3,10 @@
 import { invalid } from './errors.js'
 import type { ImportReport, JobSpec } from './stats.js'
 
-/** One chunk as a manifest states it. Any further key is kept in the payload. */
+/**
+ * One chunk as a manifest states it: the same keys as in TOML and JSON text, where any further key is kept in the payload.
+ * Here write `payload`: a key that is misspelt is then told from one that is yours.
+ */
 export interface ManifestChunk<Payload = unknown> {
   /** The chunk's number within its job. */
   id: number
@@ -61,6 +64,7 @@ const PIECE_CHARS = 1 << 20
 export async function importManifest(call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
   const { format, job: spec, signal, ...rest } = options
   const choices = { job, spec, ...rest }
+  if (isManifest(source)) checkKeys(source)
   if (isManifest(source)) return call('import', { ...choices, spec: undefined, format: 'json', text: JSON.stringify(source) }, signal)
   let text = ''
   let type = format
@@ -77,6 +81,22 @@ export async function importManifest(call: Call, job: number, source: ManifestSo
 
 function isManifest(source: ManifestSource): source is Manifest {
   return typeof source === 'object' && source !== null && Array.isArray((source as Manifest).chunks)
+}
+
+/** Keys of a chunk as the rest of this package would write them: as part of the payload nobody would miss them. */
+const MISSPELT = new Map([
+  ['dependsOn', 'depends_on'],
+  ['maxAttempts', 'max_attempts'],
+  ['maxLosses', 'max_losses'],
+  ['onDependencyFailure', 'on_dependency_failure'],
+])
+
+function checkKeys({ chunks }: Manifest): void {
+  for (const chunk of chunks) {
+    for (const [wrong, right] of MISSPELT) {
+      if (typeof chunk === 'object' && chunk !== null && wrong in chunk) throw invalid(`${wrong} is a key of chunk ${chunk.id}: in a manifest it is ${right}`)
+    }
+  }
 }
 
 type Format = NonNullable<ImportOptions['format']>

@@ -8,8 +8,13 @@ export * from './public.js'
 /**
  * Opens a store, creating it where it does not exist.
  *
- * It is kept in the origin's private file system. Any number of tabs and workers may have it open: one of them has the
- * file, the others' calls go through it, and when it ends the next takes over. `':memory:'` is a store in memory.
+ * In a browser it is kept in the origin's private file system. Any number of tabs and workers may have it open: one of them
+ * has the file, the others' calls go through it, and when it ends the next takes over.
+ *
+ * In Node, Deno and Bun the name is a path; `.redb` is put behind one that does not end so. One process may have the file
+ * open, another gets the error `locked`, also beside a native program.
+ *
+ * `':memory:'` is a store in memory.
  *
  * ```js
  * await using store = await open('uploads')

@@ -4,7 +4,7 @@ import type { Chunk, Chunks, Claim, Status } from './chunk.js'
 import { claims, type HeldChunk } from './claims.js'
 import type { Client } from './client.js'
 import { HEADER, record } from './csv.js'
-import { type Failure, invalid, MagnetarError } from './errors.js'
+import { described, type Failure, invalid, MagnetarError } from './errors.js'
 import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
 import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
 import { JobProgress } from './progress.js'
@@ -98,14 +98,16 @@ function one<T extends string>(value: T, name: string, choices: readonly T[]): T
 
 const STATUSES: readonly Status[] = ['pending', 'processing', 'done', 'failed', 'cancelled']
 
-/** Whatever it is, as text: not everything has one. */
-function described(value: unknown): string {
-  return typeof value === 'object' || typeof value === 'function' ? `a value of type ${typeof value}` : String(value)
-}
-
 function fenced(claim: Claim): [number, number, number] {
   if (typeof claim !== 'object' || claim === null) throw invalid('a claim is what was claimed: { jobId, chunk, fence }')
   return [whole(claim.jobId, 'jobId'), whole(claim.chunk, 'chunk'), whole(claim.fence, 'fence')]
+}
+
+/** A result as a worker reports it. One that was meant as an output is not thrown away in silence. */
+function reported(result: Completion): Completion {
+  const stranger = typeof result === 'object' && result !== null ? Object.keys(result).find((key) => key !== 'output' && key !== 'checksum') : ''
+  if (stranger !== undefined) throw invalid(`a result is { output, checksum }, with your own inside of output, and has no ${stranger || described(result)}`)
+  return { output: result.output, checksum: result.checksum }
 }
 
 function ids(chunks: readonly number[], name: string): number[] {
@@ -240,8 +242,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Ends a claim with its result. The same completion twice is `unchanged`. */
   async complete(claim: Claim, result: Completion<Output> = {}, options?: CallOptions): Promise<Outcome> {
-    const { output, checksum } = result
-    return this.#call('complete', { claim: fenced(claim), output, checksum }, options)
+    return this.#call('complete', { claim: fenced(claim), ...reported(result) }, options)
   }
 
   /** Completes a claim and claims what comes next, in one commit. Where the completion is refused nothing is claimed. */
@@ -251,8 +252,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     next: { job?: number; count?: number; leaseMs?: number } = {},
     options?: CallOptions,
   ): Promise<Chunks<Payload, Output>> {
-    const { output, checksum } = result
-    return this.#call('completeAndClaim', { claim: fenced(claim), output, checksum, ...asked(next) }, options)
+    return this.#call('completeAndClaim', { claim: fenced(claim), ...reported(result), ...asked(next) }, options)
   }
 
   /** Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up. */
@@ -289,17 +289,17 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.markStatus(job, chunk, 'failed', error, options)
   }
 
-  /** Brings failed chunks back to pending. Gives how many came back. */
+  /** Brings failed chunks back to pending, with what their failure had cancelled. Gives how many came back. */
   async retryFailed(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
     return this.#call('retryFailed', { job: whole(job, 'job'), chunks: chosen(chunks) }, options)
   }
 
-  /** Takes the results of done chunks back; `through` those of what was built on them too. Gives how many of the chosen. */
+  /** Takes the results of done chunks back; `through` those of what was built on them too. Gives how many. */
   async reset(job: number, chunks: Selection, through = false, options?: CallOptions): Promise<number> {
     return this.#call('reset', { job: whole(job, 'job'), chunks: chosen(chunks), through: Boolean(through) }, options)
   }
 
-  /** Cancels chunks that are not done. Gives how many were cancelled. */
+  /** Cancels chunks that are not done, and what depends on them where it is to be. Gives how many were cancelled. */
   async cancel(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
     return this.#call('cancel', { job: whole(job, 'job'), chunks: chosen(chunks) }, options)
   }
@@ -485,5 +485,6 @@ function updateOf(update: Update): [string, object] {
   if ('fail' in update) return ['fail', { claim: fenced(update.fail), error: String(update.error) }]
   if ('release' in update) return ['release', { claim: fenced(update.release) }]
   if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]
+  if (!('mark' in update)) throw invalid('an update has one of complete, fail, release, heartbeat and mark')
   return ['markStatus', { chunk: whole(update.mark, 'chunk'), status: one(update.status, 'status', STATUSES), detail: update.detail }]
 }

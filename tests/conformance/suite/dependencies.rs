@@ -53,10 +53,21 @@ pub(crate) async fn a_retry_brings_back_all_that_the_failure_had_cancelled(fx: F
         .await;
     fx.cancel(JOB, Selection::Chunks(vec![5])).await.expect("it may");
     break_one(&*fx, 1).await;
-    assert_eq!(fx.retry_failed(JOB, Selection::All).await.expect("the job exists"), 1);
+    assert_eq!(fx.retry_failed(JOB, Selection::All).await.expect("the job exists"), 4);
     assert_eq!(statuses(&*fx).await, [Pending, Pending, Pending, Pending, Cancelled]);
     complete_all(&*fx).await;
     assert_eq!(statuses(&*fx).await, [Done, Done, Done, Done, Cancelled]);
+}
+
+pub(crate) async fn what_a_cascade_reaches_counts_in_whatever_order_chunks_are_named(fx: Fixture) {
+    let spec = JobSpec::new().on_dependency_failure(Cancel);
+    import_as(&*fx, spec, [c(1), c(2).depends_on([1]), c(3).depends_on([2])]).await;
+    for named in [vec![1], vec![1, 2], vec![2, 1], vec![3, 2, 1], vec![1, 2, 3]] {
+        let selection = Selection::Chunks(named.clone());
+        assert_eq!(fx.cancel(JOB, selection.clone()).await.expect("they may"), 3, "{named:?}");
+        assert_eq!(fx.retry_failed(JOB, selection).await.expect("they may"), 3, "{named:?}");
+    }
+    assert_eq!(fx.cancel(JOB, Selection::All).await.expect("the job exists"), 3);
 }
 
 pub(crate) async fn what_two_failures_cancel_comes_back_when_both_are_retried(fx: Fixture) {

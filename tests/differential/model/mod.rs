@@ -693,7 +693,8 @@ impl Model {
         Ok(Outcome::Changed)
     }
 
-    /// A call on many chunks: from which statuses it changes them, and from which it leaves them as they are.
+    /// A call on many chunks: from which statuses it changes them, and from which it leaves them as they are. The answer
+    /// is how many changed, named or reached.
     fn bulk(
         &mut self,
         job: i64,
@@ -716,14 +717,16 @@ impl Model {
                 return Err(ErrorKind::Refused);
             }
         }
-        let mut changed = 0;
+        let count = |model: &Self| {
+            model.jobs[&job].chunks.values().filter(|chunk| taken.contains(&chunk.status)).count() as u64
+        };
+        let before = count(self);
         for chunk in list {
             if taken.contains(&self.status(job, chunk)?) {
                 self.happen(job, chunk, through, change);
-                changed += 1;
             }
         }
-        Ok(changed)
+        Ok(before - count(self))
     }
 
     pub(crate) fn retry(&mut self, job: i64, chunks: &Selection) -> Answer<u64> {
