@@ -186,7 +186,8 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
     };
     if now.peer != step.peer() {
         return Err(refused(&format!(
-            "the store is part of a move with another store, {}; end that one first",
+            "the store is part of a move with another store, {}; end that one first, or where that store is lost leave it \
+             (`leave_pair`)",
             now.place
         )));
     }

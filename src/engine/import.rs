@@ -224,7 +224,7 @@ impl Import {
         }
         let shown: Vec<String> = conflicts.iter().take(20).map(u64::to_string).collect();
         let text = format!(
-            "the content of {} chunks that are processing or done would change (chunk {}{}); import with the choice to keep or to reset them",
+            "the content of {} chunks that are processing or done would change (chunk {}{}); choose to keep or to reset them (`on_conflict`)",
             conflicts.len(),
             shown.join(", "),
             if conflicts.len() > shown.len() { ", ..." } else { "" }
@@ -637,7 +637,7 @@ pub(crate) fn too_many(what: &str) -> Error {
     Error::new(
         ErrorKind::TooLarge,
         format!(
-            "more than {} {what} would change in one step; ask for slices, which are restartable but not one step",
+            "more than {} {what} would change in one step; ask for slices (`in_slices`), which are restartable but not one step",
             limits::IMPORT_ROWS_PER_COMMIT_MAX
         ),
     )

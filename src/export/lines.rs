@@ -196,6 +196,9 @@ impl<'r> Lines<'r> {
     }
 
     fn wrong(&self, text: &str) -> Error {
+        if self.number == 0 {
+            return Error::invalid(format!("the export: {text}"));
+        }
         Error::invalid(format!("line {} of the export: {text}", self.number))
     }
 

@@ -188,7 +188,9 @@ fn located(mut problem: Problem, line: &str, number: u64, cause: Option<serde_js
     if let (Part::Chunk { id, .. }, Some(members)) = (&mut problem.part, Members::of(line)) {
         *id = id.or_else(|| members.get("id")?.parse().ok().filter(|id| *id <= limits::ID_MAX));
     }
-    let at = cause.as_ref().map(|error| error.column() as u64).filter(|_| problem.part != Part::Job);
+    // Columns count from 1; of what is wrong as a whole the parser says 0.
+    let at =
+        cause.as_ref().map(|error| error.column() as u64).filter(|&at| at > 0 && problem.part != Part::Job);
     let column = locate::column_in_line(line, &problem).or(at);
     super::with_cause(problem.into_error(Some(Position { line: number, column }), None), cause)
 }

@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for ManifestSeed<'_> {
                 "job" => job.replace(map.next_value_seed(JobSeed(at.part(Part::Job)))?).is_some(),
                 "chunks" => chunks.replace(map.next_value_seed(ChunksSeed(at))?).is_some(),
                 _ if CHUNK_KEYS.contains(&&*key) => {
-                    return Err(at.fail(&key, "a key of a chunk, outside of any; write it below [[chunks]]"));
+                    return Err(at.fail(&key, "a key of a chunk, outside of any; write it below [[chunks]], in JSON within \"chunks\": [...] (a chunk a line are JSON Lines, which are read as such)"));
                 }
                 _ => {
                     return Err(at.fail(
@@ -84,7 +84,7 @@ impl<'de> Visitor<'de> for ManifestSeed<'_> {
             }
         }
         let Some(chunks) = chunks else {
-            return Err(at.fail("chunks", "missing; list them as [[chunks]], or write chunks = []"));
+            return Err(at.fail("chunks", "missing; list them as [[chunks]], in JSON as \"chunks\": [...]; none are an empty list (a chunk a line are JSON Lines, which are read as such)"));
         };
         Ok(Manifest { job: job.unwrap_or_default(), chunks })
     }

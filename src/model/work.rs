@@ -71,7 +71,8 @@ impl ClaimRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Completion {
-    /// The checksum that was observed; compared with the expected one where there is one.
+    /// The checksum that was observed; compared with the expected one where there is one. A completion without one is
+    /// taken as it is: the comparison is only made where a worker reports what it saw.
     pub checksum: Option<String>,
     /// Anything to keep as the result, as JSON.
     pub output: Option<Json>,

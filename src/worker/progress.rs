@@ -31,10 +31,13 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let JobStats { done, total_chunks, failed, .. } = self.stats;
-        write!(f, "{done} of {total_chunks} done ({:.0} %)", self.stats.completion_percent())?;
-        if failed > 0 {
-            write!(f, ", {failed} failed")?;
+        let JobStats { done, total_chunks, failed, cancelled, .. } = self.stats;
+        // Whole percents: 100 are all of them.
+        write!(f, "{done} of {total_chunks} done ({} %)", self.stats.completion_percent().floor())?;
+        for (count, what) in [(failed, "failed"), (cancelled, "cancelled")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
         }
         write!(f, ", {:.1} per second", self.chunks_per_second)?;
         match self.remaining_ms {

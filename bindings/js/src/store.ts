@@ -47,7 +47,7 @@ export interface ClaimOptions extends CallOptions {
 export interface Completion<Output = unknown> {
   /** Anything to keep as the result, as JSON. */
   output?: Output
-  /** The checksum that was observed; compared with the expected one where there is one. */
+  /** The checksum that was observed; compared with the expected one where there is one. Without it nothing is compared. */
   checksum?: string
 }
 

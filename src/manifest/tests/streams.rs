@@ -97,7 +97,7 @@ fn an_error_of_a_json_line_names_line_column_chunk_and_key() {
     invalid_line(&after("{\"checksum\":\"x\"}"), None, &["line 3", "id: missing"]);
     invalid_line(&after("{\"id\":2} {\"id\":4}"), None, &["line 3, column 10", "one chunk"]);
     invalid_line(&after("{\"id\":2,"), None, &["line 3, ", "one chunk"]);
-    invalid_line(&after("[1]"), None, &["line 3, ", "one chunk"]);
+    invalid_line(&after("[1]"), None, &["line 3: ", "one chunk"]);
     invalid_line(&after("{\"job\":{}}"), None, &["line 3", "first line"]);
     invalid_line(
         &after("{\"id\":2,\"depends_on\":[2]}").replace("[2]", "[5,5]"),

@@ -16,7 +16,6 @@ use super::super::backend::{Options, RedbBackend};
 use super::super::errors;
 use super::super::medium::Medium;
 use super::system;
-use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 
 impl RedbBackend {
@@ -30,7 +29,7 @@ impl RedbBackend {
             is_writable: true,
             against_node: Mutex::default(),
         };
-        RedbBackend::open(Box::new(medium), options, Access::Write)
+        RedbBackend::open(Box::new(medium), options, Access::Write).map_err(|error| of_file(path, &error))
     }
 
     /// A store in a file, for reading beside a writer that was opened with [`Options::shared_readers`], or alone.
@@ -42,8 +41,13 @@ impl RedbBackend {
             is_writable: false,
             against_node: Mutex::default(),
         };
-        RedbBackend::open(Box::new(medium), options, Access::Read)
+        RedbBackend::open(Box::new(medium), options, Access::Read).map_err(|error| of_file(path, &error))
     }
+}
+
+/// The same error, with the file that it is about.
+fn of_file(path: &Path, error: &Error) -> Error {
+    Error::new(error.kind(), format!("{}: {error}", path.display())).caused_by(error.clone())
 }
 
 struct FileMedium {
@@ -118,11 +122,14 @@ impl FileMedium {
 impl Medium for FileMedium {
     fn open(&self, is_first: bool) -> Result<Box<dyn StorageBackend>> {
         self.keep_node_out()?;
-        let fail = |error| errors::io(&format!("{} cannot be opened", self.path.display()), error);
-        let file = self.open_or_create(is_first).map_err(fail)?;
-        let backend = FileBackend::new(file).map_err(|e| {
-            Error::new(ErrorKind::Io, format!("{} cannot be opened: {e}", self.path.display()))
+        let file = self.open_or_create(is_first).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if self.is_writable && is_first => {
+                errors::io("the file cannot be made (its folder is missing; create that first)", error)
+            }
+            _ => errors::io("the file cannot be opened", error),
         })?;
+        let backend = FileBackend::new(file)
+            .map_err(|e| Error::new(ErrorKind::Io, format!("the file cannot be opened: {e}")))?;
         Ok(Box::new(backend))
     }
 
@@ -158,9 +165,8 @@ impl Medium for FileMedium {
 }
 
 fn this_process() -> String {
-    let since_ms = SystemClock.now_ms();
     let host = fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")))
         .map_or_else(|_| "this network".to_owned(), |name| name.trim().to_owned());
-    format!("process {} on {host} (opened at {since_ms} ms since 1970)\n", std::process::id())
+    format!("process {} on {host}\n", std::process::id())
 }
