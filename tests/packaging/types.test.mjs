@@ -9,10 +9,14 @@ import { node, project, run } from './project.mjs'
 const here = import.meta.dirname
 const consumer = readFileSync(join(here, 'app', 'consumer.ts'), 'utf8')
 
+const web = { lib: ['ES2023', 'ESNext.Disposable', 'DOM', 'DOM.Iterable', 'DOM.AsyncIterable'], types: [] }
+// Without any type of a browser's.
+const server = { lib: ['ES2023', 'ESNext.Disposable'], types: ['node'], typeRoots: [join(here, 'node_modules', '@types')] }
 const settings = {
-  'an ES module of Node': { type: 'module', module: 'nodenext', moduleResolution: 'nodenext' },
-  'CommonJS of Node': { type: 'commonjs', module: 'nodenext', moduleResolution: 'nodenext' },
-  'what a bundler takes': { type: 'module', module: 'esnext', moduleResolution: 'bundler' },
+  'an ES module of Node': { type: 'module', module: 'nodenext', moduleResolution: 'nodenext', ...web },
+  'CommonJS of Node': { type: 'commonjs', module: 'nodenext', moduleResolution: 'nodenext', ...web },
+  'a program of Node alone': { type: 'module', module: 'nodenext', moduleResolution: 'nodenext', ...server },
+  'what a bundler takes': { type: 'module', module: 'esnext', moduleResolution: 'bundler', ...web },
 }
 
 for (const [what, { type, ...resolution }] of Object.entries(settings)) {
@@ -20,8 +24,6 @@ for (const [what, { type, ...resolution }] of Object.entries(settings)) {
     const compilerOptions = {
       ...resolution,
       target: 'es2022',
-      lib: ['ES2023', 'ESNext.Disposable', 'DOM', 'DOM.Iterable', 'DOM.AsyncIterable'],
-      types: [],
       strict: true,
       exactOptionalPropertyTypes: true,
       noEmit: true,

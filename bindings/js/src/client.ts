@@ -7,7 +7,8 @@
 
 import { Chunks } from './chunk.js'
 import { type Failure, failure, MagnetarError } from './errors.js'
-import { type FromSeat, type Persistence, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
+import { type FromSeat, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
+import type { Persistence } from './store.js'
 
 /** A thread, or this one, that may come to lead. */
 export interface Seat {

@@ -2,7 +2,7 @@
 
 import { moduleInlined } from './inlined.js'
 import { packed } from './packed.js'
-import type { JobStore, OpenOptions } from './store.js'
+import type { Bytes, JobStore, OpenOptions } from './store.js'
 import { openIn, type Parts } from './tab.js'
 
 export * from './public.js'
@@ -33,7 +33,7 @@ export async function open<Payload = unknown, Output = unknown>(
  */
 export function importFile<Payload = unknown, Output = unknown>(
   name: string,
-  from: Blob | BufferSource,
+  from: Blob | Bytes,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
   return open(name, { ...options, from })

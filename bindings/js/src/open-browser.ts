@@ -1,6 +1,6 @@
 /** The package's entry for browsers, with its worker and its module beside it. */
 
-import type { JobStore, OpenOptions } from './store.js'
+import type { Bytes, JobStore, OpenOptions } from './store.js'
 import { openIn, type Parts } from './tab.js'
 
 export * from './public.js'
@@ -36,7 +36,7 @@ export async function open<Payload = unknown, Output = unknown>(
  */
 export function importFile<Payload = unknown, Output = unknown>(
   name: string,
-  from: Blob | BufferSource,
+  from: Blob | Bytes,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
   return open(name, { ...options, from })

@@ -3,7 +3,7 @@
 import { Worker } from 'node:worker_threads'
 import { moduleBeside } from './module-node.js'
 import { openIn } from './process.js'
-import type { JobStore, OpenOptions } from './store.js'
+import type { Bytes, JobStore, OpenOptions } from './store.js'
 
 export * from './public.js'
 
@@ -33,7 +33,7 @@ export async function open<Payload = unknown, Output = unknown>(
  */
 export function importFile<Payload = unknown, Output = unknown>(
   name: string,
-  from: Blob | BufferSource,
+  from: Blob | Bytes,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
   return open(name, { ...options, from })

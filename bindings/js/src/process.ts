@@ -8,7 +8,8 @@ import type { FromSeat, ToSeat } from './protocol.js'
 import { serveInline } from './seat-inline.js'
 import { placeOf } from './seat-node.js'
 import type { Bytes } from './storage.js'
-import { JobStore, type OpenOptions, startOf } from './store.js'
+import { startOf } from './start.js'
+import { JobStore, type OpenOptions } from './store.js'
 import { warm } from './warm.js'
 
 /** What the package is made of beside this script, and how it is had. */

@@ -3,6 +3,9 @@
 import type { Stats } from './stats.js'
 import type { JobStore } from './store.js'
 
+type Listener = Parameters<EventTarget['addEventListener']>[1]
+type ListenerOptions = Parameters<EventTarget['addEventListener']>[2]
+
 /**
  * Tells how a job stands, now and after each change, until it is finished: as an async iterable, and as events
  * `progress` with the statistics in `detail`. Many changes at once are told as one; the last state is always told.
@@ -25,7 +28,7 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     this.#signal = signal
   }
 
-  override addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: AddEventListenerOptions | boolean): void {
+  override addEventListener(type: string, listener: Listener, options?: ListenerOptions): void {
     super.addEventListener(type, listener, options)
     if (this.#isTelling) return
     this.#isTelling = true

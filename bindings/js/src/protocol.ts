@@ -1,9 +1,7 @@
 /** What goes between a client and the server that has the file. */
 
 import type { Failure } from './errors.js'
-
-/** Where a store keeps its data: the origin's private file system, a file, or memory that ends with the store. */
-export type Persistence = 'opfs' | 'file' | 'memory'
+import type { Persistence } from './store.js'
 
 /** To the server. Calls are JSON text, `[[id, seq, name, fields], ...]`: text is what crosses fastest. */
 export type ToServer =

@@ -6,16 +6,18 @@ export { type ErrorCode, MagnetarError, type Retry } from './errors.js'
 export { type Change } from './feed.js'
 export { type ImportOptions, type Manifest, type ManifestChunk, type ManifestSource } from './manifest.js'
 export { JobProgress } from './progress.js'
-export { type Persistence } from './protocol.js'
 export { type Handler, type RunOptions, type RunReport } from './run.js'
 export { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
 export {
+  type Bytes,
   type CallOptions,
   type ClaimOptions,
+  type Compiled,
   type Completion,
   JobStore,
   type OpenOptions,
   type Outcome,
+  type Persistence,
   type Selection,
   type Update,
 } from './store.js'

@@ -2,7 +2,8 @@
 
 import { Engine, EngineDied, type WasmSource } from './engine.js'
 import { type Failure, failureOf } from './errors.js'
-import { type FromSeat, type Persistence, type ToSeat } from './protocol.js'
+import { type FromSeat, type ToSeat } from './protocol.js'
+import type { Persistence } from './store.js'
 import { Server } from './server.js'
 import type { Bytes } from './storage.js'
 

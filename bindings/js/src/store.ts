@@ -1,16 +1,25 @@
 /** The store as JavaScript sees it. */
 
+import { asked, chosen, fenced, ids, one, paged, place, reported, STATUSES, updateOf, whole } from './arguments.js'
 import type { Chunk, Chunks, Claim, Status } from './chunk.js'
 import { claims, type HeldChunk } from './claims.js'
 import type { Client } from './client.js'
 import { HEADER, record } from './csv.js'
-import { described, type Failure, invalid, MagnetarError } from './errors.js'
+import { type Failure, MagnetarError } from './errors.js'
 import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
 import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
 import { JobProgress } from './progress.js'
-import type { Persistence, Target } from './protocol.js'
 import { type Handler, run, type RunOptions, type RunReport } from './run.js'
 import { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
+
+/** Where a store keeps its data: the origin's private file system, a file, or memory that ends with the store. */
+export type Persistence = 'opfs' | 'file' | 'memory'
+
+/** Bytes in memory. */
+export type Bytes = ArrayBuffer | ArrayBufferView<ArrayBuffer>
+
+/** A compiled module, where the types of WebAssembly are there: those of Node alone have none. */
+export type Compiled = typeof globalThis extends { WebAssembly: { Module: new (...given: any[]) => infer Module } } ? Module : never
 
 /** How a store is opened. Everything has a default that is durable and safe. */
 export interface OpenOptions {
@@ -21,12 +30,12 @@ export interface OpenOptions {
   /** Memory for the pages of the file, in bytes. Default: 8 MiB. */
   cacheBytes?: number
   /** The engine's module, where it does not lie beside the package's scripts: its URL, its bytes, or compiled. */
-  wasm?: URL | string | BufferSource | WebAssembly.Module
+  wasm?: URL | string | Bytes | Compiled
   /**
    * Makes the new store of a file's bytes: one that `exportFile` gave, or that a native program wrote. Refused where the
    * store exists already. With `':memory:'` a file can be looked into without keeping it.
    */
-  from?: Blob | BufferSource
+  from?: Blob | Bytes
   /** Makes the worker, where a bundler does not find it by itself: the module `magnetar-jobs/worker`. */
   worker?: () => unknown
 }
@@ -65,60 +74,6 @@ export type Update<Output = unknown> =
   | { heartbeat: Claim }
   | { mark: number; status: Status; detail?: string }
 
-/** What every open store needs to know. */
-export async function startOf(name: string, options: OpenOptions): Promise<Target> {
-  if (typeof name !== 'string' || name === '') throw invalid('a store has a name: a text that is not empty')
-  const { wasm, cacheBytes } = options
-  if (cacheBytes !== undefined) whole(cacheBytes, 'cacheBytes')
-  return {
-    name: name === ':memory:' ? undefined : name,
-    wasm: wasm instanceof URL ? wasm.href : wasm,
-    cacheBytes,
-    from: options.from && (await copied(options.from)),
-  }
-}
-
-async function copied(from: Blob | BufferSource): Promise<Uint8Array> {
-  const bytes = from instanceof Blob ? await from.arrayBuffer() : from
-  if (ArrayBuffer.isView(bytes)) return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength).slice()
-  if (bytes instanceof ArrayBuffer) return new Uint8Array(bytes)
-  throw invalid('a store is made of the bytes of a file: a Blob, an ArrayBuffer, or a view of one')
-}
-
-/** An id as the engine takes it: exact. */
-function whole(value: number, name: string): number {
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  throw invalid(`${name} is ${described(value)}: use a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`)
-}
-
-function one<T extends string>(value: T, name: string, choices: readonly T[]): T {
-  if (choices.includes(value)) return value
-  throw invalid(`${name} is ${described(value)}: use one of ${choices.join(', ')}`)
-}
-
-const STATUSES: readonly Status[] = ['pending', 'processing', 'done', 'failed', 'cancelled']
-
-function fenced(claim: Claim): [number, number, number] {
-  if (typeof claim !== 'object' || claim === null) throw invalid('a claim is what was claimed: { jobId, chunk, fence }')
-  return [whole(claim.jobId, 'jobId'), whole(claim.chunk, 'chunk'), whole(claim.fence, 'fence')]
-}
-
-/** A result as a worker reports it. One that was meant as an output is not thrown away in silence. */
-function reported(result: Completion): Completion {
-  const stranger = typeof result === 'object' && result !== null ? Object.keys(result).find((key) => key !== 'output' && key !== 'checksum') : ''
-  if (stranger !== undefined) throw invalid(`a result is { output, checksum }, with your own inside of output, and has no ${stranger || described(result)}`)
-  return { output: result.output, checksum: result.checksum }
-}
-
-function ids(chunks: readonly number[], name: string): number[] {
-  if (Array.isArray(chunks)) return chunks.map((chunk) => whole(chunk, name))
-  throw invalid(`${name} is ${described(chunks)}: use a list of chunk ids`)
-}
-
-function chosen(chunks: Selection): readonly number[] | undefined {
-  return chunks === 'all' ? undefined : ids(chunks, 'chunks')
-}
-
 const PAGE = 10_000
 
 /**
@@ -135,11 +90,11 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   #isClosed = false
 
   /** @internal */
-  constructor(client: Client) {
+  constructor(client: object) {
     super()
-    this.#client = client
-    client.onchange = (revision) => this.dispatchEvent(new CustomEvent('change', { detail: revision }))
-    client.onleader = (isHere) => this.dispatchEvent(new CustomEvent('leader', { detail: isHere }))
+    this.#client = client as Client
+    this.#client.onchange = (revision) => this.dispatchEvent(new CustomEvent('change', { detail: revision }))
+    this.#client.onleader = (isHere) => this.dispatchEvent(new CustomEvent('leader', { detail: isHere }))
   }
 
   /** Keeps the process alive while somebody waits for changes. @internal */
@@ -459,32 +414,4 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   async #call<T>(name: string, fields: object, options?: CallOptions): Promise<T> {
     return this.#client.call<T>(name, fields, options?.signal)
   }
-}
-
-function place(job: number, chunk: number): { job: number; chunk: number } {
-  return { job: whole(job, 'job'), chunk: whole(chunk, 'chunk') }
-}
-
-function asked({ job, count, leaseMs }: { job?: number; count?: number; leaseMs?: number }): object {
-  return {
-    job: job === undefined ? undefined : whole(job, 'job'),
-    count: count === undefined ? undefined : whole(count, 'count'),
-    leaseMs: leaseMs === undefined ? undefined : whole(leaseMs, 'leaseMs'),
-  }
-}
-
-function paged({ after, limit }: { after?: number; limit?: number }): object {
-  return {
-    after: after === undefined ? undefined : whole(after, 'after'),
-    limit: limit === undefined ? undefined : whole(limit, 'limit'),
-  }
-}
-
-function updateOf(update: Update): [string, object] {
-  if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: update.output, checksum: update.checksum }]
-  if ('fail' in update) return ['fail', { claim: fenced(update.fail), error: String(update.error) }]
-  if ('release' in update) return ['release', { claim: fenced(update.release) }]
-  if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]
-  if (!('mark' in update)) throw invalid('an update has one of complete, fail, release, heartbeat and mark')
-  return ['markStatus', { chunk: whole(update.mark, 'chunk'), status: one(update.status, 'status', STATUSES), detail: update.detail }]
 }

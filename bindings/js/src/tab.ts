@@ -6,7 +6,8 @@ import { failure, MagnetarError } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
 import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js'
 import { type Place, serveInline } from './seat-inline.js'
-import { JobStore, type OpenOptions, startOf } from './store.js'
+import { startOf } from './start.js'
+import { JobStore, type OpenOptions } from './store.js'
 
 /** What the package is made of beside this script, and how it is had. */
 export interface Parts {

@@ -1,0 +1,67 @@
+/** Arguments of calls, as the engine takes them: whatever is none is refused in words. */
+
+import type { Claim, Status } from './chunk.js'
+import { described, invalid } from './errors.js'
+import type { Completion, Selection, Update } from './store.js'
+
+/** An id as the engine takes it: exact. */
+export function whole(value: number, name: string): number {
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  throw invalid(`${name} is ${described(value)}: use a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`)
+}
+
+export function one<T extends string>(value: T, name: string, choices: readonly T[]): T {
+  if (choices.includes(value)) return value
+  throw invalid(`${name} is ${described(value)}: use one of ${choices.join(', ')}`)
+}
+
+export const STATUSES: readonly Status[] = ['pending', 'processing', 'done', 'failed', 'cancelled']
+
+export function fenced(claim: Claim): [number, number, number] {
+  if (typeof claim !== 'object' || claim === null) throw invalid('a claim is what was claimed: { jobId, chunk, fence }')
+  return [whole(claim.jobId, 'jobId'), whole(claim.chunk, 'chunk'), whole(claim.fence, 'fence')]
+}
+
+/** A result as a worker reports it. One that was meant as an output is not thrown away in silence. */
+export function reported(result: Completion): Completion {
+  const stranger = typeof result === 'object' && result !== null ? Object.keys(result).find((key) => key !== 'output' && key !== 'checksum') : ''
+  if (stranger !== undefined) throw invalid(`a result is { output, checksum }, with your own inside of output, and has no ${stranger || described(result)}`)
+  return { output: result.output, checksum: result.checksum }
+}
+
+export function ids(chunks: readonly number[], name: string): number[] {
+  if (Array.isArray(chunks)) return chunks.map((chunk) => whole(chunk, name))
+  throw invalid(`${name} is ${described(chunks)}: use a list of chunk ids`)
+}
+
+export function chosen(chunks: Selection): readonly number[] | undefined {
+  return chunks === 'all' ? undefined : ids(chunks, 'chunks')
+}
+
+export function place(job: number, chunk: number): { job: number; chunk: number } {
+  return { job: whole(job, 'job'), chunk: whole(chunk, 'chunk') }
+}
+
+export function asked({ job, count, leaseMs }: { job?: number; count?: number; leaseMs?: number }): object {
+  return {
+    job: job === undefined ? undefined : whole(job, 'job'),
+    count: count === undefined ? undefined : whole(count, 'count'),
+    leaseMs: leaseMs === undefined ? undefined : whole(leaseMs, 'leaseMs'),
+  }
+}
+
+export function paged({ after, limit }: { after?: number; limit?: number }): object {
+  return {
+    after: after === undefined ? undefined : whole(after, 'after'),
+    limit: limit === undefined ? undefined : whole(limit, 'limit'),
+  }
+}
+
+export function updateOf(update: Update): [string, object] {
+  if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: update.output, checksum: update.checksum }]
+  if ('fail' in update) return ['fail', { claim: fenced(update.fail), error: String(update.error) }]
+  if ('release' in update) return ['release', { claim: fenced(update.release) }]
+  if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]
+  if (!('mark' in update)) throw invalid('an update has one of complete, fail, release, heartbeat and mark')
+  return ['markStatus', { chunk: whole(update.mark, 'chunk'), status: one(update.status, 'status', STATUSES), detail: update.detail }]
+}
