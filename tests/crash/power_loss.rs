@@ -138,37 +138,30 @@ fn cuts(run: &Run, promise: Promise, per_change: usize, every: usize, seed: u64)
     })
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_to_a_power_cut_at_any_change() {
-    let seed = seed("power cuts");
-    let mut rng = fastrand::Rng::with_seed(seed);
+/// Cuts at every change of as many scripts as it takes, so many times each, and in the long run three times as often.
+fn all_cuts(who: &str, durability: Durability, per_change: usize) -> Tally {
+    let mut rng = fastrand::Rng::with_seed(seed(who));
     let wanted = rounds(2_000, 150_000);
+    let per_change = if wanted > 10_000 { 3 * per_change } else { per_change };
     let mut tally = Tally::default();
     while tally.images < wanted {
         let script_seed = rng.u64(..);
-        let run = run(script_seed, Durability::Full);
-        let per_change = if wanted > 10_000 { 6 } else { 2 };
-        tally += cuts(&run, Promise::Kept, per_change, 1, script_seed);
+        tally += cuts(&run(script_seed, durability), Promise::Kept, per_change, 1, script_seed);
         assert_eq!(tally.bad(), 0, "script {script_seed}: {tally:#?}");
     }
-    tally.print("power cuts");
+    tally.print(who);
+    tally
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_to_a_power_cut_at_any_change() {
+    let tally = all_cuts("power cuts", Durability::Full, 2);
     assert!(tally.before > 0 && tally.after > 0, "cuts must fall on both sides of commits: {tally:#?}");
 }
 
 #[test]
 fn where_commits_are_not_synced_a_power_cut_leaves_the_store_as_it_was_after_one_of_them() {
-    let seed = seed("power cuts without syncs");
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let wanted = rounds(2_000, 150_000);
-    let mut tally = Tally::default();
-    while tally.images < wanted {
-        let script_seed = rng.u64(..);
-        let run = run(script_seed, Durability::Relaxed);
-        let per_change = if wanted > 10_000 { 24 } else { 12 };
-        tally += cuts(&run, Promise::Kept, per_change, 1, script_seed);
-        assert_eq!(tally.bad(), 0, "script {script_seed}: {tally:#?}");
-    }
-    tally.print("power cuts without syncs");
+    let tally = all_cuts("power cuts without syncs", Durability::Relaxed, 8);
     assert!(
         tally.before > 0 && tally.older > 0,
         "some cuts must take something back, and some nothing: {tally:#?}"
