@@ -101,11 +101,10 @@ pub const CONSUMER_NAME_BYTES_MAX: usize = 64;
 pub const CONSUMERS_MAX: usize = 32;
 
 /// Revisions that commits of [`crate::Durability::Relaxed`] may give before one of them is synced. So many are skipped
-/// where such a store is opened that was not closed; to [`FEED_REVISIONS_KEPT`] they count.
+/// where such a store is written to first after it was not closed; to [`FEED_REVISIONS_KEPT`] they count.
 pub const UNSYNCED_REVISIONS_MAX: u64 = 1 << 14;
 
-/// So many stretches of revisions that may have been lost to power cuts are told apart; what lies between older ones counts
-/// as lost too.
+/// So many stretches of revisions that may have been lost to power cuts are told apart; the feed begins behind older ones.
 pub const LOST_STRETCHES_MAX: usize = 16;
 
 /// A clock that has gone back by more than this is taken to be wrong, and deadlines set after it are due.

@@ -29,12 +29,21 @@ pub(crate) struct Affairs {
     /// Who follows the changes, and up to which revision they have them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) consumers: BTreeMap<String, u64>,
-    /// Revisions up to this one may be given by commits that are not synced, and so be lost.
+    /// Revisions that may be given by commits that are not synced, and so be lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) unsynced_up_to: Option<u64>,
+    pub(crate) unsynced: Option<Unsynced>,
     /// Revisions that may have been given and lost, in ascending order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) lost: Vec<Lost>,
+}
+
+/// Up to which revision commits that are not synced may go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Unsynced {
+    pub(crate) up_to: u64,
+    /// The owner who wanted it so: while it lives the power has not gone.
+    pub(crate) by: String,
 }
 
 /// Revisions above one and up to another that may have been given, and that no change has any more.
@@ -43,6 +52,12 @@ pub(crate) struct Affairs {
 pub(crate) struct Lost {
     pub(crate) above: u64,
     pub(crate) up_to: u64,
+}
+
+impl Lost {
+    fn has(self, revision: u64) -> bool {
+        self.above < revision && revision <= self.up_to
+    }
 }
 
 impl Affairs {
@@ -55,9 +70,16 @@ impl Affairs {
         self.standing.is_some() || !self.consumers.is_empty()
     }
 
-    /// Whether a revision may be one that was given and lost.
-    pub(crate) fn has_lost(&self, revision: u64) -> bool {
-        self.lost.iter().any(|lost| lost.above < revision && revision <= lost.up_to)
+    /// Whether a revision may be one that was given and lost, where the newest is this one.
+    pub(crate) fn has_lost(&self, revision: u64, newest: u64) -> bool {
+        let not_yet_noted =
+            self.unsynced.as_ref().map(|unsynced| Lost { above: newest, up_to: unsynced.up_to });
+        self.lost.iter().chain(&not_yet_noted).any(|lost| lost.has(revision))
+    }
+
+    /// The same revision, or the first one behind those that may be lost where it is one of them.
+    pub(crate) fn behind_lost(&self, revision: u64) -> u64 {
+        self.lost.iter().find(|lost| lost.has(revision)).map_or(revision, |lost| lost.up_to + 1)
     }
 
     pub(crate) fn to_text(&self) -> String {
@@ -329,7 +351,7 @@ mod tests {
         let affairs = Affairs {
             standing: Some(begin(&steps()[1])),
             consumers: BTreeMap::from([("reports".into(), 7)]),
-            unsynced_up_to: Some(9),
+            unsynced: Some(Unsynced { up_to: 9, by: "ab".into() }),
             lost: vec![Lost { above: 3, up_to: 5 }],
         };
         assert_eq!(Affairs::from_text(&affairs.to_text()).unwrap(), affairs);

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use magnetar::dual::{DualOptions, DualStore};
 use magnetar::{
-    Completion, Durability, ErrorKind, JobStore, Manifest, OpenOptions, ResetReach, Result, Selection,
-    block_on, limits,
+    Completion, Durability, ErrorKind, JobStatus, JobStore, Manifest, OpenOptions, Outcome, ResetReach,
+    Result, Selection, block_on, limits,
 };
 
 const JOB: i64 = 1;
@@ -92,30 +92,92 @@ fn a_store_that_was_not_closed_gives_no_fence_that_may_have_been_given() {
         store.close().await?;
         for round in 0..limits::LOST_STRETCHES_MAX + 3 {
             store = open(&at.1, &relaxed()).await?;
-            let skipped = revision(&*store).await?;
-            assert!(skipped > newest + limits::UNSYNCED_REVISIONS_MAX / 2, "round {round}: after {newest}");
-            // Whoever saw what is there goes on from it, but for what lies between stretches that are too many to be told
-            // apart; whoever saw more would miss what is new.
-            if round < limits::LOST_STRETCHES_MAX {
+            assert_eq!(revision(&*store).await?, newest, "round {round}: looking at it changes nothing");
+            let before = newest;
+            for is_written_to in [false, true] {
+                if is_written_to {
+                    store.reset(JOB, Selection::All, ResetReach::Direct).await?;
+                    let fence = work(&*store).await?;
+                    assert!(fence > before + limits::UNSYNCED_REVISIONS_MAX / 2, "round {round}: {fence}");
+                }
+                // Whoever saw what is there goes on from it; whoever saw more would miss what is new. The feed begins
+                // behind stretches that are too many to be told apart.
                 for &revision in &seen {
-                    store.changes(revision, 9).await?;
+                    match store.changes(revision, 9).await {
+                        Ok(_) => {}
+                        Err(error) if round >= limits::LOST_STRETCHES_MAX => {
+                            assert_eq!(error.kind(), ErrorKind::FeedTruncated, "round {round}");
+                            assert!(error.to_string().contains("starts after"), "round {round}: {error}");
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                for lost in [before + 1, before + limits::UNSYNCED_REVISIONS_MAX / 2] {
+                    let error = store.changes(lost, 9).await.expect_err("it may be lost");
+                    assert_eq!(error.kind(), ErrorKind::FeedTruncated, "round {round}");
                 }
             }
-            for lost in [newest + 1, skipped - 1] {
-                let error = store.changes(lost, 9).await.expect_err("it may be lost");
-                assert_eq!(error.kind(), ErrorKind::FeedTruncated, "round {round}");
-            }
-            store.reset(JOB, Selection::All, ResetReach::Direct).await?;
-            let fence = work(&*store).await?;
-            assert!(fence > skipped, "round {round}");
             newest = revision(&*store).await?;
-            seen.extend([skipped, newest]);
+            seen.push(newest);
             store.verify().await?;
             at = killed(&at.1);
             store.close().await?;
         }
-        Ok(())
+        // Whoever registers is told where to begin, and comes to the end from there.
+        store = open(&at.1, &OpenOptions::new()).await?;
+        let mut next = store.register_consumer("reports").await?;
+        while next < revision(&*store).await? {
+            next = store.advance_consumer("reports", store.changes(next, 2).await?.next).await?;
+        }
+        store.close().await
     });
+}
+
+#[test]
+fn a_store_that_others_look_at_meanwhile_skips_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("jobs.db");
+    let tested: Result<()> = block_on(async {
+        let store = filled(&path).await?;
+        for _ in 0..5 {
+            let last = revision(&*store).await?;
+            for options in [OpenOptions::new(), relaxed()] {
+                let other = open(&path, &options).await?;
+                other.get_stats(JOB).await?;
+                other.reset(JOB, Selection::All, ResetReach::Direct).await?;
+                work(&*other).await?;
+                other.close().await?;
+            }
+            store.reopen().await?;
+            store.mark_status(JOB, 2, JobStatus::Failed, None).await?;
+            store.retry_failed(JOB, Selection::All).await?;
+            assert!(revision(&*store).await? < last + 100, "whoever does not sync lives");
+        }
+        store.close().await
+    });
+    tested.expect("both work");
+}
+
+/// Whether the WAL of a file was synced cannot be seen from here; that something was committed can.
+#[test]
+fn who_syncs_does_not_vouch_for_what_is_not_synced() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("jobs.db");
+    let tested: Result<()> = block_on(async {
+        let one = filled(&path).await?;
+        let other = open(&path, &OpenOptions::new()).await?;
+        one.mark_status(JOB, 1, JobStatus::Done, None).await?;
+        let before = revision(&*other).await?;
+        let outcome = other.mark_status(JOB, 1, JobStatus::Done, None).await?;
+        assert_eq!(outcome, Outcome::Unchanged);
+        assert!(revision(&*other).await? > before, "a commit of its own, which is synced");
+        one.close().await?;
+        let before = revision(&*other).await?;
+        other.mark_status(JOB, 1, JobStatus::Done, None).await?;
+        assert_eq!(revision(&*other).await?, before, "what is closed is on the disk");
+        other.close().await
+    });
+    tested.expect("both work");
 }
 
 #[test]

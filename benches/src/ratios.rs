@@ -89,6 +89,14 @@ pub(crate) const RATIOS: &[Ratio] = &[
         goal: None,
         is_checked: false,
     },
+    // Not promised either: what is left when nobody waits for the disk.
+    Ratio {
+        name: "redb relaxed, 1 in block_on : SQLite NORMAL by hand",
+        above: ("magnetar-redb-relaxed-block", 1),
+        below: &[("sqlite-normal-direct", 1)],
+        goal: None,
+        is_checked: false,
+    },
     ratio(
         "SQLite, 64 tasks : group commit by hand, threads",
         ("magnetar-sqlite", 64),

@@ -483,6 +483,8 @@ pub(crate) struct Delta {
     pub(crate) log: Vec<LogRun>,
     /// Entries of the log that lie wholly at or below this revision may go, a few at a time.
     pub(crate) log_prune_to: u64,
+    /// Whether the step is to be on the disk when it is answered.
+    pub(crate) durability: Durability,
 }
 
 #[cfg(test)]
@@ -498,6 +500,7 @@ impl Delta {
             cursors_deleted: Vec::new(),
             log: Vec::new(),
             log_prune_to: 0,
+            durability: Durability::Full,
         }
     }
 }
@@ -553,14 +556,11 @@ pub(crate) trait Backend: Send {
         self.begin()
     }
 
-    /// Whether the last resumed transaction failed because somebody else had written. Asked once; the next one answers
-    /// what is so.
+    /// Whether the last transaction failed because of how it was begun: from memory, and somebody else had written; or as
+    /// one that is not synced, and it has to be. Asked once; the next one is begun as it has to be.
     fn overtaken(&mut self) -> bool {
         false
     }
-
-    /// How the transactions that begin from here on are committed; before the first call fully.
-    fn set_durability(&mut self, durability: Durability) -> Result<()>;
 
     fn reader(&self) -> Arc<dyn Reader>;
 

@@ -160,10 +160,6 @@ impl Backend for Faulty {
         Ok(Box::new(FaultyTx(self.inner().begin()?, plan)))
     }
 
-    fn set_durability(&mut self, durability: Durability) -> Result<()> {
-        self.inner().set_durability(durability)
-    }
-
     fn reader(&self) -> Arc<dyn Reader> {
         self.backend.as_ref().expect("it is there until the drop").reader()
     }

@@ -192,8 +192,8 @@ pub(crate) struct Engine {
     /// The newest revision known to be durable.
     acknowledged: u64,
     numbers: Numbers,
-    /// How the next commit is begun: as the last one turned out to need it.
-    durability: Durability,
+    /// The store was not closed, and some of its last commits may be lost: the first commit goes on above them.
+    gives_up: bool,
     poisoned: Option<Error>,
 }
 
@@ -211,7 +211,7 @@ impl Engine {
     pub(crate) fn new(backend: Box<dyn Backend>, host: Host) -> Self {
         Engine {
             backend,
-            durability: host.durability,
+            gives_up: false,
             host,
             probed_ms: None,
             announced: false,
@@ -226,12 +226,7 @@ impl Engine {
         let works = {
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
             self.acknowledged = meta.revision;
-            if unsynced::is_open(&meta) {
-                self.commit_alone(|work| {
-                    unsynced::give_up(work);
-                    Ok(())
-                })?;
-            }
+            self.gives_up = unsynced::may_have_lost(&meta, &self.host);
             crate::standing::refusal(meta.affairs.as_ref().and_then(|a| a.standing.as_ref())).is_none()
         };
         if !works {
@@ -304,26 +299,28 @@ impl Engine {
     }
 
     fn try_run(&mut self, ops: &[&Op]) -> Result<Ran> {
-        let mut was_overtaken = false;
-        loop {
-            match self.attempt(ops) {
-                Err(_) if !was_overtaken && self.backend.overtaken() => was_overtaken = true,
-                Ok(None) => {}
-                Ok(Some(ran)) => return Ok(ran),
-                Err(error) => return Err(error),
-            }
-        }
+        self.again(|engine| engine.attempt(ops))
     }
 
-    /// Nothing where the commit has to be begun once more, as durable as it turned out to have to be.
-    fn attempt(&mut self, ops: &[&Op]) -> Result<Option<Ran>> {
+    /// Does what commits, once more for each reason why it may have to be begun in another way.
+    fn again<T>(&mut self, mut run: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        for _ in 0..2 {
+            match run(self) {
+                Err(_) if self.backend.overtaken() => {}
+                ran => return ran,
+            }
+        }
+        run(self)
+    }
+
+    fn attempt(&mut self, ops: &[&Op]) -> Result<Ran> {
         let now_ms = self.host.now_ms();
-        if !self.announced && ops.iter().any(|op| op.is_owned()) {
+        let is_owned = self.host.durability == Durability::Relaxed || ops.iter().any(|op| op.is_owned());
+        if !self.announced && is_owned {
             self.host.liveness.announce(self.host.owner)?;
             self.announced = true;
         }
         let mut probe = Probing { now_ms, last_ms: self.probed_ms };
-        self.backend.set_durability(self.durability)?;
         let mut tx = self.backend.resume()?;
         let mut needs = Needs::default();
         for op in ops {
@@ -333,6 +330,9 @@ impl Engine {
             needs.due = Some(DueNeed::By { at_ms: now_ms, limit: reap::DUE_ROWS_PER_COMMIT });
         }
         let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
+        if self.gives_up {
+            unsynced::give_up(&mut work.meta);
+        }
         self.numbers.begin(work.meta.revision);
         let due = std::mem::take(&mut loaded.due);
         if work.refusal().is_none() {
@@ -353,44 +353,52 @@ impl Engine {
             applied.push(result);
         }
         let unsettled = work.refusal().is_none() && work.has_cursors();
-        if !work.is_dirty() {
+        // What others have done and not synced is not to be confirmed before it is.
+        let vouches = || ops.iter().zip(&applied).any(|(op, applied)| op.vouches(applied));
+        let is_synced = self.host.durability == Durability::Relaxed || !unsynced::is_open(&loaded.meta);
+        if !work.is_dirty() && (is_synced || !vouches()) {
             drop(work);
             tx.confirm()?;
             self.probed_ms = probe.last_ms;
-            return Ok(Some(Ran { applied, unsettled, revision: None }));
+            return Ok(Ran { applied, unsettled, revision: None });
+        }
+        if !work.is_dirty() {
+            // A commit that leaves everything as it was would write nothing, and sync nothing.
+            work.meta.revision += 1;
         }
         let guards = std::mem::take(&mut work.guards);
         let mut delta = work.into_delta();
-        let begun = std::mem::replace(
-            &mut self.durability,
-            unsynced::durability(&mut delta.meta, self.host.durability),
-        );
-        if begun == Durability::Relaxed && self.durability == Durability::Full {
-            return Ok(None);
-        }
+        unsynced::decide(&mut delta, &self.host);
         let revision = delta.meta.revision;
         tx.commit(delta)?;
         drop(guards);
         self.probed_ms = probe.last_ms;
         self.numbers.committed(revision);
         self.acknowledged = revision;
-        Ok(Some(Ran { applied, unsettled, revision: Some(revision) }))
+        self.gives_up = false;
+        Ok(Ran { applied, unsettled, revision: Some(revision) })
     }
 
     /// A change of the store's own, in a synced commit that nothing else is part of. Gives the newest revision.
-    fn commit_alone(&mut self, change: impl FnOnce(&mut Work<'_>) -> Result<()>) -> Result<u64> {
-        let now_ms = self.host.now_ms();
-        self.backend.set_durability(Durability::Full)?;
-        let mut tx = self.backend.begin()?;
-        let (mut work, _) = Work::open(&mut *tx, &self.host, now_ms, &Needs::default())?;
-        change(&mut work)?;
-        let mut revision = work.meta.revision;
-        if work.is_dirty() {
+    fn commit_alone(&mut self, change: impl Fn(&mut Work<'_>) -> Result<()>) -> Result<u64> {
+        self.again(|engine| {
+            let now_ms = engine.host.now_ms();
+            let mut tx = engine.backend.begin()?;
+            let (mut work, _) = Work::open(&mut *tx, &engine.host, now_ms, &Needs::default())?;
+            let before = work.meta.revision;
+            if engine.gives_up {
+                unsynced::give_up(&mut work.meta);
+            }
+            change(&mut work)?;
+            if !work.is_dirty() {
+                return Ok(before);
+            }
             let delta = work.into_delta();
-            revision = delta.meta.revision;
+            let revision = delta.meta.revision;
             tx.commit(delta)?;
-        }
-        Ok(revision)
+            engine.gives_up = false;
+            Ok(revision)
+        })
     }
 
     /// Whether it can be written to and read as it is.
@@ -415,6 +423,8 @@ impl Engine {
             self.backend.reopen()?;
             self.poisoned = None;
             self.numbers = Numbers::default();
+            let meta = self.backend.begin()?.load(&Needs::default())?.meta;
+            self.gives_up |= unsynced::is_open(&meta) && meta.revision < self.acknowledged;
             let undelivered = Undelivered { owner: self.host.owner, above_fence: self.acknowledged };
             self.release_undelivered(&undelivered)
         });
@@ -426,7 +436,6 @@ impl Engine {
     /// Gives back the claims that nobody was told of.
     fn release_undelivered(&mut self, undelivered: &Undelivered) -> Result<u64> {
         let revision = self.commit_alone(|work| {
-            unsynced::give_up(work);
             if work.refusal().is_some() { Ok(()) } else { reap::release_above(work, undelivered) }
         })?;
         // Not before: where this fails too, the next reopening must find the same claims.
@@ -524,6 +533,15 @@ impl Op {
     /// Whether it takes chunks.
     fn claims(&self) -> bool {
         matches!(self, Op::Claim { .. } | Op::CompleteAndClaim { .. })
+    }
+
+    /// Whether its answer says that something holds now, so that it has to be on the disk though nothing was changed.
+    fn vouches(&self, applied: &Result<Applied>) -> bool {
+        match (self, applied) {
+            (Op::Reap { .. } | Op::Settle | Op::Tidy, _) | (_, Err(_)) => false,
+            (_, Ok(Applied::Reply(Reply::Claims(claims)))) => !claims.is_empty(),
+            (_, Ok(_)) => true,
+        }
     }
 
     /// Whether what it leaves behind is this client's: then others must be able to see whether the client lives.

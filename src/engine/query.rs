@@ -251,7 +251,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     if since < loaded.meta.log_start {
         return Err(truncated(format_args!("the feed starts after {}", loaded.meta.log_start)));
     }
-    if loaded.meta.affairs.as_ref().is_some_and(|affairs| affairs.has_lost(since)) {
+    if loaded.meta.affairs.as_ref().is_some_and(|affairs| affairs.has_lost(since, loaded.meta.revision)) {
         return Err(truncated(format_args!("which a power cut may have taken back")));
     }
     let newest = loaded.meta.revision;

@@ -24,7 +24,7 @@ use crate::engine::{HAS_FEED, Host};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::machine::{self, Event, Moment, Rules, Step};
-use crate::model::{JobState, JobStatus, OwnerId};
+use crate::model::{Durability, JobState, JobStatus, OwnerId};
 use edges::ChangedEdges;
 
 /// A row and how far it is from what storage holds.
@@ -817,6 +817,9 @@ impl<'t> Work<'t> {
         let followed_from = affairs.and_then(|affairs| affairs.consumers.values().min().copied());
         let kept_from = meta.revision.saturating_sub(limits::FEED_REVISIONS_KEPT);
         meta.log_start = meta.log_start.max(kept_from.min(followed_from.unwrap_or(u64::MAX)));
+        if let Some(affairs) = &meta.affairs {
+            meta.log_start = affairs.behind_lost(meta.log_start);
+        }
         // What an import adds is long, and in order already.
         let mut rows = self.added;
         rows.reserve(self.rows.len());
@@ -843,6 +846,7 @@ impl<'t> Work<'t> {
         let changed = || cursors.iter().filter(|(_, slot)| slot.dirty);
         Delta {
             log_prune_to: meta.log_start,
+            durability: Durability::Full,
             meta,
             rows,
             jobs: jobs.into_iter().map(|(_, change)| change).collect(),

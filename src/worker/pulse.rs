@@ -26,9 +26,10 @@ use crate::store::JobStore;
 /// Heartbeats within one lease: two may be missed.
 const BEATS_PER_LEASE: u32 = 3;
 
-/// Where the store changes, claims are looked at, at most so often: a cancelled chunk's handler need not work on until its
-/// next heartbeat.
+/// Where the store changes, claims are looked at, at most so often and so many at once: a cancelled chunk's handler need not
+/// work on until its next heartbeat.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOKS_MAX: usize = 64;
 
 /// A heartbeat or release that the store was too busy for is sent again after this.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -106,6 +107,7 @@ impl Pulse {
             watch: store.watch(),
             look_at: None,
             looked_at: None,
+            looked: None,
             store,
             job,
             shared: Arc::clone(&shared),
@@ -271,6 +273,8 @@ struct Beating {
     /// When claims are looked at next: the store has changed.
     look_at: Option<Instant>,
     looked_at: Option<Instant>,
+    /// The last one that was looked at: the next look goes on behind it.
+    looked: Option<(i64, u64)>,
     job: Option<i64>,
     shared: Arc<Shared>,
     shutdown: Shutdown,
@@ -367,12 +371,21 @@ impl Beating {
             return Next::Beat(state.held.keys().copied().collect());
         }
         if due(self.look_at) {
-            (self.look_at, self.looked_at) = (None, Some(now));
+            self.looked_at = Some(now);
             let running = state
                 .held
                 .iter()
                 .filter(|(_, held)| !held.returned && held.cancel.reason() != Some(Cancellation::Superseded));
-            return Next::Look(running.map(|(claim, _)| *claim).collect());
+            let place = |claim: &Claim| (claim.job_id, claim.chunk);
+            let mut claims: Vec<Claim> = running.map(|(claim, _)| *claim).collect();
+            claims.retain(|claim| self.looked.is_none_or(|looked| place(claim) > looked));
+            claims.sort_unstable_by_key(place);
+            let are_all = claims.len() <= LOOKS_MAX;
+            claims.truncate(LOOKS_MAX);
+            // From the first again with the next change, or on behind these soon.
+            self.looked = claims.last().filter(|_| !are_all).map(place);
+            self.look_at = self.looked.map(|_| now + LOOK_EVERY);
+            return Next::Look(claims);
         }
         if due(state.tick_at) {
             state.tick_at = None;
@@ -391,19 +404,22 @@ impl Beating {
         Next::Sleep([state.beat_at, state.tick_at, look_at, report_at].into_iter().flatten().min())
     }
 
-    /// Tells handlers whose chunk somebody else has, or nobody is to work on any more. A claim that has lapsed may be had
-    /// back: the next heartbeat tells. What cannot be read is no news: the next heartbeat comes across it too.
+    /// Tells handlers whose chunk somebody else has, or nobody is to work on any more. A chunk that is pending has lapsed or
+    /// was put back, which a heartbeat tells. What cannot be read is no news: the next heartbeat comes across it too.
     fn look(&self, claims: &[Claim]) {
+        let mut pending = Vec::new();
         for claim in claims {
-            let Ok(found) = block_on(self.store.get_chunk(claim.job_id, claim.chunk)) else { continue };
-            let is_ours = found.is_some_and(|chunk| {
-                let is_open = matches!(chunk.status, JobStatus::Processing | JobStatus::Pending);
-                is_open && chunk.fence == claim.fence
-            });
-            if !is_ours {
-                self.supersede(claim);
+            match block_on(self.store.get_chunk(claim.job_id, claim.chunk)) {
+                Ok(Some(chunk)) if chunk.fence == claim.fence && chunk.status == JobStatus::Processing => {}
+                Ok(Some(chunk)) if chunk.fence == claim.fence && chunk.status == JobStatus::Pending => {
+                    pending.push(*claim);
+                }
+                Ok(_) => self.supersede(claim),
+                Err(error) if is_about_claim(&error) => self.supersede(claim),
+                Err(_) => {}
             }
         }
+        self.beat(&pending);
     }
 
     /// The handler of a claim that is no longer one is to stop, unless it has.

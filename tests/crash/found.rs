@@ -5,7 +5,7 @@
 use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use magnetar::{Durability, ErrorKind, JobStore, block_on};
+use magnetar::{Durability, ErrorKind, JobSpec, JobStore, block_on};
 
 use crate::script::{Acked, Script};
 use crate::state::State;
@@ -150,7 +150,7 @@ impl<'a> Allowed<'a> {
         let places = places.into_iter().chain(older.iter().rev().map(|step| (Place::Older, Some(step))));
         let fitting = places.filter_map(|(place, step)| {
             let step = step.filter(|step| same(state, &step.state))?;
-            Some(found.check(step.revision, before.revision, seen).map(|()| place))
+            Some(found.check(step.revision, seen).map(|()| place))
         });
         // After a death two steps may look the same.
         if let Some(place) = fitting.reduce(Result::or) {
@@ -172,21 +172,13 @@ impl<'a> Allowed<'a> {
 /// What an opening found.
 pub(crate) struct Found {
     pub(crate) state: State,
-    /// The newest revision.
-    revision: u64,
     /// What somebody is told who asks for changes after these revisions.
     told: Vec<(u64, Option<ErrorKind>)>,
 }
 
 impl Found {
-    /// No revision goes back, and nobody who saw one that is lost is left to believe that he has everything.
-    fn check(&self, found: u64, acked: u64, seen: &[Acked]) -> Result<(), Fault> {
-        if self.revision < acked {
-            return Err(Fault::Lost(format!(
-                "revision {acked} was given, and the store is at {}",
-                self.revision
-            )));
-        }
+    /// Nobody who saw a revision that is lost is left to believe that he has everything.
+    fn check(&self, found: u64, seen: &[Acked]) -> Result<(), Fault> {
         let is_wrong = |&&(revision, told): &&(u64, Option<ErrorKind>)| {
             told != (revision > found).then_some(ErrorKind::FeedTruncated)
         };
@@ -206,7 +198,6 @@ impl Found {
 async fn read(store: &dyn JobStore, script: &Script) -> Result<Found, String> {
     store.verify().await.map_err(|e| format!("verify: {e:?}"))?;
     let state = State::of(store).await.map_err(|e| format!("read: {e:?}"))?;
-    let revision = store.info().await.map_err(|e| format!("info: {e:?}"))?.revision;
     let mut told = Vec::new();
     if script.durability == Durability::Relaxed {
         for step in &script.steps {
@@ -214,7 +205,7 @@ async fn read(store: &dyn JobStore, script: &Script) -> Result<Found, String> {
             told.push((step.revision, changes.err().map(|e| e.kind())));
         }
     }
-    Ok(Found { state, revision, told })
+    Ok(Found { state, told })
 }
 
 /// Opens what is left, verifies it and reads all of it.
@@ -233,5 +224,25 @@ pub(crate) fn look<S: JobStore>(
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Err(Fault::Panic(text.unwrap_or_else(|| "a panic without words".to_owned())))
         }
+    }
+}
+
+/// Opens what is left and writes to it: that goes above every revision that was given.
+pub(crate) fn write<S: JobStore>(
+    open: impl FnOnce() -> magnetar::Result<S>,
+    allowed: &Allowed<'_>,
+) -> Result<(), Fault> {
+    let given = allowed.before().revision;
+    let written: Result<u64, magnetar::Error> = block_on(async {
+        let store = open()?;
+        let before = store.info().await?.revision;
+        store.new_job(&JobSpec::new()).await?;
+        // Of what opening put back nobody was told.
+        Ok(before.max(store.info().await?.revision - 1))
+    });
+    match written {
+        Ok(last) if last >= given => Ok(()),
+        Ok(last) => Err(Fault::Lost(format!("revision {given} was given, and is given again behind {last}"))),
+        Err(error) => Err(Fault::Unopenable(format!("{error:?}"))),
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use magnetar::{
-    Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk, RedbStore, Retry, Storage,
-    block_on, chunks,
+    Completion, Durability, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk, RedbStore,
+    Retry, Storage, block_on, chunks,
 };
 
 use crate::disk::Disk;
@@ -21,12 +21,14 @@ const CHUNKS: u64 = 20_000;
 struct Small {
     disk: Disk,
     length_max: Arc<AtomicU64>,
+    durability: Durability,
 }
 
 impl Small {
     fn open(&self) -> magnetar::Result<RedbStore> {
         let disk = self.clone();
-        RedbStore::on_storage(move || Ok(disk.clone()), &options(OWNER, &Hand::at(1_700_000_000_000)))
+        let options = options(OWNER, &Hand::at(1_700_000_000_000)).durability(self.durability);
+        RedbStore::on_storage(move || Ok(disk.clone()), &options)
     }
 }
 
@@ -71,7 +73,16 @@ fn work(store: &RedbStore) -> magnetar::Result<()> {
 
 #[test]
 fn where_a_file_cannot_grow_what_was_acknowledged_is_read_and_work_goes_on_once_it_can() {
-    let small = Small { disk: Disk::default(), length_max: Arc::new(AtomicU64::new(u64::MAX)) };
+    fill_up(Durability::Full);
+}
+
+#[test]
+fn the_same_where_commits_are_not_synced() {
+    fill_up(Durability::Relaxed);
+}
+
+fn fill_up(durability: Durability) {
+    let small = Small { disk: Disk::default(), length_max: Arc::new(AtomicU64::new(u64::MAX)), durability };
     let store = small.open().expect("it opens");
     let stream = chunks((0..CHUNKS).map(|id| Ok(NewChunk::new(id))));
     block_on(store.import(JOB, &JobSpec::new(), stream, &ImportOptions::new())).expect("it is imported");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use magnetar::{Durability, JobStatus, OwnerId, RedbStore, Result};
 
 use crate::disk::Disk;
-use crate::found::{Allowed, Tally, look};
+use crate::found::{Allowed, Tally, look, write};
 use crate::medium::{Damage, Io, Medium};
 use crate::script::{Hand, OWNER, Plan, START_MS, Script, options, play};
 use crate::seed::{rounds, seed};
@@ -84,6 +84,12 @@ fn cut(image: Vec<u8>, allowed: &Allowed<'_>, at: &str, rng: &mut fastrand::Rng,
         if let Err(fault) = found.and_then(|found| allowed.place(&found, |a, b| a == b)) {
             tally.note(fault, &format!("{at}, then {damage:?} within the recovery"));
         }
+    }
+    if rng.u8(..3) == 0
+        && let Err(fault) =
+            write(|| open(&Disk::holding(image.clone()), OWNER, now_ms, script.durability), allowed)
+    {
+        tally.note(fault, &format!("{at}, written to"));
     }
     if rng.u8(..3) == 0 {
         tally.other_owner += 1;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use magnetar::{Durability, OwnerId, SqliteStore, block_on};
 
-use crate::found::{Allowed, Tally, look};
+use crate::found::{Allowed, Tally, look, write};
 use crate::medium::{Damage, Io, Medium};
 use crate::script::{Hand, OWNER, Plan, START_MS, Script, options, play};
 use crate::seed::{rounds, seed};
@@ -112,6 +112,9 @@ fn cuts(seed: u64, durability: Durability, per_change: usize, tally: &mut Tally)
             match found.and_then(|found| allowed.place(&found, |a, b| a == b)) {
                 Ok(place) => tally.count(place),
                 Err(fault) => tally.note(fault, &format!("{damage:?} at change {at} of {}", log.len())),
+            }
+            if let Err(fault) = write(|| open(&path, OWNER, now_ms, durability), &allowed) {
+                tally.note(fault, &format!("{damage:?} at change {at} of {}, written to", log.len()));
             }
         }
     }

@@ -78,6 +78,31 @@ fn a_handler_whose_chunk_is_ended_from_outside_is_told_and_its_result_counts_no_
 }
 
 #[test]
+fn a_handler_is_told_long_before_a_heartbeat_whatever_ended_its_claim() {
+    // The first heartbeat would come in days.
+    for end in ["put back", "done", "deleted"] {
+        let store = store_of(1, &JobSpec::new().lease_ms(*limits::LEASE_MS.end()));
+        let was_told = std::sync::atomic::AtomicBool::new(false);
+        let handler = async |context: Context| {
+            if was_told.load(std::sync::atomic::Ordering::Relaxed) {
+                return Ok(Completion::new());
+            }
+            match end {
+                "put back" => drop(store.mark_status(JOB, 0, JobStatus::Pending, None).await.unwrap()),
+                "done" => drop(store.mark_status(JOB, 0, JobStatus::Done, None).await.unwrap()),
+                _ => drop(store.delete_job(JOB).await.unwrap()),
+            }
+            let reason = context.cancelled().await;
+            was_told.store(true, std::sync::atomic::Ordering::Relaxed);
+            Err(format!("{reason:?}"))
+        };
+        let summary = block_on(Worker::new(Arc::clone(&store)).run(handler)).unwrap();
+        assert_eq!(summary.superseded, 1, "{end}: {summary}");
+        assert_eq!(summary.completed, u64::from(end == "put back"), "{end}: {summary}");
+    }
+}
+
+#[test]
 fn a_result_that_comes_after_somebody_else_ended_the_chunk_is_counted_and_is_no_error() {
     let store = store_of(1, &JobSpec::new());
     let handler = async |_: Context| {

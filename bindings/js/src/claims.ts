@@ -27,16 +27,21 @@ export class Held<P, O> {
   readonly chunk: HeldChunk<P, O>
   said: Said<O> = { as: 'complete', result: {} }
   readonly #store: JobStore<P, O>
-  readonly #lost = new AbortController()
+  /** By itself, and told of the loop's: a signal made of both would live as long as the loop's does. */
+  readonly #ended = new AbortController()
+  readonly #signal: AbortSignal | undefined
+  readonly #end = () => this.#ended.abort(this.#signal?.reason)
   #timer: ReturnType<typeof setTimeout> | undefined
   #leaseMs: number
 
   constructor(store: JobStore<P, O>, claimed: Chunk<P, O>, signal: AbortSignal | undefined) {
     this.#store = store
+    this.#signal = signal
     this.#leaseMs = Math.max(1_000, (claimed.leaseEndsMs ?? 0) - claimed.updatedAtMs)
-    const all = signal === undefined ? this.#lost.signal : AbortSignal.any([signal, this.#lost.signal])
+    if (signal?.aborted) this.#end()
+    else signal?.addEventListener('abort', this.#end)
     this.chunk = Object.assign(claimed, {
-      signal: all,
+      signal: this.#ended.signal,
       complete: (output?: O, checksum?: string) => {
         this.said = { as: 'complete', result: { output, checksum } }
       },
@@ -55,17 +60,19 @@ export class Held<P, O> {
   end(): void {
     clearTimeout(this.#timer)
     heldOf(this.#store).delete(this)
+    this.#signal?.removeEventListener('abort', this.#end)
   }
 
-  /** Whether it is one still. A claim that has lapsed may be had back, which the next heartbeat tells. */
+  /** Whether it is one still. A chunk that is pending has lapsed or was put back, which a heartbeat tells. */
   async look(): Promise<void> {
     const { jobId, chunk, fence } = this.chunk
     try {
       const found = await this.#store.getChunk(jobId, chunk)
-      const isOpen = found?.fence === fence && (found.status === 'processing' || found.status === 'pending')
-      if (!isOpen) this.#lost.abort(new MagnetarError({ ...failure('superseded', `chunk ${chunk} is not held any more`), jobId, chunk }))
+      const status = found?.fence === fence ? found.status : undefined
+      if (status === 'pending') await this.#store.heartbeat(this.chunk)
+      else if (status !== 'processing') throw new MagnetarError({ ...failure('superseded', 'the claim is not the newest any more'), jobId, chunk })
     } catch (error) {
-      if (isLost(error)) this.#lost.abort(error)
+      if (isLost(error)) this.#ended.abort(error)
     }
   }
 
@@ -74,7 +81,7 @@ export class Held<P, O> {
       this.#store.heartbeat(this.chunk).then(
         () => this.#beat(),
         (error: unknown) => {
-          if (error instanceof MagnetarError && error.retry === 'never') this.#lost.abort(error)
+          if (error instanceof MagnetarError && error.retry === 'never') this.#ended.abort(error)
           else this.#beat()
         },
       )
@@ -116,8 +123,9 @@ export function isLost(error: unknown): boolean {
   return error instanceof MagnetarError && LOST.includes(error.code)
 }
 
-/** Held claims are looked at so long after a change of the store, and not after each by itself. */
+/** Held claims are looked at so long after a change of the store, not after each by itself, and so many at once. */
 const LOOK_MS = 500
+const LOOKS_MAX = 64
 
 /** Claims of a store whose bodies are to hear of it when they are lost, and not only by their next heartbeats. */
 const heldByStore = new WeakMap<object, Set<Held<any, any>>>()
@@ -133,7 +141,12 @@ function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
     isLooking = true
     const timer = setTimeout(() => {
       isLooking = false
-      for (const one of all) void one.look()
+      for (const one of [...all].slice(0, LOOKS_MAX)) {
+        // The next look begins with the others.
+        all.delete(one)
+        all.add(one)
+        void one.look()
+      }
     }, LOOK_MS)
     ;(timer as { unref?: () => void }).unref?.()
   })

@@ -24,7 +24,7 @@ use crate::backends::contract::{
 use crate::backends::remembered::{Remembered, Seen};
 use crate::codec::{Encoder, newer_format};
 use crate::error::{Error, ErrorKind, Result};
-use crate::{limits, model};
+use crate::limits;
 
 /// The data version of a file that has one writer.
 const VERSION: i64 = 0;
@@ -63,7 +63,6 @@ pub(crate) struct RedbBackend {
     journal: Option<Journal>,
     /// There was no space for what the journal has: the store can be read, and is opened anew before it is written to.
     is_behind: bool,
-    durability: model::Durability,
     encoder: Encoder,
     edits: Edits,
     remembered: Remembered,
@@ -206,7 +205,6 @@ impl RedbBackend {
             shared,
             journal: None,
             is_behind: false,
-            durability: model::Durability::Full,
             encoder: Encoder::default(),
             edits: Edits::default(),
             remembered: Remembered::default(),
@@ -433,7 +431,7 @@ impl RedbBackend {
         let Some(journal) = self.journal.as_mut().filter(|journal| journal.has_room(&self.edits)) else {
             return self.write_durably(database, journal::HEAD_BYTES);
         };
-        journal.write(&mut self.edits, self.durability).map_err(errors::writing_journal)?;
+        journal.write(&mut self.edits, delta.durability).map_err(errors::writing_journal)?;
         let entries = self.edits.entries(journal::HEAD_BYTES);
         if self.edits.len() > RECENT_BYTES_MAX {
             return shared.settle(database, &entries).map_err(errors::behind_journal);
@@ -535,11 +533,6 @@ impl Backend for RedbBackend {
     /// Nobody else writes, so that what is remembered is so.
     fn resume(&mut self) -> Result<Box<dyn WriteTx + '_>> {
         Ok(Box::new(self.transaction(true)?))
-    }
-
-    fn set_durability(&mut self, durability: model::Durability) -> Result<()> {
-        self.durability = durability;
-        Ok(())
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

@@ -15,7 +15,8 @@
 //! last, of which nobody was told. What follows a spoilt frame proves that it was damaged later, and so does a frame
 //! whose number does not follow what the trees have, where redb fell back from a damaged commit to the one before it.
 //! Frames that say that those before them were not synced ([`Durability::Relaxed`]) prove nothing: a power cut may have
-//! left them and not those. They are gone then, and no number is given twice, or they would follow what is written next.
+//! left them and not those. They are gone then, and no number that such a one has is given again, or they would follow what
+//! is written next.
 //! Damage that leaves no frame behind it whole cannot be told from a crash; in a file that was closed there is nothing to
 //! be damaged here. Entries are final values, so that to write them twice does no harm. A frame shares its first sector
 //! with the one before: as redb does, this takes for granted that a disk which writes a sector anew leaves alone what did

@@ -209,6 +209,7 @@ impl Model {
             cursors_deleted,
             log: runs,
             log_prune_to: self.pruned_to,
+            durability: crate::model::Durability::Full,
         }
     }
 

@@ -83,10 +83,32 @@ pub(crate) struct SqliteBackend {
     /// Why nothing can be written before the store is reopened.
     broken: Option<Error>,
     remembered: Remembered,
-    /// The last transaction had answered from memory what was not so any more.
+    /// The last transaction had answered from memory what was not so any more, or was begun as one that is not synced.
     overtaken: bool,
-    /// How the connection that writes commits.
-    durability: Durability,
+    durability: Level,
+}
+
+/// How the connection that writes commits. That cannot be changed within a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Level {
+    is: Durability,
+    /// What the last commit was to be; the next one mostly is the same.
+    wanted: Durability,
+}
+
+const FULL: Level = Level { is: Durability::Full, wanted: Durability::Full };
+
+impl Level {
+    /// Has the connection, which is in no transaction, commit as it is wanted.
+    fn set(&mut self, connection: &mut Connection) -> Result<()> {
+        if self.is != self.wanted {
+            // Until it is known: whoever wants more sets it again.
+            self.is = Durability::Relaxed;
+            pragmas::synchronous(connection, self.wanted)?;
+            self.is = self.wanted;
+        }
+        Ok(())
+    }
 }
 
 /// The connection for writing, for as long as it is in use.
@@ -111,7 +133,7 @@ impl SqliteBackend {
             broken: None,
             remembered: Remembered::default(),
             overtaken: false,
-            durability: Durability::Full,
+            durability: FULL,
         }
     }
 
@@ -120,10 +142,11 @@ impl SqliteBackend {
     }
 
     fn transaction(&mut self, remembers: bool) -> Result<Transaction<'_>> {
-        let held = hold(&mut self.home, self.broken.as_ref())?;
+        let mut held = hold(&mut self.home, self.broken.as_ref())?;
+        self.durability.set(held.connection()?)?;
         let (broken, remembered) = (&mut self.broken, &mut self.remembered);
-        let overtaken = &mut self.overtaken;
-        Ok(Transaction { held, broken, remembered, overtaken, remembers, stand: Stand::New })
+        let (overtaken, durability) = (&mut self.overtaken, &mut self.durability);
+        Ok(Transaction { held, broken, remembered, overtaken, durability, remembers, stand: Stand::New })
     }
 }
 
@@ -150,16 +173,6 @@ impl Backend for SqliteBackend {
         std::mem::take(&mut self.overtaken)
     }
 
-    fn set_durability(&mut self, durability: Durability) -> Result<()> {
-        if durability != self.durability {
-            // Until it is known: whoever wants more sets it again.
-            self.durability = Durability::Relaxed;
-            pragmas::synchronous(self.hold()?.connection()?, durability)?;
-            self.durability = durability;
-        }
-        Ok(())
-    }
-
     fn reader(&self) -> Arc<dyn Reader> {
         match &self.home {
             Home::File { readers, .. } => Arc::new(FileReader(Arc::clone(readers))),
@@ -176,7 +189,7 @@ impl Backend for SqliteBackend {
                     let _ = old.close();
                 }
                 readers.renew(false);
-                self.durability = Durability::Full;
+                self.durability = FULL;
                 *writer = Some(open::file(path, options.check_bytes_max)?);
             }
             // The data is the connection: all there is to take back is an open transaction.
@@ -210,6 +223,7 @@ struct Transaction<'b> {
     broken: &'b mut Option<Error>,
     remembered: &'b mut Remembered,
     overtaken: &'b mut bool,
+    durability: &'b mut Level,
     /// Whether it may answer from memory before it is begun.
     remembers: bool,
     stand: Stand,
@@ -312,6 +326,18 @@ impl WriteTx for Transaction<'_> {
     }
 
     fn commit(mut self: Box<Self>, delta: Delta) -> Result<()> {
+        self.durability.wanted = delta.durability;
+        if delta.durability == Durability::Full && self.durability.is == Durability::Relaxed {
+            if self.stand == Stand::Open {
+                self.roll_back()?;
+                *self.overtaken = true;
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "the commit has to be synced, which it was not begun for",
+                ));
+            }
+            self.durability.set(self.held.connection()?)?;
+        }
         let stand = std::mem::replace(&mut self.stand, Stand::Open);
         let result = Writer::new(self.held.connection()?).commit(&delta, stand);
         if result.is_err() {

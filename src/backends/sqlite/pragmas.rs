@@ -84,7 +84,7 @@ pub(super) fn synchronous(connection: &mut Connection, durability: Durability) -
         // The WAL is synced before a checkpoint and the file behind it, and no commit by itself.
         Durability::Relaxed => ("PRAGMA synchronous = NORMAL", "1"),
     };
-    connection.run(set).map_err(Failure::into_error)?;
+    patience::wait(|| connection.run(set), Failure::is_busy).map_err(Failure::into_error)?;
     check("synchronous", Some(&single(connection, "PRAGMA synchronous")?), expected)
 }
 

@@ -116,9 +116,10 @@ impl OpenOptions {
     /// then as it was after an earlier commit, chunks that were done since are pending or held again, and are done again.
     ///
     /// No fence is given twice even so: what was not closed skips [`crate::limits::UNSYNCED_REVISIONS_MAX`] revisions when it
-    /// is opened. Whoever asks [`JobStore::changes`] from a revision that may be lost gets
+    /// is written to next. Whoever asks [`JobStore::changes`] from a revision that may be lost gets
     /// [`crate::ErrorKind::FeedTruncated`]. Registered consumers and the other store of a pair lose nothing: while there are
-    /// any, every commit is synced. So are those of a redb file with [`OpenOptions::shared_readers`] or of format 1.
+    /// any, every commit is synced. So are those of a redb file with [`OpenOptions::shared_readers`] or of format 1. Another
+    /// process may open the same SQLite file and sync: what it answers is on the disk, whoever did it.
     ///
     /// ```
     /// # magnetar::block_on(async {

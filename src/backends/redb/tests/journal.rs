@@ -144,8 +144,8 @@ fn frames(durabilities: &[Durability]) -> (Vec<u8>, Vec<usize>) {
 /// A commit of the store's own record alone: one revision more.
 fn note(store: &mut RedbBackend, durability: Durability) {
     let meta = meta_of(store);
-    store.set_durability(durability).unwrap();
-    store.begin().unwrap().commit(Delta::of(Meta { revision: meta.revision + 1, ..meta })).unwrap();
+    let delta = Delta::of(Meta { revision: meta.revision + 1, ..meta });
+    store.begin().unwrap().commit(Delta { durability, ..delta }).unwrap();
 }
 
 /// The revision that is found where these frames did not reach the disk.
