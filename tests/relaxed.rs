@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use magnetar::dual::{DualOptions, DualStore};
 use magnetar::{
-    Completion, Durability, ErrorKind, JobStatus, JobStore, Manifest, OpenOptions, Outcome, ResetReach,
-    Result, Selection, block_on, limits,
+    Completion, Durability, ErrorKind, JobStatus, JobStore, Manifest, OpenOptions, Outcome, RedbStore,
+    ResetReach, Result, Selection, SqliteStore, block_on, limits,
 };
 
 const JOB: i64 = 1;
@@ -223,4 +223,23 @@ fn a_pair_of_relaxed_stores_syncs_every_commit() {
         pair.close().await
     });
     tested.expect("it is moved");
+}
+
+#[test]
+fn stores_in_memory_take_it_as_well() {
+    let tested: Result<()> = block_on(async {
+        let stores: [Arc<dyn JobStore>; 2] = [
+            Arc::new(SqliteStore::in_memory_with(&relaxed()).await?),
+            Arc::new(RedbStore::in_memory_with(&relaxed())?),
+        ];
+        for store in stores {
+            store.init_from_manifest(JOB, &Manifest::from_toml("[[chunks]]\nid = 1")?).await?;
+            work(&*store).await?;
+            store.reopen().await?;
+            assert!(store.get_stats(JOB).await?.is_complete());
+            store.close().await?;
+        }
+        Ok(())
+    });
+    tested.expect("it is taken");
 }

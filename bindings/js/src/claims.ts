@@ -139,7 +139,7 @@ function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
   store.addEventListener('change', () => {
     if (isLooking || all.size === 0) return
     isLooking = true
-    const timer = setTimeout(() => {
+    setTimeout(() => {
       isLooking = false
       for (const one of [...all].slice(0, LOOKS_MAX)) {
         // The next look begins with the others.
@@ -148,7 +148,6 @@ function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
         void one.look()
       }
     }, LOOK_MS)
-    ;(timer as { unref?: () => void }).unref?.()
   })
   return all
 }

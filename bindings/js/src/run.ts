@@ -73,7 +73,10 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
       broken.abort(error)
     }
   }
+  // A handler that waits for nothing but its signal is to be told.
+  const leave = store.watching()
   await Promise.all(Array.from({ length: concurrency }, lane))
+  leave()
   if (broken.signal.aborted) throw broken.signal.reason
   return report
 }
