@@ -24,7 +24,7 @@ mod work;
 
 use std::sync::Arc;
 
-use crate::backends::contract::{Backend, DependentsNeed, DueNeed, Key, Needs, ReadyNeed};
+use crate::backends::contract::{Backend, DependentsNeed, DueNeed, Key, Meta, Needs, ReadyNeed};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
@@ -227,7 +227,7 @@ impl Engine {
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
             self.acknowledged = meta.revision;
             self.gives_up = unsynced::may_have_lost(&meta, &self.host);
-            crate::standing::refusal(meta.affairs.as_ref().and_then(|a| a.standing.as_ref())).is_none()
+            works(&meta)
         };
         if !works {
             // What is half-done here goes on where the work is done.
@@ -304,19 +304,19 @@ impl Engine {
 
     /// Does what commits, once more for each reason why it may have to be begun in another way.
     fn again<T>(&mut self, mut run: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        for _ in 0..2 {
+        let mut left = 2;
+        loop {
             match run(self) {
-                Err(_) if self.backend.overtaken() => {}
+                Err(_) if self.backend.overtaken() && left > 0 => left -= 1,
                 ran => return ran,
             }
         }
-        run(self)
     }
 
     fn attempt(&mut self, ops: &[&Op]) -> Result<Ran> {
         let now_ms = self.host.now_ms();
-        let is_owned = self.host.durability == Durability::Relaxed || ops.iter().any(|op| op.is_owned());
-        if !self.announced && is_owned {
+        let must_be_seen = self.host.durability == Durability::Relaxed || ops.iter().any(|op| op.is_owned());
+        if !self.announced && must_be_seen {
             self.host.liveness.announce(self.host.owner)?;
             self.announced = true;
         }
@@ -425,6 +425,9 @@ impl Engine {
             self.numbers = Numbers::default();
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
             self.gives_up |= unsynced::is_open(&meta) && meta.revision < self.acknowledged;
+            if !works(&meta) {
+                return Ok(meta.revision);
+            }
             let undelivered = Undelivered { owner: self.host.owner, above_fence: self.acknowledged };
             self.release_undelivered(&undelivered)
         });
@@ -492,6 +495,11 @@ impl Engine {
     }
 }
 
+/// Whether the store executes operations now.
+fn works(meta: &Meta) -> bool {
+    crate::standing::refusal(meta.affairs.as_ref().and_then(|affairs| affairs.standing.as_ref())).is_none()
+}
+
 /// Claims above a fence that this client never heard of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Undelivered {
@@ -539,7 +547,7 @@ impl Op {
     fn vouches(&self, applied: &Result<Applied>) -> bool {
         match (self, applied) {
             (Op::Reap { .. } | Op::Settle | Op::Tidy, _) | (_, Err(_)) => false,
-            (_, Ok(Applied::Reply(Reply::Claims(claims)))) => !claims.is_empty(),
+            (Op::Claim { .. }, Ok(Applied::Reply(Reply::Claims(claims)))) => !claims.is_empty(),
             (_, Ok(_)) => true,
         }
     }

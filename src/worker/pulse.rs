@@ -404,30 +404,15 @@ impl Beating {
         Next::Sleep([state.beat_at, state.tick_at, look_at, report_at].into_iter().flatten().min())
     }
 
-    /// Tells handlers whose chunk somebody else has, or nobody is to work on any more. A chunk that is pending has lapsed or
-    /// was put back, which a heartbeat tells. What cannot be read is no news: the next heartbeat comes across it too.
+    /// Looks whether chunks are as they were claimed. Of those that are not a heartbeat at once tells what that means for the
+    /// claim.
     fn look(&self, claims: &[Claim]) {
-        let mut pending = Vec::new();
-        for claim in claims {
-            match block_on(self.store.get_chunk(claim.job_id, claim.chunk)) {
-                Ok(Some(chunk)) if chunk.fence == claim.fence && chunk.status == JobStatus::Processing => {}
-                Ok(Some(chunk)) if chunk.fence == claim.fence && chunk.status == JobStatus::Pending => {
-                    pending.push(*claim);
-                }
-                Ok(_) => self.supersede(claim),
-                Err(error) if is_about_claim(&error) => self.supersede(claim),
-                Err(_) => {}
-            }
-        }
-        self.beat(&pending);
-    }
-
-    /// The handler of a claim that is no longer one is to stop, unless it has.
-    fn supersede(&self, claim: &Claim) {
-        let cancel = self.shared.state().held.get(claim).map(|held| Arc::clone(&held.cancel));
-        if let Some(cancel) = cancel {
-            cancel.set(Cancellation::Superseded);
-        }
+        let is_other = |claim: &&Claim| {
+            let found = block_on(self.store.get_chunk(claim.job_id, claim.chunk));
+            !matches!(found, Ok(Some(chunk)) if chunk.fence == claim.fence && chunk.status == JobStatus::Processing)
+        };
+        let others: Vec<Claim> = claims.iter().filter(is_other).copied().collect();
+        self.beat(&others);
     }
 
     /// Extends all claims, those of one job in one commit.
@@ -440,7 +425,12 @@ impl Beating {
                     let again = monotonic() + AGAIN_AFTER;
                     state.beat_at = Some(state.beat_at.map_or(again, |at| at.min(again)));
                 }
-                Retry::Never if is_about_claim(&error) => self.supersede(&claim),
+                Retry::Never if is_about_claim(&error) => {
+                    let cancel = self.shared.state().held.get(&claim).map(|held| Arc::clone(&held.cancel));
+                    if let Some(cancel) = cancel {
+                        cancel.set(Cancellation::Superseded);
+                    }
+                }
                 _ => {
                     let waker = {
                         let mut state = self.shared.state();

@@ -1,7 +1,7 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
 import type { Chunk } from './chunk.js'
-import { failure, MagnetarError } from './errors.js'
+import { MagnetarError } from './errors.js'
 import type { ClaimOptions, Completion, JobStore } from './store.js'
 
 /** A chunk that a loop holds. */
@@ -63,14 +63,12 @@ export class Held<P, O> {
     this.#signal?.removeEventListener('abort', this.#end)
   }
 
-  /** Whether it is one still. A chunk that is pending has lapsed or was put back, which a heartbeat tells. */
+  /** Looks whether the chunk is as it was claimed. If not, a heartbeat at once tells what that means for the claim. */
   async look(): Promise<void> {
     const { jobId, chunk, fence } = this.chunk
     try {
       const found = await this.#store.getChunk(jobId, chunk)
-      const status = found?.fence === fence ? found.status : undefined
-      if (status === 'pending') await this.#store.heartbeat(this.chunk)
-      else if (status !== 'processing') throw new MagnetarError({ ...failure('superseded', 'the claim is not the newest any more'), jobId, chunk })
+      if (found?.fence !== fence || found.status !== 'processing') await this.#store.heartbeat(this.chunk)
     } catch (error) {
       if (isLost(error)) this.#ended.abort(error)
     }

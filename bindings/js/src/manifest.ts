@@ -64,8 +64,10 @@ const PIECE_CHARS = 1 << 20
 export async function importManifest(call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
   const { format, job: spec, signal, ...rest } = options
   const choices = { job, spec, ...rest }
-  if (isManifest(source)) checkKeys(source)
-  if (isManifest(source)) return call('import', { ...choices, spec: undefined, format: 'json', text: JSON.stringify(source) }, signal)
+  if (isManifest(source)) {
+    checkKeys(source)
+    return call('import', { ...choices, spec: undefined, format: 'json', text: JSON.stringify(source) }, signal)
+  }
   let text = ''
   let type = format
   if (typeof source === 'string' && format !== 'jsonl') text = source

@@ -3,9 +3,9 @@
 import { Engine, EngineDied, type WasmSource } from './engine.js'
 import { type Failure, failureOf } from './errors.js'
 import { type FromSeat, type ToSeat } from './protocol.js'
-import type { Persistence } from './store.js'
 import { Server } from './server.js'
 import type { Bytes } from './storage.js'
+import type { Persistence } from './store.js'
 
 /** Where a server in this thread has its bytes, and its module. */
 export interface Place {
