@@ -21,7 +21,7 @@ use wincode::{SchemaRead, SchemaWrite};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::backends::contract::{
-    Content, Counts, Cursor, JobPhase, JobRow, Key, LogRun, Meta, Record, Subject,
+    Content, Counts, Cursor, Hold, JobPhase, JobRow, Key, LogRun, Meta, Record, Subject,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Backoff, Deadline, DependencyFailure, JobSpec, JobStatus, Json, OwnerId};
@@ -32,6 +32,10 @@ pub(crate) const FORMAT: u8 = 1;
 
 /// The version of a store record that has affairs: an older build must not go on as if it had none.
 const FORMAT_WITH_AFFAIRS: u8 = 2;
+
+/// The version of a chunk's record that says of its newest claim that it is settled. Before, that was an owner and no open
+/// fence.
+const FORMAT_WITH_SETTLED: u8 = 2;
 
 const HASH_BYTES: usize = 8;
 
@@ -181,7 +185,7 @@ mod record_flag {
     pub(super) const LEASE: u8 = 16;
     pub(super) const NOT_BEFORE: u8 = 32;
     pub(super) const CAUSE: u8 = 64;
-    pub(super) const ALL: u8 = 127;
+    pub(super) const SETTLED: u8 = 128;
 }
 
 #[derive(SchemaWrite, SchemaRead)]
@@ -280,26 +284,28 @@ impl Encoder {
         flags |= set(row.observed.is_some(), flag::OBSERVED);
         flags |= set(row.error.is_some(), flag::ERROR);
         flags |= set(row.output.is_some(), flag::OUTPUT);
-        flags |= set(row.owner.is_some(), flag::OWNER);
+        flags |= set(row.owner().is_some(), flag::OWNER);
         flags |= set(row.lease.is_some(), flag::LEASE);
         flags |= set(row.not_before.is_some(), flag::NOT_BEFORE);
         flags |= set(row.cause.is_some(), flag::CAUSE);
-        self.start();
+        let is_settled = row.hold == Hold::Settled;
+        flags |= set(is_settled, flag::SETTLED);
+        self.start_as(if is_settled { FORMAT_WITH_SETTLED } else { FORMAT });
         self.put(&RecordHead {
             status: status_code(row.status),
             flags,
             attempts: row.attempts,
             losses: row.losses,
             fence: row.fence,
-            open_fence: row.open_fence,
-            claim_seq: row.claim_seq,
+            open_fence: row.open_fence(),
+            claim_seq: row.claim_seq(),
             updated_at_ms: row.updated_at_ms,
             revision: row.revision,
         });
         self.put_text(row.observed.as_deref());
         self.put_text(row.error.as_deref());
         self.put_text(row.output.as_ref().map(Json::as_str));
-        self.put_owner(row.owner);
+        self.put_owner(row.owner());
         for deadline in [row.lease, row.not_before].into_iter().flatten() {
             self.put(&DeadlineWire {
                 set_after_ms: deadline.set_at_ms.wrapping_sub(row.updated_at_ms),
@@ -355,8 +361,7 @@ impl Encoder {
     }
 
     pub(crate) fn meta(&mut self, meta: &Meta) -> &[u8] {
-        self.bytes.clear();
-        self.bytes.push(if meta.affairs.is_some() { FORMAT_WITH_AFFAIRS } else { FORMAT });
+        self.start_as(if meta.affairs.is_some() { FORMAT_WITH_AFFAIRS } else { FORMAT });
         self.put(&MetaWire {
             store_id: meta.store_id,
             revision: meta.revision,
@@ -423,8 +428,12 @@ impl Encoder {
     }
 
     fn start(&mut self) {
+        self.start_as(FORMAT);
+    }
+
+    fn start_as(&mut self, version: u8) {
         self.bytes.clear();
-        self.bytes.push(FORMAT);
+        self.bytes.push(version);
     }
 
     fn put<T: SchemaWrite<Config, Src = T> + ?Sized>(&mut self, value: &T) {
@@ -481,10 +490,13 @@ pub(crate) fn content(key: Key, bytes: &[u8]) -> Result<Content> {
 
 pub(crate) fn record(key: Key, bytes: &[u8]) -> Result<Record> {
     use record_flag as flag;
-    let mut reader = Decoder::open(Seat::of(Table::Records, key), bytes)?;
+    let (mut reader, version) =
+        Decoder::open_up_to(Seat::of(Table::Records, key), bytes, FORMAT_WITH_SETTLED)?;
     let head: RecordHead = reader.take()?;
-    reader.check_flags(head.flags, flag::ALL)?;
     let has = |bit| head.flags & bit != 0;
+    if has(flag::SETTLED) != (version == FORMAT_WITH_SETTLED) {
+        return Err(reader.seat.corrupt("it has flags of another version"));
+    }
     let row = Record {
         status: reader.status(head.status)?,
         observed: reader.text(has(flag::OBSERVED))?.map(String::from),
@@ -493,9 +505,7 @@ pub(crate) fn record(key: Key, bytes: &[u8]) -> Result<Record> {
         attempts: head.attempts,
         losses: head.losses,
         fence: head.fence,
-        open_fence: head.open_fence,
-        owner: reader.owner(has(flag::OWNER))?,
-        claim_seq: head.claim_seq,
+        hold: reader.hold(has(flag::OWNER), has(flag::SETTLED), &head)?,
         lease: reader.deadline(has(flag::LEASE), head.updated_at_ms)?,
         not_before: reader.deadline(has(flag::NOT_BEFORE), head.updated_at_ms)?,
         cause: reader.some(has(flag::CAUSE))?,
@@ -700,6 +710,18 @@ impl<'a> Decoder<'a> {
 
     fn owner(&mut self, is_there: bool) -> Result<Option<OwnerId>> {
         Ok(self.some(is_there)?.map(OwnerId::from_bytes))
+    }
+
+    fn hold(&mut self, has_owner: bool, is_settled: bool, head: &RecordHead) -> Result<Hold> {
+        let owner = self.owner(has_owner)?;
+        match (owner, head.open_fence) {
+            (Some(owner), open) if open != 0 && open == head.fence && !is_settled => {
+                Ok(Hold::Open { owner, seq: head.claim_seq })
+            }
+            (Some(_), 0) if !is_settled => Ok(Hold::Settled),
+            (None, 0) => Ok(if is_settled { Hold::Settled } else { Hold::Free }),
+            _ => Err(self.seat.corrupt("it contradicts itself about its newest claim")),
+        }
     }
 
     fn deadline(&mut self, is_there: bool, updated_at_ms: u64) -> Result<Option<Deadline>> {

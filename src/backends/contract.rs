@@ -35,6 +35,21 @@ pub(crate) struct Content {
     pub(crate) revision: u64,
 }
 
+/// How a chunk's newest claim stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// No claim is open, and what ended the newest, if there was one, was no result of its holder's.
+    Free,
+    /// Its holder ended it with a result, or with an error: the same call again is answered with what it did.
+    Settled,
+    /// It is open: its holder's result is taken, even after a lapse. A resent claim is found by owner and number.
+    Open {
+        owner: OwnerId,
+        /// The client's own number of the call.
+        seq: u64,
+    },
+}
+
 /// What has happened to a chunk. [`Record::fresh`] is the record of one to which nothing has happened:
 /// a backend may keep that by keeping nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +62,8 @@ pub(crate) struct Record {
     pub(crate) losses: u32,
     /// The newest claim's fence; 0 before the first.
     pub(crate) fence: u64,
-    /// The fence that fenced calls are checked against; 0 when no claim is open.
-    pub(crate) open_fence: u64,
-    /// Who claimed last, and the client's own number of that call: a resent claim is found by them.
-    pub(crate) owner: Option<OwnerId>,
-    pub(crate) claim_seq: u64,
+    /// How the newest claim stands.
+    pub(crate) hold: Hold,
     /// While processing.
     pub(crate) lease: Option<Deadline>,
     /// While pending and delayed.
@@ -73,9 +85,7 @@ impl Record {
             attempts: 0,
             losses: 0,
             fence: 0,
-            open_fence: 0,
-            owner: None,
-            claim_seq: 0,
+            hold: Hold::Free,
             lease: None,
             not_before: None,
             cause: None,
@@ -92,6 +102,30 @@ impl Record {
 
     pub(crate) const fn is_fresh(&self) -> bool {
         self.revision == 0
+    }
+
+    /// The fence that fenced calls are checked against; 0 when no claim is open.
+    pub(crate) const fn open_fence(&self) -> u64 {
+        match self.hold {
+            Hold::Open { .. } => self.fence,
+            Hold::Free | Hold::Settled => 0,
+        }
+    }
+
+    /// Whose claim is open.
+    pub(crate) const fn owner(&self) -> Option<OwnerId> {
+        match self.hold {
+            Hold::Open { owner, .. } => Some(owner),
+            Hold::Free | Hold::Settled => None,
+        }
+    }
+
+    /// The client's own number of the call that opened it; 0 when no claim is open.
+    pub(crate) const fn claim_seq(&self) -> u64 {
+        match self.hold {
+            Hold::Open { seq, .. } => seq,
+            Hold::Free | Hold::Settled => 0,
+        }
     }
 }
 

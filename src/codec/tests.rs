@@ -9,9 +9,7 @@ fn claimed() -> Record {
         status: JobStatus::Processing,
         attempts: 1,
         fence: 1_000,
-        open_fence: 1_000,
-        owner: Some(OwnerId::from_bytes([0xAB; 16])),
-        claim_seq: 3,
+        hold: Hold::Open { owner: OwnerId::from_bytes([0xAB; 16]), seq: 3 },
         lease: Some(Deadline { set_at_ms: 1_700_000_000_000, duration_ms: 60_000 }),
         updated_at_ms: 1_700_000_000_000,
         revision: 1_000,
@@ -69,10 +67,12 @@ fn any_record(rng: &mut fastrand::Rng) -> Record {
         output: some(rng, |rng| Json::trusted(&random_text(rng))),
         attempts: any_u32(rng),
         losses: any_u32(rng),
-        fence: any_u64(rng),
-        open_fence: any_u64(rng),
-        owner: some(rng, any_owner),
-        claim_seq: any_u64(rng),
+        fence: any_u64(rng).max(1),
+        hold: match rng.u8(..3) {
+            0 => Hold::Free,
+            1 => Hold::Settled,
+            _ => Hold::Open { owner: any_owner(rng), seq: any_u64(rng) },
+        },
         lease: some(rng, any_deadline),
         not_before: some(rng, any_deadline),
         cause: some(rng, any_u64),
@@ -174,7 +174,7 @@ fn every_row_comes_back_as_it_was_written() {
 }
 
 #[test]
-fn the_bytes_of_format_1_never_change() {
+fn the_bytes_of_every_format_never_change() {
     let mut encoder = Encoder::default();
     let full = Record {
         observed: Some("crc".into()),
@@ -184,6 +184,7 @@ fn the_bytes_of_format_1_never_change() {
         cause: Some(300),
         ..claimed()
     };
+    let settled = Record { hold: Hold::Settled, lease: None, status: JobStatus::Done, ..claimed() };
     let text = Content {
         checksum: Some("abc123".into()),
         payload: Some(Json::trusted("[1]")),
@@ -232,6 +233,7 @@ fn the_bytes_of_format_1_never_change() {
     let golden = [
         ("claimed", hex(encoder.record(KEY, &claimed()))),
         ("record", hex(encoder.record(KEY, &full))),
+        ("settled", hex(encoder.record(KEY, &settled))),
         ("content", hex(encoder.content(KEY, &text))),
         ("job", hex(encoder.job(&row))),
         ("counts", hex(encoder.counts(&row))),
@@ -244,6 +246,43 @@ fn the_bytes_of_format_1_never_change() {
     let lines: Vec<String> = golden.iter().map(|(name, bytes)| format!("{name} {bytes}")).collect();
     let written = lines.join("\n") + "\n";
     assert_eq!(written, include_str!("golden.txt"), "got:\n{written}");
+}
+
+/// What builds wrote that named the owner of a claim that was settled.
+fn as_before_settled(encoder: &mut Encoder, open_fence: u64, owner: Option<OwnerId>) -> Vec<u8> {
+    encoder.start();
+    encoder.put(&RecordHead {
+        status: status_code(JobStatus::Done),
+        flags: set(owner.is_some(), record_flag::OWNER),
+        attempts: 0,
+        losses: 0,
+        fence: 1_000,
+        open_fence,
+        claim_seq: 3,
+        updated_at_ms: 5,
+        revision: 1_001,
+    });
+    encoder.put_owner(owner);
+    encoder.finish(Seat::of(Table::Records, KEY)).to_vec()
+}
+
+#[test]
+fn a_settled_claim_of_an_older_build_is_read_as_one() {
+    let mut encoder = Encoder::default();
+    let owner = Some(OwnerId::from_bytes([0xAB; 16]));
+    for (open_fence, owner, hold) in [
+        (0, owner, Some(Hold::Settled)),
+        (0, None, Some(Hold::Free)),
+        (1_000, owner, owner.map(|owner| Hold::Open { owner, seq: 3 })),
+        (1_000, None, None),
+        (999, owner, None),
+    ] {
+        let bytes = as_before_settled(&mut encoder, open_fence, owner);
+        match hold {
+            Some(hold) => assert_eq!(record(KEY, &bytes).unwrap().hold, hold),
+            None => assert_eq!(record(KEY, &bytes).unwrap_err().kind(), ErrorKind::Corrupt),
+        }
+    }
 }
 
 #[test]
@@ -304,7 +343,7 @@ fn a_row_that_was_cut_or_stands_under_another_key_is_found() {
 #[test]
 fn a_higher_version_is_named_as_such() {
     let mut encoder = Encoder::default();
-    encoder.bytes.extend([FORMAT + 1, 0xFF, 0xFF]);
+    encoder.bytes.extend([FORMAT_WITH_SETTLED + 1, 0xFF, 0xFF]);
     let bytes = encoder.finish(Seat::of(Table::Records, KEY));
     assert_eq!(record(KEY, bytes).unwrap_err().kind(), ErrorKind::NewerFormat);
 }

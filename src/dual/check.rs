@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::copy;
 use super::side::Side;
 use super::status::{Comparison, Mismatch};
-use crate::backends::contract::{Content, Counts, JobRow, Key, Load, Record};
+use crate::backends::contract::{Content, Counts, Hold, JobRow, Key, Load, Record};
 use crate::engine::{self, FullRow};
 use crate::error::Result;
 use crate::model::Deadline;
@@ -108,9 +108,7 @@ impl Feed {
             attempts,
             losses,
             fence,
-            open_fence,
-            owner: _,
-            claim_seq: _,
+            hold,
             lease: _,
             not_before,
             cause,
@@ -124,7 +122,8 @@ impl Feed {
         self.int(u64::from(*attempts));
         self.int(u64::from(*losses));
         self.int(*fence);
-        self.int(*open_fence);
+        self.int(row.record.open_fence());
+        self.int(u64::from(*hold == Hold::Settled));
         self.deadline(*not_before);
         self.some(*cause);
         [updated_at_ms, revision].into_iter().for_each(|&value| self.int(value));
@@ -185,7 +184,7 @@ fn differences(one: &FullRow, other: &FullRow) -> Vec<&'static str> {
     differs("error", (&a.record.error, a.record.cause) != (&b.record.error, b.record.cause));
     let counts = |record: &Record| (record.attempts, record.losses);
     differs("attempts and losses", counts(&a.record) != counts(&b.record));
-    let fences = |record: &Record| (record.fence, record.open_fence);
+    let fences = |record: &Record| (record.fence, record.open_fence());
     differs("fence", fences(&a.record) != fences(&b.record));
     differs("not_before", a.record.not_before != b.record.not_before);
     let changed = |record: &Record| (record.updated_at_ms, record.revision);

@@ -45,7 +45,7 @@ fn already_claimed(work: &mut Work<'_>, owner: OwnerId, seq: u64) -> Result<(Vec
     loop {
         let (page, next) = work.held(owner, after, crate::limits::PAGE_ROWS_MAX)?;
         for key in page {
-            let claim_seq = work.row(key)?.record.claim_seq;
+            let claim_seq = work.row(key)?.record.claim_seq();
             newest = newest.max(claim_seq);
             if claim_seq == seq {
                 found.push(work.state(key)?);

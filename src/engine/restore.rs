@@ -10,7 +10,7 @@ use super::import::{Way, clear_the_way, must_be_importing};
 use super::settle;
 use super::work::Work;
 use super::{Applied, Op, Reply, Result};
-use crate::backends::contract::{Content, Counts, Edge, JobPhase, JobRow, Key, PageNeed, Record, Row};
+use crate::backends::contract::{Content, Counts, Edge, Hold, JobPhase, JobRow, Key, PageNeed, Record, Row};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::machine;
@@ -256,9 +256,13 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
                 attempts: state.attempts,
                 losses: state.losses,
                 fence: state.fence,
-                open_fence: kept.open_fence,
-                owner: kept.claimed_by,
-                claim_seq: kept.claim_seq,
+                hold: match kept.claimed_by {
+                    Some(owner) if kept.open_fence != 0 => Hold::Open { owner, seq: kept.claim_seq },
+                    // Older exports name the owner of a claim that is settled.
+                    Some(_) => Hold::Settled,
+                    None if kept.settled => Hold::Settled,
+                    None => Hold::Free,
+                },
                 lease: state.lease,
                 not_before: state.not_before,
                 cause: kept.cancelled_by,
@@ -316,6 +320,10 @@ fn check(state: &JobState, depends_on: &[u64], kept: &crate::model::Kept) -> Res
         (!held || (kept.claimed_by.is_some() && state.fence > 0), "it is processing, and nobody holds it"),
         (!held || kept.open_fence == state.fence, "it is processing under another fence than its own"),
         (kept.open_fence == 0 || (open && kept.open_fence == state.fence), "its open fence is not its own"),
+        (
+            kept.open_fence == 0 || (kept.claimed_by.is_some() && !kept.settled),
+            "its claim is open, and nobody's",
+        ),
         (
             state.not_before.is_none() || status == JobStatus::Pending,
             "not_before belongs to a chunk that is pending",

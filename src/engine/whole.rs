@@ -3,7 +3,7 @@
 use super::query::open;
 use foldhash::{HashMap, HashMapExt};
 
-use crate::backends::contract::{DependentsNeed, Key, Load, Needs, PageNeed, Row, page_of};
+use crate::backends::contract::{DependentsNeed, Hold, Key, Load, Needs, PageNeed, Row, page_of};
 use crate::error::Result;
 use crate::limits;
 use crate::machine;
@@ -83,9 +83,10 @@ pub(super) fn kept(row: &Row, unmet: Vec<u64>) -> Kept {
         on_dependency_failure: content.on_dependency_failure,
         cancelled_by: record.cause,
         unmet,
-        open_fence: record.open_fence,
-        claimed_by: record.owner,
-        claim_seq: record.claim_seq,
+        open_fence: record.open_fence(),
+        claimed_by: record.owner(),
+        claim_seq: record.claim_seq(),
+        settled: record.hold == Hold::Settled,
         content_updated_at_ms: content.updated_at_ms,
         content_revision: content.revision,
         record_updated_at_ms: record.updated_at_ms,

@@ -7,7 +7,7 @@
 mod table;
 mod view;
 
-use crate::backends::contract::{Content, Key, Record};
+use crate::backends::contract::{Content, Hold, Key, Record};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::model::{Backoff, Completion, Deadline, DependencyFailure, JobSpec, JobStatus, OwnerId};
@@ -128,9 +128,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             JobStatus::Pending => changed(Record {
                 status: JobStatus::Processing,
                 fence: moment.revision,
-                open_fence: moment.revision,
-                owner: Some(owner),
-                claim_seq: seq,
+                hold: Hold::Open { owner, seq },
                 lease: Some(Deadline {
                     set_at_ms: moment.now_ms,
                     duration_ms: lease_ms.unwrap_or(rules.lease_ms),
@@ -141,7 +139,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
         },
 
         Event::Complete { fence, result } => {
-            if record.status == JobStatus::Done && record.fence == fence && record.owner.is_some() {
+            if record.status == JobStatus::Done && record.fence == fence && record.hold == Hold::Settled {
                 return if record.observed == result.checksum && record.output == result.output {
                     Ok(Step::Unchanged)
                 } else {
@@ -154,14 +152,14 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                 status: JobStatus::Done,
                 observed: result.checksum.clone(),
                 output: result.output.clone(),
-                ..closed(record)
+                hold: Hold::Settled,
+                ..ended(record)
             })
         }
 
         Event::Fail { fence, error } => {
-            let repeated = record.open_fence == 0
+            let repeated = record.hold == Hold::Settled
                 && record.fence == fence
-                && record.owner.is_some()
                 && matches!(record.status, JobStatus::Pending | JobStatus::Failed)
                 && record.error.as_deref() == Some(error);
             if repeated {
@@ -175,14 +173,14 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                 attempts,
                 error: Some(error.to_owned()),
                 not_before: if spent { None } else { subject.delay(attempts, moment.now_ms) },
-                ..closed(record)
+                hold: Hold::Settled,
+                ..ended(record)
             })
         }
 
         Event::Release { fence } => {
-            let lapsed = record.open_fence == fence;
-            let repeated = record.fence == fence && record.owner.is_none();
-            if record.status == JobStatus::Pending && fence != 0 && (lapsed || repeated) {
+            let holds_nothing = record.fence == fence && record.hold != Hold::Settled;
+            if record.status == JobStatus::Pending && fence != 0 && holds_nothing {
                 return Ok(Step::Unchanged);
             }
             subject.must_be_open(fence)?;
@@ -220,7 +218,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                     status: JobStatus::Failed,
                     losses,
                     error: Some(format!("lost {losses} times")),
-                    ..unheld(record)
+                    ..ended(record)
                 });
             }
             changed(Record {
@@ -264,7 +262,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                     Some(on) => Some(format!("chunk {on}, which it depends on, failed or was cancelled")),
                     None => record.error.clone(),
                 },
-                ..unheld(record)
+                ..ended(record)
             }),
             JobStatus::Cancelled => Ok(Step::Unchanged),
             JobStatus::Done => Err(subject.refused("cancel", "it is done already")),
@@ -286,7 +284,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                 status: JobStatus::Done,
                 observed: checksum.map(str::to_owned),
                 output: None,
-                ..unheld(record)
+                ..ended(record)
             })
         }
 
@@ -298,7 +296,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             _ => changed(Record {
                 status: JobStatus::Failed,
                 error: error.map(str::to_owned),
-                ..unheld(record)
+                ..ended(record)
             }),
         },
 
@@ -306,7 +304,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             JobStatus::Done => {
                 Err(subject.refused("mark pending", "it is done; reset it to have it done again"))
             }
-            JobStatus::Pending if record.not_before.is_none() && record.open_fence == 0 => {
+            JobStatus::Pending if record.not_before.is_none() && record.open_fence() == 0 => {
                 Ok(Step::Unchanged)
             }
             JobStatus::Pending | JobStatus::Processing => changed(given_back(record)),
@@ -314,7 +312,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
         },
 
         Event::Block => {
-            if record.open_fence == 0 {
+            if record.open_fence() == 0 {
                 Ok(Step::Unchanged)
             } else {
                 changed(given_back(record))
@@ -329,19 +327,15 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
     }
 }
 
-/// The record with no claim open, no delay and no cascade behind it; a result or a status is for the caller to set.
-fn closed(record: &Record) -> Record {
-    Record { open_fence: 0, lease: None, not_before: None, cause: None, error: None, ..record.clone() }
-}
-
-/// The same, for a chunk that no claim finished: its newest fence finds nothing of its own here.
-fn unheld(record: &Record) -> Record {
-    Record { owner: None, claim_seq: 0, ..closed(record) }
+/// The record with no claim open, no delay and no cascade behind it; a result or a status is for the caller to set. What
+/// its newest claim did is forgotten, but where the caller says otherwise.
+fn ended(record: &Record) -> Record {
+    Record { hold: Hold::Free, lease: None, not_before: None, cause: None, error: None, ..record.clone() }
 }
 
 /// The record of a chunk that its claim did nothing to: what its last failure said is still the last word.
 fn given_back(record: &Record) -> Record {
-    Record { status: JobStatus::Pending, error: record.error.clone(), ..unheld(record) }
+    Record { status: JobStatus::Pending, error: record.error.clone(), ..ended(record) }
 }
 
 /// The record of a chunk that starts over. The fence stays: fences are never used twice.
@@ -356,7 +350,7 @@ impl Subject<'_> {
     }
 
     fn must_be_open(&self, fence: u64) -> Result<(), Error> {
-        if fence != 0 && self.record.open_fence == fence {
+        if fence != 0 && self.record.open_fence() == fence {
             return Ok(());
         }
         let newest = match self.record.fence {

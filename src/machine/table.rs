@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Event, Loss, Moment, Rules, Step, Subject, step};
-use crate::backends::contract::{Key, Record};
+use crate::backends::contract::{Hold, Key, Record};
 use crate::model::{Backoff, Completion, Deadline, DependencyFailure, JobStatus, OwnerId};
 
 const NOW_MS: u64 = 1_000_000;
@@ -73,7 +73,7 @@ const fn deadline(set_at_ms: u64, duration_ms: u64) -> Option<Deadline> {
 /// Every situation: how a chunk comes to have its status.
 fn situations() -> Vec<Chunk> {
     let claimed = Record { fence: FENCE, ..Record::fresh() };
-    let held = Record { open_fence: FENCE, owner: Some(OWNER), claim_seq: 4, ..claimed.clone() };
+    let held = Record { hold: Hold::Open { owner: OWNER, seq: 4 }, ..claimed.clone() };
     let ended = |status, error: &str| Record { status, error: Some(error.to_owned()), ..claimed.clone() };
     let done = Record { status: JobStatus::Done, ..claimed.clone() };
     let result = |record| Record { observed: Some("abc".into()), ..record };
@@ -82,15 +82,15 @@ fn situations() -> Vec<Chunk> {
         ("pending, claimed before", claimed.clone()),
         (
             "pending, its claim failed",
-            Record { owner: Some(OWNER), attempts: 1, ..ended(JobStatus::Pending, "oops") },
+            Record { hold: Hold::Settled, attempts: 1, ..ended(JobStatus::Pending, "oops") },
         ),
         ("pending, its claim lapsed", Record { losses: 1, ..held.clone() }),
         ("processing", Record { status: JobStatus::Processing, ..held }),
-        ("done by its claim", result(Record { owner: Some(OWNER), ..done.clone() })),
+        ("done by its claim", result(Record { hold: Hold::Settled, ..done.clone() })),
         ("done by a mark", result(done)),
         (
             "failed by its claim",
-            Record { owner: Some(OWNER), attempts: LIMIT, ..ended(JobStatus::Failed, "oops") },
+            Record { hold: Hold::Settled, attempts: LIMIT, ..ended(JobStatus::Failed, "oops") },
         ),
         ("failed by its losses", Record { losses: LIMIT, ..ended(JobStatus::Failed, "lost 3 times") }),
         ("failed by a mark", ended(JobStatus::Failed, "oops")),
@@ -119,13 +119,13 @@ fn situations() -> Vec<Chunk> {
     let chunks = each(
         chunks,
         "unmet",
-        |c| c.record.status != JobStatus::Processing && c.record.open_fence == 0,
+        |c| c.record.status != JobStatus::Processing && c.record.open_fence() == 0,
         &[("none", |_| {}), ("some", |c| c.unmet = 2)],
     );
     let chunks = each(
         chunks,
         "delay",
-        |c| c.record.status == JobStatus::Pending && c.record.owner.is_some(),
+        |c| c.record.status == JobStatus::Pending && c.record.hold != Hold::Free,
         &[
             ("none", |_| {}),
             ("running", |c| c.record.not_before = deadline(NOW_MS - 999, 1_000)),
@@ -143,7 +143,7 @@ fn situations() -> Vec<Chunk> {
             ("set in the future", |c| c.record.lease = deadline(NOW_MS + 60_001, 1_000)),
         ],
     );
-    let open = |c: &Chunk| c.record.open_fence != 0;
+    let open = |c: &Chunk| c.record.open_fence() != 0;
     let chunks = each(
         chunks,
         "attempts",
@@ -259,11 +259,13 @@ fn differences(before: &Record, after: &Record) -> String {
     if after.fence != before.fence {
         note("fence = revision".into());
     }
-    if after.open_fence != before.open_fence {
-        note(if after.open_fence == 0 { "claim closed".into() } else { "claim open".into() });
-    }
-    if after.owner != before.owner || after.claim_seq != before.claim_seq {
-        note(if after.owner.is_some() { "owner set".into() } else { "owner forgotten".into() });
+    if after.hold != before.hold {
+        note(match after.hold {
+            Hold::Open { .. } => "claim open".into(),
+            Hold::Settled => "claim settled".into(),
+            Hold::Free if before.open_fence() != 0 => "claim closed".into(),
+            Hold::Free => "claim forgotten".into(),
+        });
     }
     let mut time = |name: &str, old: Option<Deadline>, new: Option<Deadline>| match (old, new) {
         (Some(_), None) => note(format!("{name} ends")),
@@ -463,13 +465,8 @@ fn what_belongs_to_a_status_is_there_in_that_status_alone() {
             (after.status == JobStatus::Pending, after.status == JobStatus::Processing);
         assert_eq!(after.lease.is_some(), processing, "a lease is of a claim: {what}");
         assert!(after.not_before.is_none() || pending, "a delay is of a pending chunk: {what}");
-        assert!(after.open_fence == 0 || pending || processing, "a claim is open in these alone: {what}");
-        assert!(
-            after.open_fence == 0 || after.open_fence == after.fence,
-            "the open claim is the newest: {what}"
-        );
-        assert!(!processing || after.open_fence != 0, "who processes holds a claim: {what}");
-        assert!(after.open_fence == 0 || after.owner.is_some(), "an open claim is somebody's: {what}");
+        assert!(after.open_fence() == 0 || pending || processing, "a claim is open in these alone: {what}");
+        assert!(!processing || after.open_fence() != 0, "who processes holds a claim: {what}");
         assert!(
             after.cause.is_none() || after.status == JobStatus::Cancelled,
             "a cause is of a cascade: {what}"

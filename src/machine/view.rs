@@ -27,7 +27,7 @@ pub(crate) fn place(row: &Row) -> Place {
         class,
         rank: if class == Class::Ready { rank(row.content.priority) } else { Rank(0) },
         due,
-        holder: if class == Class::Processing { record.owner } else { None },
+        holder: if class == Class::Processing { record.owner() } else { None },
     }
 }
 
@@ -50,6 +50,7 @@ pub(crate) fn state(row: Row, job: &JobSpec) -> JobState {
     let Row { key, content, record, unmet } = row;
     let rules = Rules::of(job, &content);
     let (content, record) = (Arc::unwrap_or_clone(content), Arc::unwrap_or_clone(record));
+    let owner = if record.status == JobStatus::Processing { record.owner() } else { None };
     JobState {
         job_id: key.job,
         chunk: key.chunk,
@@ -64,7 +65,7 @@ pub(crate) fn state(row: Row, job: &JobSpec) -> JobState {
         attempts_max: rules.attempts_max,
         losses_max: rules.losses_max,
         fence: record.fence,
-        owner: if record.status == JobStatus::Processing { record.owner } else { None },
+        owner,
         lease: record.lease,
         not_before: record.not_before,
         unmet_dependencies: unmet,

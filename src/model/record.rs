@@ -48,12 +48,16 @@ pub struct Kept {
     /// The fence that a late result would be taken under; 0 when there is none.
     #[serde(skip_serializing_if = "is_zero")]
     pub open_fence: u64,
-    /// Who claimed last, and the client's own number of that call.
+    /// Whose claim is open, and the client's own number of the call. Exports of before also name who settled it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claimed_by: Option<OwnerId>,
     /// See [`Kept::claimed_by`].
     #[serde(skip_serializing_if = "is_zero")]
     pub claim_seq: u64,
+    /// Whether the newest claim was ended by its holder, with a result or with an error: the same call again is answered
+    /// with what it did.
+    #[serde(skip_serializing_if = "is_false")]
+    pub settled: bool,
     /// When the manifest's part was last written, in milliseconds since the Unix epoch.
     pub content_updated_at_ms: u64,
     /// The revision that last wrote the manifest's part.
@@ -69,6 +73,11 @@ pub struct Kept {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A page of a job's chunks with everything that the store keeps of them.

@@ -353,7 +353,7 @@ impl<'v> View<'v> {
                 if held.len() >= limit {
                     return Ok(held);
                 }
-                if record.owner == Some(owner) {
+                if record.owner() == Some(owner) {
                     held.push(self.indexed_row(key)?);
                 }
             }
@@ -365,8 +365,9 @@ impl<'v> View<'v> {
         let mut owners = BTreeSet::new();
         for run in self.class_runs(Class::Processing, 0)? {
             let (line, span) = run?;
-            owners
-                .extend(self.records_of(line.job, span)?.into_iter().filter_map(|(_, record)| record.owner));
+            owners.extend(
+                self.records_of(line.job, span)?.into_iter().filter_map(|(_, record)| record.owner()),
+            );
         }
         Ok(owners.into_iter().collect())
     }

@@ -223,7 +223,7 @@ impl Model {
         let revision = self.meta.revision;
         let mut record = Record {
             updated_at_ms: rng.u64(..1_000),
-            fence: rng.u64(..=revision),
+            fence: rng.u64(1..=revision),
             observed: rng.bool().then(|| "abc".to_owned()),
             revision,
             ..Record::fresh()
@@ -236,7 +236,7 @@ impl Model {
             Class::Ready if rng.bool() => record = Record::fresh(),
             Class::Blocked => unmet = 1 + rng.u32(..3),
             Class::Delayed => record.not_before = Some(deadline),
-            Class::Processing => (record.lease, record.owner) = (Some(deadline), Some(owner)),
+            Class::Processing => (record.lease, record.hold) = (Some(deadline), Hold::Open { owner, seq: 1 }),
             _ => {}
         }
         let content = match &old {

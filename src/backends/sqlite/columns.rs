@@ -3,7 +3,8 @@
 use crate::backends::contract::{Class, JobPhase, Subject};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::model::{Deadline, DependencyFailure, JobStatus, OwnerId};
+use crate::machine::listed_classes;
+use crate::model::{DependencyFailure, JobStatus, OwnerId};
 
 const PHASES: [JobPhase; 3] = [JobPhase::Open, JobPhase::Importing, JobPhase::Deleting];
 const SUBJECTS: [Subject; 5] =
@@ -11,13 +12,9 @@ const SUBJECTS: [Subject; 5] =
 const POLICIES: [DependencyFailure; 3] =
     [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
 
-/// A status as a number: its place in [`JobStatus::ALL`].
+/// A status as a number in checksums: its place in [`JobStatus::ALL`].
 pub(super) fn status_code(status: JobStatus) -> i64 {
     code_of(&JobStatus::ALL, &status)
-}
-
-pub(super) fn status(code: i64) -> Option<JobStatus> {
-    usize::try_from(code).ok().and_then(|at| JobStatus::ALL.get(at).copied())
 }
 
 pub(super) fn policy_code(policy: DependencyFailure) -> i64 {
@@ -30,6 +27,15 @@ pub(super) fn policy(code: i64) -> Option<DependencyFailure> {
 
 pub(super) fn class_code(class: Class) -> i64 {
     i64::from(class as u8)
+}
+
+/// The class that a number stands for, and the status that it is a part of.
+pub(super) fn class(code: i64) -> Option<(Class, JobStatus)> {
+    let class = Class::ALL.into_iter().find(|class| class_code(*class) == code)?;
+    JobStatus::ALL
+        .into_iter()
+        .find(|status| listed_classes(*status).contains(&class))
+        .map(|status| (class, status))
 }
 
 pub(super) fn phase_code(phase: JobPhase) -> i64 {
@@ -59,9 +65,4 @@ pub(super) fn int(value: u64) -> Result<i64> {
 
 pub(super) fn owner_text(owner: OwnerId) -> String {
     owner.to_string()
-}
-
-/// When a deadline is over, as it stands in the index of deadlines.
-pub(super) fn due_at(deadline: Deadline) -> i64 {
-    i64::try_from(deadline.at_ms()).unwrap_or(i64::MAX)
 }

@@ -20,7 +20,7 @@ const APPLICATION_ID: u32 = 0x4d67_6e74;
 const SET_APPLICATION_ID: &str = "PRAGMA application_id = 1298624116;";
 
 /// `PRAGMA user_version` of a whole file of this version's format.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Where the file's header has the application id.

@@ -157,14 +157,12 @@ pub(super) const CONTENTS_DELETE: Write = Write::delete_all("contents", KEY);
 
 /// Where a row stands in the indexes.
 const PLACE: &[&str] = &["class", "rank"];
-const DUE: &[&str] = &["due_at_ms", "due_set_at_ms", "holder"];
 const UNMET: &[&str] = &["unmet", "unmet_sum"];
 const RECORD: &[&str] = &[
-    "status",
     "attempts",
     "losses",
     "fence",
-    "open_fence",
+    "settled",
     "owner",
     "claim_seq",
     "lease_set_at_ms",
@@ -181,24 +179,17 @@ const RECORD: &[&str] = &[
 ];
 
 /// A row to which nothing has happened: its record is the columns' defaults.
-pub(super) const STATES_INSERT: Write = Write::new(Verb::Insert, "states", &[PLACE, DUE, UNMET], KEY);
+pub(super) const STATES_INSERT: Write = Write::new(Verb::Insert, "states", &[PLACE, UNMET], KEY);
 
 /// Another place and another record.
-pub(super) const STATES_UPDATE: Write = Write::new(Verb::Renew, "states", &[PLACE, DUE, RECORD], KEY);
+pub(super) const STATES_UPDATE: Write = Write::new(Verb::Renew, "states", &[PLACE, RECORD], KEY);
 /// The same, and another count of unmet dependencies.
-pub(super) const STATES_UPDATE_UNMET: Write =
-    Write::new(Verb::Renew, "states", &[PLACE, DUE, UNMET, RECORD], KEY);
+pub(super) const STATES_UPDATE_UNMET: Write = Write::new(Verb::Renew, "states", &[PLACE, UNMET, RECORD], KEY);
 
-/// Another place only, and what is due or held stays so: to `SQLite` an index of it changes where it is set, to what it
-/// was too.
+/// Another place only.
 pub(super) const STATES_MOVE: Write = Write::new(Verb::Renew, "states", &[PLACE], KEY);
 /// The same, and another count of unmet dependencies.
 pub(super) const STATES_MOVE_UNMET: Write = Write::new(Verb::Renew, "states", &[PLACE, UNMET], KEY);
-
-/// Another place, and something else is due.
-pub(super) const STATES_MOVE_DUE: Write = Write::new(Verb::Renew, "states", &[PLACE, DUE], KEY);
-/// The same, and another count of unmet dependencies.
-pub(super) const STATES_MOVE_DUE_UNMET: Write = Write::new(Verb::Renew, "states", &[PLACE, DUE, UNMET], KEY);
 
 pub(super) const STATES_DELETE: Write = Write::delete_all("states", KEY);
 

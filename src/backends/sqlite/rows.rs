@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::backends::contract::{Content, Counts, Cursor, Edge, JobRow, Key, LogRun, Meta, Record, Row};
+use crate::backends::contract::{
+    Content, Counts, Cursor, Edge, Hold, JobRow, Key, LogRun, Meta, Record, Row,
+};
 use crate::backends::sqlite::{columns, errors, runs, sums};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine;
-use crate::model::{Backoff, Deadline, JobSpec, Json, OwnerId};
+use crate::model::{Backoff, Deadline, JobSpec, JobStatus, Json, OwnerId};
 use crate::standing::Affairs;
 
 /// What to do about a row that is not as it was written.
@@ -99,10 +101,9 @@ struct StateColumns<'a> {
     chunk: u64,
     class: i64,
     rank: u32,
-    #[serde(borrow)]
-    place: Unless<PlaceColumns<'a>>,
     unmet: Unless<(u32, i64)>,
     /// Left out where nothing has happened to the chunk.
+    #[serde(borrow)]
     record: Unless<RecordColumns<'a>>,
 }
 
@@ -116,7 +117,7 @@ struct ContentColumns<'a> {
     payload: Option<Text<'a>>,
     scheduling: Unless<SchedulingColumns>,
     created_at_ms: Option<u64>,
-    /// `None` where it is the time of creation.
+    /// 0 where it is the time of creation.
     updated_at_ms: Option<u64>,
     revision: Option<u64>,
     content_sum: Option<i64>,
@@ -131,20 +132,11 @@ struct SchedulingColumns {
 }
 
 #[derive(Deserialize)]
-struct PlaceColumns<'a> {
-    due_at_ms: Option<i64>,
-    due_set_at_ms: Option<u64>,
-    #[serde(borrow)]
-    holder: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
 struct RecordColumns<'a> {
-    status: i64,
     attempts: u32,
     losses: u32,
     fence: u64,
-    open_fence: u64,
+    settled: u8,
     #[serde(borrow)]
     owner: Option<Text<'a>>,
     claim_seq: u64,
@@ -235,9 +227,11 @@ fn whole(columns: &StateColumns<'_>, content: &ContentColumns<'_>) -> Result<Row
     }
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
     let content = self::content(key, content)?;
+    let (class, status) =
+        columns::class(columns.class).ok_or_else(|| bad("the class of this chunk is unknown"))?;
     let record = match &columns.record.0 {
         None => Record::shared_fresh(),
-        Some(columns) => Arc::new(record(key, columns)?),
+        Some(columns) => Arc::new(record(key, status, columns)?),
     };
     let unmet = match columns.unmet.0 {
         None => 0,
@@ -246,16 +240,7 @@ fn whole(columns: &StateColumns<'_>, content: &ContentColumns<'_>) -> Result<Row
     };
     let row = Row { key, content: Arc::new(content), record, unmet };
     let place = machine::place(&row);
-    let (due_at_ms, due_set_at_ms, holder) = match &columns.place.0 {
-        None => (None, None, None),
-        Some(place) => (place.due_at_ms, place.due_set_at_ms, place.holder.as_ref().map(Text::as_str)),
-    };
-    let as_derived = columns.class == columns::class_code(place.class)
-        && columns.rank == place.rank.0
-        && due_at_ms == place.due.map(columns::due_at)
-        && due_set_at_ms == place.due.map(|due| due.set_at_ms)
-        && owner(holder).is_ok_and(|holder| holder == place.holder);
-    if as_derived {
+    if (class, columns.rank) == (place.class, place.rank.0) {
         Ok(row)
     } else {
         Err(bad("where this chunk stands in the indexes does not fit its state"))
@@ -273,9 +258,12 @@ fn content(key: Key, columns: &ContentColumns<'_>) -> Result<Content> {
         },
         Some(scheduling) => scheduling,
     };
-    let (Some(priority), Some(created_at_ms), Some(revision), Some(content_sum)) =
-        (scheduling.priority, columns.created_at_ms, columns.revision, columns.content_sum)
+    let (Some(priority), Some(created_at_ms), Some(updated_at_ms)) =
+        (scheduling.priority, columns.created_at_ms, columns.updated_at_ms)
     else {
+        return Err(bad("a part of the content is missing"));
+    };
+    let (Some(revision), Some(content_sum)) = (columns.revision, columns.content_sum) else {
         return Err(bad("a part of the content is missing"));
     };
     let policy = match scheduling.on_dependency_failure {
@@ -290,7 +278,7 @@ fn content(key: Key, columns: &ContentColumns<'_>) -> Result<Content> {
         losses_max: scheduling.losses_max,
         on_dependency_failure: policy,
         created_at_ms,
-        updated_at_ms: columns.updated_at_ms.unwrap_or(created_at_ms),
+        updated_at_ms: if updated_at_ms == 0 { created_at_ms } else { updated_at_ms },
         revision,
     };
     if content_sum == sums::content(key, &content) {
@@ -300,27 +288,39 @@ fn content(key: Key, columns: &ContentColumns<'_>) -> Result<Content> {
     }
 }
 
-fn record(key: Key, columns: &RecordColumns<'_>) -> Result<Record> {
+fn record(key: Key, status: JobStatus, columns: &RecordColumns<'_>) -> Result<Record> {
     let bad = |what: &str| corrupt(what).at(key.job, key.chunk);
+    let owner = owner(columns.owner.as_ref().map(Text::as_str))
+        .map_err(|_| bad("the owner of this chunk is no owner id"))?;
+    let is_settled = columns.settled != 0;
+    let deadline = |set_at_ms: Option<u64>, duration_ms: Option<u64>| {
+        let set_at_ms = set_at_ms.unwrap_or(columns.updated_at_ms);
+        duration_ms.map(|duration_ms| Deadline { set_at_ms, duration_ms })
+    };
     let record = Record {
-        status: columns::status(columns.status).ok_or_else(|| bad("the status of this chunk is unknown"))?,
+        status,
         observed: owned(columns.observed.as_ref()),
         error: owned(columns.error.as_ref()),
         output: json(columns.output.as_ref()),
         attempts: columns.attempts,
         losses: columns.losses,
         fence: columns.fence,
-        open_fence: columns.open_fence,
-        owner: owner(columns.owner.as_ref().map(Text::as_str))
-            .map_err(|_| bad("the owner of this chunk is no owner id"))?,
-        claim_seq: columns.claim_seq,
+        hold: match owner {
+            _ if is_settled => Hold::Settled,
+            Some(owner) => Hold::Open { owner, seq: columns.claim_seq },
+            None => Hold::Free,
+        },
         lease: deadline(columns.lease_set_at_ms, columns.lease_ms),
         not_before: deadline(columns.not_before_set_at_ms, columns.not_before_ms),
         cause: columns.cause,
         updated_at_ms: columns.updated_at_ms,
         revision: columns.revision,
     };
-    if columns.record_sum == sums::record(key, &record) && !record.is_fresh() {
+    let sum = match owner {
+        Some(owner) if is_settled => sums::record_with_owner(key, &record, owner, columns.claim_seq),
+        _ => sums::record(key, &record),
+    };
+    if columns.record_sum == sum && !record.is_fresh() {
         Ok(record)
     } else {
         Err(bad("the state of this chunk is not as it was written"))
@@ -338,10 +338,6 @@ fn json(text: Option<&Text<'_>>) -> Option<Json> {
 /// The owner in a column that may be empty.
 fn owner(text: Option<&str>) -> Result<Option<OwnerId>> {
     text.map(str::parse).transpose()
-}
-
-fn deadline(set_at_ms: Option<u64>, duration_ms: Option<u64>) -> Option<Deadline> {
-    Some(Deadline { set_at_ms: set_at_ms?, duration_ms: duration_ms? })
 }
 
 /// The first two numbers of an array, if it has them: the job and the chunk that it is about.

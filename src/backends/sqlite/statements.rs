@@ -22,19 +22,34 @@ macro_rules! content {
         "json_array(c.job,c.chunk,c.checksum,c.payload,\
          iif(c.priority=0 AND c.attempts_max IS NULL AND c.losses_max IS NULL AND c.on_dependency_failure IS NULL,0,\
          json_array(c.priority,c.attempts_max,c.losses_max,c.on_dependency_failure)),\
-         c.created_at_ms,nullif(c.updated_at_ms,c.created_at_ms),c.revision,c.content_sum)"
+         c.created_at_ms,c.updated_at_ms,c.revision,c.content_sum)"
     };
 }
 
 macro_rules! state {
     () => {
-        "json_array(s.job,s.chunk,s.class,s.rank,iif(s.due_at_ms IS NULL AND s.due_set_at_ms IS NULL AND s.holder IS NULL,0,\
-         json_array(s.due_at_ms,s.due_set_at_ms,s.holder)),\
-         iif(s.unmet=0 AND s.unmet_sum=0,0,json_array(s.unmet,s.unmet_sum)),\
-         iif(s.revision=0 AND s.record_sum=0 AND s.status=0 AND s.attempts=0 AND s.losses=0,0,\
-         json_array(s.status,s.attempts,s.losses,s.fence,s.open_fence,s.owner,s.claim_seq,s.lease_set_at_ms,s.lease_ms,\
-         s.not_before_set_at_ms,s.not_before_ms,s.cause,s.updated_at_ms,s.revision,s.observed,s.error,s.output,\
-         s.record_sum)))"
+        "json_array(s.job,s.chunk,s.class,s.rank,iif(s.unmet=0 AND s.unmet_sum=0,0,json_array(s.unmet,s.unmet_sum)),\
+         iif(s.revision=0 AND s.record_sum=0 AND s.attempts=0 AND s.losses=0,0,\
+         json_array(s.attempts,s.losses,s.fence,s.settled,iif(s.owner IS NULL,NULL,hex(s.owner)),s.claim_seq,\
+         s.lease_set_at_ms,s.lease_ms,s.not_before_set_at_ms,s.not_before_ms,s.cause,s.updated_at_ms,s.revision,\
+         s.observed,s.error,s.output,s.record_sum)))"
+    };
+}
+
+/// When the lease or the delay of a row is over, as the index of deadlines has it: 4 is `Class::Processing`, and what is in
+/// neither of the two classes is not in the index.
+macro_rules! due_at {
+    () => {
+        "CASE s.class WHEN 4 THEN ifnull(s.lease_set_at_ms,s.updated_at_ms)+s.lease_ms \
+         ELSE ifnull(s.not_before_set_at_ms,s.updated_at_ms)+s.not_before_ms END"
+    };
+}
+
+/// When it began.
+macro_rules! due_set_at {
+    () => {
+        "CASE s.class WHEN 4 THEN ifnull(s.lease_set_at_ms,s.updated_at_ms) \
+         ELSE ifnull(s.not_before_set_at_ms,s.updated_at_ms) END"
     };
 }
 
@@ -140,7 +155,11 @@ pub(super) const DUE_BY: &str = concat!(
     row!(),
     " FROM states s INDEXED BY states_due",
     with_content!(),
-    "WHERE s.due_at_ms<=$9 ORDER BY s.due_at_ms LIMIT $10+0;"
+    "WHERE s.class IN (3,4) AND ",
+    due_at!(),
+    "<=$9 ORDER BY ",
+    due_at!(),
+    " LIMIT $10+0;"
 );
 
 /// Set after `$9`, at most `$10`. What was set after a time is due after it too, which bounds the walk.
@@ -149,12 +168,23 @@ pub(super) const DUE_SET_AFTER: &str = concat!(
     row!(),
     " FROM states s INDEXED BY states_due",
     with_content!(),
-    "WHERE s.due_at_ms>$9 AND s.due_set_at_ms>$9 LIMIT $10+0;"
+    "WHERE s.class IN (3,4) AND ",
+    due_at!(),
+    ">$9 AND ",
+    due_set_at!(),
+    ">$9 LIMIT $10+0;"
 );
 
 /// When the first row falls due.
-pub(super) const DUE_FIRST: &str = "SELECT due_at_ms FROM states INDEXED BY states_due WHERE due_at_ms IS NOT NULL \
-     ORDER BY due_at_ms LIMIT 1;";
+pub(super) const DUE_FIRST: &str = concat!(
+    "SELECT ",
+    due_at!(),
+    " FROM states s INDEXED BY states_due WHERE s.class IN (3,4) AND ",
+    due_at!(),
+    ">=0 ORDER BY ",
+    due_at!(),
+    " LIMIT 1;"
+);
 
 macro_rules! edge {
     () => {
@@ -214,19 +244,21 @@ pub(super) const DEPENDENCIES: &str = concat!(
      (SELECT 1 FROM dependencies e INDEXED BY dependencies_of WHERE e.job=n.value->>0 AND e.chunk=n.value->>1);"
 );
 
-/// Held by `$14`, behind (job `$15`, chunk `$16`), at most `$17`.
+/// Held by `$14`, in hexadecimal, behind (job `$15`, chunk `$16`), at most `$17`.
 pub(super) const HELD: &str = concat!(
     "SELECT ",
     row!(),
     " FROM states s INDEXED BY states_holder",
     with_content!(),
-    "WHERE s.holder=$14 AND (s.job,s.chunk)>($15,$16) ORDER BY s.job,s.chunk LIMIT $17+0;"
+    "WHERE s.class=4 AND s.owner=unhex($14) AND (s.job,s.chunk)>($15,$16) ORDER BY s.job,s.chunk LIMIT $17+0;"
 );
 
 /// From one holder to the next, whatever each one holds.
-pub(super) const OWNERS: &str = "WITH RECURSIVE o(holder) AS (SELECT min(holder) FROM states WHERE holder IS NOT NULL \
-     UNION ALL SELECT (SELECT min(s.holder) FROM states s WHERE s.holder>o.holder) FROM o WHERE o.holder IS NOT NULL) \
-     SELECT holder FROM o WHERE holder IS NOT NULL;";
+pub(super) const OWNERS: &str = "WITH RECURSIVE o(owner) AS (\
+     SELECT (SELECT min(s.owner) FROM states s INDEXED BY states_holder WHERE s.class=4 AND s.owner IS NOT NULL) \
+     UNION ALL SELECT (SELECT min(s.owner) FROM states s INDEXED BY states_holder WHERE s.class=4 AND s.owner>o.owner) \
+     FROM o WHERE o.owner IS NOT NULL) \
+     SELECT hex(owner) FROM o WHERE owner IS NOT NULL;";
 
 /// Above job `$18`, at most `$19`.
 pub(super) const JOBS_AFTER: &str =

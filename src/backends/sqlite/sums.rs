@@ -4,7 +4,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::backends::contract::{Content, Cursor, Edge, JobRow, Key, Meta, Record};
+use crate::backends::contract::{Content, Cursor, Edge, Hold, JobRow, Key, Meta, Record};
 use crate::backends::sqlite::columns;
 use crate::model::{Deadline, Json, OwnerId};
 
@@ -74,6 +74,16 @@ pub(super) fn record(key: Key, record: &Record) -> i64 {
     if record.is_fresh() {
         return 0;
     }
+    let encoding = claimed_record(key, record, (record.owner(), record.claim_seq()));
+    if record.hold == Hold::Settled { encoding.int(1).sum() } else { encoding.sum() }
+}
+
+/// That of a record whose claim is settled and whose owner is still named: rows that have not changed since format 3.
+pub(super) fn record_with_owner(key: Key, record: &Record, owner: OwnerId, claim_seq: u64) -> i64 {
+    claimed_record(key, record, (Some(owner), claim_seq)).sum()
+}
+
+fn claimed_record(key: Key, record: &Record, (owner, claim_seq): (Option<OwnerId>, u64)) -> Encoding {
     Encoding::of(2, key.job, key.chunk)
         .int(columns::status_code(record.status).cast_unsigned())
         .text(record.observed.as_deref())
@@ -82,15 +92,14 @@ pub(super) fn record(key: Key, record: &Record) -> i64 {
         .int(u64::from(record.attempts))
         .int(u64::from(record.losses))
         .int(record.fence)
-        .int(record.open_fence)
-        .owner(record.owner)
-        .int(record.claim_seq)
+        .int(record.open_fence())
+        .owner(owner)
+        .int(claim_seq)
         .deadline(record.lease)
         .deadline(record.not_before)
         .maybe_int(record.cause)
         .int(record.updated_at_ms)
         .int(record.revision)
-        .sum()
 }
 
 /// 0 for none, so that a chunk without dependencies pays nothing for it.

@@ -25,7 +25,7 @@ UNION ALL SELECT 'a dependency of a chunk that does not exist', d.job, d.chunk F
 UNION ALL SELECT 'a dependency on a chunk that does not exist', d.job, d.chunk FROM dependencies d \
   LEFT JOIN states s ON s.job=d.job AND s.chunk=d.depends_on WHERE s.job IS NULL \
 UNION ALL SELECT 'a chunk to which nothing has happened, and whose state says otherwise', job, chunk FROM states \
-  WHERE revision=0 AND (status,attempts,losses,fence,open_fence,claim_seq,updated_at_ms,record_sum)<>(0,0,0,0,0,0,0,0) \
+  WHERE revision=0 AND (attempts,losses,fence,settled,claim_seq,updated_at_ms,record_sum)<>(0,0,0,0,0,0,0) \
   OR revision=0 AND coalesce(owner,lease_set_at_ms,lease_ms,not_before_set_at_ms,not_before_ms,cause,observed,error,\
   output) IS NOT NULL \
 UNION ALL SELECT 'a job that is not listed as it should be', job, 0 FROM jobs WHERE claimable<>(ready>0) \

@@ -5,7 +5,7 @@
 //! in calls of [`VALUES_PER_CALL`] values, inside the same transaction.
 
 use crate::backends::contract::{
-    Class, Content, Delta, Edge, EdgeChange, JobChange, JobRow, Key, LogRun, Place, Record, RowChange,
+    Class, Content, Delta, Edge, EdgeChange, Hold, JobChange, JobRow, Key, LogRun, Place, Record, RowChange,
 };
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
@@ -35,8 +35,6 @@ enum Many {
     StatesUpdateUnmet,
     StatesMove,
     StatesMoveUnmet,
-    StatesMoveDue,
-    StatesMoveDueUnmet,
     StatesDelete,
     EdgesPut,
     EdgesDelete,
@@ -49,7 +47,7 @@ enum Many {
 }
 
 impl Many {
-    const ALL: [Many; 19] = [
+    const ALL: [Many; 17] = [
         Many::ContentsInsert,
         Many::ContentsUpdate,
         Many::ContentsDelete,
@@ -58,8 +56,6 @@ impl Many {
         Many::StatesUpdateUnmet,
         Many::StatesMove,
         Many::StatesMoveUnmet,
-        Many::StatesMoveDue,
-        Many::StatesMoveDueUnmet,
         Many::StatesDelete,
         Many::EdgesPut,
         Many::EdgesDelete,
@@ -81,8 +77,6 @@ impl Many {
             Many::StatesUpdateUnmet => &row_writes::STATES_UPDATE_UNMET,
             Many::StatesMove => &row_writes::STATES_MOVE,
             Many::StatesMoveUnmet => &row_writes::STATES_MOVE_UNMET,
-            Many::StatesMoveDue => &row_writes::STATES_MOVE_DUE,
-            Many::StatesMoveDueUnmet => &row_writes::STATES_MOVE_DUE_UNMET,
             Many::StatesDelete => &row_writes::STATES_DELETE,
             Many::EdgesPut => &row_writes::EDGES_PUT,
             Many::EdgesDelete => &row_writes::EDGES_DELETE,
@@ -228,14 +222,9 @@ impl<'c> Writer<'c> {
             let of_kind = there().filter(with_record).filter(|row| row.unmet.is_some() == has_unmet);
             self.many(many, of_kind, put_state)?;
         }
-        for (many, has_due, has_unmet) in [
-            (Many::StatesMove, false, false),
-            (Many::StatesMoveUnmet, false, true),
-            (Many::StatesMoveDue, true, false),
-            (Many::StatesMoveDueUnmet, true, true),
-        ] {
-            let is_of_kind = |row: &&RowChange| moves_due(row) == has_due && row.unmet.is_some() == has_unmet;
-            self.many(many, there().filter(moved).filter(is_of_kind), put_move)?;
+        for (many, has_unmet) in [(Many::StatesMove, false), (Many::StatesMoveUnmet, true)] {
+            let of_kind = there().filter(moved).filter(|row| row.unmet.is_some() == has_unmet);
+            self.many(many, of_kind, put_move)?;
         }
         self.many(Many::StatesDelete, rows.iter().filter(|row| row.after.is_none()), |args, row| {
             put_key(args, row.key)
@@ -469,29 +458,18 @@ fn put_content(args: &mut Args, key: Key, content: &Content) -> Result<()> {
     args.push(content.losses_max);
     args.push(content.on_dependency_failure.map(columns::policy_code));
     args.push(columns::int(content.created_at_ms)?);
-    args.push(columns::int(content.updated_at_ms)?);
+    // The time of creation, where it is that, is not written twice.
+    let is_as_created = content.updated_at_ms == content.created_at_ms;
+    args.push(if is_as_created { 0 } else { columns::int(content.updated_at_ms)? });
     args.push(columns::int(content.revision)?);
     args.push(sums::content(key, content));
     put_key(args, key)
-}
-
-/// Whether what is due or who holds it changes.
-fn moves_due(row: &RowChange) -> bool {
-    let due = |place: Option<Place>| place.map(|place| (place.due, place.holder));
-    due(row.before) != due(row.after)
 }
 
 /// Where the row stands in the indexes.
 fn put_place(args: &mut Args, place: Place) {
     args.push(columns::class_code(place.class));
     args.push(place.rank.0);
-}
-
-fn put_due(args: &mut Args, place: Place) -> Result<()> {
-    args.push(place.due.map(columns::due_at));
-    args.push(place.due.map(|due| columns::int(due.set_at_ms)).transpose()?);
-    args.push(place.holder.map(columns::owner_text));
-    Ok(())
 }
 
 fn place_after(row: &RowChange) -> Result<Place> {
@@ -506,7 +484,6 @@ fn put_unmet(args: &mut Args, key: Key, unmet: u32) {
 fn put_new_state(args: &mut Args, row: &RowChange) -> Result<()> {
     let place = place_after(row)?;
     put_place(args, place);
-    put_due(args, place)?;
     put_unmet(args, row.key, row.unmet.unwrap_or_default());
     put_key(args, row.key)
 }
@@ -514,9 +491,6 @@ fn put_new_state(args: &mut Args, row: &RowChange) -> Result<()> {
 fn put_move(args: &mut Args, row: &RowChange) -> Result<()> {
     let place = place_after(row)?;
     put_place(args, place);
-    if moves_due(row) {
-        put_due(args, place)?;
-    }
     if let Some(unmet) = row.unmet {
         put_unmet(args, row.key, unmet);
     }
@@ -529,7 +503,6 @@ fn put_state(args: &mut Args, row: &RowChange) -> Result<()> {
     };
     let place = place_after(row)?;
     put_place(args, place);
-    put_due(args, place)?;
     if let Some(unmet) = row.unmet {
         put_unmet(args, row.key, unmet);
     }
@@ -538,15 +511,15 @@ fn put_state(args: &mut Args, row: &RowChange) -> Result<()> {
 }
 
 fn put_record(args: &mut Args, key: Key, record: &Record) -> Result<()> {
-    args.push(columns::status_code(record.status));
     args.push(record.attempts);
     args.push(record.losses);
     args.push(columns::int(record.fence)?);
-    args.push(columns::int(record.open_fence)?);
-    args.push(record.owner.map(columns::owner_text));
-    args.push(columns::int(record.claim_seq)?);
+    args.push(record.hold == Hold::Settled);
+    args.push(record.owner().map(|owner| owner.as_bytes().to_vec()));
+    args.push(columns::int(record.claim_seq())?);
     for deadline in [record.lease, record.not_before] {
-        args.push(deadline.map(|d| columns::int(d.set_at_ms)).transpose()?);
+        let set_at_ms = deadline.map(|d| d.set_at_ms).filter(|set_at_ms| *set_at_ms != record.updated_at_ms);
+        args.push(set_at_ms.map(columns::int).transpose()?);
         args.push(deadline.map(|d| columns::int(d.duration_ms)).transpose()?);
     }
     args.push(record.cause.map(columns::int).transpose()?);

@@ -10,7 +10,7 @@ use crate::backends::sqlite::pragmas::{self, Role};
 use crate::backends::sqlite::tests::{Folder, import, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Completion, ImportOptions, JobSpec, NewChunk};
+use crate::model::Completion;
 
 fn open(path: &Path) -> Result<SqliteBackend> {
     open_file(path, FileOptions::default())
@@ -82,12 +82,16 @@ fn outside_create(path: &Path, sql: &'static str) {
 fn a_newer_format_is_named_so() {
     let folder = Folder::new();
     open(&folder.file()).unwrap().close().unwrap();
-    outside(&folder.file(), "PRAGMA user_version = 4;");
+    outside(&folder.file(), "PRAGMA user_version = 5;");
     assert_eq!(open(&folder.file()).err().unwrap().kind(), ErrorKind::NewerFormat);
 }
 
-/// Takes a file back to format 2.
-const BEFORE_3: &str = "\
+/// A store as the build before this format wrote it, and what that said of its chunks.
+const FORMAT_3: &str = include_str!("format_3.sql");
+const FORMAT_3_CHUNKS: &str = include_str!("format_3.jsonl");
+
+/// Takes a file of format 3 back to format 2; and views that somebody made.
+const BACK_TO_2: &str = "\
 PRAGMA legacy_alter_table = ON; DROP INDEX dependencies_of; ALTER TABLE dependencies RENAME TO newer;
 CREATE TABLE dependencies (
     job INTEGER NOT NULL,
@@ -99,44 +103,100 @@ CREATE TABLE dependencies (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO dependencies SELECT job, chunk, depends_on, met, edge_sum FROM newer; DROP TABLE newer;
 CREATE INDEX dependencies_dependents ON dependencies (job, depends_on, chunk);
-CREATE VIEW of_the_table AS SELECT count(*) FROM dependencies;
-CREATE VIEW of_the_view AS SELECT count(*) FROM dependencies_v WHERE state = 'unmet';
-CREATE VIEW of_nothing AS SELECT * FROM what_somebody_dropped;
 DELETE FROM _sqlx_migrations WHERE version = 3; PRAGMA user_version = 2;";
 
-#[test]
-fn a_file_of_the_format_before_is_brought_up_to_date_and_loses_nothing() {
-    let folder = Folder::new();
-    let path = folder.file();
-    let dependencies = |store: &dyn crate::JobStore| -> Vec<Vec<u64>> {
-        (0..30).map(|chunk| crate::block_on(store.get_dependencies(1, chunk)).unwrap()).collect()
-    };
-    let store = crate::block_on(crate::open(&path)).unwrap();
-    let new = (0..30_u64).map(|id| NewChunk::new(id).depends_on((0..id).filter(|on| (id + on) % 3 == 0)));
-    let new = crate::chunks(new.map(Ok));
-    crate::block_on(store.import(1, &JobSpec::new(), new, &ImportOptions::new())).unwrap();
-    let first = crate::block_on(store.claim_pending(1)).unwrap().unwrap();
-    crate::block_on(store.complete(&first.claim(), Completion::new())).unwrap();
-    let (before, stats) = (dependencies(&*store), crate::block_on(store.get_stats(1)).unwrap());
-    crate::block_on(store.close()).unwrap();
+/// Views that somebody made.
+const VIEWS: &str = "\
+CREATE VIEW of_dependencies AS SELECT CAST(count(*) AS TEXT) FROM dependencies;
+CREATE VIEW of_dependencies_v AS SELECT CAST(count(*) AS TEXT) FROM dependencies_v WHERE state = 'unmet';
+CREATE VIEW of_states AS SELECT CAST(sum(unmet) AS TEXT) FROM states;
+CREATE VIEW of_chunks_v AS SELECT group_concat(chunk || '=' || status, ' ') FROM chunks_v WHERE job_id = 1 AND chunk < 6;
+CREATE VIEW of_nothing AS SELECT * FROM what_somebody_dropped;";
 
-    outside(&path, BEFORE_3);
-    let store = crate::block_on(crate::open(&path)).unwrap();
-    crate::block_on(store.verify()).unwrap();
-    assert_eq!(dependencies(&*store), before);
-    let edges = before.iter().map(Vec::len).sum::<usize>().to_string();
-    assert_eq!(outside(&path, "SELECT CAST(\"count(*)\" AS TEXT) FROM of_the_table"), [edges]);
-    let unmet = outside(&path, "SELECT CAST(\"count(*)\" AS TEXT) FROM of_the_view");
-    assert_eq!(unmet, outside(&path, "SELECT CAST(sum(unmet) AS TEXT) FROM states"));
-    assert_eq!(crate::block_on(store.get_stats(1)).unwrap(), stats);
+fn chunks(store: &crate::SqliteStore) -> String {
+    use crate::{JobStatus, JobStore as _, block_on};
+    let mut text = String::new();
+    for (job, status) in [1, 2].into_iter().flat_map(|job| JobStatus::ALL.map(|status| (job, status))) {
+        for chunk in block_on(store.get_by_status(job, status)).unwrap() {
+            text += &(serde_json::to_string(&chunk).unwrap() + "\n");
+        }
+    }
+    text
+}
+
+#[test]
+fn a_file_of_a_format_before_is_brought_up_to_date_and_loses_nothing() {
+    for back in [None, Some(BACK_TO_2)] {
+        let folder = Folder::new();
+        let path = folder.file();
+        outside_create(&path, FORMAT_3);
+        if let Some(sql) = back {
+            outside(&path, sql);
+        }
+        outside(&path, VIEWS);
+        check_updated(&path);
+    }
+}
+
+/// The time at which the file was written: nothing in it is due.
+#[derive(Debug)]
+struct Then;
+
+impl crate::Clock for Then {
+    fn now_ms(&self) -> u64 {
+        1_795_797_701_160
+    }
+}
+
+fn check_updated(path: &Path) {
+    use crate::{Claim, JobStore as _, Json, OpenOptions, block_on};
+    let options = OpenOptions::new().clock(std::sync::Arc::new(Then));
+    let store = block_on(crate::SqliteStore::open_with(path, &options)).unwrap();
+    block_on(store.verify()).unwrap();
+    assert_eq!(chunks(&store), FORMAT_3_CHUNKS);
+    let dependencies = |chunk| block_on(store.get_dependencies(2, chunk)).unwrap();
+    assert_eq!((dependencies(3), dependencies(11)), (vec![0], vec![1, 4, 7, 10]));
+    // The views of whoever made some.
+    let edges: usize = 1 + (0..12).map(|chunk| dependencies(chunk).len()).sum::<usize>();
+    assert_eq!(outside(path, "SELECT * FROM of_dependencies"), [edges.to_string()]);
+    assert_eq!(outside(path, "SELECT * FROM of_dependencies_v"), outside(path, "SELECT * FROM of_states"));
+    assert_eq!(
+        outside(path, "SELECT * FROM of_chunks_v"),
+        ["0=done 1=pending 2=processing 3=processing 4=failed 5=pending"]
+    );
+    // Whose claim was settled is known to have settled it, and is answered as before.
+    let claim = |chunk, fence| Claim { job_id: 1, chunk, fence };
+    let result = |number: i32| Completion::new().checksum("c").output(Json::new(&number).unwrap());
+    block_on(store.complete(&claim(0, 11), result(7))).unwrap();
+    assert_eq!(
+        block_on(store.complete(&claim(0, 11), result(8))).unwrap_err().kind(),
+        ErrorKind::ResultConflict
+    );
+    block_on(store.fail(&claim(1, 12), "not today")).unwrap();
+    assert_eq!(
+        block_on(store.release(&claim(1, 12))).unwrap_err().kind(),
+        ErrorKind::Superseded,
+        "it failed, and was not given back"
+    );
+    block_on(store.release(&claim(5, 16))).unwrap();
+    assert_eq!(
+        block_on(store.fail(&claim(4, 15), "marked")).unwrap_err().kind(),
+        ErrorKind::Superseded,
+        "somebody else failed it"
+    );
+    assert_eq!(chunks(&store), FORMAT_3_CHUNKS, "none of these changed anything");
+    // Whose claim is open goes on with it.
+    block_on(store.complete(&claim(2, 13), result(1))).unwrap();
+    block_on(store.heartbeat(&claim(3, 14))).unwrap();
+    block_on(store.complete(&claim(3, 14), result(1))).unwrap();
     let mut done = 1;
-    while let Some(chunk) = crate::block_on(store.claim_pending(1)).unwrap() {
-        crate::block_on(store.complete(&chunk.claim(), Completion::new())).unwrap();
+    while let Some(chunk) = block_on(store.claim_pending(2)).unwrap() {
+        block_on(store.complete(&chunk.claim(), Completion::new())).unwrap();
         done += 1;
     }
-    assert_eq!(done, 30);
-    crate::block_on(store.verify()).unwrap();
-    crate::block_on(store.close()).unwrap();
+    assert_eq!(done, 12);
+    block_on(store.verify()).unwrap();
+    block_on(store.close()).unwrap();
 }
 
 #[test]

@@ -137,11 +137,19 @@ fn a_new_row_has_the_columns_of_a_fresh_record() {
 fn numbers_of_the_vocabulary_are_those_of_the_statements_and_the_views() {
     use super::columns;
     use crate::model::JobStatus;
-    assert_eq!(columns::class_code(Class::Ready), 1);
-    let texts = ["pending", "processing", "done", "failed", "cancelled"];
-    for (code, text) in (0..).zip(texts) {
-        assert_eq!(columns::status(code).map(JobStatus::as_str), Some(text));
+    let statuses = ["pending", "pending", "pending", "processing", "done", "failed", "cancelled"];
+    for ((code, class), status) in (1..).zip(Class::ALL).zip(statuses) {
+        assert_eq!(columns::class_code(class), code);
+        assert_eq!(
+            columns::class(code).map(|(class, status)| (class, status.as_str())),
+            Some((class, status))
+        );
     }
+    for code in [0, 8, -1] {
+        assert!(columns::class(code).is_none());
+    }
+    // What the rows' checksums cover.
+    assert_eq!(JobStatus::ALL.map(columns::status_code), [0, 1, 2, 3, 4]);
     for (code, text) in (0..).zip(["wait", "cancel", "ignore"]) {
         assert_eq!(columns::policy(code).map(crate::model::DependencyFailure::as_str), Some(text));
     }

@@ -68,8 +68,6 @@ fn every_statement_finds_its_rows_by_an_index() {
         ("STATES_UPDATE_UNMET", &row_writes::STATES_UPDATE_UNMET),
         ("STATES_MOVE", &row_writes::STATES_MOVE),
         ("STATES_MOVE_UNMET", &row_writes::STATES_MOVE_UNMET),
-        ("STATES_MOVE_DUE", &row_writes::STATES_MOVE_DUE),
-        ("STATES_MOVE_DUE_UNMET", &row_writes::STATES_MOVE_DUE_UNMET),
         ("STATES_DELETE", &row_writes::STATES_DELETE),
         ("EDGES_PUT", &row_writes::EDGES_PUT),
         ("EDGES_DELETE", &row_writes::EDGES_DELETE),

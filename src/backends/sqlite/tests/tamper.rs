@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::backends::contract::{
-    Backend, Class, Counts, Cursor, Delta, Edge, EdgeChange, JobChange, Key, LogRun, Needs, PageNeed, Record,
-    RowChange, Subject, page_of,
+    Backend, Class, Counts, Cursor, Delta, Edge, EdgeChange, Hold, JobChange, Key, LogRun, Needs, PageNeed,
+    Record, RowChange, Subject, page_of,
 };
 use crate::backends::sqlite::tests::{Folder, READY, content, import, job, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{ErrorKind, Result};
-use crate::model::{JobStatus, Json, OwnerId};
+use crate::model::{JobStatus, Json};
 
 /// So many ready chunks.
 fn ready(folder: &Folder, chunks: u64) -> SqliteBackend {
@@ -43,7 +43,7 @@ fn filled(folder: &Folder) -> SqliteBackend {
         status: JobStatus::Done,
         output: Some(Json::trusted("1")),
         fence: 5,
-        owner: Some(OwnerId::from_bytes([7; 16])),
+        hold: Hold::Settled,
         updated_at_ms: 9,
         revision: 11,
         ..Record::fresh()
@@ -80,17 +80,21 @@ fn read(backend: &mut SqliteBackend) -> Result<()> {
 
 #[test]
 fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() {
-    let cases: [(&'static str, Option<i64>, Option<u64>); 18] = [
+    let cases: [(&'static str, Option<i64>, Option<u64>); 22] = [
         ("UPDATE contents SET payload='{}' WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET priority=7 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET attempts_max=-1 WHERE chunk=2", Some(1), Some(2)),
         ("DELETE FROM contents WHERE chunk=2", Some(1), Some(2)),
-        ("UPDATE states SET status=2 WHERE chunk=2", Some(1), Some(2)),
-        ("UPDATE states SET status=0 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET class=4 WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE states SET class=6 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET class=1,rank=2147483647 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET settled=0 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET owner=zeroblob(16) WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET lease_ms=5 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET revision=0,record_sum=0 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET fence=6 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET class=5 WHERE chunk=2", Some(1), Some(2)),
-        ("UPDATE states SET holder=lower(hex(zeroblob(16))) WHERE chunk=2", Some(1), Some(2)),
+        ("UPDATE states SET rank=5 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE states SET unmet=0 WHERE chunk=9", Some(1), Some(9)),
         ("UPDATE states SET unmet=1 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE jobs SET done=9", Some(1), None),

@@ -1,0 +1,245 @@
+-- A store of format 3, as SQL. Job 1: a chunk that is done (0), one that waits to be tried again (1), two that are held (2,
+-- and 3 after a heartbeat), one that was marked failed (4), one that was given back (5), one that is blocked (8). Job 2:
+-- chunks with dependencies, the first of them done. `format_3.jsonl` is what the build that wrote it said of the chunks.
+
+PRAGMA application_id = 1298624116;
+PRAGMA journal_mode = WAL;
+BEGIN TRANSACTION;
+CREATE TABLE _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+);
+INSERT INTO "_sqlx_migrations" VALUES(1,'init','2026-11-27 16:41:41',1,X'11544AF30D4D754E48F8CD1ADAA6F19653E2765366537EED4CFE541682DEADB3E96BA969C06E3289E4B270F23B1D2F06',2488395);
+INSERT INTO "_sqlx_migrations" VALUES(2,'affairs','2026-11-27 16:41:41',1,X'2B8CFA54D3FA18043F2E192EDEA3B80052732DCC3EBE85F63074E6C6EAF79899529C33420DBF07B28E49FBB10A1396CF',956157);
+INSERT INTO "_sqlx_migrations" VALUES(3,'dependents','2026-11-27 16:41:41',1,X'4D6C29871AA7BEA8F277062B7C06A5CF95D6D56E61206D950AE23CE3B938A7699A4A7C7FD0E43684C73511603FBF093F',1961769);
+CREATE TABLE contents (
+    job                   INTEGER NOT NULL,
+    chunk                 INTEGER NOT NULL CHECK (chunk BETWEEN 0 AND 9007199254740991),
+    checksum              TEXT,
+    payload               TEXT,
+    priority              INTEGER NOT NULL,
+    attempts_max          INTEGER,
+    losses_max            INTEGER,
+    on_dependency_failure INTEGER CHECK (on_dependency_failure BETWEEN 0 AND 2),
+    created_at_ms         INTEGER NOT NULL,
+    updated_at_ms         INTEGER NOT NULL,
+    revision              INTEGER NOT NULL,
+    content_sum           INTEGER NOT NULL,
+    PRIMARY KEY (job, chunk)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "contents" VALUES(1,0,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,2,-7941062385134925729);
+INSERT INTO "contents" VALUES(1,1,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,3,-1880141890557430138);
+INSERT INTO "contents" VALUES(1,2,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,4,-5083529385173465585);
+INSERT INTO "contents" VALUES(1,3,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,5,3242525401647865966);
+INSERT INTO "contents" VALUES(1,4,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,6,-1160703196536838982);
+INSERT INTO "contents" VALUES(1,5,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,7,136243890361061427);
+INSERT INTO "contents" VALUES(1,6,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,8,276506882114644173);
+INSERT INTO "contents" VALUES(1,7,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,9,-6128772601768441783);
+INSERT INTO "contents" VALUES(1,8,'c',NULL,0,NULL,NULL,NULL,1795797701129,1795797701129,10,-82200083161407211);
+INSERT INTO "contents" VALUES(2,0,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,22,-7840434746557955651);
+INSERT INTO "contents" VALUES(2,1,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,23,-2864139840168010755);
+INSERT INTO "contents" VALUES(2,2,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,24,-5753862461264793760);
+INSERT INTO "contents" VALUES(2,3,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,25,2591059667579102008);
+INSERT INTO "contents" VALUES(2,4,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,26,-7108528217515547033);
+INSERT INTO "contents" VALUES(2,5,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,27,-7392300867283261152);
+INSERT INTO "contents" VALUES(2,6,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,28,-9018195307389012285);
+INSERT INTO "contents" VALUES(2,7,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,29,-3412348754023826);
+INSERT INTO "contents" VALUES(2,8,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,30,-3954596260322008275);
+INSERT INTO "contents" VALUES(2,9,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,31,4146572991732309430);
+INSERT INTO "contents" VALUES(2,10,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,32,-6241110140110520007);
+INSERT INTO "contents" VALUES(2,11,NULL,NULL,0,NULL,NULL,NULL,1795797701158,1795797701158,33,-8374612370812526002);
+CREATE TABLE cursors (
+    job         INTEGER NOT NULL,
+    chunk       INTEGER NOT NULL,
+    after_chunk INTEGER,
+    news        INTEGER NOT NULL,
+    cursor_sum  INTEGER NOT NULL,
+    PRIMARY KEY (job, chunk)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dependencies (
+    job        INTEGER NOT NULL,
+    chunk      INTEGER NOT NULL CHECK (chunk BETWEEN 0 AND 9007199254740991),
+    depends_on INTEGER NOT NULL CHECK (depends_on BETWEEN 0 AND 9007199254740991),
+    met        INTEGER NOT NULL CHECK (met IN (0, 1)),
+    edge_sum   INTEGER NOT NULL,
+    PRIMARY KEY (job, depends_on, chunk)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "dependencies" VALUES(1,8,7,0,7237466842534799422);
+INSERT INTO "dependencies" VALUES(2,3,0,1,-5398026431012249163);
+INSERT INTO "dependencies" VALUES(2,6,0,1,-1173117711906911009);
+INSERT INTO "dependencies" VALUES(2,9,0,1,-1631114237449377743);
+INSERT INTO "dependencies" VALUES(2,2,1,0,7360322427248370182);
+INSERT INTO "dependencies" VALUES(2,5,1,0,-1821787198950253214);
+INSERT INTO "dependencies" VALUES(2,8,1,0,-761831591606608491);
+INSERT INTO "dependencies" VALUES(2,11,1,0,7305470282229063436);
+INSERT INTO "dependencies" VALUES(2,4,2,0,-9030213816013026953);
+INSERT INTO "dependencies" VALUES(2,7,2,0,-5108098841219041051);
+INSERT INTO "dependencies" VALUES(2,10,2,0,-2987732611307238073);
+INSERT INTO "dependencies" VALUES(2,6,3,0,-8157817510670766691);
+INSERT INTO "dependencies" VALUES(2,9,3,0,8657763703220043175);
+INSERT INTO "dependencies" VALUES(2,5,4,0,-7362666745020424300);
+INSERT INTO "dependencies" VALUES(2,8,4,0,1542079969663192666);
+INSERT INTO "dependencies" VALUES(2,11,4,0,5344205700422292151);
+INSERT INTO "dependencies" VALUES(2,7,5,0,-6169427250146940130);
+INSERT INTO "dependencies" VALUES(2,10,5,0,523199240282195672);
+INSERT INTO "dependencies" VALUES(2,9,6,0,306624599687899102);
+INSERT INTO "dependencies" VALUES(2,8,7,0,2063152759195442190);
+INSERT INTO "dependencies" VALUES(2,11,7,0,6790029347988139068);
+INSERT INTO "dependencies" VALUES(2,10,8,0,1434881261928971976);
+INSERT INTO "dependencies" VALUES(2,11,10,0,-5820319515025792096);
+CREATE TABLE jobs (
+    job                   INTEGER PRIMARY KEY CHECK (job BETWEEN 0 AND 9007199254740991),
+    name                  TEXT,
+    attempts_max          INTEGER,
+    losses_max            INTEGER,
+    lease_ms              INTEGER,
+    backoff_initial_ms    INTEGER,
+    backoff_max_ms        INTEGER,
+    on_dependency_failure INTEGER CHECK (on_dependency_failure BETWEEN 0 AND 2),
+    phase                 INTEGER NOT NULL CHECK (phase BETWEEN 1 AND 3),
+    owner                 TEXT    CHECK (length(owner) = 32),
+    seq                   INTEGER NOT NULL,
+    created_at_ms         INTEGER NOT NULL,
+    revision              INTEGER NOT NULL,
+    spec_sum              INTEGER NOT NULL,
+    edges                 INTEGER NOT NULL CHECK (edges >= 0),
+    edges_upward          INTEGER NOT NULL CHECK (edges_upward >= 0),
+    ready                 INTEGER NOT NULL CHECK (ready >= 0),
+    blocked               INTEGER NOT NULL CHECK (blocked >= 0),
+    delayed               INTEGER NOT NULL CHECK (delayed >= 0),
+    processing            INTEGER NOT NULL CHECK (processing >= 0),
+    done                  INTEGER NOT NULL CHECK (done >= 0),
+    failed                INTEGER NOT NULL CHECK (failed >= 0),
+    cancelled             INTEGER NOT NULL CHECK (cancelled >= 0),
+    counts_sum            INTEGER NOT NULL,
+    -- Whether `ready` is above 0: a column of its own, so that the index below is written only when that changes.
+    claimable             INTEGER NOT NULL DEFAULT 0 CHECK (claimable IN (0, 1))
+) STRICT;
+INSERT INTO "jobs" VALUES(1,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,NULL,0,1795797701129,1,882418458869041857,1,0,3,1,1,2,1,1,0,6289341082853745534,1);
+INSERT INTO "jobs" VALUES(2,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,NULL,0,1795797701158,21,-4124459202831476056,22,0,2,9,0,0,1,0,0,3325925230482178785,1);
+CREATE TABLE log (
+    revision INTEGER PRIMARY KEY,
+    changes  INTEGER NOT NULL CHECK (changes > 0),
+    runs     BLOB    NOT NULL,
+    log_sum  INTEGER NOT NULL
+) STRICT;
+INSERT INTO "log" VALUES(10,10,X'03010200010101000009',4060883970580837736);
+INSERT INTO "log" VALUES(16,6,X'010B020006',-6682045017961414504);
+INSERT INTO "log" VALUES(17,1,X'0111020001',-6538528163078827889);
+INSERT INTO "log" VALUES(18,1,X'0112020201',-1963250421221860209);
+INSERT INTO "log" VALUES(19,1,X'0113020801',-7613635413748819100);
+INSERT INTO "log" VALUES(20,1,X'0114020A01',-1425770509835174397);
+INSERT INTO "log" VALUES(33,13,X'0315040001010100000C',422861435872758303);
+INSERT INTO "log" VALUES(34,1,X'0122040001',-8452064947043239197);
+INSERT INTO "log" VALUES(38,4,X'0123040001050100060105010006010501000601',-9079933552917189796);
+CREATE TABLE meta (
+    id        INTEGER PRIMARY KEY CHECK (id = 1),
+    store_id  TEXT    NOT NULL CHECK (length(store_id) = 32),
+    revision  INTEGER NOT NULL CHECK (revision >= 0),
+    last_job  INTEGER NOT NULL CHECK (last_job >= 0),
+    clock_ms  INTEGER NOT NULL CHECK (clock_ms >= 0),
+    cursors   INTEGER NOT NULL CHECK (cursors >= 0),
+    log_start INTEGER NOT NULL CHECK (log_start >= 0),
+    -- NULL until the first commit, when everything above is still 0.
+    meta_sum  INTEGER
+, affairs TEXT) STRICT;
+INSERT INTO "meta" VALUES(1,'2cfc07972fbaf0b842e11a84d2626d39',38,2,1795797701160,0,0,-8777375650146380683,NULL);
+CREATE TABLE states (
+    job                  INTEGER NOT NULL,
+    chunk                INTEGER NOT NULL CHECK (chunk BETWEEN 0 AND 9007199254740991),
+    class                INTEGER NOT NULL CHECK (class BETWEEN 1 AND 7),
+    rank                 INTEGER NOT NULL CHECK (rank BETWEEN 0 AND 4294967295),
+    due_at_ms            INTEGER,
+    due_set_at_ms        INTEGER,
+    holder               TEXT    CHECK (length(holder) = 32),
+    unmet                INTEGER NOT NULL DEFAULT 0 CHECK (unmet >= 0),
+    -- 0 while `unmet` is 0.
+    unmet_sum            INTEGER NOT NULL DEFAULT 0,
+    status               INTEGER NOT NULL DEFAULT 0 CHECK (status BETWEEN 0 AND 4),
+    attempts             INTEGER NOT NULL DEFAULT 0,
+    losses               INTEGER NOT NULL DEFAULT 0,
+    fence                INTEGER NOT NULL DEFAULT 0,
+    open_fence           INTEGER NOT NULL DEFAULT 0,
+    owner                TEXT    CHECK (length(owner) = 32),
+    claim_seq            INTEGER NOT NULL DEFAULT 0,
+    lease_set_at_ms      INTEGER,
+    lease_ms             INTEGER,
+    not_before_set_at_ms INTEGER,
+    not_before_ms        INTEGER,
+    cause                INTEGER,
+    updated_at_ms        INTEGER NOT NULL DEFAULT 0,
+    revision             INTEGER NOT NULL DEFAULT 0,
+    observed             TEXT,
+    error                TEXT,
+    output               TEXT,
+    record_sum           INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (job, chunk)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "states" VALUES(1,0,5,0,NULL,NULL,NULL,0,0,2,0,0,11,0,'dd154f900adcf8249889c74f9a953dcb',0,NULL,NULL,NULL,NULL,NULL,1795797701133,17,'c',NULL,'7',9209422962730034507);
+INSERT INTO "states" VALUES(1,1,3,0,1795797702076,1795797701135,NULL,0,0,0,1,0,12,0,'dd154f900adcf8249889c74f9a953dcb',0,NULL,NULL,1795797701135,941,NULL,1795797701135,18,NULL,'not today',NULL,5326931242007451658);
+INSERT INTO "states" VALUES(1,2,4,0,1795797761131,1795797701131,'dd154f900adcf8249889c74f9a953dcb',0,0,1,0,0,13,13,'dd154f900adcf8249889c74f9a953dcb',0,1795797701131,60000,NULL,NULL,NULL,1795797701131,13,NULL,NULL,NULL,-3164442862510834819);
+INSERT INTO "states" VALUES(1,3,4,0,1795797761157,1795797701157,'dd154f900adcf8249889c74f9a953dcb',0,0,1,0,0,14,14,'dd154f900adcf8249889c74f9a953dcb',0,1795797701157,60000,NULL,NULL,NULL,1795797701131,14,NULL,NULL,NULL,-2165252272292789860);
+INSERT INTO "states" VALUES(1,4,6,0,NULL,NULL,NULL,0,0,3,0,0,15,0,NULL,0,NULL,NULL,NULL,NULL,NULL,1795797701136,19,NULL,'marked',NULL,1823147977151485335);
+INSERT INTO "states" VALUES(1,5,1,2147483647,NULL,NULL,NULL,0,0,0,0,0,16,0,NULL,0,NULL,NULL,NULL,NULL,NULL,1795797701136,20,NULL,NULL,NULL,-796243916916375266);
+INSERT INTO "states" VALUES(1,6,1,2147483647,NULL,NULL,NULL,0,0,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(1,7,1,2147483647,NULL,NULL,NULL,0,0,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(1,8,2,0,NULL,NULL,NULL,1,5753563779654660541,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,0,5,0,NULL,NULL,NULL,0,0,2,0,0,34,0,'dd154f900adcf8249889c74f9a953dcb',0,NULL,NULL,NULL,NULL,NULL,1795797701160,35,NULL,NULL,NULL,-6355955261056296020);
+INSERT INTO "states" VALUES(2,1,1,2147483647,NULL,NULL,NULL,0,0,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,2,2,0,NULL,NULL,NULL,1,-6980962305203573452,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,3,1,2147483647,NULL,NULL,NULL,0,0,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,4,2,0,NULL,NULL,NULL,1,5920507631641986061,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,5,2,0,NULL,NULL,NULL,2,7361665850942841492,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,6,2,0,NULL,NULL,NULL,1,-1927264988722436088,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,7,2,0,NULL,NULL,NULL,2,-7915425000781079706,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,8,2,0,NULL,NULL,NULL,3,-6453523627243799428,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,9,2,0,NULL,NULL,NULL,2,1770007569273683539,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,10,2,0,NULL,NULL,NULL,3,-7402642294421646066,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+INSERT INTO "states" VALUES(2,11,2,0,NULL,NULL,NULL,4,5470235250437625275,0,0,0,0,0,NULL,0,NULL,NULL,NULL,NULL,NULL,0,0,NULL,NULL,NULL,0);
+CREATE INDEX jobs_claimable ON jobs (job) WHERE claimable = 1;
+CREATE INDEX states_place ON states (job, class, rank, chunk);
+CREATE INDEX states_due ON states (due_at_ms, due_set_at_ms) WHERE due_at_ms IS NOT NULL;
+CREATE INDEX states_holder ON states (holder, job, chunk) WHERE holder IS NOT NULL;
+CREATE VIEW jobs_v AS
+SELECT
+    job AS job_id,
+    name,
+    CASE phase WHEN 1 THEN 'open' WHEN 2 THEN 'importing' WHEN 3 THEN 'deleting' END AS phase,
+    ready + blocked + delayed + processing + done + failed + cancelled AS total_chunks,
+    ready + blocked + delayed AS pending,
+    ready, blocked, delayed, processing, done, failed, cancelled,
+    edges AS dependencies,
+    attempts_max, losses_max, lease_ms, backoff_initial_ms, backoff_max_ms,
+    CASE on_dependency_failure WHEN 0 THEN 'wait' WHEN 1 THEN 'cancel' WHEN 2 THEN 'ignore' END AS on_dependency_failure,
+    strftime('%Y-%m-%dT%H:%M:%fZ', created_at_ms / 1000.0, 'unixepoch') AS created_at,
+    created_at_ms,
+    revision
+FROM jobs;
+CREATE VIEW chunks_v AS
+SELECT
+    s.job AS job_id,
+    s.chunk,
+    CASE s.status WHEN 0 THEN 'pending' WHEN 1 THEN 'processing' WHEN 2 THEN 'done' WHEN 3 THEN 'failed' WHEN 4 THEN 'cancelled' END AS status,
+    CASE s.class WHEN 1 THEN 'ready' WHEN 2 THEN 'blocked' WHEN 3 THEN 'delayed' WHEN 4 THEN 'processing' WHEN 5 THEN 'done' WHEN 6 THEN 'failed' WHEN 7 THEN 'cancelled' END AS class,
+    c.checksum, s.observed AS observed_checksum, c.payload, s.output, s.error, c.priority,
+    s.attempts, s.losses, c.attempts_max, c.losses_max,
+    CASE c.on_dependency_failure WHEN 0 THEN 'wait' WHEN 1 THEN 'cancel' WHEN 2 THEN 'ignore' END AS on_dependency_failure,
+    s.unmet AS unmet_dependencies,
+    s.cause AS cancelled_by,
+    s.fence,
+    s.holder AS owner,
+    strftime('%Y-%m-%dT%H:%M:%fZ', (s.lease_set_at_ms + s.lease_ms) / 1000.0, 'unixepoch') AS lease_until,
+    strftime('%Y-%m-%dT%H:%M:%fZ', (s.not_before_set_at_ms + s.not_before_ms) / 1000.0, 'unixepoch') AS not_before,
+    strftime('%Y-%m-%dT%H:%M:%fZ', c.created_at_ms / 1000.0, 'unixepoch') AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', iif(s.revision > c.revision, s.updated_at_ms, c.updated_at_ms) / 1000.0, 'unixepoch') AS updated_at,
+    max(s.revision, c.revision) AS revision
+FROM states s JOIN contents c ON c.job = s.job AND c.chunk = s.chunk;
+CREATE VIEW dependencies_v AS
+SELECT job AS job_id, chunk, depends_on, iif(met, 'met', 'unmet') AS state FROM dependencies;
+CREATE INDEX dependencies_of ON dependencies (job, chunk, depends_on);
+COMMIT;
+PRAGMA user_version = 3;
