@@ -524,3 +524,20 @@ fn a_restore_that_a_crash_cuts_short_is_taken_back_by_the_next_client() {
         cut_short("sqlite", text, open, || {});
     }
 }
+
+/// Before, a claim that was settled was one whose owner is named and which is not open.
+#[test]
+fn an_older_export_that_names_the_owners_of_settled_claims_is_restored_as_what_it_was() {
+    let (name, place) = places().into_iter().next().expect("there is a place");
+    let original = zoo::open(&*place);
+    block_on(zoo::fill(&original));
+    let text = lines_of(&original.store);
+    let older = text.replace("\"settled\":true", &format!("\"claimed_by\":\"{}\"", "ab".repeat(16)));
+    assert_ne!(older, text);
+    let lines: Vec<&str> = older.lines().collect();
+    let revision = block_on(original.store.info()).expect("it tells").revision;
+    let (_, lines) = lines.split_last().expect("it ends");
+    let copy = zoo::open(&*place);
+    restore(&*copy.store, &ended(lines, revision)).expect("it is restored");
+    assert_eq!(lines_of(&copy.store), text, "{name}");
+}

@@ -63,6 +63,25 @@ pub(super) fn int(value: u64) -> Result<i64> {
     })
 }
 
+/// When something was last written, beside its creation: 0 where that is the same time, as it mostly is, and -1 for the
+/// time 0.
+pub(super) fn updated_at(created_at_ms: u64, updated_at_ms: u64) -> Result<i64> {
+    match updated_at_ms {
+        same if same == created_at_ms => Ok(0),
+        0 => Ok(-1),
+        other => int(other),
+    }
+}
+
+/// The time that [`updated_at`] wrote.
+pub(super) fn read_updated_at(created_at_ms: u64, column: i64) -> Option<u64> {
+    match column {
+        0 => Some(created_at_ms),
+        -1 => Some(0),
+        other => u64::try_from(other).ok(),
+    }
+}
+
 pub(super) fn owner_text(owner: OwnerId) -> String {
     owner.to_string()
 }

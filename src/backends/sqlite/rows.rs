@@ -117,8 +117,7 @@ struct ContentColumns<'a> {
     payload: Option<Text<'a>>,
     scheduling: Unless<SchedulingColumns>,
     created_at_ms: Option<u64>,
-    /// 0 where it is the time of creation.
-    updated_at_ms: Option<u64>,
+    updated_at_ms: Option<i64>,
     revision: Option<u64>,
     content_sum: Option<i64>,
 }
@@ -278,7 +277,8 @@ fn content(key: Key, columns: &ContentColumns<'_>) -> Result<Content> {
         losses_max: scheduling.losses_max,
         on_dependency_failure: policy,
         created_at_ms,
-        updated_at_ms: if updated_at_ms == 0 { created_at_ms } else { updated_at_ms },
+        updated_at_ms: columns::read_updated_at(created_at_ms, updated_at_ms)
+            .ok_or_else(|| bad("a time in the content is negative"))?,
         revision,
     };
     if content_sum == sums::content(key, &content) {

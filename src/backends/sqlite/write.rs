@@ -458,9 +458,7 @@ fn put_content(args: &mut Args, key: Key, content: &Content) -> Result<()> {
     args.push(content.losses_max);
     args.push(content.on_dependency_failure.map(columns::policy_code));
     args.push(columns::int(content.created_at_ms)?);
-    // The time of creation, where it is that, is not written twice.
-    let is_as_created = content.updated_at_ms == content.created_at_ms;
-    args.push(if is_as_created { 0 } else { columns::int(content.updated_at_ms)? });
+    args.push(columns::updated_at(content.created_at_ms, content.updated_at_ms)?);
     args.push(columns::int(content.revision)?);
     args.push(sums::content(key, content));
     put_key(args, key)

@@ -65,7 +65,7 @@ CREATE INDEX states_holder ON states (owner, job, chunk) WHERE class = 4;
 
 DROP VIEW chunks_v;
 
--- `contents.updated_at_ms` is 0 where it is the time of creation.
+-- `contents.updated_at_ms` is 0 where it is the time of creation, and -1 where it is 0.
 CREATE VIEW chunks_v AS
 SELECT
     s.job AS job_id,
@@ -82,7 +82,7 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%fZ', (ifnull(s.lease_set_at_ms, s.updated_at_ms) + s.lease_ms) / 1000.0, 'unixepoch') AS lease_until,
     strftime('%Y-%m-%dT%H:%M:%fZ', (ifnull(s.not_before_set_at_ms, s.updated_at_ms) + s.not_before_ms) / 1000.0, 'unixepoch') AS not_before,
     strftime('%Y-%m-%dT%H:%M:%fZ', c.created_at_ms / 1000.0, 'unixepoch') AS created_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', CASE WHEN s.revision > c.revision THEN s.updated_at_ms WHEN c.updated_at_ms = 0 THEN c.created_at_ms ELSE c.updated_at_ms END / 1000.0, 'unixepoch') AS updated_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', CASE WHEN s.revision > c.revision THEN s.updated_at_ms WHEN c.updated_at_ms = 0 THEN c.created_at_ms ELSE max(c.updated_at_ms, 0) END / 1000.0, 'unixepoch') AS updated_at,
     max(s.revision, c.revision) AS revision
 FROM states s JOIN contents c ON c.job = s.job AND c.chunk = s.chunk;
 

@@ -154,3 +154,13 @@ fn numbers_of_the_vocabulary_are_those_of_the_statements_and_the_views() {
         assert_eq!(columns::policy(code).map(crate::model::DependencyFailure::as_str), Some(text));
     }
 }
+
+#[test]
+fn the_time_of_a_change_is_written_beside_that_of_the_creation() {
+    use super::columns::{read_updated_at, updated_at};
+    for (created, updated, column) in [(5, 5, 0), (0, 0, 0), (5, 0, -1), (0, 5, 5), (5, 7, 7)] {
+        assert_eq!(updated_at(created, updated).unwrap(), column);
+        assert_eq!(read_updated_at(created, column), Some(updated));
+    }
+    assert_eq!(read_updated_at(5, -2), None);
+}
