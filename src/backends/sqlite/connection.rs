@@ -78,6 +78,11 @@ impl Connection {
         Self::connect(&SqliteConnectOptions::new().filename(path).create_if_missing(false))
     }
 
+    /// Connects to read a file without a lock on it and without its journals: its main file as it is.
+    pub(super) fn open_as_it_is(path: &Path) -> Result<Self> {
+        Self::connect(&SqliteConnectOptions::new().filename(path).read_only(true).immutable(true))
+    }
+
     /// A database that lives as long as this connection.
     pub(super) fn open_memory() -> Result<Self> {
         Self::connect(&SqliteConnectOptions::new().filename(":memory:").in_memory(true))

@@ -36,6 +36,12 @@ pub(super) fn is_full(error: &sqlx::Error) -> bool {
     code(error) == Some(FULL)
 }
 
+/// Whether an error is of a file that is none of SQLite's.
+pub(super) fn is_no_database(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    cause.is_some_and(|cause| code(cause) == Some(NOTADB))
+}
+
 /// An error of which it is known that nothing was changed.
 pub(super) fn unchanged(error: sqlx::Error) -> Error {
     let (kind, hint) = match code(&error) {

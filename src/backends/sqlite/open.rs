@@ -22,9 +22,6 @@ const SET_APPLICATION_ID: &str = "PRAGMA application_id = 1298624116;";
 /// `PRAGMA user_version` of a whole file of this version's format.
 const FORMAT: u32 = 4;
 
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Where the file's header has the application id.
-const APPLICATION_ID_AT: usize = 68;
 const HEADER_BYTES: usize = 100;
 
 /// The WAL is written up to here ahead of time: about where a checkpoint starts it over.
@@ -115,32 +112,36 @@ fn lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Whether there is nothing yet. What is not ours is refused here, before `SQLite` has even seen it.
+/// Whether there is nothing yet. What is not ours is refused here and left as it is.
+///
+/// `SQLite` reads the header, as of a file that nobody changes: without locks, and without its journals. Reading it
+/// ourselves would end every lock that this process has on the file, since on POSIX systems closing any descriptor of a
+/// file does; a store that is open here already would go on without them.
 fn look(path: &Path) -> Result<bool> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+    match path.metadata() {
+        Ok(meta) if meta.len() == 0 => return Ok(true),
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(io_error("opening the file", path, error)),
-    };
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    file.take(HEADER_BYTES as u64)
-        .read_to_end(&mut header)
-        .map_err(|e| io_error("reading the file", path, e))?;
-    if header.is_empty() {
-        return Ok(true);
     }
-    // A power cut while the very first page was written leaves zeros, and the journal that takes them back.
+    match Connection::open_as_it_is(path).and_then(|mut file| number(&mut file, "PRAGMA application_id")) {
+        Ok(APPLICATION_ID) => Ok(false),
+        Ok(_) => Err(foreign(path)),
+        // A power cut while the very first page was written leaves zeros, and the journal that takes them back.
+        Err(error) if errors::is_no_database(&error) && !is_cut_short(path) => Err(foreign(path)),
+        Err(error) if error.kind() != ErrorKind::Corrupt => Err(error),
+        // Pages whose change is half-way through a checkpoint do not go together: with its journal it is what it says.
+        Err(_) => Ok(false),
+    }
+}
+
+/// Whether a file that is no database is one of which only the journal was written. No store has a lock on such a file.
+fn is_cut_short(path: &Path) -> bool {
     let mut journal = path.as_os_str().to_owned();
     journal.push("-journal");
-    if header.iter().all(|byte| *byte == 0) && Path::new(&journal).exists() {
-        return Ok(false);
-    }
-    let id = header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4);
-    if header.starts_with(MAGIC) && id == Some(APPLICATION_ID.to_be_bytes().as_slice()) {
-        Ok(false)
-    } else {
-        Err(foreign(path))
-    }
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    let read = File::open(path).and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut header));
+    read.is_ok() && header.iter().all(|byte| *byte == 0) && Path::new(&journal).exists()
 }
 
 fn foreign(path: &Path) -> Error {

@@ -18,3 +18,30 @@ fn a_new_file_is_its_owner_s_alone() {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
     }
 }
+
+/// The locks on a file, by inode, as the system lists them.
+fn locks_on(path: &std::path::Path) -> Option<usize> {
+    use std::os::unix::fs::MetadataExt;
+    let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+    let own = format!(" {} ", std::process::id());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let of_file = |line: &&str| line.contains("POSIX") && line.contains(&inode) && line.contains(&own);
+    Some(locks.lines().filter(of_file).count())
+}
+
+#[test]
+fn opening_a_file_again_ends_no_lock_of_a_store_that_has_it_open() {
+    let folder = Folder::new();
+    let path = folder.file();
+    let first = open_file(&path, FileOptions::default()).unwrap();
+    let Some(held) = locks_on(&path) else {
+        println!("not run: this system does not list its locks");
+        return;
+    };
+    assert!(held > 0, "SQLite locks a file that has a WAL");
+    let second = open_file(&path, FileOptions::default()).unwrap();
+    assert!(locks_on(&path) >= Some(held));
+    drop(second);
+    assert_eq!(locks_on(&path), Some(held));
+    drop(first);
+}
