@@ -81,6 +81,23 @@ fn closing_beside_a_completion_ends_both_well() {
     assert_eq!((stats.done, stats.pending, stats.processing), (1, 2, 0));
 }
 
+#[test]
+fn a_claim_that_comes_between_is_given_back_by_closing_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = || block_on(SqliteStore::open(folder.path().join("jobs.db"))).expect("it opens");
+    let store = open();
+    import(&store, first(3)).expect("it is imported");
+    let (closed, claimed) =
+        block_on(futures_util::future::join(store.close(), store.claim_pending_batch(1, 2)));
+    closed.expect("nothing is in the way");
+    assert_eq!(claimed.expect("it came before the end").len(), 2);
+    // While the handle, and with it the owner, is still there.
+    let other = open();
+    let stats = block_on(other.get_stats(1)).expect("the job exists");
+    assert_eq!((stats.pending, stats.processing), (3, 0));
+    drop(store);
+}
+
 /// An executor that only waits: it never drives a store by itself.
 fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);

@@ -28,7 +28,7 @@ use futures_channel::oneshot;
 use crate::engine::{Applied, Engine, ImportSlice, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::model::JobState;
+use crate::model::{JobState, OwnerId};
 
 pub use blocking::block_on;
 pub(crate) use blocking::may_block;
@@ -58,7 +58,10 @@ enum Control {
     /// The same, but nothing where all is well when its turn comes.
     Mend(oneshot::Sender<Result<()>>),
     Verify(oneshot::Sender<Result<()>>),
-    Close(oneshot::Sender<Result<()>>),
+    Close {
+        owner: OwnerId,
+        reply: oneshot::Sender<Result<()>>,
+    },
 }
 
 #[derive(Default)]
@@ -222,11 +225,15 @@ impl Core {
         self.wait_for(Control::Verify).await
     }
 
-    pub(crate) async fn close(self: &Arc<Self>) -> Result<()> {
-        self.wait_for(Control::Close).await
+    /// Releases the storage, and first what an owner holds still.
+    pub(crate) async fn close(self: &Arc<Self>, owner: OwnerId) -> Result<()> {
+        self.wait_for(|reply| Control::Close { owner, reply }).await
     }
 
-    async fn wait_for(self: &Arc<Self>, make: fn(oneshot::Sender<Result<()>>) -> Control) -> Result<()> {
+    async fn wait_for(
+        self: &Arc<Self>,
+        make: impl FnOnce(oneshot::Sender<Result<()>>) -> Control,
+    ) -> Result<()> {
         let receiver = self.control(make);
         if self.driver == Driver::Tick || may_block() {
             self.drive();
@@ -431,15 +438,15 @@ impl Core {
                 let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::verify);
                 let _ = reply.send(result);
             }
-            Control::Close(reply) => {
-                let result = self.shut();
+            Control::Close { owner, reply } => {
+                let result = self.shut(Some(owner));
                 let _ = reply.send(result);
             }
         }
     }
 
-    /// Releases the file. What still waits is told.
-    fn shut(&self) -> Result<()> {
+    /// Releases the file, and before that what an owner holds. What still waits is told.
+    fn shut(&self, owner: Option<OwnerId>) -> Result<()> {
         let waiting = {
             let mut queue = self.queue();
             queue.refusal = Some(closed());
@@ -461,7 +468,8 @@ impl Core {
         if !own.is_empty() {
             engine.run(&own.iter().collect::<Vec<_>>());
         }
-        engine.close()
+        let released = owner.map_or(Ok(()), |owner| release_all(&mut engine, owner));
+        engine.close().and(released)
     }
 
     /// Whether nothing goes on before the store is reopened.
@@ -475,7 +483,7 @@ impl Core {
 
     /// The last handle is gone: releases the file, waiting for a commit under way.
     pub(crate) fn shut_down(&self) {
-        if let Err(error) = self.shut() {
+        if let Err(error) = self.shut(None) {
             tracing::warn!(%error, "closing the store failed");
         }
         self.wake.notify_all();
@@ -498,6 +506,23 @@ impl Drop for Leave<'_> {
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Core").field("driver", &self.driver).finish_non_exhaustive()
+    }
+}
+
+/// Gives back what an owner holds, now that nobody claims any more.
+fn release_all(engine: &mut Engine, owner: OwnerId) -> Result<()> {
+    let mut op = Op::ReleaseAll { owner, released: 0 };
+    loop {
+        match engine.run(&[&op]).applied.pop() {
+            Some(Ok(Applied::Again(next))) => op = next,
+            Some(Ok(Applied::Same)) => {}
+            Some(Ok(Applied::Reply(_))) | None => return Ok(()),
+            // It cannot be now, or nothing is held: a store that is opened for reading.
+            Some(Err(error)) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Unsupported) => {
+                return Ok(());
+            }
+            Some(Err(error)) => return Err(error),
+        }
     }
 }
 

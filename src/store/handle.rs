@@ -584,7 +584,8 @@ impl<B: Backing> JobStore for Store<B> {
             Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Unsupported) => {}
             Err(error) => return Err(error),
         }
-        self.shared.core.close().await
+        // Once more when nobody claims any more.
+        self.shared.core.close(self.caller.owner).await
     }
 
     #[instrument(level = "debug", skip(self))]
