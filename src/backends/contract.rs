@@ -64,7 +64,7 @@ pub(crate) struct Record {
     pub(crate) fence: u64,
     /// How the newest claim stands.
     pub(crate) hold: Hold,
-    /// While processing.
+    /// While the newest claim is open: after a lapse too, for a heartbeat that takes it up again.
     pub(crate) lease: Option<Deadline>,
     /// While pending and delayed.
     pub(crate) not_before: Option<Deadline>,

@@ -241,20 +241,20 @@ pub(crate) fn graph(load: &mut dyn Load, job: i64, format: GraphFormat) -> Resul
 /// What changed after a revision: the newest state of each thing, in revision order.
 pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<Changes> {
     let mut loaded = load.load(&Needs { log: Some((since, limit)), ..Needs::default() })?;
-    let truncated = |why: std::fmt::Arguments<'_>| {
-        let newest = loaded.meta.revision;
+    let newest = loaded.meta.revision;
+    let mut truncated = |why: String| {
+        let from = whole::store_info(load)?.visible_revision;
         let text = format!(
-            "changes after revision {since} were asked for, {why}; list everything anew and go on from revision {newest}"
+            "changes after revision {since} were asked for, {why}; list everything anew and go on from revision {from}"
         );
-        Error::new(ErrorKind::FeedTruncated, text)
+        Err(Error::new(ErrorKind::FeedTruncated, text))
     };
     if since < loaded.meta.log_start {
-        return Err(truncated(format_args!("the feed starts after {}", loaded.meta.log_start)));
+        return truncated(format!("the feed starts after {}", loaded.meta.log_start));
     }
-    if loaded.meta.affairs.as_ref().is_some_and(|affairs| affairs.has_lost(since, loaded.meta.revision)) {
-        return Err(truncated(format_args!("which a power cut may have taken back")));
+    if loaded.meta.affairs.as_ref().is_some_and(|affairs| affairs.has_lost(since, newest)) {
+        return truncated("which a power cut may have taken back".into());
     }
-    let newest = loaded.meta.revision;
     let mut entries: Vec<(u64, Subject, Key)> = Vec::new();
     // Every revision is in the log, so the last one that was loaded says how far this page goes.
     let mut covered = newest;

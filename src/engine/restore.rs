@@ -263,7 +263,7 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
                     None if kept.settled => Hold::Settled,
                     None => Hold::Free,
                 },
-                lease: state.lease,
+                lease: state.lease.or(kept.lapsed_lease),
                 not_before: state.not_before,
                 cause: kept.cancelled_by,
                 updated_at_ms: kept.record_updated_at_ms,
@@ -303,7 +303,8 @@ fn check(state: &JobState, depends_on: &[u64], kept: &crate::model::Kept) -> Res
         kept.claim_seq,
         kept.cancelled_by.unwrap_or(0),
     ];
-    let numbers = numbers.into_iter().chain(deadline(state.lease)).chain(deadline(state.not_before));
+    let deadlines = [state.lease, state.not_before, kept.lapsed_lease].map(deadline);
+    let numbers = numbers.into_iter().chain(deadlines.into_iter().flatten());
     let (status, held) = (state.status, state.status == JobStatus::Processing);
     let open = matches!(status, JobStatus::Pending | JobStatus::Processing);
     let holds = [
@@ -317,6 +318,10 @@ fn check(state: &JobState, depends_on: &[u64], kept: &crate::model::Kept) -> Res
         (kept.content_revision > 0, "content_revision is 0"),
         (state.fence <= kept.record_revision, "its fence is above its revision"),
         (held == state.lease.is_some(), "a lease belongs to a chunk that is processing, and only to one"),
+        (
+            kept.lapsed_lease.is_none() || (!held && kept.open_fence != 0),
+            "a lapsed lease belongs to a claim that lapsed",
+        ),
         (!held || (kept.claimed_by.is_some() && state.fence > 0), "it is processing, and nobody holds it"),
         (!held || kept.open_fence == state.fence, "it is processing under another fence than its own"),
         (kept.open_fence == 0 || (open && kept.open_fence == state.fence), "its open fence is not its own"),

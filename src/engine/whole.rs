@@ -3,18 +3,44 @@
 use super::query::open;
 use foldhash::{HashMap, HashMapExt};
 
-use crate::backends::contract::{DependentsNeed, Hold, Key, Load, Needs, PageNeed, Row, page_of};
+use crate::backends::contract::{
+    DependentsNeed, Hold, JobPhase, JobRow, Key, Load, Meta, Needs, PageNeed, Row, page_of,
+};
 use crate::error::Result;
 use crate::limits;
 use crate::machine;
-use crate::model::{ChunkRecord, ChunkRecords, Kept, StoreInfo};
+use crate::model::{ChunkRecord, ChunkRecords, JobStatus, Kept, StoreInfo};
 
 /// Rows of one question: how far a page of very large ones may overshoot its bytes.
 const ROWS_PER_QUESTION: usize = 128;
 
 pub(crate) fn store_info(load: &mut dyn Load) -> Result<StoreInfo> {
-    let meta = load.load(&Needs::default())?.meta;
-    Ok(StoreInfo { revision: meta.revision, job_id_max: meta.last_job })
+    let Meta { revision, last_job, .. } = load.load(&Needs::default())?.meta;
+    let visible_revision = visible_revision(revision, |after| {
+        Ok(load
+            .load(&Needs { jobs_after: Some((after, limits::PAGE_ROWS_MAX)), ..Needs::default() })?
+            .jobs_after)
+    })?;
+    Ok(StoreInfo { revision, visible_revision, job_id_max: last_job })
+}
+
+/// Before which revision no job that is still invisible was begun. Jobs come in pages of [`limits::PAGE_ROWS_MAX`].
+pub(super) fn visible_revision(
+    newest: u64,
+    mut jobs_after: impl FnMut(Option<i64>) -> Result<Vec<JobRow>>,
+) -> Result<u64> {
+    let mut visible = newest;
+    let mut after = None;
+    loop {
+        let jobs = jobs_after(after)?;
+        after = jobs.last().map(|job| job.id);
+        let more = jobs.len() == limits::PAGE_ROWS_MAX;
+        let importing = jobs.iter().filter(|job| job.phase == JobPhase::Importing);
+        visible = importing.map(|job| job.revision.saturating_sub(1)).fold(visible, u64::min);
+        if !more {
+            return Ok(visible);
+        }
+    }
 }
 
 /// A page of a job's chunks in chunk order, bounded in rows and in bytes.
@@ -87,6 +113,7 @@ pub(super) fn kept(row: &Row, unmet: Vec<u64>) -> Kept {
         claimed_by: record.owner(),
         claim_seq: record.claim_seq(),
         settled: record.hold == Hold::Settled,
+        lapsed_lease: record.lease.filter(|_| record.status != JobStatus::Processing),
         content_updated_at_ms: content.updated_at_ms,
         content_revision: content.revision,
         record_updated_at_ms: record.updated_at_ms,

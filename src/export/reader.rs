@@ -36,10 +36,10 @@ enum Stage {
         job: i64,
         after: Option<u64>,
     },
-    /// In the change feed, behind a revision: up to another, or until the store is caught up with.
+    /// In the change feed, behind a revision: at least up to another.
     Changes {
         since: u64,
-        until: Option<u64>,
+        until: u64,
     },
     Over,
 }
@@ -114,7 +114,7 @@ where
 
     async fn start(&mut self) -> Result<Stage> {
         let info = self.store.info().await?;
-        (self.revision, self.job_id_max) = (info.revision, info.job_id_max);
+        (self.revision, self.job_id_max) = (info.visible_revision, info.job_id_max);
         let Some(since) = self.filter.since else { return Ok(Stage::Jobs) };
         if since > info.revision {
             let text = format!(
@@ -123,7 +123,7 @@ where
             );
             return Err(Error::new(ErrorKind::InvalidInput, text));
         }
-        Ok(Stage::Changes { since, until: Some(info.revision) })
+        Ok(Stage::Changes { since, until: info.visible_revision })
     }
 
     async fn next_job(&mut self, items: &mut Vec<Item>) -> Result<Stage> {
@@ -140,8 +140,12 @@ where
             };
         }
         let Some(info) = self.jobs.pop_front() else {
-            let tail = Stage::Changes { since: self.revision, until: None };
-            return Ok(if self.follows { tail } else { Stage::Over });
+            if !self.follows {
+                return Ok(Stage::Over);
+            }
+            // Whatever was seen so far is no newer than this: there the lines are of one moment.
+            let until = self.store.info().await?.revision;
+            return Ok(Stage::Changes { since: self.revision, until });
         };
         let job = info.job_id;
         self.jobs_after = Some(job);
@@ -170,11 +174,9 @@ where
         Ok(next)
     }
 
-    async fn changes(&mut self, since: u64, until: Option<u64>, items: &mut Vec<Item>) -> Result<Stage> {
-        let before = self.store.info().await?;
+    async fn changes(&mut self, since: u64, until: u64, items: &mut Vec<Item>) -> Result<Stage> {
         let page = self.store.changes(since, PAGE_CHANGES).await?;
         self.revision = page.next;
-        self.job_id_max = before.job_id_max;
         for change in page.changes {
             match change {
                 Change::Chunk { state, depends_on, kept } => {
@@ -199,10 +201,11 @@ where
                 }
             }
         }
-        if page.more && until.is_none_or(|until| page.next < until) {
+        if page.more && page.next < until {
             return Ok(Stage::Changes { since: page.next, until });
         }
-        if until.is_none() && page.next < before.revision {
+        self.job_id_max = self.store.info().await?.job_id_max;
+        if page.next < until {
             let text = "a large import is under way, so that the store is between two moments; export again when it is done";
             return Err(Error::new(ErrorKind::Busy, text));
         }

@@ -194,7 +194,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             if record.status == JobStatus::Processing {
                 return Ok(Step::Touched(Record { lease, ..record.clone() }));
             }
-            // It lapsed and nobody took it: the owner did not vanish after all.
+            // It lapsed and nobody took it: the owner did not vanish after all, and has the lease that it asked for.
             changed(Record {
                 status: JobStatus::Processing,
                 losses: record.losses.saturating_sub(1),
@@ -224,7 +224,6 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             changed(Record {
                 status: JobStatus::Pending,
                 losses,
-                lease: None,
                 // The first loss may be the machine's; from the second on the chunk itself is suspect.
                 not_before: if losses > 1 { subject.delay(losses - 1, moment.now_ms) } else { None },
                 ..record.clone()

@@ -135,6 +135,16 @@ fn situations() -> Vec<Chunk> {
     );
     let chunks = each(
         chunks,
+        "lapsed lease",
+        |c| c.record.status == JobStatus::Pending && c.record.open_fence() != 0,
+        &[
+            ("kept", |c| c.record.lease = deadline(NOW_MS - 5_000, 5_000)),
+            // By a build that did not keep it.
+            ("unknown", |_| {}),
+        ],
+    );
+    let chunks = each(
+        chunks,
         "lease",
         |c| c.record.status == JobStatus::Processing,
         &[
@@ -274,7 +284,9 @@ fn differences(before: &Record, after: &Record) -> String {
         }
         _ => {}
     };
-    time("lease", before.lease, after.lease);
+    // As a caller sees it.
+    let lease = |record: &Record| record.lease.filter(|_| record.status == JobStatus::Processing);
+    time("lease", lease(before), lease(after));
     time("delay", before.not_before, after.not_before);
     let mut value = |name: &str, old: Option<&str>, new: Option<&str>| match new {
         _ if old == new => {}
@@ -463,7 +475,8 @@ fn what_belongs_to_a_status_is_there_in_that_status_alone() {
         let what = format!("{} from {} gives {after:?}", happening.name, chunk.situation);
         let (pending, processing) =
             (after.status == JobStatus::Pending, after.status == JobStatus::Processing);
-        assert_eq!(after.lease.is_some(), processing, "a lease is of a claim: {what}");
+        let of_claim = after.lease.is_none() || after.open_fence() != 0;
+        assert!(of_claim && (after.lease.is_some() || !processing), "a lease is of a claim: {what}");
         assert!(after.not_before.is_none() || pending, "a delay is of a pending chunk: {what}");
         assert!(after.open_fence() == 0 || pending || processing, "a claim is open in these alone: {what}");
         assert!(!processing || after.open_fence() != 0, "who processes holds a claim: {what}");

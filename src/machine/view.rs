@@ -50,7 +50,9 @@ pub(crate) fn state(row: Row, job: &JobSpec) -> JobState {
     let Row { key, content, record, unmet } = row;
     let rules = Rules::of(job, &content);
     let (content, record) = (Arc::unwrap_or_clone(content), Arc::unwrap_or_clone(record));
-    let owner = if record.status == JobStatus::Processing { record.owner() } else { None };
+    // While it is held; of a claim that lapsed both are kept, and are nobody's to rely on.
+    let is_held = record.status == JobStatus::Processing;
+    let (owner, lease) = if is_held { (record.owner(), record.lease) } else { (None, None) };
     JobState {
         job_id: key.job,
         chunk: key.chunk,
@@ -66,7 +68,7 @@ pub(crate) fn state(row: Row, job: &JobSpec) -> JobState {
         losses_max: rules.losses_max,
         fence: record.fence,
         owner,
-        lease: record.lease,
+        lease,
         not_before: record.not_before,
         unmet_dependencies: unmet,
         output: record.output,

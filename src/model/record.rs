@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DependencyFailure, JobState, OwnerId};
+use super::{Deadline, DependencyFailure, JobState, OwnerId};
 
 /// One chunk with everything that a store keeps of it: what an export writes and a restore reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,10 @@ pub struct Kept {
     /// with what it did.
     #[serde(skip_serializing_if = "is_false")]
     pub settled: bool,
+    /// The lease of a claim that lapsed and is open still: as long as that is the lease of a heartbeat that takes it up
+    /// again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lapsed_lease: Option<Deadline>,
     /// When the manifest's part was last written, in milliseconds since the Unix epoch.
     pub content_updated_at_ms: u64,
     /// The revision that last wrote the manifest's part.
@@ -96,6 +100,10 @@ pub struct ChunkRecords {
 pub struct StoreInfo {
     /// The revision of the newest change.
     pub revision: u64,
+    /// Up to which revision everything can be seen: [`StoreInfo::revision`], but while an import goes on whose job nobody
+    /// sees yet the one before it. Whoever listed everything and wants to go on from there with the change feed goes on
+    /// from this one.
+    pub visible_revision: u64,
     /// The highest job id that was ever used; 0 before the first.
     pub job_id_max: i64,
 }

@@ -304,7 +304,9 @@ fn modelled(model: &Model, job: i64, id: u64, c: &Chunk) -> String {
         model.losses_max(job, c),
         c.fence,
         if c.status == JobStatus::Processing { c.owner } else { None },
-        c.lease.map(|lease| (lease.set_at_ms, lease.duration_ms)),
+        c.lease
+            .filter(|_| c.status == JobStatus::Processing)
+            .map(|lease| (lease.set_at_ms, lease.duration_ms)),
         c.wait.map(|wait| (wait.set_at_ms, wait.told_ms.unwrap_or(0))),
         c.unmet(),
         c.created_ms,

@@ -291,3 +291,32 @@ fn a_page_of_records_is_bounded_in_rows_and_in_bytes_and_says_whether_there_is_m
         });
     }
 }
+
+/// A large import is invisible until it is there whole, but its slices have revisions.
+#[test]
+fn an_export_beside_a_large_import_says_a_revision_from_which_the_next_one_misses_nothing() {
+    const LARGE: u64 = limits::IMPORT_ROWS_PER_COMMIT_MAX as u64 + 10;
+    for (name, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(add(&*store, 1, 0..5));
+        let export = || Export::new(Arc::clone(&store));
+        let (mut before, mut lines) = (None, None);
+        let new = (0..LARGE).map(|id| {
+            if id == LARGE - 1 {
+                before = Some(text_of(export().csv()));
+                lines = Some(block_on(export().json_lines().write_to(&mut Vec::new())));
+            }
+            Ok(NewChunk::new(id))
+        });
+        block_on(store.import(2, &JobSpec::new(), magnetar::chunks(new), &ImportOptions::new()))
+            .expect("imported");
+        let (text, exported) = before.expect("it came to its second slice");
+        assert_eq!(ids(&text).len(), 5, "{name}: nothing of the import is to be seen");
+        let error = lines.expect("as well").expect_err("the store is between two moments");
+        assert_eq!(error.kind(), ErrorKind::Busy, "{name}");
+        let (text, _) = text_of(export().since(exported.revision).job(2).csv());
+        assert_eq!(ids(&text).len() as u64, LARGE, "{name}: of all its chunks");
+        let info = block_on(store.info()).expect("it tells");
+        assert_eq!(info.visible_revision, info.revision);
+    }
+}

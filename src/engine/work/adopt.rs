@@ -2,9 +2,11 @@
 
 use super::{JobSlot, Row, RowSlot, Work};
 use crate::backends::contract::{
-    Cursor, DependentsNeed, Edge, JobPhase, JobRow, Key, LogRun, Needs, Subject,
+    Cursor, DependentsNeed, Edge, JobRow, Key, LogRun, Needs, Subject,
 };
+use crate::engine::whole;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::standing::{self, Affairs, Standing};
 
 impl Work<'_> {
@@ -123,18 +125,7 @@ impl Work<'_> {
 
     /// Before which revision no job that is still invisible was begun.
     pub(in crate::engine) fn all_visible_up_to(&mut self) -> Result<u64> {
-        let mut visible = self.meta.revision;
-        let mut after = None;
-        loop {
-            let jobs = self.jobs_after(after, crate::limits::PAGE_ROWS_MAX)?;
-            after = jobs.last().map(|job| job.id);
-            let more = jobs.len() == crate::limits::PAGE_ROWS_MAX;
-            let importing = jobs.iter().filter(|job| job.phase == JobPhase::Importing);
-            visible = importing.map(|job| job.revision.saturating_sub(1)).fold(visible, u64::min);
-            if !more {
-                return Ok(visible);
-            }
-        }
+        whole::visible_revision(self.meta.revision, |after| self.jobs_after(after, limits::PAGE_ROWS_MAX))
     }
 
     /// Whether dependencies count as met, as storage and this group have them.

@@ -36,13 +36,18 @@ pub(crate) async fn a_heartbeat_starts_the_lease_anew(fx: Fixture) {
 
 pub(crate) async fn a_heartbeat_reopens_a_lapsed_claim_that_nobody_took(fx: Fixture) {
     import(&*fx, [c(1)]).await;
-    let held = claim(&*fx).await;
-    fx.clock.advance(limits::LEASE_MS_DEFAULT);
+    let lease_ms = limits::LEASE_MS_DEFAULT * 10;
+    let held =
+        fx.claim(&ClaimRequest::new().job(JOB).lease_ms(lease_ms)).await.expect("it is ready").remove(0);
+    fx.clock.advance(lease_ms);
     assert_eq!(ids(&fx.resume_pending(JOB).await.expect("the job exists")), [1]);
-    assert_eq!(status(&*fx, 1).await, JobStatus::Pending);
+    let lapsed = get(&*fx, 1).await;
+    assert_eq!((lapsed.status, lapsed.lease, lapsed.owner), (JobStatus::Pending, None, None));
     assert_eq!(fx.heartbeat(&held.claim()).await.expect("nobody took it"), Outcome::Changed);
     let now = get(&*fx, 1).await;
     assert_eq!((now.status, now.fence, now.owner), (JobStatus::Processing, held.fence, Some(ME)));
+    let lease = now.lease.map(|lease| lease.duration_ms);
+    assert_eq!(lease, Some(lease_ms), "the lease that was asked for");
     assert_eq!(claim_ids(&*fx).await, [0; 0]);
     fx.complete(&held.claim(), Completion::new()).await.expect("the claim is open again");
 }

@@ -434,7 +434,7 @@ impl Model {
                 chunk.take_away();
                 (chunk.status, chunk.error) = (Failed, Some(format!("lost {losses} times")));
             } else {
-                (chunk.status, chunk.lease, chunk.wait) = (Pending, None, wait);
+                (chunk.status, chunk.wait) = (Pending, wait);
             }
         });
     }

@@ -26,7 +26,7 @@ CREATE TABLE states (
     -- Whose claim is open, and the client's own number of the call.
     owner                BLOB    CHECK (length(owner) = 16),
     claim_seq            INTEGER NOT NULL DEFAULT 0,
-    -- NULL where it is `updated_at_ms`; so is `not_before_set_at_ms`.
+    -- Of the claim that is open, even where it has lapsed. NULL where it is `updated_at_ms`; so is `not_before_set_at_ms`.
     lease_set_at_ms      INTEGER,
     lease_ms             INTEGER,
     not_before_set_at_ms INTEGER,
@@ -79,7 +79,7 @@ SELECT
     s.cause AS cancelled_by,
     s.fence,
     iif(s.class = 4, lower(hex(s.owner)), NULL) AS owner,
-    strftime('%Y-%m-%dT%H:%M:%fZ', (ifnull(s.lease_set_at_ms, s.updated_at_ms) + s.lease_ms) / 1000.0, 'unixepoch') AS lease_until,
+    iif(s.class = 4, strftime('%Y-%m-%dT%H:%M:%fZ', (ifnull(s.lease_set_at_ms, s.updated_at_ms) + s.lease_ms) / 1000.0, 'unixepoch'), NULL) AS lease_until,
     strftime('%Y-%m-%dT%H:%M:%fZ', (ifnull(s.not_before_set_at_ms, s.updated_at_ms) + s.not_before_ms) / 1000.0, 'unixepoch') AS not_before,
     strftime('%Y-%m-%dT%H:%M:%fZ', c.created_at_ms / 1000.0, 'unixepoch') AS created_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', CASE WHEN s.revision > c.revision THEN s.updated_at_ms WHEN c.updated_at_ms = 0 THEN c.created_at_ms ELSE max(c.updated_at_ms, 0) END / 1000.0, 'unixepoch') AS updated_at,
