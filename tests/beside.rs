@@ -214,3 +214,40 @@ fn another_opening_reads_a_redb_file_beside_its_writer_and_changes_nothing() {
     block_on(reader.close()).expect("it closes");
     block_on(writer.close()).expect("it closes");
 }
+
+#[test]
+fn a_store_is_not_reopened_as_another_one_or_as_a_new_one() {
+    type Open = fn(&std::path::Path) -> Arc<dyn JobStore>;
+    let engines: [(&str, Open); 2] = [
+        ("jobs.db", |path| Arc::new(block_on(SqliteStore::open(path)).expect("it opens"))),
+        ("jobs.redb", |path| Arc::new(RedbStore::open(path).expect("it opens"))),
+    ];
+    for (name, open) in engines {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other, away) = (
+            folder.path().join(name),
+            folder.path().join(format!("other-{name}")),
+            folder.path().join("away"),
+        );
+        let another = open(&other);
+        import(&*another, first(1)).expect("it is imported");
+        block_on(another.close()).expect("it closes");
+        let store = open(&path);
+        import(&*store, first(3)).expect("it is imported");
+        // SQLite moves everything into the file when the last connection closes.
+        block_on(store.close()).expect("it closes");
+        let store = open(&path);
+        std::fs::rename(&path, &away).expect("it is moved");
+        let error = block_on(store.reopen()).expect_err("it is gone");
+        assert!(!path.exists(), "{name}: {error}");
+        std::fs::copy(&other, &path).expect("another stands there");
+        let error = block_on(store.reopen()).expect_err("it is another one");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error}");
+        block_on(store.claim_pending(1)).expect_err("nothing is done in the other one");
+        std::fs::remove_file(&path).expect("the other one goes");
+        std::fs::rename(&away, &path).expect("and this one is back");
+        block_on(store.reopen()).expect("it is the one that was open");
+        assert_eq!(block_on(store.get_stats(1)).expect("the job exists").pending, 3, "{name}");
+        block_on(store.close()).expect("it closes");
+    }
+}

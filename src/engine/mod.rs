@@ -192,6 +192,8 @@ pub(crate) struct Engine {
     /// The newest revision known to be durable.
     acknowledged: u64,
     numbers: Numbers,
+    /// Which store it is, so that a reopening finds no other one in its place.
+    store_id: Option<[u8; 16]>,
     /// The store was not closed, and some of its last commits may be lost: the first commit goes on above them.
     gives_up: bool,
     poisoned: Option<Error>,
@@ -218,6 +220,7 @@ impl Engine {
             acknowledged: 0,
             poisoned: None,
             numbers: Numbers::default(),
+            store_id: None,
         }
     }
 
@@ -226,6 +229,7 @@ impl Engine {
         let works = {
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
             self.acknowledged = meta.revision;
+            self.store_id = Some(meta.store_id);
             self.gives_up = unsynced::may_have_lost(&meta, &self.host);
             works(&meta)
         };
@@ -424,6 +428,11 @@ impl Engine {
             self.poisoned = None;
             self.numbers = Numbers::default();
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
+            if self.store_id.is_some_and(|store_id| store_id != meta.store_id) {
+                let error = another_store();
+                self.poisoned = Some(error.clone());
+                return Err(error);
+            }
             self.gives_up |= unsynced::is_open(&meta) && meta.revision < self.acknowledged;
             if !works(&meta) {
                 return Ok(meta.revision);
@@ -493,6 +502,14 @@ impl Engine {
         let held = self.backend.begin().and_then(|mut tx| tx.load(&needs));
         held.map_or(true, |loaded| !loaded.held.is_empty())
     }
+}
+
+#[cold]
+fn another_store() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "another store stands where this one was opened; put its file back and reopen, or close it and open the other one",
+    )
 }
 
 /// Whether the store executes operations now.

@@ -190,6 +190,7 @@ impl Backend for SqliteBackend {
                 }
                 readers.renew(false);
                 self.durability = FULL;
+                open::must_be_there(path)?;
                 *writer = Some(open::file(path, options.check_bytes_max)?);
             }
             // The data is the connection: all there is to take back is an open transaction.

@@ -70,6 +70,20 @@ pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
     Ok(connection)
 }
 
+/// A store that was there already is not made anew.
+pub(super) fn must_be_there(path: &Path) -> Result<()> {
+    let is_empty = path
+        .metadata()
+        .map_err(|e| io_error("reopening the file (it was moved or deleted; put it back)", path, e))?
+        .len()
+        == 0;
+    if is_empty {
+        let text = format!("{} is empty, and was a store; restore it from a copy and reopen", path.display());
+        return Err(Error::new(ErrorKind::Corrupt, text));
+    }
+    Ok(())
+}
+
 /// Another connection to a file that is open already.
 pub(super) fn reader(path: &Path) -> Result<Connection> {
     let mut connection = Connection::open_file(path)?;

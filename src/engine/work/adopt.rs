@@ -1,9 +1,7 @@
 //! Taking over what a store decided before, this one or another: rows with the revisions that they have there. The books are kept here.
 
 use super::{JobSlot, Row, RowSlot, Work};
-use crate::backends::contract::{
-    Cursor, DependentsNeed, Edge, JobRow, Key, LogRun, Needs, Subject,
-};
+use crate::backends::contract::{Cursor, DependentsNeed, Edge, JobRow, Key, LogRun, Needs, Subject};
 use crate::engine::whole;
 use crate::error::{Error, Result};
 use crate::limits;
