@@ -56,7 +56,8 @@ pub(super) enum Became {
 #[derive(Debug)]
 pub(super) struct Exchanged {
     pub(super) settled: Vec<(Finished, Result<Became>)>,
-    pub(super) claimed: Result<Vec<JobState>>,
+    /// `None` where nothing was asked for, or nothing came to be asked.
+    pub(super) claimed: Option<Result<Vec<JobState>>>,
 }
 
 pub(super) async fn exchange(
@@ -69,9 +70,9 @@ pub(super) async fn exchange(
     {
         let answer = store.complete_and_claim(&one.hold.claim(), completion.clone(), request).await;
         let (became, claimed) = match answer {
-            Ok(claims) => (Ok(Became::Completed), Ok(claims)),
-            // Nothing was claimed, so whatever else there is comes with the next exchange.
-            Err(error) => (Err(error), Ok(Vec::new())),
+            Ok(claims) => (Ok(Became::Completed), Some(Ok(claims))),
+            // Whether there is anything to claim, the next exchange finds out.
+            Err(error) => (Err(error), None),
         };
         return Exchanged {
             settled: finished.into_iter().map(|one| (one, became.clone())).collect(),
@@ -84,8 +85,8 @@ pub(super) async fn exchange(
     let ends = join_all(parts.map(|part| end(&*store, part)));
     let claims = async {
         match &request {
-            Some(request) => store.claim(request).await,
-            None => Ok(Vec::new()),
+            Some(request) => Some(store.claim(request).await),
+            None => None,
         }
     };
     // Handed in at the same moment, so that they can share a commit.

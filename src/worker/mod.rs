@@ -198,9 +198,10 @@ impl Worker {
         let handler = &handler;
         let start = |context: Context, hold: Hold| async move {
             // A handler that panicked is not called on again for this chunk; what it shares with others is its own care.
-            let returned = AssertUnwindSafe(async { handler(context).await }).catch_unwind().await;
-            let returned = match returned {
-                Ok(result) => Returned::Result(result.map_err(|error| format!("{error:#}"))),
+            // Its error's own words are its business too.
+            let handled = async { handler(context).await.map_err(|error| format!("{error:#}")) };
+            let returned = match AssertUnwindSafe(handled).catch_unwind().await {
+                Ok(result) => Returned::Result(result),
                 Err(panic) => Returned::Panicked(crew::text_of(&*panic)),
             };
             (hold, returned)

@@ -260,12 +260,13 @@ where
             }
         }
         let claimed = match answers.claimed {
-            Ok(claims) => Some(claims),
-            Err(error) if error.retry() == Retry::Later => {
+            None => None,
+            Some(Ok(claims)) => Some(claims),
+            Some(Err(error)) if error.retry() == Retry::Later => {
                 later = Some(error);
                 None
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 fatal = Some(error);
                 None
             }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
-use super::exchange::{End, Exchanged, Finished};
+use super::exchange::{End, Exchanged, Finished, exchange};
 use super::progress::Publisher;
 use super::pulse::{Hold, Pulse};
 use super::session::{LATER_TIMES, Plan, Returned, Session};
 use super::{Ending, Shutdown};
 use crate::commit::block_on;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ClaimRequest, Completion, JobSpec, JobState, NewChunk};
+use crate::model::{ClaimRequest, Completion, JobSpec, JobState, NewChunk, Selection};
 use crate::store::JobStore;
 
 fn busy() -> Error {
@@ -50,7 +50,7 @@ async fn nothing_more(_: Context, _: Hold) -> (Hold, Returned) {
 }
 
 fn refused(finished: Finished) -> Exchanged {
-    Exchanged { settled: vec![(finished, Err(busy()))], claimed: Ok(Vec::new()) }
+    Exchanged { settled: vec![(finished, Err(busy()))], claimed: Some(Ok(Vec::new())) }
 }
 
 #[test]
@@ -80,4 +80,17 @@ fn a_store_that_stays_busy_ends_the_run_with_the_error() {
     let (last, before) = outcomes.split_last().unwrap();
     assert!(before.iter().all(Result::is_ok));
     assert_eq!(last.as_ref().unwrap_err().kind(), ErrorKind::Busy);
+}
+
+#[test]
+fn a_completion_that_was_refused_says_nothing_of_what_there_is_to_claim() {
+    let (store, state) = one_claim();
+    let pulse = pulse_on(&store);
+    block_on(store.cancel(1, Selection::All)).unwrap();
+    let finished = vec![Finished { hold: pulse.hold(&state), end: End::Complete(Completion::new()) }];
+    let exchanged = block_on(exchange(Arc::clone(&store), finished, Some(ClaimRequest::new().job(1))));
+    let (one, answer) = exchanged.settled.into_iter().next().unwrap();
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::Superseded);
+    assert!(exchanged.claimed.is_none(), "so that the run does not take the store for empty");
+    one.hold.settle();
 }

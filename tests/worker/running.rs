@@ -113,6 +113,31 @@ fn dependents_follow_as_soon_as_they_are_freed() {
     assert_eq!(order.into_inner().unwrap(), (0..30).collect::<Vec<u64>>());
 }
 
+/// An error that cannot even say what it is.
+struct Speechless;
+
+impl std::fmt::Display for Speechless {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no words")
+    }
+}
+
+#[test]
+fn an_error_whose_text_panics_fails_the_attempt_as_any_panic() {
+    for blocking in [false, true] {
+        let store = store_of(1, &JobSpec::new().attempts_max(1));
+        let worker = Worker::new(Arc::clone(&store)).job(JOB);
+        let summary = if blocking {
+            block_on(worker.run_blocking(|_: &Context| Err::<Completion, _>(Speechless)))
+        } else {
+            block_on(worker.run(async |_: Context| Err::<Completion, _>(Speechless)))
+        };
+        assert_eq!(summary.expect("the run goes on").failed, 1);
+        let chunk = block_on(store.get_chunk(JOB, 0)).unwrap().unwrap();
+        assert_eq!(chunk.error.as_deref(), Some("the handler panicked: no words"));
+    }
+}
+
 #[test]
 fn a_panic_fails_the_attempt_with_its_text_and_the_worker_goes_on() {
     for blocking in [false, true] {
