@@ -252,7 +252,7 @@ impl Import {
             let (page, next) = work.page(need)?;
             missing.extend(page.into_iter().filter(|key| !self.has(key.chunk)));
             if missing.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX {
-                return Err(too_many("chunks that the manifest no longer has").in_job(self.job));
+                return Err(too_many_missing().in_job(self.job));
             }
             if next.is_none() {
                 break;
@@ -632,13 +632,11 @@ fn content_of(chunk: &NewChunk, created_at_ms: u64, now_ms: u64) -> Content {
     }
 }
 
-/// More changes than one commit may hold.
-pub(crate) fn too_many(what: &str) -> Error {
-    Error::new(
-        ErrorKind::TooLarge,
-        format!(
-            "more than {} {what} would change in one step; ask for slices (`in_slices`), which are restartable but not one step",
-            limits::IMPORT_ROWS_PER_COMMIT_MAX
-        ),
-    )
+/// They go in one step, slices or not: one that went may be what another one that stays depends on.
+fn too_many_missing() -> Error {
+    let text = format!(
+        "the manifest no longer has more than {} of the job's chunks, which is more than can go in one step; keep them (`OnMissing::Keep`), or delete the job and import it anew",
+        limits::IMPORT_ROWS_PER_COMMIT_MAX
+    );
+    Error::new(ErrorKind::TooLarge, text)
 }

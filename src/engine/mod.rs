@@ -39,7 +39,7 @@ pub(crate) use affairs::{Consumer, check_name as check_consumer_name, consumers,
 pub(crate) use bulk::{Bulk, Kind};
 pub(crate) use edges::{cycle as dependency_cycle, find_cycle, unknown as unknown_dependency};
 pub(crate) use ids::Ids;
-pub(crate) use import::{Compared, Import, ImportSlice, Imports, too_many};
+pub(crate) use import::{Compared, Import, ImportSlice, Imports};
 use numbers::Numbers;
 pub(crate) use query::{
     all_edges, changes, chunk, dependencies, dependents, each_of_page, graph, job_info, job_row, jobs_page,

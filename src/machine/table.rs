@@ -71,6 +71,7 @@ const fn deadline(set_at_ms: u64, duration_ms: u64) -> Option<Deadline> {
 }
 
 /// Every situation: how a chunk comes to have its status.
+#[allow(clippy::too_many_lines, reason = "one list, read as a whole")]
 fn situations() -> Vec<Chunk> {
     let claimed = Record { fence: FENCE, ..Record::fresh() };
     let held = Record { hold: Hold::Open { owner: OWNER, seq: 4 }, ..claimed.clone() };

@@ -32,9 +32,11 @@ pub enum OnMissing {
 pub struct ImportOptions {
     /// Changed content of chunks that are processing or done.
     pub on_conflict: OnConflict,
-    /// Chunks that the manifest no longer has.
+    /// Chunks that the manifest no longer has. Up to [`crate::limits::IMPORT_ROWS_PER_COMMIT_MAX`] of them, in one step in
+    /// any case.
     pub on_missing: OnMissing,
-    /// Allow a large import into an existing job to go in slices: restartable, but not one atomic step.
+    /// Allow a large import into an existing job to go in slices: restartable, but not one atomic step, and a chunk must
+    /// come after those that it depends on. An import into an id that has no job needs none of this, however large.
     pub in_slices: bool,
 }
 

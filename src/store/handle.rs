@@ -210,7 +210,9 @@ impl<B: Backing> Store<B> {
     /// its answer was lost, is answered with what the first asking came to. 1 to [`limits::ID_MAX`] and never the same
     /// for two calls; 0 where nothing is ever asked for again.
     ///
-    /// Whether the client lives is for [`crate::OpenOptions::liveness`] to know: it is not announced there.
+    /// Whether the client lives is for [`crate::OpenOptions::liveness`] to know: it is not announced there. The default one
+    /// of a redb file takes whoever did not open it for dead, and gives back what a client holds at the next look: a
+    /// program that speaks for others says who of them lives.
     /// Closing any handle closes the store for all of them.
     ///
     /// ```

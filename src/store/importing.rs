@@ -7,7 +7,7 @@ use super::ChunkStream;
 use super::handle::Shared;
 use crate::backends::contract::{JobPhase, Key};
 use crate::commit::Ticket;
-use crate::engine::{self, Compared, Ids, Import, ImportSlice, Op, Reply, too_many};
+use crate::engine::{self, Compared, Ids, Import, ImportSlice, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::manifest::check_chunk;
@@ -211,13 +211,14 @@ async fn into_existing(
         report.unchanged += (total - differing.len()) as u64;
         compared.unchanged = report.unchanged;
         changed.extend(differing);
-        if changed.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX {
-            if !options.in_slices {
-                return Err(too_many("chunks").in_job(job));
-            }
+        let is_long = changed.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX;
+        if is_long && !options.in_slices {
+            return Err(too_many_changed().in_job(job));
+        }
+        if is_long || options.in_slices && payload_bytes(&changed) >= limits::IMPORT_BYTES_PER_COMMIT_MAX {
             let keep = ImportOptions { on_missing: OnMissing::Keep, ..options };
             changed.sort_unstable_by_key(|chunk| chunk.id);
-            let rest = changed.split_off(limits::IMPORT_ROWS_PER_COMMIT_MAX);
+            let rest = changed.split_off(changed.len().min(limits::IMPORT_ROWS_PER_COMMIT_MAX));
             add(
                 &mut report,
                 one_step(shared, job, spec, take(&mut changed), keep, Ids::default(), Some(compared)).await?,
@@ -235,6 +236,18 @@ async fn into_existing(
         one_step(shared, job, spec, changed, options, take(&mut gather.seen), Some(compared)).await?,
     );
     Ok(report)
+}
+
+fn payload_bytes(chunks: &[NewChunk]) -> usize {
+    chunks.iter().filter_map(|chunk| chunk.payload.as_ref()).map(|payload| payload.as_str().len()).sum()
+}
+
+fn too_many_changed() -> Error {
+    let text = format!(
+        "more than {} chunks would change in one step; ask for slices (`in_slices`), which are restartable but not one step, or delete the job first: an import into an id that has no job is one step, however large",
+        limits::IMPORT_ROWS_PER_COMMIT_MAX
+    );
+    Error::new(ErrorKind::TooLarge, text)
 }
 
 fn add(total: &mut ImportReport, part: ImportReport) {

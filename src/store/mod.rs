@@ -114,6 +114,9 @@ pub trait JobStore: Debug + Send + Sync {
     async fn restore(&self, export: &mut (dyn BufRead + Send)) -> Result<Restored>;
 
     /// Creates an empty job under an id that was never used before.
+    ///
+    /// From then on it exists: an import of more than [`crate::limits::IMPORT_ROWS_PER_COMMIT_MAX`] chunks into it is one into an
+    /// existing job, see [`ImportOptions::in_slices`]; deleted first, its id is one that has no job, and goes to nobody else.
     async fn new_job(&self, spec: &JobSpec) -> Result<i64>;
 
     /// Deletes a job with everything in it. A job that does not exist is [`Outcome::Unchanged`].

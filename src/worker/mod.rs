@@ -199,8 +199,8 @@ impl Worker {
         let start = |context: Context, hold: Hold| async move {
             // A handler that panicked is not called on again for this chunk; what it shares with others is its own care.
             // Its error's own words are its business too.
-            let handled = async { handler(context).await.map_err(|error| format!("{error:#}")) };
-            let returned = match AssertUnwindSafe(handled).catch_unwind().await {
+            let work = async { handler(context).await.map_err(|error| format!("{error:#}")) };
+            let returned = match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(result) => Returned::Result(result),
                 Err(panic) => Returned::Panicked(crew::text_of(&*panic)),
             };

@@ -2,7 +2,7 @@
 
 use magnetar::{Backoff, ClaimRequest, Completion, Deadline, ErrorKind, JobSpec, JobStatus, Outcome, limits};
 
-use super::{JOB, c, changes_nothing, claim, claim_ids, get, ids, import, import_as, refused, status};
+use super::{JOB, c, changes_nothing, claim, claim_ids, get, ids, import, import_as, refused};
 use crate::fixture::{Fixture, ME, OTHER, START_MS};
 
 const YEAR_MS: u64 = 365 * 24 * 3_600_000;
