@@ -186,6 +186,10 @@ impl JobStore for DualStore {
         change!(self, Short, store => store.fail(claim, error))
     }
 
+    async fn fail_permanently(&self, claim: &Claim, error: &str) -> Result<Outcome> {
+        change!(self, Short, store => store.fail_permanently(claim, error))
+    }
+
     async fn release(&self, claim: &Claim) -> Result<Outcome> {
         change!(self, Short, store => store.release(claim))
     }

@@ -6,7 +6,7 @@ use super::{Reply, Result};
 use crate::backends::contract::Key;
 use crate::error::Error;
 use crate::machine::Event;
-use crate::model::{ChunkUpdate, Claim, Completion, JobStatus, Outcome, ResetReach};
+use crate::model::{ChunkUpdate, Claim, Completion, Failure, JobStatus, Outcome, ResetReach};
 
 /// Tells one chunk of one event, and its dependents of what that came to.
 pub(super) fn happen(work: &mut Work<'_>, key: Key, event: Event<'_>) -> Result<Outcome> {
@@ -28,8 +28,8 @@ pub(super) fn complete(work: &mut Work<'_>, claim: Claim, result: &Completion) -
     fenced(work, claim, Event::Complete { fence: claim.fence, result })
 }
 
-pub(super) fn fail(work: &mut Work<'_>, claim: Claim, error: &str) -> Result<Outcome> {
-    fenced(work, claim, Event::Fail { fence: claim.fence, error })
+pub(super) fn fail(work: &mut Work<'_>, claim: Claim, error: &str, failure: Failure) -> Result<Outcome> {
+    fenced(work, claim, Event::Fail { fence: claim.fence, error, failure })
 }
 
 pub(super) fn release(work: &mut Work<'_>, claim: Claim) -> Result<Outcome> {
@@ -66,6 +66,7 @@ pub(super) fn chunk_of(update: &ChunkUpdate) -> u64 {
     match update {
         ChunkUpdate::Complete(claim, _)
         | ChunkUpdate::Fail(claim, _)
+        | ChunkUpdate::FailPermanently(claim, _)
         | ChunkUpdate::Release(claim)
         | ChunkUpdate::Heartbeat(claim) => claim.chunk,
         ChunkUpdate::Mark { chunk, .. } => *chunk,
@@ -79,7 +80,8 @@ pub(super) fn updates(work: &mut Work<'_>, job: i64, updates: &[ChunkUpdate]) ->
         .iter()
         .map(|update| match update {
             ChunkUpdate::Complete(claim, result) => complete(work, *claim, result),
-            ChunkUpdate::Fail(claim, error) => fail(work, *claim, error),
+            ChunkUpdate::Fail(claim, error) => fail(work, *claim, error, Failure::Retryable),
+            ChunkUpdate::FailPermanently(claim, error) => fail(work, *claim, error, Failure::Permanent),
             ChunkUpdate::Release(claim) => release(work, *claim),
             ChunkUpdate::Heartbeat(claim) => heartbeat(work, *claim),
             ChunkUpdate::Mark { chunk, status, detail } => {

@@ -29,8 +29,8 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
 use crate::model::{
-    ChunkUpdate, Claim, ClaimRequest, Completion, Durability, ImportReport, JobSpec, JobState, JobStatus,
-    Outcome, OwnerId, Selection,
+    ChunkUpdate, Claim, ClaimRequest, Completion, Durability, Failure, ImportReport, JobSpec, JobState,
+    JobStatus, Outcome, OwnerId, Selection,
 };
 use crate::owners::Liveness;
 use crate::standing::Step;
@@ -98,6 +98,7 @@ pub(crate) enum Op {
     Fail {
         claim: Claim,
         error: String,
+        failure: Failure,
     },
     Release {
         claim: Claim,
@@ -647,8 +648,8 @@ impl Op {
                 let claims = claim::claim(work, probe, numbers, (*owner, *seq), request)?;
                 Ok(Applied::Reply(Reply::Claims(claims)))
             }
-            Op::Fail { claim, error } => {
-                Ok(Applied::Reply(Reply::Outcome(finish::fail(work, *claim, error)?)))
+            Op::Fail { claim, error, failure } => {
+                Ok(Applied::Reply(Reply::Outcome(finish::fail(work, *claim, error, *failure)?)))
             }
             Op::Release { claim } => Ok(Applied::Reply(Reply::Outcome(finish::release(work, *claim)?))),
             Op::Heartbeat { claim } => Ok(Applied::Reply(Reply::Outcome(finish::heartbeat(work, *claim)?))),

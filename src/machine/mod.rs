@@ -10,7 +10,7 @@ mod view;
 use crate::backends::contract::{Content, Hold, Key, Record};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
-use crate::model::{Backoff, Completion, Deadline, DependencyFailure, JobSpec, JobStatus, OwnerId};
+use crate::model::{Backoff, Completion, Deadline, DependencyFailure, Failure, JobSpec, JobStatus, OwnerId};
 use crate::retry;
 
 pub(crate) use view::{BROKEN_CLASSES, listed_classes, place, rank, state};
@@ -67,7 +67,7 @@ pub(crate) enum Event<'a> {
     /// Its worker is done.
     Complete { fence: u64, result: &'a Completion },
     /// Its worker reports an error.
-    Fail { fence: u64, error: &'a str },
+    Fail { fence: u64, error: &'a str, failure: Failure },
     /// Its worker gives it back.
     Release { fence: u64 },
     /// Its worker is alive.
@@ -157,17 +157,21 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             })
         }
 
-        Event::Fail { fence, error } => {
+        Event::Fail { fence, error, failure } => {
             let repeated = record.hold == Hold::Settled
                 && record.fence == fence
-                && matches!(record.status, JobStatus::Pending | JobStatus::Failed)
+                && match failure {
+                    Failure::Retryable => matches!(record.status, JobStatus::Pending | JobStatus::Failed),
+                    Failure::Permanent => record.status == JobStatus::Failed,
+                }
                 && record.error.as_deref() == Some(error);
             if repeated {
                 return Ok(Step::Unchanged);
             }
             subject.must_be_open(fence)?;
             let attempts = record.attempts + 1;
-            let spent = rules.attempts_max != 0 && attempts >= rules.attempts_max;
+            let spent =
+                failure == Failure::Permanent || rules.attempts_max != 0 && attempts >= rules.attempts_max;
             changed(Record {
                 status: if spent { JobStatus::Failed } else { JobStatus::Pending },
                 attempts,

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use super::{Event, Loss, Moment, Rules, Step, Subject, step};
 use crate::backends::contract::{Hold, Key, Record};
-use crate::model::{Backoff, Completion, Deadline, DependencyFailure, JobStatus, OwnerId};
+use crate::model::{Backoff, Completion, Deadline, DependencyFailure, Failure, JobStatus, OwnerId};
 
 const NOW_MS: u64 = 1_000_000;
 const REVISION: u64 = 100;
@@ -218,7 +218,12 @@ fn happenings<'a>(results: &'a [(&'static str, Completion)]) -> Vec<Happening<'a
     }
     for (of, fence) in fences {
         for (text, error) in [("oops", "oops"), ("another", "else")] {
-            add("fail", &[("fence", of), ("error", text)], Event::Fail { fence, error });
+            for (further, failure) in
+                [("may go well", Failure::Retryable), ("never will", Failure::Permanent)]
+            {
+                let conditions = [("fence", of), ("error", text), ("the next", further)];
+                add("fail", &conditions, Event::Fail { fence, error, failure });
+            }
         }
     }
     for (of, fence) in fences {

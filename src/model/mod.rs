@@ -24,4 +24,5 @@ pub use owner::OwnerId;
 pub use record::{ChunkRecord, ChunkRecords, Kept, Restored, StoreInfo};
 pub use status::JobStatus;
 pub use steer::{GraphFormat, ResetReach, Selection};
+pub(crate) use work::Failure;
 pub use work::{ChunkUpdate, Claim, ClaimRequest, Completion, Outcome};

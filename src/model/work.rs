@@ -109,6 +109,15 @@ pub enum Outcome {
     Unchanged,
 }
 
+/// What an error says of further attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The next one may go well.
+    Retryable,
+    /// None will.
+    Permanent,
+}
+
 /// One update of [`crate::JobStore::apply_batch_updates`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -117,6 +126,8 @@ pub enum ChunkUpdate {
     Complete(Claim, Completion),
     /// End a claim with an error.
     Fail(Claim, String),
+    /// The same, and the chunk is failed, whatever attempts it has left.
+    FailPermanently(Claim, String),
     /// Give a claim back.
     Release(Claim),
     /// Extend a claim's lease.

@@ -20,7 +20,7 @@ use crate::limits;
 use crate::machine;
 use crate::manifest::Manifest;
 use crate::model::{
-    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, FeedConsumer, GraphFormat,
+    Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, Failure, FeedConsumer, GraphFormat,
     ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
     ResetReach, Restored, Selection, StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
 };
@@ -135,6 +135,11 @@ impl Shared {
 
     pub(crate) async fn submit(&self, op: Op) -> Result<Reply> {
         self.core.submit(op).await
+    }
+
+    async fn fail(&self, claim: &Claim, error: &str, failure: Failure) -> Result<Outcome> {
+        check_claim(claim)?;
+        self.outcome(Op::Fail { claim: *claim, error: cut(error).to_owned(), failure }).await
     }
 
     pub(crate) async fn outcome(&self, op: Op) -> Result<Outcome> {
@@ -345,7 +350,10 @@ fn check_update(job: i64, update: ChunkUpdate) -> Result<ChunkUpdate> {
             check_completion(claim, result)?;
             Some(claim)
         }
-        ChunkUpdate::Fail(claim, _) | ChunkUpdate::Release(claim) | ChunkUpdate::Heartbeat(claim) => {
+        ChunkUpdate::Fail(claim, _)
+        | ChunkUpdate::FailPermanently(claim, _)
+        | ChunkUpdate::Release(claim)
+        | ChunkUpdate::Heartbeat(claim) => {
             check_claim(claim)?;
             Some(claim)
         }
@@ -360,6 +368,9 @@ fn check_update(job: i64, update: ChunkUpdate) -> Result<ChunkUpdate> {
     }
     Ok(match update {
         ChunkUpdate::Fail(claim, error) => ChunkUpdate::Fail(claim, cut(&error).to_owned()),
+        ChunkUpdate::FailPermanently(claim, error) => {
+            ChunkUpdate::FailPermanently(claim, cut(&error).to_owned())
+        }
         ChunkUpdate::Mark { chunk, status, detail } => {
             ChunkUpdate::Mark { chunk, status, detail: check_detail(job, chunk, status, detail)? }
         }
@@ -485,8 +496,12 @@ impl<B: Backing> JobStore for Store<B> {
 
     #[instrument(level = "debug", skip(self))]
     async fn fail(&self, claim: &Claim, error: &str) -> Result<Outcome> {
-        check_claim(claim)?;
-        self.shared.outcome(Op::Fail { claim: *claim, error: cut(error).to_owned() }).await
+        self.shared.fail(claim, error, Failure::Retryable).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn fail_permanently(&self, claim: &Claim, error: &str) -> Result<Outcome> {
+        self.shared.fail(claim, error, Failure::Permanent).await
     }
 
     #[instrument(level = "debug", skip(self))]

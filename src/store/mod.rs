@@ -155,6 +155,23 @@ pub trait JobStore: Debug + Send + Sync {
     /// Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up.
     async fn fail(&self, claim: &Claim, error: &str) -> Result<Outcome>;
 
+    /// Ends a claim with an error that no further attempt would mend: the chunk is failed, whatever attempts it has left.
+    /// [`JobStore::retry_failed`] takes it up again.
+    ///
+    /// ```
+    /// # magnetar::block_on(async {
+    /// use magnetar::{JobStatus, JobStore, NewChunk};
+    ///
+    /// let store = magnetar::open(":memory:").await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// let chunk = store.claim_pending(7).await?.expect("one is ready");
+    /// store.fail_permanently(&chunk.claim(), "the source has no such row").await?;
+    /// assert_eq!(store.get_by_status(7, JobStatus::Failed).await?.len(), 1);
+    /// # Ok::<(), magnetar::Error>(())
+    /// # }).unwrap();
+    /// ```
+    async fn fail_permanently(&self, claim: &Claim, error: &str) -> Result<Outcome>;
+
     /// Gives a claim back; it costs the chunk nothing.
     async fn release(&self, claim: &Claim) -> Result<Outcome>;
 

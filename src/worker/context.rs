@@ -59,6 +59,33 @@ impl Context {
         self.state.claim()
     }
 
+    /// Says that no further attempt would go well: the error that the handler returns next fails the chunk, whatever
+    /// attempts it has left.
+    ///
+    /// ```
+    /// use magnetar::worker::{Context, Worker};
+    /// use magnetar::{Completion, JobStore, NewChunk, block_on};
+    ///
+    /// # fn main() -> magnetar::Result<()> {
+    /// block_on(async {
+    ///     let store = magnetar::open(":memory:").await?;
+    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    ///     let summary = Worker::new(store)
+    ///         .job(1)
+    ///         .run(async |context: Context| {
+    ///             context.fail_permanently();
+    ///             Err::<Completion, _>("the source has no such row")
+    ///         })
+    ///         .await?;
+    ///     assert_eq!((summary.failed, summary.retried), (1, 0));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn fail_permanently(&self) {
+        self.cancel.state().is_permanent = true;
+    }
+
     /// Whether the handler should stop.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.reason().is_some()
@@ -82,6 +109,8 @@ pub(super) struct Cancel(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     reason: Option<Cancellation>,
+    /// The handler has said that its error is the last word.
+    is_permanent: bool,
     waiting: Vec<Waker>,
 }
 
@@ -104,6 +133,10 @@ impl Cancel {
 
     pub(super) fn reason(&self) -> Option<Cancellation> {
         self.state().reason
+    }
+
+    pub(super) fn is_permanent(&self) -> bool {
+        self.state().is_permanent
     }
 
     fn poll(&self, waker: &Waker) -> Poll<Cancellation> {

@@ -15,6 +15,7 @@ use crate::store::JobStore;
 pub(super) enum End {
     Complete(Completion),
     Fail(String),
+    FailPermanently(String),
     Release,
 }
 
@@ -101,6 +102,7 @@ async fn end(store: &dyn JobStore, part: &[Finished]) -> Vec<Result<Became>> {
         match &one.end {
             End::Complete(completion) => ChunkUpdate::Complete(claim, completion.clone()),
             End::Fail(error) => ChunkUpdate::Fail(claim, error.clone()),
+            End::FailPermanently(error) => ChunkUpdate::FailPermanently(claim, error.clone()),
             End::Release => ChunkUpdate::Release(claim),
         }
     });
@@ -122,7 +124,7 @@ async fn after(store: &dyn JobStore, one: &Finished) -> Became {
     match one.end {
         End::Complete(_) => Became::Completed,
         End::Release => Became::Released,
-        End::Fail(_) => {
+        End::Fail(_) | End::FailPermanently(_) => {
             let claim = one.hold.claim();
             match store.get_chunk(claim.job_id, claim.chunk).await {
                 Ok(Some(state)) if state.status == JobStatus::Failed => Became::Failed,

@@ -227,6 +227,7 @@ where
                 self.summary.superseded += 1;
                 return hold.settle();
             }
+            (_, Returned::Result(Err(text))) if hold.cancel().is_permanent() => End::FailPermanently(text),
             (Some(Cancellation::Shutdown), Returned::Result(Err(_))) => End::Release,
             (_, Returned::Result(result)) => End::of(result),
             (_, Returned::Panicked(text)) => End::Fail(format!("the handler panicked: {text}")),

@@ -19,6 +19,7 @@ pub(crate) enum Call {
     Complete(Claim, Completion),
     CompleteAndClaim(Claim, Completion, ClaimRequest),
     Fail(Claim, &'static str),
+    FailPermanently(Claim, &'static str),
     Release(Claim),
     Heartbeat(Claim),
     Updates(i64, Vec<ChunkUpdate>),
@@ -229,11 +230,12 @@ impl Calls {
     }
 
     fn update(&mut self) -> ChunkUpdate {
-        match self.random.u32(0..6) {
+        match self.random.u32(0..7) {
             0 | 1 => ChunkUpdate::Complete(self.claim(), self.completion()),
             2 => ChunkUpdate::Fail(self.claim(), self.error().to_owned()),
             3 => ChunkUpdate::Release(self.claim()),
             4 => ChunkUpdate::Heartbeat(self.claim()),
+            5 => ChunkUpdate::FailPermanently(self.claim(), self.error().to_owned()),
             _ => ChunkUpdate::Mark { chunk: self.chunk(), status: self.status(), detail: self.checksum() },
         }
     }
@@ -243,6 +245,7 @@ impl Calls {
         let of_claim = updates.iter().find_map(|update| match update {
             ChunkUpdate::Complete(claim, _)
             | ChunkUpdate::Fail(claim, _)
+            | ChunkUpdate::FailPermanently(claim, _)
             | ChunkUpdate::Release(claim)
             | ChunkUpdate::Heartbeat(claim) => Some(claim.job_id),
             _ => None,
@@ -303,7 +306,8 @@ impl Calls {
             19..=34 => Call::Claim(self.request()),
             35..=44 => Call::Complete(self.claim(), self.completion()),
             45..=47 => Call::CompleteAndClaim(self.claim(), self.completion(), self.request()),
-            48..=52 => Call::Fail(self.claim(), self.error()),
+            48..=51 => Call::Fail(self.claim(), self.error()),
+            52 => Call::FailPermanently(self.claim(), self.error()),
             53..=54 => Call::Release(self.claim()),
             55..=58 => Call::Heartbeat(self.claim()),
             59..=61 => self.updates(),

@@ -402,6 +402,7 @@ async fn ask(store: &dyn JobStore, call: &Call) -> Answered {
             answered(store.complete_and_claim(&claim, result, &next).await, claims)
         }
         Call::Fail(claim, error) => answered(store.fail(&claim, error).await, outcome),
+        Call::FailPermanently(claim, error) => answered(store.fail_permanently(&claim, error).await, outcome),
         Call::Release(claim) => answered(store.release(&claim).await, outcome),
         Call::Heartbeat(claim) => answered(store.heartbeat(&claim).await, outcome),
         Call::Updates(job, updates) => answered(store.apply_batch_updates(job, updates).await, |answers| {
@@ -456,7 +457,10 @@ fn model(model: &mut Model, call: &Call) -> Result<Known, ErrorKind> {
         Call::CompleteAndClaim(claim, result, next) => {
             Known::Chunks(model.complete_and_claim(*claim, result, next)?)
         }
-        Call::Fail(claim, error) => Known::Outcome(model.call(|model| model.fail(*claim, error))?),
+        Call::Fail(claim, error) => Known::Outcome(model.call(|model| model.fail(*claim, error, true))?),
+        Call::FailPermanently(claim, error) => {
+            Known::Outcome(model.call(|model| model.fail(*claim, error, false))?)
+        }
         Call::Release(claim) => Known::Outcome(model.call(|model| model.release(*claim))?),
         Call::Heartbeat(claim) => Known::Outcome(model.call(|model| model.heartbeat(*claim))?),
         Call::Updates(job, updates) => Known::Updates(model.updates(*job, updates)?),

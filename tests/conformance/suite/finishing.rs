@@ -57,6 +57,24 @@ pub(crate) async fn no_observed_checksum_is_as_good_as_the_expected_one(fx: Fixt
     assert_eq!(get(&*fx, 1).await.observed_checksum, None);
 }
 
+pub(crate) async fn an_error_that_is_permanent_fails_the_chunk_whatever_attempts_it_has_left(fx: Fixture) {
+    import_as(&*fx, JobSpec::new().attempts_max(0), [c(1), c(2)]).await;
+    let (one, two) = (claim(&*fx).await.claim(), claim(&*fx).await.claim());
+    assert_eq!(fx.fail_permanently(&one, "no such row").await.expect("it is open"), Outcome::Changed);
+    let failed = get(&*fx, 1).await;
+    assert_eq!((failed.status, failed.attempts), (JobStatus::Failed, 1));
+    assert_eq!(failed.error.as_deref(), Some("no such row"));
+    assert_eq!(fx.fail_permanently(&one, "no such row").await.expect("it holds"), Outcome::Unchanged);
+    refused(fx.complete(&one, Completion::new()).await, ErrorKind::Superseded);
+    // One that may be tried again is not the same as one that may not.
+    fx.fail(&two, "not today").await.expect("it is open");
+    refused(fx.fail_permanently(&two, "not today").await, ErrorKind::Superseded);
+    let updates = vec![ChunkUpdate::FailPermanently(one, "no such row".into())];
+    let outcomes = fx.apply_batch_updates(JOB, updates).await.expect("the job exists");
+    assert_eq!(outcomes.into_iter().next().expect("one").expect("it holds"), Outcome::Unchanged);
+    assert_eq!(fx.retry_failed(JOB, Selection::All).await.expect("the job exists"), 1);
+}
+
 pub(crate) async fn a_failure_waits_out_its_backoff_which_doubles_up_to_its_cap(fx: Fixture) {
     let backoff = Backoff { initial_ms: 1_000, max_ms: 10_000 };
     import_as(&*fx, JobSpec::new().attempts_max(0).backoff(backoff), [c(1)]).await;

@@ -565,15 +565,16 @@ impl Model {
         })
     }
 
-    pub(crate) fn fail(&mut self, claim: Claim, error: &str) -> Answer<Outcome> {
+    pub(crate) fn fail(&mut self, claim: Claim, error: &str, may_retry: bool) -> Answer<Outcome> {
         let state = self.chunk(claim.job_id, claim.chunk)?;
         let ended = !state.open && state.fence == claim.fence && state.owner.is_some();
-        if ended && matches!(state.status, Pending | Failed) && state.error.as_deref() == Some(error) {
+        let is_so = state.status == Failed || (may_retry && state.status == Pending);
+        if ended && is_so && state.error.as_deref() == Some(error) {
             return Ok(Outcome::Unchanged);
         }
         self.must_be_open(claim)?;
         let (attempts, most) = (state.attempts + 1, self.attempts_max(claim.job_id, state));
-        let spent = most != 0 && attempts >= most;
+        let spent = !may_retry || (most != 0 && attempts >= most);
         let wait = if spent { None } else { self.wait(claim.job_id, attempts) };
         self.happen(claim.job_id, claim.chunk, false, |chunk| {
             let owner = chunk.owner;
@@ -624,6 +625,7 @@ impl Model {
         let of_another = |update: &ChunkUpdate| match update {
             ChunkUpdate::Complete(claim, _)
             | ChunkUpdate::Fail(claim, _)
+            | ChunkUpdate::FailPermanently(claim, _)
             | ChunkUpdate::Release(claim)
             | ChunkUpdate::Heartbeat(claim) => claim.job_id != job,
             _ => false,
@@ -635,7 +637,8 @@ impl Model {
             model.job(job)?;
             let each = updates.iter().map(|update| match update {
                 ChunkUpdate::Complete(claim, result) => model.complete(*claim, result),
-                ChunkUpdate::Fail(claim, error) => model.fail(*claim, error),
+                ChunkUpdate::Fail(claim, error) => model.fail(*claim, error, true),
+                ChunkUpdate::FailPermanently(claim, error) => model.fail(*claim, error, false),
                 ChunkUpdate::Release(claim) => model.release(*claim),
                 ChunkUpdate::Heartbeat(claim) => model.heartbeat(*claim),
                 ChunkUpdate::Mark { chunk, status, detail } => {
