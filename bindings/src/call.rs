@@ -30,6 +30,7 @@ pub(crate) struct Fields<'a> {
     lease_ms: Option<u64>,
     status: Option<JobStatus>,
     detail: Option<String>,
+    permanent: bool,
     chunks: Option<Vec<u64>>,
     through: bool,
     after: Option<u64>,
@@ -118,7 +119,11 @@ impl Fields<'_> {
     fn update(mut self, name: &str) -> Result<ChunkUpdate, Failure> {
         Ok(match name {
             "complete" => ChunkUpdate::Complete(self.claim()?, self.completion()?),
-            "fail" => ChunkUpdate::Fail(self.claim()?, self.error.take().unwrap_or_default()),
+            "fail" => {
+                let (claim, error) = (self.claim()?, self.error.take().unwrap_or_default());
+                let update = if self.permanent { ChunkUpdate::FailPermanently } else { ChunkUpdate::Fail };
+                update(claim, error)
+            }
             "release" => ChunkUpdate::Release(self.claim()?),
             "heartbeat" => ChunkUpdate::Heartbeat(self.claim()?),
             "markStatus" => {
@@ -192,7 +197,12 @@ pub(crate) async fn run(
             store.complete_and_claim(&fields.claim()?, result, &fields.request()).await?.into()
         }
         "fail" => {
-            Answer::of(&store.fail(&fields.claim()?, fields.error.as_deref().unwrap_or_default()).await?)
+            let (claim, error) = (fields.claim()?, fields.error.as_deref().unwrap_or_default());
+            Answer::of(&if fields.permanent {
+                store.fail_permanently(&claim, error).await?
+            } else {
+                store.fail(&claim, error).await?
+            })
         }
         "release" => Answer::of(&store.release(&fields.claim()?).await?),
         "heartbeat" => Answer::of(&store.heartbeat(&fields.claim()?).await?),
