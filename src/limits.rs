@@ -37,6 +37,10 @@ pub const DEPENDENCIES_PER_CHUNK_MAX: usize = 10_000;
 /// A lease lasts at least one second and at most seven days.
 pub const LEASE_MS: RangeInclusive<u64> = 1_000..=7 * 24 * 3_600_000;
 
+/// After so long a large import of which nobody can say whether its process lives is taken back: a day, in milliseconds.
+/// One that went on all the same is told so with its next slice.
+pub const IMPORT_LEASE_MS: u64 = 24 * 3_600_000;
+
 /// The lease of a job that names none: one minute.
 pub const LEASE_MS_DEFAULT: u64 = 60_000;
 

@@ -251,3 +251,41 @@ fn a_store_is_not_reopened_as_another_one_or_as_a_new_one() {
         block_on(store.close()).expect("it closes");
     }
 }
+
+/// Nobody can say who lives: a file that was copied from elsewhere, or a file system without locks.
+#[derive(Debug)]
+struct NobodyKnows;
+
+impl magnetar::Liveness for NobodyKnows {
+    fn announce(&self, _owner: magnetar::OwnerId) -> magnetar::Result<()> {
+        Ok(())
+    }
+
+    fn probe(&self, _owner: magnetar::OwnerId) -> magnetar::Probe {
+        magnetar::Probe::Unknown
+    }
+}
+
+#[test]
+fn an_import_of_which_nobody_knows_whether_it_lives_is_taken_back_in_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
+    let options = OpenOptions::new()
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .liveness(Arc::new(NobodyKnows) as Arc<dyn magnetar::Liveness>);
+    let open =
+        || block_on(SqliteStore::open_with(folder.path().join("jobs.db"), &options)).expect("it opens");
+    let (one, other) = (open(), open());
+    let mut refused = None;
+    let stream = with_a_pause(|| {
+        clock.0.fetch_add(magnetar::limits::IMPORT_LEASE_MS - 1, Ordering::SeqCst);
+        refused = import(&other, first(3)).err();
+        clock.0.fetch_add(1, Ordering::SeqCst);
+        import(&other, first(3)).expect("its time is over");
+    });
+    let overtaken = import(&one, stream).expect_err("it is told");
+    assert_eq!(refused.expect("it may live").kind(), ErrorKind::Busy);
+    assert_eq!(overtaken.job(), Some(1), "{overtaken}");
+    assert_eq!(block_on(one.get_stats(1)).expect("the job exists").total_chunks, 3);
+    block_on(other.verify()).expect("nothing is left of it");
+}

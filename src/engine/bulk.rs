@@ -1,6 +1,6 @@
 //! Operations on many chunks of a job. Large ones go in slices; other operations run between the slices.
 
-use super::import::{self, TakeBack, Way};
+use super::import::{self, Life, TakeBack, Way};
 use super::settle;
 use super::work::{Happened, Work};
 use super::{Applied, Op, Reply, Result};
@@ -8,7 +8,6 @@ use crate::backends::contract::{Class, Edge, JobPhase, Key, PageNeed};
 use crate::limits;
 use crate::machine::Event;
 use crate::model::{Outcome, ResetReach, Selection};
-use crate::owners::Probe;
 
 /// What is to be done to each chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,13 +178,9 @@ pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
             let abandoned = match (job.phase, job.owner) {
                 (JobPhase::Open, _) => false,
                 (JobPhase::Importing, Some(owner)) if owner == work.host.owner => false,
-                (JobPhase::Importing, Some(owner)) => match work.host.liveness.probe(owner) {
-                    Probe::Dead(guard) => {
-                        work.guards.push(guard);
-                        true
-                    }
-                    Probe::Alive | Probe::Unknown => false,
-                },
+                (JobPhase::Importing, Some(owner)) => {
+                    import::life_of(work, owner, job.created_at_ms) == Life::Over
+                }
                 (JobPhase::Deleting, _) | (JobPhase::Importing, None) => true,
             };
             if abandoned {

@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::machine::Event;
 use crate::model::{
-    DependencyFailure, ImportOptions, ImportReport, JobSpec, JobStatus, NewChunk, OnConflict, OnMissing,
-    OwnerId,
+    Deadline, DependencyFailure, ImportOptions, ImportReport, JobSpec, JobStatus, NewChunk, OnConflict,
+    OnMissing, OwnerId,
 };
 use crate::owners::Probe;
 
@@ -337,6 +337,28 @@ pub(super) enum TakeBack {
     OfTheUnknown,
 }
 
+/// What is known of the importer of a job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    Goes,
+    Unknown,
+    Over,
+}
+
+/// Whether an importer lives that began at a time. Where nobody can say, time does, in the end.
+pub(super) fn life_of(work: &mut Work<'_>, importer: OwnerId, begun_ms: u64) -> Life {
+    let lease = Deadline { set_at_ms: begun_ms, duration_ms: limits::IMPORT_LEASE_MS };
+    match work.host.liveness.probe(importer) {
+        Probe::Dead(guard) => {
+            work.guards.push(guard);
+            Life::Over
+        }
+        Probe::Alive => Life::Goes,
+        Probe::Unknown if lease.is_due(work.now_ms) => Life::Over,
+        Probe::Unknown => Life::Unknown,
+    }
+}
+
 /// Removes what is left of an older job of this id, one slice a commit; refuses where somebody imports into it.
 pub(super) fn clear_the_way(work: &mut Work<'_>, id: i64) -> Result<Option<Way>> {
     clear(work, id, TakeBack::OfTheDead)
@@ -344,20 +366,17 @@ pub(super) fn clear_the_way(work: &mut Work<'_>, id: i64) -> Result<Option<Way>>
 
 pub(super) fn clear(work: &mut Work<'_>, id: i64, reach: TakeBack) -> Result<Option<Way>> {
     let Some(job) = work.job_in_any_phase(id)? else { return Ok(None) };
-    let (phase, importer, token) = (job.phase, job.owner, job.revision);
+    let (phase, importer, token, begun) = (job.phase, job.owner, job.revision, job.created_at_ms);
     match phase {
         JobPhase::Open => return Ok(None),
         JobPhase::Deleting => {}
         JobPhase::Importing => {
             let living = match importer {
                 Some(owner) if owner == work.host.owner => work.host.imports.is_running(token),
-                Some(owner) => match work.host.liveness.probe(owner) {
-                    Probe::Dead(guard) => {
-                        work.guards.push(guard);
-                        false
-                    }
-                    Probe::Alive => true,
-                    Probe::Unknown => reach == TakeBack::OfTheDead,
+                Some(owner) => match life_of(work, owner, begun) {
+                    Life::Over => false,
+                    Life::Unknown => reach == TakeBack::OfTheDead,
+                    Life::Goes => true,
                 },
                 None => false,
             };
