@@ -222,6 +222,27 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual([stats.failed, stats.cancelled, stats.done], [2, 2, 1])
     })
 
+    test('whatever is thrown fails its chunk, and has a text', async (t) => {
+      const store = kept(t, await opened())
+      const thrown = [
+        new Error('cut in the midst of 😀'.slice(0, -1)), '\udc00', Object.create(null), Symbol('s'), undefined, null, 7n, () => {},
+        Object.defineProperty(new Error(), 'message', { get() { throw new Error('no') } }),
+        Object.defineProperty(new Error(), 'message', { value: Symbol('s') }), { toString() { throw null } },
+      ]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(thrown.length) })
+      const report = await store.run(1, ({ chunk }) => { throw thrown[chunk] }, { concurrency: 3 })
+      assert.deepEqual(report, { completed: 0, failed: thrown.length, released: 0, superseded: 0 })
+      for (const chunk of await store.getByStatus(1, 'failed')) assert.ok(chunk.error.length > 0 && chunk.error.isWellFormed(), chunk.error)
+      assert.equal((await store.getChunk(1, 0)).error, 'Error: cut in the midst of \ufffd')
+      await store.retryFailed(1)
+      for (const error of thrown) assert.equal(await store.fail(await store.claimPending(1), error), 'changed')
+      await store.retryFailed(1)
+      const update = { fail: await store.claimPending(1), error: 'b\ud800' }
+      assert.deepEqual(await store.applyBatchUpdates(1, [update, { mark: 1, status: 'failed', detail: 'c\ud800' }]), ['changed', 'changed'])
+      await store.markFailed(1, 2, 'd\ud800')
+      assert.deepEqual((await store.getByStatus(1, 'failed')).map((chunk) => chunk.error), ['b\ufffd', 'c\ufffd', 'd\ufffd'])
+    })
+
     test('a handler hears at once that its chunk was cancelled or deleted', async (t) => {
       const store = kept(t, await opened())
       const left = { chunks: [{ id: 0 }] }

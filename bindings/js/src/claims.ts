@@ -1,7 +1,7 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
 import type { Chunk } from './chunk.js'
-import { MagnetarError } from './errors.js'
+import { MagnetarError, textOf } from './errors.js'
 import type { ClaimOptions, Completion, JobStore } from './store.js'
 
 /** A chunk that a loop holds. */
@@ -87,11 +87,6 @@ export class Held<P, O> {
     // A process that has nothing else to do may end.
     ;(this.#timer as { unref?: () => void }).unref?.()
   }
-}
-
-/** The text of whatever was thrown. */
-export function textOf(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
 }
 
 /** Ends a claim as its body has said, and says what it came to. A claim that was lost meanwhile is nothing to do. */

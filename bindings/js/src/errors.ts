@@ -130,6 +130,16 @@ export function invalid(message: string): MagnetarError {
   return new MagnetarError(failure('invalid_input', message))
 }
 
+/** The text of whatever was thrown, in whole characters: the engine takes no half of one, as a cut leaves it. */
+export function textOf(error: unknown): string {
+  try {
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+    return text.toWellFormed()
+  } catch {
+    return 'an error that has no text'
+  }
+}
+
 /** Whatever it is, as text: not everything has one. */
 export function described(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)

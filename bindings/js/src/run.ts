@@ -1,8 +1,8 @@
 /** Working a job off with a function per chunk. */
 
 import type { Chunk } from './chunk.js'
-import { finish, Held, type HeldChunk, somethingToCome, textOf } from './claims.js'
-import { described, invalid } from './errors.js'
+import { finish, Held, type HeldChunk, somethingToCome } from './claims.js'
+import { described, invalid, textOf } from './errors.js'
 import type { JobStore } from './store.js'
 
 /** Does the work of one chunk; what it gives is the chunk's output. What it throws fails the chunk. */
@@ -54,6 +54,8 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
     } catch (error) {
       if (ended.aborted) chunk.release()
       else chunk.fail(error)
+    } finally {
+      held.end()
     }
     report[await finishOrFail(store, held)]++
   }

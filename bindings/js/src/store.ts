@@ -1,11 +1,11 @@
 /** The store as JavaScript sees it. */
 
-import { asked, chosen, fenced, ids, one, paged, place, reported, STATUSES, updateOf, whole } from './arguments.js'
+import { asked, chosen, fenced, ids, one, paged, place, reported, standing, STATUSES, updateOf, whole } from './arguments.js'
 import type { Chunk, Chunks, Claim, Status } from './chunk.js'
 import { claims, type HeldChunk } from './claims.js'
 import type { Client } from './client.js'
 import { HEADER, record } from './csv.js'
-import { type Failure, MagnetarError } from './errors.js'
+import { type Failure, MagnetarError, textOf } from './errors.js'
 import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
 import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
 import { JobProgress } from './progress.js'
@@ -212,7 +212,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up. */
   async fail(claim: Claim, error: string, options?: CallOptions): Promise<Outcome> {
-    return this.#call('fail', { claim: fenced(claim), error: String(error) }, options)
+    return this.#call('fail', { claim: fenced(claim), error: textOf(error) }, options)
   }
 
   /** Gives a claim back; it costs the chunk nothing. */
@@ -236,7 +236,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Sets a chunk's status without a claim; whoever holds it is superseded. `detail`: checksum with done, error with failed. */
   async markStatus(job: number, chunk: number, status: Status, detail?: string, options?: CallOptions): Promise<Outcome> {
-    return this.#call('markStatus', { ...place(job, chunk), status: one(status, 'status', STATUSES), detail }, options)
+    return this.#call('markStatus', { ...place(job, chunk), ...standing(status, detail) }, options)
   }
 
   /** Fails a chunk for good, until it is retried. */
