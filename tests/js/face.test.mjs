@@ -257,6 +257,34 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 2 })
     })
 
+    test('whoever works through a store that is closed is told at once, and the closing is over once for all', async () => {
+      const store = await opened()
+      await store.importManifest(1, chunks(2))
+      await store.importManifest(2, chunks(1))
+      const reasons = []
+      let begun
+      const working = new Promise((resolve) => (begun = resolve))
+      const work = ({ jobId, chunk }, { signal }) => new Promise((_, reject) => {
+        const told = () => { reasons.push(signal.reason.code); reject(signal.reason) }
+        if (signal.aborted) return told()
+        signal.addEventListener('abort', told)
+        if (jobId === 1 && chunk === 1) begun()
+      })
+      const leaseMs = 7 * 86_400_000
+      const settled = [store.run(1, work, { concurrency: 3, leaseMs })]
+      await working
+      settled.push((async () => { for await (const _ of store.claims(1, { leaseMs })); })())
+      // Its claim is on its way when the store is closed.
+      settled.push(store.run(2, work, { leaseMs }))
+      const all = Promise.all(settled.map((one) => assert.rejects(one, code('closed'))))
+      const order = []
+      const first = store.close().then(() => order.push('first'))
+      const second = store.close().then(() => order.push('second'))
+      await Promise.all([all, first, second])
+      assert.deepEqual(order, ['first', 'second'])
+      assert.ok(reasons.length >= 2 && reasons.every((reason) => reason === 'closed'), reasons.join())
+    })
+
     test('an error that ends a run ends all of it', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(40))

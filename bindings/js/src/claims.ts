@@ -1,6 +1,7 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
 import type { Chunk } from './chunk.js'
+import { closed } from './client.js'
 import { MagnetarError, textOf } from './errors.js'
 import type { ClaimOptions, Completion, JobStore } from './store.js'
 
@@ -28,9 +29,9 @@ export class Held<P, O> {
   said: Said<O> = { as: 'complete', result: {} }
   readonly #store: JobStore<P, O>
   /** By itself, and told of the loop's: a signal made of both would live as long as the loop's does. */
-  readonly #ended = new AbortController()
+  readonly ended = new AbortController()
   readonly #signal: AbortSignal | undefined
-  readonly #end = () => this.#ended.abort(this.#signal?.reason)
+  readonly #end = () => this.ended.abort(this.#signal?.reason)
   #timer: ReturnType<typeof setTimeout> | undefined
   #leaseMs: number
 
@@ -40,8 +41,10 @@ export class Held<P, O> {
     this.#leaseMs = Math.max(1_000, (claimed.leaseEndsMs ?? 0) - claimed.updatedAtMs)
     if (signal?.aborted) this.#end()
     else signal?.addEventListener('abort', this.#end)
+    // Claimed in the last batch before the closing.
+    if (store.isClosed) this.ended.abort(closed())
     this.chunk = Object.assign(claimed, {
-      signal: this.#ended.signal,
+      signal: this.ended.signal,
       complete: (output?: O, checksum?: string) => {
         this.said = { as: 'complete', result: { output, checksum } }
       },
@@ -70,7 +73,7 @@ export class Held<P, O> {
       const found = await this.#store.getChunk(jobId, chunk)
       if (found?.fence !== fence || found.status !== 'processing') await this.#store.heartbeat(this.chunk)
     } catch (error) {
-      if (isLost(error)) this.#ended.abort(error)
+      if (isLost(error)) this.ended.abort(error)
     }
   }
 
@@ -79,7 +82,7 @@ export class Held<P, O> {
       this.#store.heartbeat(this.chunk).then(
         () => this.#beat(),
         (error: unknown) => {
-          if (error instanceof MagnetarError && error.retry === 'never') this.#ended.abort(error)
+          if (error instanceof MagnetarError && error.retry === 'never') this.ended.abort(error)
           else this.#beat()
         },
       )
@@ -129,7 +132,8 @@ function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
   const all = new Set<Held<any, any>>()
   heldByStore.set(store, all)
   let isLooking = false
-  store.addEventListener('change', () => {
+  store.waiting.add(() => {
+    if (store.isClosed) return all.forEach((one) => one.ended.abort(closed()))
     if (isLooking || all.size === 0) return
     isLooking = true
     setTimeout(() => {
@@ -206,27 +210,28 @@ async function completeAndNext<P, O>(
 /** Waits until there may be something to claim; false where there will be nothing more. */
 export async function somethingToCome(store: JobStore<never, never> | JobStore<any, any>, job: number, signal?: AbortSignal): Promise<boolean> {
   const changed = nextChange(store, signal)
-  const stats = await store.getStats(job)
-  if (stats.isFinished || stats.isStalled) {
+  try {
+    const stats = await store.getStats(job)
+    if (stats.isFinished || stats.isStalled) return false
+    await changed.promise
+  } finally {
     changed.forget()
-    return false
   }
-  await changed.promise
   return !signal?.aborted
 }
 
-/** Resolves with the next change of the store, the signal, or after a while: deadlines are not told. */
+/** Resolves with the next change of the store, its closing, the signal, or after a while: deadlines are not told. */
 function nextChange(store: JobStore<any, any>, signal?: AbortSignal): { promise: Promise<void>; forget: () => void } {
   let forget = () => {}
   const promise = new Promise<void>((resolve) => {
     const timer = setTimeout(() => forget(), LOOK_AGAIN_MS)
     forget = () => {
       clearTimeout(timer)
-      store.removeEventListener('change', forget)
+      store.waiting.delete(forget)
       signal?.removeEventListener('abort', forget)
       resolve()
     }
-    store.addEventListener('change', forget)
+    store.waiting.add(forget)
     signal?.addEventListener('abort', forget)
   })
   return { promise, forget: () => forget() }

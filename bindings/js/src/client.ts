@@ -95,6 +95,7 @@ export class Client {
   #unlisten: (() => void) | undefined
   /** No more calls are taken; those on their way are answered. */
   #isClosing = false
+  #closing: Promise<void> | undefined
   #isClosed = false
   #watching = 0
   #isHeld = false
@@ -193,7 +194,11 @@ export class Client {
   }
 
   /** Gives back what is held, and releases the file where it is here. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
     if (this.#isClosing) return
     this.#isClosing = true
     try {
@@ -482,7 +487,7 @@ export class Client {
   }
 }
 
-function closed(): MagnetarError {
+export function closed(): MagnetarError {
   return new MagnetarError(failure('closed', 'the store was closed; open it again'))
 }
 

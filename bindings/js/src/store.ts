@@ -93,8 +93,18 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   constructor(client: object) {
     super()
     this.#client = client as Client
-    this.#client.onchange = (revision) => this.dispatchEvent(new CustomEvent('change', { detail: revision }))
+    this.#client.onchange = (revision) => {
+      this.#note()
+      this.dispatchEvent(new CustomEvent('change', { detail: revision }))
+    }
     this.#client.onleader = (isHere) => this.dispatchEvent(new CustomEvent('leader', { detail: isHere }))
+  }
+
+  /** Loops that wait for a change, or for the closing, however many: Node takes a dozen listeners for a leak. @internal */
+  readonly waiting = new Set<() => void>()
+
+  #note(): void {
+    for (const note of [...this.waiting]) note()
   }
 
   /** Keeps the process alive while somebody waits for changes. @internal */
@@ -282,14 +292,18 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     await this.#call('verify', {}, options)
   }
 
-  /** Gives back what this store holds, and releases the file. Later calls are refused. */
+  /**
+   * Gives back what this store holds, and releases the file. Later calls are refused. Handlers are told by their signals,
+   * and a `run` that is under way is rejected as `closed` once they have returned.
+   */
   async close(): Promise<void> {
-    if (this.#isClosed) return
+    const isFirst = !this.#isClosed
     this.#isClosed = true
+    if (isFirst) this.#note()
     try {
       await this.#client.close()
     } finally {
-      this.dispatchEvent(new Event('close'))
+      if (isFirst) this.dispatchEvent(new Event('close'))
     }
   }
 
