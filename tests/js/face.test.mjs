@@ -257,6 +257,18 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 2 })
     })
 
+    test('each of two hundred handlers hears that the job was cancelled', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(200))
+      let begun = 0
+      const report = await store.run(1, async (_, { signal }) => {
+        const told = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        if (++begun === 200) await store.cancel(1)
+        await told
+      }, { concurrency: 200, leaseMs: 7 * 86_400_000 })
+      assert.deepEqual(report, { completed: 0, failed: 0, released: 0, superseded: 200 })
+    })
+
     test('whoever works through a store that is closed is told at once, and the closing is over once for all', async () => {
       const store = await opened()
       await store.importManifest(1, chunks(2))

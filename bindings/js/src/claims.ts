@@ -119,7 +119,7 @@ export function isLost(error: unknown): boolean {
   return error instanceof MagnetarError && LOST.includes(error.code)
 }
 
-/** Held claims are looked at so long after a change of the store, not after each by itself, and so many at once. */
+/** All held claims are looked at so long after a change of the store, not after each by itself, and so many at once. */
 const LOOK_MS = 500
 const LOOKS_MAX = 64
 
@@ -132,19 +132,21 @@ function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
   const all = new Set<Held<any, any>>()
   heldByStore.set(store, all)
   let isLooking = false
+  let isDue = false
+  const look = async () => {
+    isLooking = true
+    while (isDue) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+      isDue = false
+      const due = [...all]
+      while (due.length > 0) await Promise.all(due.splice(0, LOOKS_MAX).map((one) => one.look()))
+    }
+    isLooking = false
+  }
   store.waiting.add(() => {
     if (store.isClosed) return all.forEach((one) => one.ended.abort(closed()))
-    if (isLooking || all.size === 0) return
-    isLooking = true
-    setTimeout(() => {
-      isLooking = false
-      for (const one of [...all].slice(0, LOOKS_MAX)) {
-        // The next look begins with the others.
-        all.delete(one)
-        all.add(one)
-        void one.look()
-      }
-    }, LOOK_MS)
+    isDue = all.size > 0
+    if (isDue && !isLooking) void look()
   })
   return all
 }
