@@ -1,6 +1,7 @@
 // The face in Node: every call, on a file in a worker thread, on a file in this thread, and in memory.
 
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -532,6 +533,48 @@ test('the whole package in one script does the same', async (t) => {
     await store.importManifest(1, chunks(2))
     assert.equal((await store.run(1, () => 1)).completed, 2)
   }
+})
+
+test('a worker that cannot be had, or told what to do, is a typed error, and the next opening has its own', async (t) => {
+  const { Worker } = await import('node:worker_threads')
+  const path = join(folder, 'no-worker')
+  const strange = [
+    { worker: () => { throw new Error('no worker here') } }, { worker: () => { throw null } }, { worker: () => ({}) }, { worker: () => 7 },
+    { worker: () => new Worker(new URL('worker-node.js', packed)), wasm: Promise.resolve() }, { wasm: () => {} }, { wasm: Symbol('s') },
+  ]
+  for (const options of strange) await assert.rejects(open(path, options), code('unavailable'))
+  await kept(t, await open(path)).importManifest(1, chunks(1))
+})
+
+test('a program that may have no threads is told so', () => {
+  const script = `import(${JSON.stringify(new URL('node.js', packed))}).then(({ open }) => open('x')).catch(({ code }) => console.log(code))`
+  const told = spawnSync(process.execPath, ['--permission', '--allow-fs-read=*', '--allow-fs-write=*', '-e', script], { encoding: 'utf8' })
+  assert.deepEqual([told.stdout, told.status], ['unavailable\n', 0], told.stderr)
+})
+
+test('calls of one tick go over in parts where they say much, in their order', async (t) => {
+  const { Worker } = await import('node:worker_threads')
+  const sent = []
+  const worker = () => {
+    const made = new Worker(new URL('worker-node.js', packed))
+    const post = made.postMessage.bind(made)
+    made.postMessage = (message, transfer) => {
+      if (message.t === 'calls') sent.push(message.batch.length)
+      post(message, transfer)
+    }
+    return made
+  }
+  const store = kept(t, await open(join(folder, 'in-parts'), { worker }))
+  await store.importManifest(1, chunks(40))
+  const claimed = (await store.claimPendingBatch(1, 40)).toArray()
+  const before = sent.length
+  const output = 'x'.repeat(900_000)
+  const calls = claimed.map((chunk) => store.complete(chunk, { output }))
+  calls.push(store.complete(claimed[0], { output: 'another' }).catch((error) => error.code))
+  const answers = await Promise.all(calls)
+  assert.deepEqual(answers, [...claimed.map(() => 'changed'), 'result_conflict'])
+  assert.equal(sent.length - before, 3)
+  assert.ok(Math.max(...sent) < 17 << 20, sent.join())
 })
 
 test('names that are none are refused', async () => {

@@ -140,6 +140,16 @@ export function textOf(error: unknown): string {
   }
 }
 
+/** The JSON of what a caller gave. Whatever the reading of it throws is said to be the caller's. */
+export function jsonOf(given: unknown): string {
+  try {
+    return JSON.stringify(given)
+  } catch (error) {
+    const code = error instanceof RangeError ? 'too_large' : 'invalid_input'
+    throw new MagnetarError(failure(code, `what was given has no JSON form: ${textOf(error)}`), { cause: error })
+  }
+}
+
 /** Whatever it is, as text: not everything has one. */
 export function described(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)

@@ -90,6 +90,7 @@ function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) =>
   }
   return {
     post: (message: ToSeat, transfer) => worker.postMessage(message, transfer ?? []),
-    end: () => worker.terminate(),
+    // What was given as a worker may be none.
+    end: () => worker.terminate?.(),
   }
 }
