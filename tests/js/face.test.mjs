@@ -582,15 +582,33 @@ test('names that are none are refused', async () => {
   await assert.rejects(open(join(folder, 'no', 'such', 'folder')), code('io'))
 })
 
-test('a store that is opened anew goes on with what waits', async (t) => {
-  const store = kept(t, await open(join(folder, 'reopened')))
-  await store.importManifest(1, chunks(50))
-  const held = await store.claimPending(1)
-  const calls = Promise.all(Array.from({ length: 20 }, () => store.claimPending(1)))
-  await store.reopen()
-  const claimed = await calls
-  assert.equal(new Set(claimed.map((chunk) => chunk.chunk)).size, 20)
-  assert.equal(await store.complete(held), 'changed')
-  const stats = await store.getStats(1)
-  assert.deepEqual([stats.processing, stats.done], [20, 1])
+for (const options of [{}, { inline: true }]) {
+  test(`a store that is opened anew goes on with what waits, ${options.inline ? 'in this thread' : 'in its own'}`, async (t) => {
+    const path = join(folder, `reopened-${++files}`)
+    const store = kept(t, await open(path, options))
+    await store.importManifest(1, chunks(50))
+    const held = await store.claimPending(1)
+    const calls = Promise.all(Array.from({ length: 20 }, () => store.claimPending(1)))
+    await store.reopen()
+    const claimed = await calls
+    assert.equal(new Set(claimed.map((chunk) => chunk.chunk)).size, 20)
+    assert.equal(await store.complete(held), 'changed')
+    for (let again = 0; again < 3; again++) await store.reopen()
+    const stats = await store.getStats(1)
+    assert.deepEqual([stats.processing, stats.done], [20, 1])
+    await assert.rejects(open(path, options), code('locked'))
+    await store.close()
+    const after = kept(t, await open(path, options))
+    await after.verify()
+    assert.equal((await after.getStats(1)).pending, 49)
+  })
+}
+
+test('what is in memory is not thrown away to be opened anew', async (t) => {
+  const store = kept(t, await open(':memory:'))
+  await store.importManifest(1, chunks(2))
+  await assert.rejects(store.reopen(), code('refused'))
+  assert.equal((await store.getStats(1)).total, 2)
+  await store.close()
+  await assert.rejects(store.reopen(), code('closed'))
 })

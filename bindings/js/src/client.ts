@@ -179,7 +179,9 @@ export class Client {
 
   /** Opens the file anew. */
   reopen(): void {
-    if (this.#leader?.id !== undefined && this.#seat !== undefined) this.#died(failure('crashed', 'it was to be opened anew'))
+    if (this.#leader === undefined || this.#seat === undefined) return
+    if (this.#target.name === undefined) throw new MagnetarError(failure('refused', 'a store in memory has no file that could be opened anew'))
+    this.#died(failure('crashed', 'it was to be opened anew'))
   }
 
   /** Gives back what is held, and releases the file where it is here. */
@@ -408,8 +410,7 @@ export class Client {
     if (this.#target.name === undefined) {
       const lost = failure('crashed', `the engine ended, and what was in memory with it: ${why.message}`)
       this.#rejectAll(new MagnetarError(lost))
-      this.#isClosed = true
-      return
+      return this.#end()
     }
     if (++this.#deaths >= TRIES_MAX) {
       this.#deaths = 0

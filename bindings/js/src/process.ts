@@ -65,8 +65,7 @@ function warmOnce(parts: Parts): void {
 function inline(parts: Parts, hear: (message: FromSeat) => void, memory?: Bytes): Seat {
   const file = placeOf(() => ownModule(parts))
   const place = memory === undefined ? file : { ...file, persistence: 'memory' as const, open: () => memory }
-  const post = serveInline(place, (message) => queueMicrotask(() => hear(message)))
-  return { post, end: () => {} }
+  return serveInline(place, (message) => queueMicrotask(() => hear(message)))
 }
 
 function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {

@@ -281,7 +281,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.#call('releaseAll', {}, options)
   }
 
-  /** Has the file opened anew. It happens by itself when a write fails; what waits goes on. */
+  /** Has the file opened anew. It happens by itself when a write fails; what waits goes on. In memory it is refused. */
   async reopen(): Promise<void> {
     this.#client.reopen()
     await this.listJobs({ limit: 1 })
