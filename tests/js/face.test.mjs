@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -487,6 +487,29 @@ test('a file that is open is locked, in this process too, and free after its clo
   await assert.rejects(open(path, { inline: true }), code('locked'))
   await store.close()
   await (await open(path)).close()
+})
+
+test('a file that is open is locked under each of its names', async (t) => {
+  const place = mkdtempSync(join(folder, 'names-'))
+  const store = kept(t, await open(join(place, 'store')))
+  await store.importManifest(1, chunks(2))
+  symlinkSync(join(place, 'store.redb'), join(place, 'soft.redb'))
+  symlinkSync(place, join(place, 'folder'))
+  const others = [join(place, 'soft'), join(place, 'folder', 'store'), join(place, 'folder', 'folder', 'soft')]
+  for (const options of [{}, { inline: true }]) {
+    for (const name of others) await assert.rejects(open(name, options), code('locked'), name)
+  }
+  linkSync(join(place, 'store.redb'), join(place, 'hard.redb'))
+  await assert.rejects(open(join(place, 'hard')), code('refused'))
+  await store.close()
+  await assert.rejects(open(join(place, 'store')), code('refused'))
+  rmSync(join(place, 'hard.redb'))
+  const again = kept(t, await open(join(place, 'soft')))
+  assert.equal((await again.getStats(1)).total, 2)
+  // One that is not there yet is made where its folder really is.
+  const fresh = kept(t, await open(join(place, 'folder', 'fresh')))
+  await assert.rejects(open(join(place, 'fresh')), code('locked'))
+  await fresh.close()
 })
 
 test('a file that is no store is left as it is', async () => {
