@@ -166,6 +166,47 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getStats(1)).isFinished, true)
     })
 
+    test('a result that is refused fails its chunk and not the loop', async (t) => {
+      const store = kept(t, await opened())
+      const results = [[7n], ['x'.repeat(2 << 20)], [() => {}, 7], [undefined, 'wrong'], [{ toJSON() { throw new Error('no') } }], ['fine']]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(results.length, { checksum: 'right' }) })
+      for await (const chunk of store.claims(1)) chunk.complete(...results[chunk.chunk])
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.done, stats.failed, stats.isFinished], [1, 5, true])
+      assert.match((await store.getChunk(1, 0)).error, /BigInt/)
+      await store.reset(1, [5])
+      await store.retryFailed(1)
+      for await (const chunk of store.claims(1)) {
+        chunk.complete(7n)
+        break
+      }
+      assert.equal((await store.getChunk(1, 0)).status, 'failed')
+    })
+
+    test('a loop that cannot report now gives its chunk back', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      store.completeAndClaim = () => Promise.reject(new MagnetarError({ code: 'full', retry: 'later', message: 'no space' }))
+      await assert.rejects(async () => { for await (const chunk of store.claims(1)) chunk.complete(7) }, code('full'))
+      assert.deepEqual([(await store.getStats(1)).pending, (await store.getChunk(1, 0)).attempts], [2, 0])
+    })
+
+    test('what a body has said holds where it is left early, and else its chunk is given back', async (t) => {
+      const store = kept(t, await opened())
+      const said = [(chunk) => chunk.complete(), (chunk) => chunk.complete(undefined, 'sum'), (chunk) => chunk.complete({ n: 1 }), (chunk) => chunk.fail('no'), () => {}]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(said.length) })
+      for (const say of said) {
+        for await (const chunk of store.claims(1)) {
+          say(chunk)
+          break
+        }
+      }
+      const found = []
+      for await (const chunk of store.chunks(1)) found.push(chunk.status)
+      assert.deepEqual(found, ['done', 'done', 'done', 'failed', 'pending'])
+      assert.equal((await store.getChunk(1, 1)).observedChecksum, 'sum')
+    })
+
     test('a loop ends with its signal, and the chunk that it holds is completed if its body ended', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(5))

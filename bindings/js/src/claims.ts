@@ -9,7 +9,10 @@ import type { ClaimOptions, Completion, JobStore } from './store.js'
 export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Payload, Output> {
   /** Aborted when the claim is lost: somebody else has the chunk, or will; and when the loop's own signal is. */
   readonly signal: AbortSignal
-  /** Gives the result that the end of the body reports. Without it the chunk is done with nothing to report. */
+  /**
+   * Gives the result that the end of the body reports, also where that is left by `break`. Without it the chunk is done
+   * with nothing to report. A result that is refused fails the chunk.
+   */
   complete(output?: Output, checksum?: string): void
   /** Has the end of the body report an error: the chunk comes back after its backoff, or is failed for good. */
   fail(error: unknown): void
@@ -20,13 +23,16 @@ export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Pa
 /** What the body has said. */
 type Said<Output> = { as: 'complete'; result: Completion<Output> } | { as: 'fail'; error: string } | { as: 'release' }
 
+/** What the end of a body means that has said nothing. */
+const UNSAID = { as: 'complete', result: {} } as const
+
 /** While others work, the next look comes with a change, or after this at the latest. */
 const LOOK_AGAIN_MS = 1_000
 
 /** A claim that is kept alive by heartbeats. */
 export class Held<P, O> {
   readonly chunk: HeldChunk<P, O>
-  said: Said<O> = { as: 'complete', result: {} }
+  said: Said<O> = UNSAID
   readonly #store: JobStore<P, O>
   /** By itself, and told of the loop's: a signal made of both would live as long as the loop's does. */
   readonly ended = new AbortController()
@@ -112,6 +118,26 @@ export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Pro
   }
 }
 
+/** The same, where a result that is refused is the chunk's failure. */
+export async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>): ReturnType<typeof finish> {
+  try {
+    return await finish(store, held)
+  } catch (error) {
+    if (held.said.as !== 'complete') throw error
+    return refuse(store, held, error)
+  }
+}
+
+/** Fails a chunk for its result, which can never be kept; or gives it back where it cannot be kept now. */
+async function refuse<P, O>(store: JobStore<P, O>, held: Held<P, O>, error: unknown): ReturnType<typeof finish> {
+  const isFinal = error instanceof MagnetarError && error.retry === 'never'
+  held.said = isFinal ? { as: 'fail', error: error.message } : { as: 'release' }
+  const ended = finish(store, held)
+  if (isFinal) return ended
+  await ended.catch(() => {})
+  throw error
+}
+
 const LOST: readonly string[] = ['superseded', 'result_conflict', 'chunk_not_found', 'job_not_found']
 
 /** Whether somebody else has the chunk, or nobody is to have it: its worker has nothing more to say. */
@@ -182,29 +208,20 @@ export async function* claims<P, O>(
     isEarly = false
   } finally {
     if (held !== undefined) {
-      // A body that was left before its end has not done its work.
-      if (isEarly && held.said.as === 'complete' && held.said.result.output === undefined) held.said = { as: 'release' }
-      await finish(store, held)
+      // A body that was left before its end, and that has said nothing, has not done its work.
+      if (isEarly && held.said === UNSAID) held.said = { as: 'release' }
+      await finishOrFail(store, held)
     }
   }
 }
 
 /** One commit for the end of a claim and the next. */
-async function completeAndNext<P, O>(
-  store: JobStore<P, O>,
-  { chunk, said }: Held<P, O>,
-  job: number,
-  leaseMs: number | undefined,
-): Promise<Chunk<P, O> | undefined> {
-  const result = said.as === 'complete' ? said.result : {}
+async function completeAndNext<P, O>(store: JobStore<P, O>, held: Held<P, O>, job: number, leaseMs: number | undefined): Promise<Chunk<P, O> | undefined> {
+  const result = held.said.as === 'complete' ? held.said.result : {}
   try {
-    return (await store.completeAndClaim(chunk, result, { job, leaseMs })).at(0)
+    return (await store.completeAndClaim(held.chunk, result, { job, leaseMs })).at(0)
   } catch (error) {
-    if (!isLost(error)) {
-      // A result that is refused is this chunk's failure, and not the end of the loop.
-      if (!(error instanceof MagnetarError) || error.code !== 'checksum_mismatch') throw error
-      await store.fail(chunk, error.message)
-    }
+    if (!isLost(error)) await refuse(store, held, error)
     return store.claimPending(job, { leaseMs })
   }
 }

@@ -1,8 +1,8 @@
 /** Working a job off with a function per chunk. */
 
 import type { Chunk } from './chunk.js'
-import { finish, Held, type HeldChunk, somethingToCome } from './claims.js'
-import { described, invalid, textOf } from './errors.js'
+import { finishOrFail, Held, type HeldChunk, somethingToCome } from './claims.js'
+import { described, invalid } from './errors.js'
 import type { JobStore } from './store.js'
 
 /** Does the work of one chunk; what it gives is the chunk's output. What it throws fails the chunk. */
@@ -81,15 +81,4 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
   leave()
   if (broken.signal.aborted) throw broken.signal.reason
   return report
-}
-
-/** A result that is refused is the chunk's failure. */
-async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<keyof RunReport> {
-  try {
-    return await finish(store, held)
-  } catch (error) {
-    if (held.said.as !== 'complete') throw error
-    held.said = { as: 'fail', error: textOf(error) }
-    return finish(store, held)
-  }
 }

@@ -162,8 +162,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   /**
    * The loop of a worker. Claims chunk after chunk, keeps each alive by heartbeats, and ends when the job has nothing left
    * that could still come. The normal end of the body completes the chunk, in one commit with the next claim. Leaving the
-   * body early, by `break` or by an exception, gives the chunk back: the language does not tell the two apart. To count a
-   * failure call `chunk.fail(error)`, or use `run`, which does it by itself.
+   * body early, by `break` or by an exception, gives a chunk back of which nothing was said yet (`complete`, `fail`): the
+   * language does not tell the two apart. To count a failure call `chunk.fail(error)`, or use `run`, which does it by itself.
    *
    * ```js
    * for await (const chunk of store.claims(42, { signal })) {
