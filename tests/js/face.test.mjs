@@ -446,6 +446,56 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.getJob(2), code('job_not_found'))
     })
 
+    test('an import whose source has gone silent ends with its signal, and with the store', async (t) => {
+      const store = kept(t, await opened())
+      let cancelled
+      const silent = () => {
+        let asked
+        const waiting = new Promise((resolve) => (asked = resolve))
+        const stream = new ReadableStream({
+          start: (controller) => controller.enqueue('{"id":1}\n'),
+          pull: () => { asked(); return new Promise(() => {}) },
+          cancel: (reason) => { cancelled = reason; return new Promise(() => {}) },
+        }, { highWaterMark: 0 })
+        return { stream, waiting }
+      }
+      for (const format of ['jsonl', 'toml']) {
+        const ended = new AbortController()
+        const { stream, waiting } = silent()
+        const importing = store.importManifest(1, stream, { format, signal: ended.signal })
+        await waiting
+        ended.abort(new Error('enough'))
+        await assert.rejects(importing, /enough/)
+        assert.equal(cancelled, ended.signal.reason)
+        await assert.rejects(store.getJob(1), code('job_not_found'))
+        cancelled = undefined
+        const early = silent()
+        await assert.rejects(store.importManifest(1, early.stream, { format, signal: ended.signal }), /enough/)
+        assert.equal(cancelled, ended.signal.reason)
+      }
+      const left = ['jsonl', 'toml'].map((format, job) => {
+        const { stream, waiting } = silent()
+        return { waiting, refused: assert.rejects(store.importManifest(job, stream, { format }), code('closed')) }
+      })
+      await Promise.all(left.map(({ waiting }) => waiting))
+      await store.close()
+      await Promise.all(left.map(({ refused }) => refused))
+    })
+
+    test('a stream without ends of lines is refused before it has filled the memory', async (t) => {
+      const store = kept(t, await opened())
+      let pulled = 0
+      const endless = new ReadableStream({
+        pull(controller) {
+          controller.enqueue('x'.repeat(1 << 16))
+          if (++pulled === 512) controller.close()
+        },
+      })
+      await assert.rejects(store.importManifest(1, endless, { format: 'jsonl' }), code('too_large'))
+      assert.ok(pulled < 128, `${pulled} pieces`)
+      await assert.rejects(store.getJob(1), code('job_not_found'))
+    })
+
     test('a long list is decoded when it is looked at', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(3_000, { payload: { text: 'zwölf "Boxkämpfer"\n' } }))
