@@ -133,6 +133,13 @@ for (const [place, opened] of Object.entries(places)) {
       const circle = {}
       circle.self = circle
       const chunk = await store.claimPending(1)
+      const strangers = [circle, 7n, { get a() { throw new Error('no') } }, { toJSON() { throw null } }, new Proxy({}, { ownKeys() { throw new Error('no') } })]
+      for (const payload of strangers) {
+        await assert.rejects(store.importManifest(1, { chunks: [{ id: 1, payload }] }), code('invalid_input'))
+        await assert.rejects(store.importManifest(1, { chunks: [], job: payload === 7n ? { name: 7n } : payload }), code('invalid_input'))
+      }
+      const hostile = [{ get chunks() { throw new Error('no') } }, { chunks: [new Proxy({}, { has() { throw new Error('no') } })] }, { chunks: [{ dependsOn: [], id: Symbol('s') }] }]
+      for (const source of hostile) await assert.rejects(store.importManifest(1, source), code('invalid_input'))
       for (const output of [circle, 7n, { toJSON() { throw new Error('no') } }]) {
         await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
       }

@@ -6,7 +6,7 @@
  */
 
 import { Chunks } from './chunk.js'
-import { type Failure, failure, jsonOf, MagnetarError, textOf } from './errors.js'
+import { type Failure, failure, given, MagnetarError, textOf } from './errors.js'
 import { type FromSeat, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
 import type { Persistence } from './store.js'
 
@@ -144,7 +144,7 @@ export class Client {
   }
 
   #call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
-    return this.#ask(name, (id) => jsonOf([id, id, name, fields]), signal)
+    return this.#ask(name, (id) => given(() => JSON.stringify([id, id, name, fields])), signal)
   }
 
   #ask<T>(name: string, asked: (id: number) => string | ToServer, signal?: AbortSignal): Promise<T> {

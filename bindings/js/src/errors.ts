@@ -140,11 +140,12 @@ export function textOf(error: unknown): string {
   }
 }
 
-/** The JSON of what a caller gave. Whatever the reading of it throws is said to be the caller's. */
-export function jsonOf(given: unknown): string {
+/** What is read of a caller's value, most often its JSON. Whatever the value throws at that is said to be the caller's. */
+export function given<T>(read: () => T): T {
   try {
-    return JSON.stringify(given)
+    return read()
   } catch (error) {
+    if (error instanceof MagnetarError) throw error
     const code = error instanceof RangeError ? 'too_large' : 'invalid_input'
     throw new MagnetarError(failure(code, `what was given has no JSON form: ${textOf(error)}`), { cause: error })
   }

@@ -1,7 +1,7 @@
 /** Manifests: what a job consists of, from wherever it comes. */
 
 import { closed } from './client.js'
-import { invalid } from './errors.js'
+import { given, invalid } from './errors.js'
 import type { ImportReport, JobSpec } from './stats.js'
 import type { JobStore } from './store.js'
 
@@ -68,15 +68,16 @@ const LINE_CHARS_MAX = 4 << 20
 export async function importManifest(store: JobStore<any, any>, call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
   const { format, job: spec, signal, ...rest } = options
   const choices = { job, spec, ...rest }
-  if (isManifest(source)) {
-    checkKeys(source)
-    return call('import', { ...choices, spec: undefined, format: 'json', text: JSON.stringify(source) }, signal)
-  }
-  let text = ''
   let type = format
+  let text = given(() => {
+    if (!isManifest(source)) return ''
+    checkKeys(source)
+    return JSON.stringify(source)
+  })
+  if (text !== '') return call('import', { ...choices, spec: undefined, format: 'json', text }, signal)
   if (typeof source === 'string' && format !== 'jsonl') text = source
   else {
-    const found = await opened(source, format)
+    const found = await opened(source as Exclude<ManifestSource, Manifest>, format)
     const pieces = texts(store, found.stream, signal)
     if (found.type === 'jsonl') return inPieces(call, choices, pieces, signal)
     for await (const piece of pieces) text += piece
