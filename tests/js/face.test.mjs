@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { getEventListeners } from 'node:events'
 import { linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -551,6 +552,23 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.claimPending(1, { signal: gone.signal }), /gone/)
       await store.verify()
       assert.equal((await store.getStats(1)).processing, 0)
+    })
+
+    test('a signal that lives for long knows of no call that is over', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(3))
+      const { signal } = new AbortController()
+      const listeners = () => getEventListeners(signal, 'abort').length
+      const calls = [store.getStats(1, { signal }), store.claimPending(1, { signal }), store.getStats(9, { signal }).catch(() => {})]
+      assert.equal(listeners(), 3)
+      await Promise.all(calls)
+      assert.equal(listeners(), 0)
+      await store.releaseAll()
+      await store.importManifest(2, '{"id":1}\n', { format: 'jsonl', signal })
+      await store.run(2, () => {}, { signal })
+      for await (const _ of store.claims(1, { signal }));
+      for await (const _ of store.progress(2, { signal }));
+      assert.equal(listeners(), 0)
     })
 
     test('a closed store refuses every call, and closing twice is fine', async () => {

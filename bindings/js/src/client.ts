@@ -65,6 +65,8 @@ interface Pending {
   tries: number
   /** Its caller has gone. */
   isAbandoned: boolean
+  /** Has its signal, which may live for long, know nothing of it any more. */
+  forget?: () => void
 }
 
 interface Leader {
@@ -211,16 +213,13 @@ export class Client {
   }
 
   #abortable(pending: Pending, signal: AbortSignal): void {
-    signal.addEventListener(
-      'abort',
-      () => {
-        if (!this.#pending.has(pending.id)) return
-        pending.isAbandoned = true
-        if (pending.sentTo === undefined) this.#settle(pending)
-        pending.reject(signal.reason)
-      },
-      { once: true },
-    )
+    const leave = () => {
+      pending.isAbandoned = true
+      if (pending.sentTo === undefined) this.#settle(pending)
+      pending.reject(signal.reason)
+    }
+    signal.addEventListener('abort', leave, { once: true })
+    pending.forget = () => signal.removeEventListener('abort', leave)
   }
 
   #send(pending: Pending): void {
@@ -480,6 +479,7 @@ export class Client {
 
   #settle(pending: Pending): void {
     this.#pending.delete(pending.id)
+    pending.forget?.()
     this.#hold()
   }
 
