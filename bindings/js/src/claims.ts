@@ -185,6 +185,8 @@ export async function* claims<P, O>(
   const { signal, wait = true, leaseMs } = options
   let held: Held<P, O> | undefined
   let isEarly = true
+  // A body that waits for nothing but its signal is to be told.
+  const leave = store.watching()
   try {
     while (!signal?.aborted) {
       let claimed: Chunk<P, O> | undefined
@@ -207,6 +209,7 @@ export async function* claims<P, O>(
     }
     isEarly = false
   } finally {
+    leave()
     if (held !== undefined) {
       // A body that was left before its end, and that has said nothing, has not done its work.
       if (isEarly && held.said === UNSAID) held.said = { as: 'release' }

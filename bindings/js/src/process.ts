@@ -34,6 +34,20 @@ export async function openIn<Payload, Output>(
   return new JobStore(await Client.open(around, start))
 }
 
+/**
+ * What a thread has of the program's options. A program that was given as text may say what language it is in, which a
+ * thread, whose program is a file, refuses.
+ */
+export function inherited(): { execArgv?: string[]; env?: NodeJS.ProcessEnv } {
+  const { execArgv = [], env } = process
+  const { NODE_OPTIONS = '' } = env
+  const rest = execArgv.filter((option) => !option.startsWith('--input-type'))
+  return {
+    ...(rest.length < execArgv.length && { execArgv: rest }),
+    ...(NODE_OPTIONS.includes('--input-type') && { env: { ...env, NODE_OPTIONS: NODE_OPTIONS.replace(/--input-type[= ]\S+/g, '') } }),
+  }
+}
+
 let own: Promise<WebAssembly.Module> | undefined
 
 /** The package's own module, compiled once in this process. */
