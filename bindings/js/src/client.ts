@@ -194,6 +194,8 @@ export class Client {
   async #close(): Promise<void> {
     if (this.#isClosing) return
     this.#isClosing = true
+    // To the end, whatever else ends meanwhile.
+    this.#watching++
     try {
       await this.#call('releaseAll', {})
       this.#isClosed = true
@@ -201,7 +203,6 @@ export class Client {
       if (seat !== undefined) {
         const failed = await new Promise<Failure | undefined>((shut) => {
           this.#shut = shut
-          seat.hold?.(true)
           this.#leader?.post({ t: 'bye', client: this.id })
           seat.post({ t: 'shut' })
         })
