@@ -39,7 +39,9 @@ export async function openIn<Payload, Output>(
  * thread, whose program is a file, refuses.
  */
 export function inherited(): { execArgv?: string[]; env?: NodeJS.ProcessEnv } {
-  const { execArgv = [], env } = process
+  const { execArgv, env, versions } = process
+  // Deno would ask the user whether the environment may be looked at, of which the thread needs nothing.
+  if (versions.deno !== undefined) return { env: {} }
   const { NODE_OPTIONS = '' } = env
   const rest = execArgv.filter((option) => !option.startsWith('--input-type'))
   return {
