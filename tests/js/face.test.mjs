@@ -140,6 +140,9 @@ for (const [place, opened] of Object.entries(places)) {
         await assert.rejects(store.importManifest(1, { chunks: [], job: payload === 7n ? { name: 7n } : payload }), code('invalid_input'))
       }
       const hostile = [{ get chunks() { throw new Error('no') } }, { chunks: [new Proxy({}, { has() { throw new Error('no') } })] }, { chunks: [{ dependsOn: [], id: Symbol('s') }] }]
+      const used = new Response('text')
+      await used.text()
+      hostile.push(used)
       for (const source of hostile) await assert.rejects(store.importManifest(1, source), code('invalid_input'))
       for (const output of [circle, 7n, { toJSON() { throw new Error('no') } }]) {
         await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))

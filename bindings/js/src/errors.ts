@@ -4,7 +4,7 @@
  * What kind of thing went wrong. Match on this; the message is for people.
  *
  * Beside the codes of the engine: `crashed` (the engine ended while it worked on this call, several times over),
- * `unavailable` (this runtime has no durable storage; the message says what is missing).
+ * `unavailable` (this runtime has no durable storage, or no worker for it; the message says what is missing).
  */
 export type ErrorCode =
   | 'job_not_found'
@@ -147,7 +147,7 @@ export function given<T>(read: () => T): T {
   } catch (error) {
     if (error instanceof MagnetarError) throw error
     const code = error instanceof RangeError ? 'too_large' : 'invalid_input'
-    throw new MagnetarError(failure(code, `what was given has no JSON form: ${textOf(error)}`), { cause: error })
+    throw new MagnetarError(failure(code, `what was given cannot be taken: ${textOf(error)}`), { cause: error })
   }
 }
 

@@ -141,7 +141,7 @@ function streamOf(text: string): Stream {
 
 /** A source that says nothing more does not keep an import that its caller, or the store, has ended. */
 async function* texts(store: JobStore<any, any>, stream: Stream, signal?: AbortSignal): AsyncGenerator<string, void, undefined> {
-  const reader = stream.getReader()
+  const reader = given(() => stream.getReader())
   const decoder = new TextDecoder('utf-8', { fatal: true })
   const why = () => (store.isClosed ? closed() : signal?.reason)
   const leave = () => {
