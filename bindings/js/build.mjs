@@ -87,6 +87,8 @@ async function bundle(entries, platform) {
     // Node prints the line that an error comes from: it should be one that can be read.
     minify: platform === 'browser',
     legalComments: 'none',
+    // The glue warns whoever calls it otherwise than the face does.
+    drop: platform === 'browser' ? ['console'] : [],
     logLevel: 'warning',
   })
 }

@@ -104,6 +104,32 @@ for (const name of names) {
       assert.deepEqual(done, ['opfs', 'ran'])
     })
 
+    test('where no worker can be had an opening is refused, beside a tab that has the file too', async () => {
+      const page = await tab()
+      const told = await page.evaluate(async (isChromium) => {
+        const { open } = await import('/browser.js')
+        const strange = [{ worker: () => { throw null } }, { worker: () => ({}) }, { wasm: Promise.resolve() }]
+        // Firefox tells of it later, as of a script that is not served.
+        if (isChromium) strange.push({ worker: () => new Worker('https://elsewhere.invalid/worker.js') })
+        const asked = (options) => open('no worker', options).then(() => 'opened', ({ code }) => code)
+        const told = []
+        for (const options of strange) told.push(await asked(options))
+        const store = await open('no worker')
+        for (const options of strange) told.push(await asked(options))
+        await store.importManifest(1, { chunks: [{ id: 1 }] })
+        await store.close()
+        const code = `onconnect = ({ ports: [port] }) => import('${location.origin}/browser.js').then(({ open }) => open('no worker')).then(() => port.postMessage('opened'), ({ code }) => port.postMessage(code))`
+        const shared = new SharedWorker('/in-worker.js?' + encodeURIComponent(code), { type: 'module' })
+        told.push(await new Promise((resolve) => (shared.port.onmessage = ({ data }) => resolve(data))))
+        return told
+      }, name === 'chromium')
+      const inShared = told.pop()
+      assert.deepEqual(told, told.map(() => 'unavailable'))
+      // Firefox has workers there.
+      if (name === 'chromium') assert.equal(inShared, 'unavailable')
+      await page.close()
+    })
+
     test('a file that something else has open is locked, and opens when it is free', async () => {
       const page = await tab()
       const [locked, after] = await page.evaluate(async () => {

@@ -1,7 +1,9 @@
 // The face in Node: every call, on a file in a worker thread, on a file in this thread, and in memory.
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { getEventListeners } from 'node:events'
+import { linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -132,6 +134,16 @@ for (const [place, opened] of Object.entries(places)) {
       const circle = {}
       circle.self = circle
       const chunk = await store.claimPending(1)
+      const strangers = [circle, 7n, { get a() { throw new Error('no') } }, { toJSON() { throw null } }, new Proxy({}, { ownKeys() { throw new Error('no') } })]
+      for (const payload of strangers) {
+        await assert.rejects(store.importManifest(1, { chunks: [{ id: 1, payload }] }), code('invalid_input'))
+        await assert.rejects(store.importManifest(1, { chunks: [], job: payload === 7n ? { name: 7n } : payload }), code('invalid_input'))
+      }
+      const hostile = [{ get chunks() { throw new Error('no') } }, { chunks: [new Proxy({}, { has() { throw new Error('no') } })] }, { chunks: [{ dependsOn: [], id: Symbol('s') }] }]
+      const used = new Response('text')
+      await used.text()
+      hostile.push(used)
+      for (const source of hostile) await assert.rejects(store.importManifest(1, source), code('invalid_input'))
       for (const output of [circle, 7n, { toJSON() { throw new Error('no') } }]) {
         await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
       }
@@ -163,6 +175,47 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getChunk(1, 4)).attempts, 0)
       for await (const _ of store.claims(1));
       assert.equal((await store.getStats(1)).isFinished, true)
+    })
+
+    test('a result that is refused fails its chunk and not the loop', async (t) => {
+      const store = kept(t, await opened())
+      const results = [[7n], ['x'.repeat(2 << 20)], [() => {}, 7], [undefined, 'wrong'], [{ toJSON() { throw new Error('no') } }], ['fine']]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(results.length, { checksum: 'right' }) })
+      for await (const chunk of store.claims(1)) chunk.complete(...results[chunk.chunk])
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.done, stats.failed, stats.isFinished], [1, 5, true])
+      assert.match((await store.getChunk(1, 0)).error, /BigInt/)
+      await store.reset(1, [5])
+      await store.retryFailed(1)
+      for await (const chunk of store.claims(1)) {
+        chunk.complete(7n)
+        break
+      }
+      assert.equal((await store.getChunk(1, 0)).status, 'failed')
+    })
+
+    test('a loop that cannot report now gives its chunk back', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      store.completeAndClaim = () => Promise.reject(new MagnetarError({ code: 'full', retry: 'later', message: 'no space' }))
+      await assert.rejects(async () => { for await (const chunk of store.claims(1)) chunk.complete(7) }, code('full'))
+      assert.deepEqual([(await store.getStats(1)).pending, (await store.getChunk(1, 0)).attempts], [2, 0])
+    })
+
+    test('what a body has said holds where it is left early, and else its chunk is given back', async (t) => {
+      const store = kept(t, await opened())
+      const said = [(chunk) => chunk.complete(), (chunk) => chunk.complete(undefined, 'sum'), (chunk) => chunk.complete({ n: 1 }), (chunk) => chunk.fail('no'), () => {}]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(said.length) })
+      for (const say of said) {
+        for await (const chunk of store.claims(1)) {
+          say(chunk)
+          break
+        }
+      }
+      const found = []
+      for await (const chunk of store.chunks(1)) found.push(chunk.status)
+      assert.deepEqual(found, ['done', 'done', 'done', 'failed', 'pending'])
+      assert.equal((await store.getChunk(1, 1)).observedChecksum, 'sum')
     })
 
     test('a loop ends with its signal, and the chunk that it holds is completed if its body ended', async (t) => {
@@ -222,6 +275,27 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual([stats.failed, stats.cancelled, stats.done], [2, 2, 1])
     })
 
+    test('whatever is thrown fails its chunk, and has a text', async (t) => {
+      const store = kept(t, await opened())
+      const thrown = [
+        new Error('cut in the midst of 😀'.slice(0, -1)), '\udc00', Object.create(null), Symbol('s'), undefined, null, 7n, () => {},
+        Object.defineProperty(new Error(), 'message', { get() { throw new Error('no') } }),
+        Object.defineProperty(new Error(), 'message', { value: Symbol('s') }), { toString() { throw null } },
+      ]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(thrown.length) })
+      const report = await store.run(1, ({ chunk }) => { throw thrown[chunk] }, { concurrency: 3 })
+      assert.deepEqual(report, { completed: 0, failed: thrown.length, released: 0, superseded: 0 })
+      for (const chunk of await store.getByStatus(1, 'failed')) assert.ok(chunk.error.length > 0 && chunk.error.isWellFormed(), chunk.error)
+      assert.equal((await store.getChunk(1, 0)).error, 'Error: cut in the midst of \ufffd')
+      await store.retryFailed(1)
+      for (const error of thrown) assert.equal(await store.fail(await store.claimPending(1), error), 'changed')
+      await store.retryFailed(1)
+      const update = { fail: await store.claimPending(1), error: 'b\ud800' }
+      assert.deepEqual(await store.applyBatchUpdates(1, [update, { mark: 1, status: 'failed', detail: 'c\ud800' }]), ['changed', 'changed'])
+      await store.markFailed(1, 2, 'd\ud800')
+      assert.deepEqual((await store.getByStatus(1, 'failed')).map((chunk) => chunk.error), ['b\ufffd', 'c\ufffd', 'd\ufffd'])
+    })
+
     test('a handler hears at once that its chunk was cancelled or deleted', async (t) => {
       const store = kept(t, await opened())
       const left = { chunks: [{ id: 0 }] }
@@ -234,6 +308,46 @@ for (const [place, opened] of Object.entries(places)) {
         await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
       }, { concurrency: 3, leaseMs: 7 * 86_400_000 })
       assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 2 })
+    })
+
+    test('each of two hundred handlers hears that the job was cancelled', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(200))
+      let begun = 0
+      const report = await store.run(1, async (_, { signal }) => {
+        const told = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        if (++begun === 200) await store.cancel(1)
+        await told
+      }, { concurrency: 200, leaseMs: 7 * 86_400_000 })
+      assert.deepEqual(report, { completed: 0, failed: 0, released: 0, superseded: 200 })
+    })
+
+    test('whoever works through a store that is closed is told at once, and the closing is over once for all', async () => {
+      const store = await opened()
+      await store.importManifest(1, chunks(2))
+      await store.importManifest(2, chunks(1))
+      const reasons = []
+      let begun
+      const working = new Promise((resolve) => (begun = resolve))
+      const work = ({ jobId, chunk }, { signal }) => new Promise((_, reject) => {
+        const told = () => { reasons.push(signal.reason.code); reject(signal.reason) }
+        if (signal.aborted) return told()
+        signal.addEventListener('abort', told)
+        if (jobId === 1 && chunk === 1) begun()
+      })
+      const leaseMs = 7 * 86_400_000
+      const settled = [store.run(1, work, { concurrency: 3, leaseMs })]
+      await working
+      settled.push((async () => { for await (const _ of store.claims(1, { leaseMs })); })())
+      // Its claim is on its way when the store is closed.
+      settled.push(store.run(2, work, { leaseMs }))
+      const all = Promise.all(settled.map((one) => assert.rejects(one, code('closed'))))
+      const order = []
+      const first = store.close().then(() => order.push('first'))
+      const second = store.close().then(() => order.push('second'))
+      await Promise.all([all, first, second])
+      assert.deepEqual(order, ['first', 'second'])
+      assert.ok(reasons.length >= 2 && reasons.every((reason) => reason === 'closed'), reasons.join())
     })
 
     test('an error that ends a run ends all of it', async (t) => {
@@ -266,14 +380,15 @@ for (const [place, opened] of Object.entries(places)) {
     test('many lanes wait together', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(3))
-      let listeners = 0
+      let looking = 0
       let most = 0
-      const add = store.addEventListener.bind(store)
-      const remove = store.removeEventListener.bind(store)
-      store.addEventListener = (...all) => { most = Math.max(most, ++listeners); add(...all) }
-      store.removeEventListener = (...all) => { listeners--; remove(...all) }
-      await store.run(1, () => store.getStats(1), { concurrency: 64 })
-      assert.ok(most <= 2, `${most} listeners`)
+      const look = store.getStats.bind(store)
+      store.getStats = (job) => {
+        most = Math.max(most, ++looking)
+        return look(job).finally(() => looking--)
+      }
+      await store.run(1, () => store.getJob(1), { concurrency: 64 })
+      assert.equal(most, 1)
     })
 
     test('progress is told as an iterable and as events, to the last', async (t) => {
@@ -343,6 +458,56 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.getJob(2), code('job_not_found'))
     })
 
+    test('an import whose source has gone silent ends with its signal, and with the store', async (t) => {
+      const store = kept(t, await opened())
+      let cancelled
+      const silent = () => {
+        let asked
+        const waiting = new Promise((resolve) => (asked = resolve))
+        const stream = new ReadableStream({
+          start: (controller) => controller.enqueue('{"id":1}\n'),
+          pull: () => { asked(); return new Promise(() => {}) },
+          cancel: (reason) => { cancelled = reason; return new Promise(() => {}) },
+        }, { highWaterMark: 0 })
+        return { stream, waiting }
+      }
+      for (const format of ['jsonl', 'toml']) {
+        const ended = new AbortController()
+        const { stream, waiting } = silent()
+        const importing = store.importManifest(1, stream, { format, signal: ended.signal })
+        await waiting
+        ended.abort(new Error('enough'))
+        await assert.rejects(importing, /enough/)
+        assert.equal(cancelled, ended.signal.reason)
+        await assert.rejects(store.getJob(1), code('job_not_found'))
+        cancelled = undefined
+        const early = silent()
+        await assert.rejects(store.importManifest(1, early.stream, { format, signal: ended.signal }), /enough/)
+        assert.equal(cancelled, ended.signal.reason)
+      }
+      const left = ['jsonl', 'toml'].map((format, job) => {
+        const { stream, waiting } = silent()
+        return { waiting, refused: assert.rejects(store.importManifest(job, stream, { format }), code('closed')) }
+      })
+      await Promise.all(left.map(({ waiting }) => waiting))
+      await store.close()
+      await Promise.all(left.map(({ refused }) => refused))
+    })
+
+    test('a stream without ends of lines is refused before it has filled the memory', async (t) => {
+      const store = kept(t, await opened())
+      let pulled = 0
+      const endless = new ReadableStream({
+        pull(controller) {
+          controller.enqueue('x'.repeat(1 << 16))
+          if (++pulled === 512) controller.close()
+        },
+      })
+      await assert.rejects(store.importManifest(1, endless, { format: 'jsonl' }), code('too_large'))
+      assert.ok(pulled < 128, `${pulled} pieces`)
+      await assert.rejects(store.getJob(1), code('job_not_found'))
+    })
+
     test('a long list is decoded when it is looked at', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(3_000, { payload: { text: 'zwölf "Boxkämpfer"\n' } }))
@@ -393,6 +558,23 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getStats(1)).processing, 0)
     })
 
+    test('a signal that lives for long knows of no call that is over', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(3))
+      const { signal } = new AbortController()
+      const listeners = () => getEventListeners(signal, 'abort').length
+      const calls = [store.getStats(1, { signal }), store.claimPending(1, { signal }), store.getStats(9, { signal }).catch(() => {})]
+      assert.equal(listeners(), 3)
+      await Promise.all(calls)
+      assert.equal(listeners(), 0)
+      await store.releaseAll()
+      await store.importManifest(2, '{"id":1}\n', { format: 'jsonl', signal })
+      await store.run(2, () => {}, { signal })
+      for await (const _ of store.claims(1, { signal }));
+      for await (const _ of store.progress(2, { signal }));
+      assert.equal(listeners(), 0)
+    })
+
     test('a closed store refuses every call, and closing twice is fine', async () => {
       const store = await opened()
       await store.importManifest(1, chunks(1))
@@ -425,6 +607,29 @@ test('a file that is open is locked, in this process too, and free after its clo
   await assert.rejects(open(path, { inline: true }), code('locked'))
   await store.close()
   await (await open(path)).close()
+})
+
+test('a file that is open is locked under each of its names', async (t) => {
+  const place = mkdtempSync(join(folder, 'names-'))
+  const store = kept(t, await open(join(place, 'store')))
+  await store.importManifest(1, chunks(2))
+  symlinkSync(join(place, 'store.redb'), join(place, 'soft.redb'))
+  symlinkSync(place, join(place, 'folder'))
+  const others = [join(place, 'soft'), join(place, 'folder', 'store'), join(place, 'folder', 'folder', 'soft')]
+  for (const options of [{}, { inline: true }]) {
+    for (const name of others) await assert.rejects(open(name, options), code('locked'), name)
+  }
+  linkSync(join(place, 'store.redb'), join(place, 'hard.redb'))
+  await assert.rejects(open(join(place, 'hard')), code('refused'))
+  await store.close()
+  await assert.rejects(open(join(place, 'store')), code('refused'))
+  rmSync(join(place, 'hard.redb'))
+  const again = kept(t, await open(join(place, 'soft')))
+  assert.equal((await again.getStats(1)).total, 2)
+  // One that is not there yet is made where its folder really is.
+  const fresh = kept(t, await open(join(place, 'folder', 'fresh')))
+  await assert.rejects(open(join(place, 'fresh')), code('locked'))
+  await fresh.close()
 })
 
 test('a file that is no store is left as it is', async () => {
@@ -473,20 +678,129 @@ test('the whole package in one script does the same', async (t) => {
   }
 })
 
+test('a worker that cannot be had, or told what to do, is a typed error, and the next opening has its own', async (t) => {
+  const { Worker } = await import('node:worker_threads')
+  const path = join(folder, 'no-worker')
+  const strange = [
+    { worker: () => { throw new Error('no worker here') } }, { worker: () => { throw null } }, { worker: () => ({}) }, { worker: () => 7 },
+    { worker: () => new Worker(new URL('worker-node.js', packed)), wasm: Promise.resolve() }, { wasm: () => {} }, { wasm: Symbol('s') },
+  ]
+  for (const options of strange) await assert.rejects(open(path, options), code('unavailable'))
+  await kept(t, await open(path)).importManifest(1, chunks(1))
+})
+
+test('a program that may have no threads is told so', () => {
+  const script = `import(${JSON.stringify(new URL('node.js', packed))}).then(({ open }) => open('x')).catch(({ code }) => console.log(code))`
+  const told = spawnSync(process.execPath, ['--permission', '--allow-fs-read=*', '--allow-fs-write=*', '-e', script], { encoding: 'utf8' })
+  assert.deepEqual([told.stdout, told.status], ['unavailable\n', 0], told.stderr)
+})
+
+test('calls of one tick go over in parts where they say much, in their order', async (t) => {
+  const { Worker } = await import('node:worker_threads')
+  const sent = []
+  const worker = () => {
+    const made = new Worker(new URL('worker-node.js', packed))
+    const post = made.postMessage.bind(made)
+    made.postMessage = (message, transfer) => {
+      if (message.t === 'calls') sent.push(message.batch.length)
+      post(message, transfer)
+    }
+    return made
+  }
+  const store = kept(t, await open(join(folder, 'in-parts'), { worker }))
+  await store.importManifest(1, chunks(40))
+  const claimed = (await store.claimPendingBatch(1, 40)).toArray()
+  const before = sent.length
+  const output = 'x'.repeat(900_000)
+  const calls = claimed.map((chunk) => store.complete(chunk, { output }))
+  calls.push(store.complete(claimed[0], { output: 'another' }).catch((error) => error.code))
+  const answers = await Promise.all(calls)
+  assert.deepEqual(answers, [...claimed.map(() => 'changed'), 'result_conflict'])
+  assert.equal(sent.length - before, 3)
+  assert.ok(Math.max(...sent) < 17 << 20, sent.join())
+})
+
 test('names that are none are refused', async () => {
   for (const name of ['', undefined, null, 7, {}]) await assert.rejects(open(name), code('invalid_input'))
   await assert.rejects(open(join(folder, 'no', 'such', 'folder')), code('io'))
 })
 
-test('a store that is opened anew goes on with what waits', async (t) => {
-  const store = kept(t, await open(join(folder, 'reopened')))
-  await store.importManifest(1, chunks(50))
+for (const options of [{}, { inline: true }]) {
+  test(`a store that is opened anew goes on with what waits, ${options.inline ? 'in this thread' : 'in its own'}`, async (t) => {
+    const path = join(folder, `reopened-${++files}`)
+    const store = kept(t, await open(path, options))
+    await store.importManifest(1, chunks(50))
+    const held = await store.claimPending(1)
+    const calls = Promise.all(Array.from({ length: 20 }, () => store.claimPending(1)))
+    await store.reopen()
+    const claimed = await calls
+    assert.equal(new Set(claimed.map((chunk) => chunk.chunk)).size, 20)
+    assert.equal(await store.complete(held), 'changed')
+    for (let again = 0; again < 3; again++) await store.reopen()
+    const stats = await store.getStats(1)
+    assert.deepEqual([stats.processing, stats.done], [20, 1])
+    await assert.rejects(open(path, options), code('locked'))
+    await store.close()
+    const after = kept(t, await open(path, options))
+    await after.verify()
+    assert.equal((await after.getStats(1)).pending, 49)
+  })
+}
+
+test('a body that waits for nothing but its signal is told, though the program has nothing else to do', () => {
+  const script = `
+    const { open } = await import(${JSON.stringify(new URL('node.js', packed))})
+    const store = await open(${JSON.stringify(join(folder, 'alone'))})
+    await store.importManifest(1, { chunks: [{ id: 1 }] })
+    const heartbeat = store.heartbeat.bind(store)
+    store.heartbeat = async (claim) => { await store.cancel(1); return heartbeat(claim) }
+    for await (const { signal } of store.claims(1, { leaseMs: 1000 })) await new Promise((resolve) => signal.addEventListener('abort', resolve))
+    console.log('told')
+    await store.close()`
+  const told = spawnSync(process.execPath, ['-e', `(async () => {${script}})()`], { encoding: 'utf8' })
+  assert.deepEqual([told.stdout, told.status], ['told\n', 0], told.stderr)
+})
+
+test('however many loops wait for a store, Node warns of none', async (t) => {
+  const warnings = []
+  const note = ({ name }) => warnings.push(name)
+  process.on('warning', note)
+  t.after(() => process.off('warning', note))
+  const store = kept(t, await open(':memory:'))
+  await store.importManifest(1, chunks(1))
   const held = await store.claimPending(1)
-  const calls = Promise.all(Array.from({ length: 20 }, () => store.claimPending(1)))
-  await store.reopen()
-  const claimed = await calls
-  assert.equal(new Set(claimed.map((chunk) => chunk.chunk)).size, 20)
-  assert.equal(await store.complete(held), 'changed')
-  const stats = await store.getStats(1)
-  assert.deepEqual([stats.processing, stats.done], [20, 1])
+  const { signal } = new AbortController()
+  const loops = Array.from({ length: 30 }, async () => { for await (const _ of store.claims(1, { signal })); })
+  const watching = Array.from({ length: 30 }, async () => { for await (const _ of store.progress(1, { signal })); })
+  for (let i = 0; i < 20; i++) await store.getStats(1)
+  await store.complete(held)
+  await Promise.all([...loops, ...watching])
+  assert.deepEqual(warnings, [])
+})
+
+test('a program that was given as text has its stores in threads like any other', () => {
+  for (const entry of ['node.js', 'inline-node.js']) {
+    const script = `
+      const { open } = await import(${JSON.stringify(new URL(entry, packed))})
+      const store = await open(${JSON.stringify(join(folder, `as-text-${entry}`))})
+      console.log(store.persistence)
+      await store.close()`
+    const ways = [
+      [['--input-type=module', '-e', script]], [['--input-type', 'module', '--no-warnings', '-e', script]], [['--input-type=module', '-'], script],
+      [['-e', script], '', '--input-type=module --no-warnings'], [['--input-type=module', '-e', script], '', '--input-type=module'],
+    ]
+    for (const [args, input, NODE_OPTIONS] of ways) {
+      const told = spawnSync(process.execPath, args, { encoding: 'utf8', input, env: { ...process.env, ...(NODE_OPTIONS && { NODE_OPTIONS }) } })
+      assert.deepEqual([told.stdout, told.status], ['file\n', 0], `${entry} ${args[0]} ${NODE_OPTIONS}: ${told.stderr}`)
+    }
+  }
+})
+
+test('what is in memory is not thrown away to be opened anew', async (t) => {
+  const store = kept(t, await open(':memory:'))
+  await store.importManifest(1, chunks(2))
+  await assert.rejects(store.reopen(), code('refused'))
+  assert.equal((await store.getStats(1)).total, 2)
+  await store.close()
+  await assert.rejects(store.reopen(), code('closed'))
 })

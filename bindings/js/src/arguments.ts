@@ -1,7 +1,7 @@
 /** Arguments of calls, as the engine takes them: whatever is none is refused in words. */
 
 import type { Claim, Status } from './chunk.js'
-import { described, invalid } from './errors.js'
+import { described, invalid, textOf } from './errors.js'
 import type { Completion, Selection, Update } from './store.js'
 
 /** An id as the engine takes it: exact. */
@@ -16,6 +16,12 @@ export function one<T extends string>(value: T, name: string, choices: readonly 
 }
 
 export const STATUSES: readonly Status[] = ['pending', 'processing', 'done', 'failed', 'cancelled']
+
+/** A status that is set. What is said of a failure is a text for people; a checksum is taken as it is. */
+export function standing(status: Status, detail: string | undefined): object {
+  const isText = typeof detail === 'string' && status !== 'done'
+  return { status: one(status, 'status', STATUSES), detail: isText ? textOf(detail) : detail }
+}
 
 export function fenced(claim: Claim): [number, number, number] {
   if (typeof claim !== 'object' || claim === null) throw invalid('a claim is what was claimed: { jobId, chunk, fence }')
@@ -59,9 +65,9 @@ export function paged({ after, limit }: { after?: number; limit?: number }): obj
 
 export function updateOf(update: Update): [string, object] {
   if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: update.output, checksum: update.checksum }]
-  if ('fail' in update) return ['fail', { claim: fenced(update.fail), error: String(update.error) }]
+  if ('fail' in update) return ['fail', { claim: fenced(update.fail), error: textOf(update.error) }]
   if ('release' in update) return ['release', { claim: fenced(update.release) }]
   if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]
   if (!('mark' in update)) throw invalid('an update has one of complete, fail, release, heartbeat and mark')
-  return ['markStatus', { chunk: whole(update.mark, 'chunk'), status: one(update.status, 'status', STATUSES), detail: update.detail }]
+  return ['markStatus', { chunk: whole(update.mark, 'chunk'), ...standing(update.status, update.detail) }]
 }

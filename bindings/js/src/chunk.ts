@@ -26,7 +26,7 @@ export interface Chunk<Payload = unknown, Output = unknown> extends Claim {
    * late worker's effects can be told from a newer one's.
    */
   readonly fence: number
-  /** What the manifest gave the worker. */
+  /** What the manifest gave the worker; `null` where it gave nothing: let `Payload` say so if yours leaves it out. */
   readonly payload: Payload
   /** The expected checksum. */
   readonly checksum: string | null
@@ -52,8 +52,8 @@ export interface Chunk<Payload = unknown, Output = unknown> extends Claim {
   readonly notBeforeMs: number | null
   /** Dependencies that are not met yet. */
   readonly unmetDependencies: number
-  /** What the completion reported. */
-  readonly output: Output
+  /** What the completion reported; `null` before it, and where it reported nothing. */
+  readonly output: Output | null
   /** When it was imported, in milliseconds since 1970. */
   readonly createdAtMs: number
   /** When it last changed, in milliseconds since 1970. */
@@ -87,7 +87,7 @@ export function chunkOf<P, O>(row: Row): Chunk<P, O> {
     leaseEndsMs: row[14],
     notBeforeMs: row[15],
     unmetDependencies: row[16],
-    output: row[17] as O,
+    output: row[17] as O | null,
     createdAtMs: row[18],
     updatedAtMs: row[19],
     revision: row[20],

@@ -1,14 +1,18 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
 import type { Chunk } from './chunk.js'
-import { MagnetarError } from './errors.js'
+import { closed } from './client.js'
+import { MagnetarError, textOf } from './errors.js'
 import type { ClaimOptions, Completion, JobStore } from './store.js'
 
 /** A chunk that a loop holds. */
 export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Payload, Output> {
   /** Aborted when the claim is lost: somebody else has the chunk, or will; and when the loop's own signal is. */
   readonly signal: AbortSignal
-  /** Gives the result that the end of the body reports. Without it the chunk is done with nothing to report. */
+  /**
+   * Gives the result that the end of the body reports, also where that is left by `break`. Without it the chunk is done
+   * with nothing to report. A result that is refused fails the chunk.
+   */
   complete(output?: Output, checksum?: string): void
   /** Has the end of the body report an error: the chunk comes back after its backoff, or is failed for good. */
   fail(error: unknown): void
@@ -19,18 +23,21 @@ export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Pa
 /** What the body has said. */
 type Said<Output> = { as: 'complete'; result: Completion<Output> } | { as: 'fail'; error: string } | { as: 'release' }
 
+/** What the end of a body means that has said nothing. */
+const UNSAID = { as: 'complete', result: {} } as const
+
 /** While others work, the next look comes with a change, or after this at the latest. */
 const LOOK_AGAIN_MS = 1_000
 
 /** A claim that is kept alive by heartbeats. */
 export class Held<P, O> {
   readonly chunk: HeldChunk<P, O>
-  said: Said<O> = { as: 'complete', result: {} }
+  said: Said<O> = UNSAID
   readonly #store: JobStore<P, O>
   /** By itself, and told of the loop's: a signal made of both would live as long as the loop's does. */
-  readonly #ended = new AbortController()
+  readonly ended = new AbortController()
   readonly #signal: AbortSignal | undefined
-  readonly #end = () => this.#ended.abort(this.#signal?.reason)
+  readonly #end = () => this.ended.abort(this.#signal?.reason)
   #timer: ReturnType<typeof setTimeout> | undefined
   #leaseMs: number
 
@@ -40,8 +47,10 @@ export class Held<P, O> {
     this.#leaseMs = Math.max(1_000, (claimed.leaseEndsMs ?? 0) - claimed.updatedAtMs)
     if (signal?.aborted) this.#end()
     else signal?.addEventListener('abort', this.#end)
+    // Claimed in the last batch before the closing.
+    if (store.isClosed) this.ended.abort(closed())
     this.chunk = Object.assign(claimed, {
-      signal: this.#ended.signal,
+      signal: this.ended.signal,
       complete: (output?: O, checksum?: string) => {
         this.said = { as: 'complete', result: { output, checksum } }
       },
@@ -70,7 +79,7 @@ export class Held<P, O> {
       const found = await this.#store.getChunk(jobId, chunk)
       if (found?.fence !== fence || found.status !== 'processing') await this.#store.heartbeat(this.chunk)
     } catch (error) {
-      if (isLost(error)) this.#ended.abort(error)
+      if (isLost(error)) this.ended.abort(error)
     }
   }
 
@@ -79,7 +88,7 @@ export class Held<P, O> {
       this.#store.heartbeat(this.chunk).then(
         () => this.#beat(),
         (error: unknown) => {
-          if (error instanceof MagnetarError && error.retry === 'never') this.#ended.abort(error)
+          if (error instanceof MagnetarError && error.retry === 'never') this.ended.abort(error)
           else this.#beat()
         },
       )
@@ -87,11 +96,6 @@ export class Held<P, O> {
     // A process that has nothing else to do may end.
     ;(this.#timer as { unref?: () => void }).unref?.()
   }
-}
-
-/** The text of whatever was thrown. */
-export function textOf(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
 }
 
 /** Ends a claim as its body has said, and says what it came to. A claim that was lost meanwhile is nothing to do. */
@@ -114,6 +118,26 @@ export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Pro
   }
 }
 
+/** The same, where a result that is refused is the chunk's failure. */
+export async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>): ReturnType<typeof finish> {
+  try {
+    return await finish(store, held)
+  } catch (error) {
+    if (held.said.as !== 'complete') throw error
+    return refuse(store, held, error)
+  }
+}
+
+/** Fails a chunk for its result, which can never be kept; or gives it back where it cannot be kept now. */
+async function refuse<P, O>(store: JobStore<P, O>, held: Held<P, O>, error: unknown): ReturnType<typeof finish> {
+  const isFinal = error instanceof MagnetarError && error.retry === 'never'
+  held.said = isFinal ? { as: 'fail', error: error.message } : { as: 'release' }
+  const ended = finish(store, held)
+  if (isFinal) return ended
+  await ended.catch(() => {})
+  throw error
+}
+
 const LOST: readonly string[] = ['superseded', 'result_conflict', 'chunk_not_found', 'job_not_found']
 
 /** Whether somebody else has the chunk, or nobody is to have it: its worker has nothing more to say. */
@@ -121,7 +145,7 @@ export function isLost(error: unknown): boolean {
   return error instanceof MagnetarError && LOST.includes(error.code)
 }
 
-/** Held claims are looked at so long after a change of the store, not after each by itself, and so many at once. */
+/** All held claims are looked at so long after a change of the store, not after each by itself, and so many at once. */
 const LOOK_MS = 500
 const LOOKS_MAX = 64
 
@@ -134,18 +158,21 @@ function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
   const all = new Set<Held<any, any>>()
   heldByStore.set(store, all)
   let isLooking = false
-  store.addEventListener('change', () => {
-    if (isLooking || all.size === 0) return
+  let isDue = false
+  const look = async () => {
     isLooking = true
-    setTimeout(() => {
-      isLooking = false
-      for (const one of [...all].slice(0, LOOKS_MAX)) {
-        // The next look begins with the others.
-        all.delete(one)
-        all.add(one)
-        void one.look()
-      }
-    }, LOOK_MS)
+    while (isDue) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+      isDue = false
+      const due = [...all]
+      while (due.length > 0) await Promise.all(due.splice(0, LOOKS_MAX).map((one) => one.look()))
+    }
+    isLooking = false
+  }
+  store.waiting.add(() => {
+    if (store.isClosed) return all.forEach((one) => one.ended.abort(closed()))
+    isDue = all.size > 0
+    if (isDue && !isLooking) void look()
   })
   return all
 }
@@ -158,6 +185,8 @@ export async function* claims<P, O>(
   const { signal, wait = true, leaseMs } = options
   let held: Held<P, O> | undefined
   let isEarly = true
+  // A body that waits for nothing but its signal is to be told.
+  const leave = store.watching()
   try {
     while (!signal?.aborted) {
       let claimed: Chunk<P, O> | undefined
@@ -180,30 +209,22 @@ export async function* claims<P, O>(
     }
     isEarly = false
   } finally {
+    leave()
     if (held !== undefined) {
-      // A body that was left before its end has not done its work.
-      if (isEarly && held.said.as === 'complete' && held.said.result.output === undefined) held.said = { as: 'release' }
-      await finish(store, held)
+      // A body that was left before its end, and that has said nothing, has not done its work.
+      if (isEarly && held.said === UNSAID) held.said = { as: 'release' }
+      await finishOrFail(store, held)
     }
   }
 }
 
 /** One commit for the end of a claim and the next. */
-async function completeAndNext<P, O>(
-  store: JobStore<P, O>,
-  { chunk, said }: Held<P, O>,
-  job: number,
-  leaseMs: number | undefined,
-): Promise<Chunk<P, O> | undefined> {
-  const result = said.as === 'complete' ? said.result : {}
+async function completeAndNext<P, O>(store: JobStore<P, O>, held: Held<P, O>, job: number, leaseMs: number | undefined): Promise<Chunk<P, O> | undefined> {
+  const result = held.said.as === 'complete' ? held.said.result : {}
   try {
-    return (await store.completeAndClaim(chunk, result, { job, leaseMs })).at(0)
+    return (await store.completeAndClaim(held.chunk, result, { job, leaseMs })).at(0)
   } catch (error) {
-    if (!isLost(error)) {
-      // A result that is refused is this chunk's failure, and not the end of the loop.
-      if (!(error instanceof MagnetarError) || error.code !== 'checksum_mismatch') throw error
-      await store.fail(chunk, error.message)
-    }
+    if (!isLost(error)) await refuse(store, held, error)
     return store.claimPending(job, { leaseMs })
   }
 }
@@ -211,27 +232,28 @@ async function completeAndNext<P, O>(
 /** Waits until there may be something to claim; false where there will be nothing more. */
 export async function somethingToCome(store: JobStore<never, never> | JobStore<any, any>, job: number, signal?: AbortSignal): Promise<boolean> {
   const changed = nextChange(store, signal)
-  const stats = await store.getStats(job)
-  if (stats.isFinished || stats.isStalled) {
+  try {
+    const stats = await store.getStats(job)
+    if (stats.isFinished || stats.isStalled) return false
+    await changed.promise
+  } finally {
     changed.forget()
-    return false
   }
-  await changed.promise
   return !signal?.aborted
 }
 
-/** Resolves with the next change of the store, the signal, or after a while: deadlines are not told. */
+/** Resolves with the next change of the store, its closing, the signal, or after a while: deadlines are not told. */
 function nextChange(store: JobStore<any, any>, signal?: AbortSignal): { promise: Promise<void>; forget: () => void } {
   let forget = () => {}
   const promise = new Promise<void>((resolve) => {
     const timer = setTimeout(() => forget(), LOOK_AGAIN_MS)
     forget = () => {
       clearTimeout(timer)
-      store.removeEventListener('change', forget)
+      store.waiting.delete(forget)
       signal?.removeEventListener('abort', forget)
       resolve()
     }
-    store.addEventListener('change', forget)
+    store.waiting.add(forget)
     signal?.addEventListener('abort', forget)
   })
   return { promise, forget: () => forget() }

@@ -6,7 +6,7 @@
  */
 
 import { Chunks } from './chunk.js'
-import { type Failure, failure, MagnetarError } from './errors.js'
+import { type Failure, failure, given, MagnetarError, textOf } from './errors.js'
 import { type FromSeat, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
 import type { Persistence } from './store.js'
 
@@ -47,16 +47,17 @@ const TRIES_MAX = 8
 /** Where there is no space one more shows what became of the call, and that there is still none. */
 const TRIES_MAX_FULL = 2
 
+/** Calls of one tick go over together up to this length: what all of them come to may be more than a text can be. */
+const BATCH_CHARS_MAX = 16 << 20
+
 /** A thread says within this time that it has begun. */
 const BIRTH_MS = 2_000
 
 interface Pending {
   readonly id: number
   readonly name: string
-  /** `[id, seq, name, fields]` */
-  readonly text: string
-  /** What is asked of the file as a whole, where it is no call. */
-  readonly file?: ToServer
+  /** `[id, seq, name, fields]`, or what is asked of the file as a whole, which is no call. */
+  readonly asked: string | ToServer
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
   /** The leader that it was sent to. */
@@ -64,6 +65,8 @@ interface Pending {
   tries: number
   /** Its caller has gone. */
   isAbandoned: boolean
+  /** Has its signal, which may live for long, know nothing of it any more. */
+  forget?: () => void
 }
 
 interface Leader {
@@ -95,6 +98,7 @@ export class Client {
   #unlisten: (() => void) | undefined
   /** No more calls are taken; those on their way are answered. */
   #isClosing = false
+  #closing: Promise<void> | undefined
   #isClosed = false
   #watching = 0
   #isHeld = false
@@ -142,24 +146,21 @@ export class Client {
   }
 
   #call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
+    return this.#ask(name, (id) => given(() => JSON.stringify([id, id, name, fields])), signal)
+  }
+
+  #ask<T>(name: string, asked: (id: number) => string | ToServer, signal?: AbortSignal): Promise<T> {
     const id = ++this.#lastId
-    let text: string
-    try {
-      text = `[${id},${id},"${name}",${JSON.stringify(fields)}]`
-    } catch (error) {
-      const why = `what was given has no JSON form: ${(error as Error).message}`
-      return Promise.reject(new MagnetarError(failure('invalid_input', why), { cause: error }))
-    }
-    const answered = new Promise<T>((resolve, reject) => {
+    // What is thrown in here rejects.
+    return new Promise<T>((resolve, reject) => {
       const pending: Pending = {
-        id, name, text, resolve: resolve as (value: unknown) => void, reject, sentTo: undefined, tries: 0, isAbandoned: false,
+        id, name, asked: asked(id), resolve: resolve as (value: unknown) => void, reject, sentTo: undefined, tries: 0, isAbandoned: false,
       }
       this.#pending.set(id, pending)
       this.#hold()
       this.#send(pending)
       if (signal !== undefined) this.#abortable(pending, signal)
     })
-    return answered
   }
 
   /** Somebody waits for changes. Gives how to say that they do not any more. */
@@ -175,27 +176,26 @@ export class Client {
   /** Asks for the bytes of the file. */
   exportFile(): Promise<Uint8Array> {
     if (this.#isClosing) return Promise.reject(closed())
-    const id = ++this.#lastId
-    return new Promise((resolve, reject) => {
-      const pending: Pending = {
-        id, name: 'export', text: '', file: { t: 'export', client: this.id, id }, resolve: resolve as (value: unknown) => void, reject,
-        sentTo: undefined, tries: 0, isAbandoned: false,
-      }
-      this.#pending.set(id, pending)
-      this.#hold()
-      this.#send(pending)
-    })
+    return this.#ask('export', (id) => ({ t: 'export', client: this.id, id }))
   }
 
   /** Opens the file anew. */
   reopen(): void {
-    if (this.#leader?.id !== undefined && this.#seat !== undefined) this.#died(failure('crashed', 'it was to be opened anew'))
+    if (this.#leader === undefined || this.#seat === undefined) return
+    if (this.#target.name === undefined) throw new MagnetarError(failure('refused', 'a store in memory has no file that could be opened anew'))
+    this.#died(failure('crashed', 'it was to be opened anew'))
   }
 
   /** Gives back what is held, and releases the file where it is here. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close(): Promise<void> {
     if (this.#isClosing) return
     this.#isClosing = true
+    // To the end, whatever else ends meanwhile.
+    this.#watching++
     try {
       await this.#call('releaseAll', {})
       this.#isClosed = true
@@ -203,7 +203,6 @@ export class Client {
       if (seat !== undefined) {
         const failed = await new Promise<Failure | undefined>((shut) => {
           this.#shut = shut
-          seat.hold?.(true)
           this.#leader?.post({ t: 'bye', client: this.id })
           seat.post({ t: 'shut' })
         })
@@ -215,16 +214,13 @@ export class Client {
   }
 
   #abortable(pending: Pending, signal: AbortSignal): void {
-    signal.addEventListener(
-      'abort',
-      () => {
-        if (!this.#pending.has(pending.id)) return
-        pending.isAbandoned = true
-        if (pending.sentTo === undefined) this.#settle(pending)
-        pending.reject(signal.reason)
-      },
-      { once: true },
-    )
+    const leave = () => {
+      pending.isAbandoned = true
+      if (pending.sentTo === undefined) this.#settle(pending)
+      pending.reject(signal.reason)
+    }
+    signal.addEventListener('abort', leave, { once: true })
+    pending.forget = () => signal.removeEventListener('abort', leave)
   }
 
   #send(pending: Pending): void {
@@ -246,17 +242,42 @@ export class Client {
     }
     const unsent = this.#unsent.filter((pending) => !pending.isAbandoned)
     this.#unsent = []
-    if (unsent.length === 0) return
-    for (const pending of unsent) pending.sentTo = this.#leader.id
-    const calls = unsent.filter((pending) => pending.file === undefined)
-    for (const { file } of unsent) if (file !== undefined) this.#leader.post(file)
-    if (calls.length === 0) return
-    const batch = `[${calls.map((pending) => pending.text).join(',')}]`
-    this.#leader.post({ t: 'calls', client: this.id, batch })
+    const leader = this.#leader
+    let batch: Pending[] = []
+    let chars = 0
+    const post = () => {
+      try {
+        if (chars > 0) leader.post({ t: 'calls', client: this.id, batch: `[${batch.map(({ asked }) => asked).join(',')}]` })
+      } catch (error) {
+        for (const pending of batch) this.#reject(pending, failure('too_large', `the call cannot be handed over: ${textOf(error)}`))
+      }
+      batch = []
+      chars = 0
+    }
+    for (const pending of unsent) {
+      const { asked } = pending
+      pending.sentTo = leader.id
+      if (typeof asked !== 'string') leader.post(asked)
+      else {
+        if (chars + asked.length > BATCH_CHARS_MAX) post()
+        batch.push(pending)
+        chars += asked.length
+      }
+    }
+    post()
+  }
+
+  /** Where no thread can be had, or told what to do, nobody is left to wait in vain. */
+  #sit(): void {
+    try {
+      this.#start()
+    } catch (error) {
+      this.#hear({ t: 'failed', failure: failure('unavailable', `the engine's worker cannot be started: ${textOf(error)}`) })
+    }
   }
 
   /** Starts a thread of our own, which leads when its turn comes. */
-  #sit(): void {
+  #start(): void {
     let unborn: ReturnType<typeof setTimeout> | undefined
     const died = (why: string) => {
       clearTimeout(unborn)
@@ -389,8 +410,7 @@ export class Client {
     if (this.#target.name === undefined) {
       const lost = failure('crashed', `the engine ended, and what was in memory with it: ${why.message}`)
       this.#rejectAll(new MagnetarError(lost))
-      this.#isClosed = true
-      return
+      return this.#end()
     }
     if (++this.#deaths >= TRIES_MAX) {
       this.#deaths = 0
@@ -460,6 +480,7 @@ export class Client {
 
   #settle(pending: Pending): void {
     this.#pending.delete(pending.id)
+    pending.forget?.()
     this.#hold()
   }
 
@@ -482,7 +503,7 @@ export class Client {
   }
 }
 
-function closed(): MagnetarError {
+export function closed(): MagnetarError {
   return new MagnetarError(failure('closed', 'the store was closed; open it again'))
 }
 

@@ -4,7 +4,7 @@
  * What kind of thing went wrong. Match on this; the message is for people.
  *
  * Beside the codes of the engine: `crashed` (the engine ended while it worked on this call, several times over),
- * `unavailable` (this runtime has no durable storage; the message says what is missing).
+ * `unavailable` (this runtime has no durable storage, or no worker for it; the message says what is missing).
  */
 export type ErrorCode =
   | 'job_not_found'
@@ -128,6 +128,27 @@ export function failureOf(thrown: unknown): Failure {
 /** An argument that is none. */
 export function invalid(message: string): MagnetarError {
   return new MagnetarError(failure('invalid_input', message))
+}
+
+/** The text of whatever was thrown, in whole characters: the engine takes no half of one, as a cut leaves it. */
+export function textOf(error: unknown): string {
+  try {
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+    return text.toWellFormed()
+  } catch {
+    return 'an error that has no text'
+  }
+}
+
+/** What is read of a caller's value, most often its JSON. Whatever the value throws at that is said to be the caller's. */
+export function given<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof MagnetarError) throw error
+    const code = error instanceof RangeError ? 'too_large' : 'invalid_input'
+    throw new MagnetarError(failure(code, `what was given cannot be taken: ${textOf(error)}`), { cause: error })
+  }
 }
 
 /** Whatever it is, as text: not everything has one. */

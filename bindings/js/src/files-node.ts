@@ -1,7 +1,9 @@
 /** Files of Node, Bun and Deno, and the lock that one process holds on each. */
 
-import { closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import {
+  closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, realpathSync, statSync, writeSync,
+} from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { failure, MagnetarError } from './errors.js'
 import type { Bytes } from './storage.js'
 
@@ -11,7 +13,8 @@ export function fileName(name: string): string {
 }
 
 /** Opens a store's file for this process alone. */
-export function openFile(path: string): Bytes {
+export function openFile(named: string): Bytes {
+  const path = real(named)
   const lock = new Lock(path)
   try {
     return new NodeFile(path, lock)
@@ -19,6 +22,11 @@ export function openFile(path: string): Bytes {
     lock.release()
     throw error
   }
+}
+
+/** The one path of a file, whichever links lead there: the lock goes by it. */
+function real(path: string): string {
+  return existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path))
 }
 
 interface Connection {
@@ -42,6 +50,7 @@ class Lock {
       throw locked(path, error)
     }
     try {
+      refuseSecondName(path)
       refuseNative(path)
     } catch (error) {
       this.release()
@@ -92,6 +101,14 @@ function locked(path: string, cause: unknown): MagnetarError {
   const { message } = cause as Error
   if (!isBusy(cause)) return new MagnetarError(failure('io', `${path}.lock cannot be locked: ${message}`), { cause })
   return new MagnetarError(failure('locked', `${path} is open in another process or thread: close it there`, 'later'), { cause })
+}
+
+/** Hard links are names of equal rank, each of which would have a lock of its own. */
+function refuseSecondName(path: string): void {
+  const { nlink = 0 } = statSync(path, { throwIfNoEntry: false }) ?? {}
+  if (nlink < 2) return
+  const why = `${path} has ${nlink} names (hard links), and the lock goes by the name, so that two programs could open it at once`
+  throw new MagnetarError(failure('refused', `${why}: remove the others, or open a copy`))
 }
 
 /**

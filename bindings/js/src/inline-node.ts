@@ -3,7 +3,7 @@
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
 import { packed } from './packed.js'
-import { openIn } from './process.js'
+import { inherited, openIn } from './process.js'
 import type { Bytes, JobStore, OpenOptions } from './store.js'
 
 export * from './public.js'
@@ -41,6 +41,6 @@ export function importFile<Payload = unknown, Output = unknown>(
 }
 
 const inlined = {
-  worker: () => new Worker(new URL(`data:text/javascript,${encodeURIComponent(packed.worker)}`)),
+  worker: () => new Worker(new URL(`data:text/javascript,${encodeURIComponent(packed.worker)}`), inherited()),
   module: () => gunzipSync(Buffer.from(packed.module, 'base64')),
 }

@@ -1,7 +1,9 @@
 /** Manifests: what a job consists of, from wherever it comes. */
 
-import { invalid } from './errors.js'
+import { closed } from './client.js'
+import { given, invalid } from './errors.js'
 import type { ImportReport, JobSpec } from './stats.js'
+import type { JobStore } from './store.js'
 
 /**
  * One chunk as a manifest states it: the same keys as in TOML and JSON text, where any further key is kept in the payload.
@@ -60,21 +62,25 @@ export type Call = <T>(name: string, fields: object, signal?: AbortSignal) => Pr
 
 /** Text of this length makes a piece. */
 const PIECE_CHARS = 1 << 20
+/** What goes on for longer without an end is no line of a manifest. */
+const LINE_CHARS_MAX = 4 << 20
 
-export async function importManifest(call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
+export async function importManifest(store: JobStore<any, any>, call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
   const { format, job: spec, signal, ...rest } = options
   const choices = { job, spec, ...rest }
-  if (isManifest(source)) {
-    checkKeys(source)
-    return call('import', { ...choices, spec: undefined, format: 'json', text: JSON.stringify(source) }, signal)
-  }
-  let text = ''
   let type = format
+  let text = given(() => {
+    if (!isManifest(source)) return ''
+    checkKeys(source)
+    return JSON.stringify(source)
+  })
+  if (text !== '') return call('import', { ...choices, spec: undefined, format: 'json', text }, signal)
   if (typeof source === 'string' && format !== 'jsonl') text = source
   else {
-    const found = await opened(source, format)
-    if (found.type === 'jsonl') return inPieces(call, choices, found.stream, signal)
-    for await (const piece of texts(found.stream)) text += piece
+    const found = await opened(source as Exclude<ManifestSource, Manifest>, format)
+    const pieces = texts(store, found.stream, signal)
+    if (found.type === 'jsonl') return inPieces(call, choices, pieces, signal)
+    for await (const piece of pieces) text += piece
     type = found.type
   }
   const form: Format = type ?? (/^[\s\uFEFF]*\{/.test(text) ? 'json' : 'toml')
@@ -133,17 +139,28 @@ function streamOf(text: string): Stream {
   })
 }
 
-async function* texts(stream: Stream): AsyncGenerator<string, void, undefined> {
-  const reader = stream.getReader()
+/** A source that says nothing more does not keep an import that its caller, or the store, has ended. */
+async function* texts(store: JobStore<any, any>, stream: Stream, signal?: AbortSignal): AsyncGenerator<string, void, undefined> {
+  const reader = given(() => stream.getReader())
   const decoder = new TextDecoder('utf-8', { fatal: true })
+  const why = () => (store.isClosed ? closed() : signal?.reason)
+  const leave = () => {
+    if (store.isClosed || signal?.aborted) reader.cancel(why()).catch(() => {})
+  }
+  store.waiting.add(leave)
+  signal?.addEventListener('abort', leave)
   try {
     for (;;) {
+      leave()
       const { done, value } = await reader.read()
+      if (store.isClosed || signal?.aborted) throw why()
       if (done) break
       yield typeof value === 'string' ? value : decoded(decoder, value)
     }
     yield decoded(decoder)
   } finally {
+    store.waiting.delete(leave)
+    signal?.removeEventListener('abort', leave)
     await reader.cancel().catch(() => {})
   }
 }
@@ -157,17 +174,22 @@ function decoded(decoder: TextDecoder, bytes?: Uint8Array): string {
 }
 
 /** Whole lines go over as they come; the import waits between them, other calls do not. */
-async function inPieces(call: Call, choices: object, stream: Stream, signal: AbortSignal | undefined): Promise<ImportReport> {
-  const id = await call<number>('importBegin', choices, signal)
+async function inPieces(call: Call, choices: object, texts: AsyncIterable<string>, signal: AbortSignal | undefined): Promise<ImportReport> {
+  const id = await call<number>('importBegin', choices)
   try {
     let rest = ''
-    for await (const text of texts(stream)) {
+    /** So much of it is whole lines. */
+    let whole = 0
+    for await (const text of texts) {
+      const end = text.lastIndexOf('\n') + 1
+      if (end > 0) whole = rest.length + end
       rest += text
-      if (rest.length < PIECE_CHARS) continue
-      const end = rest.lastIndexOf('\n') + 1
-      if (end === 0) continue
-      await call('importPiece', { import: id, text: rest.slice(0, end) }, signal)
-      rest = rest.slice(end)
+      // The engine is to say that this is none.
+      if (rest.length - whole > LINE_CHARS_MAX) whole = rest.length
+      if (whole < PIECE_CHARS) continue
+      await call('importPiece', { import: id, text: rest.slice(0, whole) }, signal)
+      rest = rest.slice(whole)
+      whole = 0
     }
     return await call<ImportReport>('importPiece', { import: id, text: rest, last: true }, signal)
   } catch (error) {

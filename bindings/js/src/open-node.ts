@@ -2,7 +2,7 @@
 
 import { Worker } from 'node:worker_threads'
 import { moduleBeside } from './module-node.js'
-import { openIn } from './process.js'
+import { inherited, openIn } from './process.js'
 import type { Bytes, JobStore, OpenOptions } from './store.js'
 
 export * from './public.js'
@@ -40,6 +40,6 @@ export function importFile<Payload = unknown, Output = unknown>(
 }
 
 const beside = {
-  worker: () => new Worker(new URL('./worker-node.js', import.meta.url)),
+  worker: () => new Worker(new URL('./worker-node.js', import.meta.url), inherited()),
   module: moduleBeside,
 }

@@ -34,6 +34,22 @@ export async function openIn<Payload, Output>(
   return new JobStore(await Client.open(around, start))
 }
 
+/**
+ * What a thread has of the program's options. A program that was given as text may say what language it is in, which a
+ * thread, whose program is a file, refuses.
+ */
+export function inherited(): { execArgv?: string[]; env?: NodeJS.ProcessEnv } {
+  const { execArgv, env, versions } = process
+  // Deno would ask the user whether the environment may be looked at, of which the thread needs nothing.
+  if (versions.deno !== undefined) return { env: {} }
+  const { NODE_OPTIONS = '' } = env
+  const rest = execArgv.filter((option) => !option.startsWith('--input-type'))
+  return {
+    ...(rest.length < execArgv.length && { execArgv: rest }),
+    ...(NODE_OPTIONS.includes('--input-type') && { env: { ...env, NODE_OPTIONS: NODE_OPTIONS.replace(/--input-type[= ]\S+/g, '') } }),
+  }
+}
+
 let own: Promise<WebAssembly.Module> | undefined
 
 /** The package's own module, compiled once in this process. */
@@ -65,8 +81,7 @@ function warmOnce(parts: Parts): void {
 function inline(parts: Parts, hear: (message: FromSeat) => void, memory?: Bytes): Seat {
   const file = placeOf(() => ownModule(parts))
   const place = memory === undefined ? file : { ...file, persistence: 'memory' as const, open: () => memory }
-  const post = serveInline(place, (message) => queueMicrotask(() => hear(message)))
-  return { post, end: () => {} }
+  return serveInline(place, (message) => queueMicrotask(() => hear(message)))
 }
 
 function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {

@@ -42,8 +42,7 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
       changed = true
       wake()
     }
-    this.#store.addEventListener('change', note)
-    this.#store.addEventListener('close', note)
+    this.#store.waiting.add(note)
     this.#signal?.addEventListener('abort', note)
     let told = ''
     const leave = this.#store.watching()
@@ -62,8 +61,7 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
       }
     } finally {
       leave()
-      this.#store.removeEventListener('change', note)
-      this.#store.removeEventListener('close', note)
+      this.#store.waiting.delete(note)
       this.#signal?.removeEventListener('abort', note)
     }
   }

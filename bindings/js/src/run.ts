@@ -1,7 +1,7 @@
 /** Working a job off with a function per chunk. */
 
 import type { Chunk } from './chunk.js'
-import { finish, Held, type HeldChunk, somethingToCome, textOf } from './claims.js'
+import { finishOrFail, Held, type HeldChunk, somethingToCome } from './claims.js'
 import { described, invalid } from './errors.js'
 import type { JobStore } from './store.js'
 
@@ -54,6 +54,8 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
     } catch (error) {
       if (ended.aborted) chunk.release()
       else chunk.fail(error)
+    } finally {
+      held.end()
     }
     report[await finishOrFail(store, held)]++
   }
@@ -79,15 +81,4 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
   leave()
   if (broken.signal.aborted) throw broken.signal.reason
   return report
-}
-
-/** A result that is refused is the chunk's failure. */
-async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<keyof RunReport> {
-  try {
-    return await finish(store, held)
-  } catch (error) {
-    if (held.said.as !== 'complete') throw error
-    held.said = { as: 'fail', error: textOf(error) }
-    return finish(store, held)
-  }
 }

@@ -1,5 +1,6 @@
 /** The server in the caller's own thread: for memory, and for scripts that do not mind waiting for the disk. */
 
+import type { Seat } from './client.js'
 import { Engine, EngineDied, type WasmSource } from './engine.js'
 import { type Failure, failureOf } from './errors.js'
 import { type FromSeat, type ToSeat } from './protocol.js'
@@ -14,9 +15,10 @@ export interface Place {
   wasm(given: WebAssembly.Module | BufferSource | string | undefined): WasmSource | Promise<WasmSource>
 }
 
-/** Starts a server; gives how it is reached. */
-export function serveInline(place: Place, post: (message: FromSeat, transfer?: Transferable[]) => void): (message: ToSeat) => void {
+/** Starts a server; gives how it is reached, and how it is ended. */
+export function serveInline(place: Place, post: (message: FromSeat, transfer?: Transferable[]) => void): Seat {
   let server: Server | undefined
+  let isEnded = false
   const died = (failure: Failure) => post({ t: 'dead', failure })
   const start = async (message: ToSeat & { t: 'start' }) => {
     const { name, wasm, client, seat, cacheBytes, from } = message.start
@@ -31,12 +33,13 @@ export function serveInline(place: Place, post: (message: FromSeat, transfer?: T
         cacheBytes,
       })
       server = new Server(engine, died)
-      post({ t: 'leading', leader: seat, persistence: place.persistence })
+      if (isEnded) server.abandon()
+      else post({ t: 'leading', leader: seat, persistence: place.persistence })
     } catch (error) {
       post({ t: error instanceof EngineDied ? 'dead' : 'failed', failure: failureOf(error) })
     }
   }
-  return (message) => {
+  const receive = (message: ToSeat) => {
     switch (message.t) {
       case 'start':
         void start(message)
@@ -59,4 +62,9 @@ export function serveInline(place: Place, post: (message: FromSeat, transfer?: T
         server?.receive(message)
     }
   }
+  const end = () => {
+    isEnded = true
+    server?.abandon()
+  }
+  return { post: receive, end }
 }

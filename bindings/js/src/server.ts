@@ -52,6 +52,12 @@ export class Server {
     this.#engine.close()
   }
 
+  /** Gives the file up as it is, as a thread does that is ended. */
+  abandon(): void {
+    this.#isOver = true
+    this.#engine.abandon()
+  }
+
   #calls(client: string, batch: string): void {
     const post = this.#clients.get(client)
     if (post === undefined) return

@@ -1,11 +1,11 @@
 /** The store as JavaScript sees it. */
 
-import { asked, chosen, fenced, ids, one, paged, place, reported, STATUSES, updateOf, whole } from './arguments.js'
+import { asked, chosen, fenced, ids, one, paged, place, reported, standing, STATUSES, updateOf, whole } from './arguments.js'
 import type { Chunk, Chunks, Claim, Status } from './chunk.js'
 import { claims, type HeldChunk } from './claims.js'
 import type { Client } from './client.js'
 import { HEADER, record } from './csv.js'
-import { type Failure, MagnetarError } from './errors.js'
+import { type Failure, MagnetarError, textOf } from './errors.js'
 import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
 import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
 import { JobProgress } from './progress.js'
@@ -93,8 +93,18 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   constructor(client: object) {
     super()
     this.#client = client as Client
-    this.#client.onchange = (revision) => this.dispatchEvent(new CustomEvent('change', { detail: revision }))
+    this.#client.onchange = (revision) => {
+      this.#note()
+      this.dispatchEvent(new CustomEvent('change', { detail: revision }))
+    }
     this.#client.onleader = (isHere) => this.dispatchEvent(new CustomEvent('leader', { detail: isHere }))
+  }
+
+  /** Loops that wait for a change, or for the closing, however many: Node takes a dozen listeners for a leak. @internal */
+  readonly waiting = new Set<() => void>()
+
+  #note(): void {
+    for (const note of [...this.waiting]) note()
   }
 
   /** Keeps the process alive while somebody waits for changes. @internal */
@@ -128,7 +138,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    * ```
    */
   async importManifest(job: number, source: ManifestSource<Payload>, options: ImportOptions = {}): Promise<ImportReport> {
-    return importManifest((name, fields, signal) => this.#client.call(name, fields, signal), whole(job, 'job'), source, options)
+    return importManifest(this, (name, fields, signal) => this.#client.call(name, fields, signal), whole(job, 'job'), source, options)
   }
 
   /** Creates an empty job under an id that was never used before. */
@@ -152,8 +162,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   /**
    * The loop of a worker. Claims chunk after chunk, keeps each alive by heartbeats, and ends when the job has nothing left
    * that could still come. The normal end of the body completes the chunk, in one commit with the next claim. Leaving the
-   * body early, by `break` or by an exception, gives the chunk back: the language does not tell the two apart. To count a
-   * failure call `chunk.fail(error)`, or use `run`, which does it by itself.
+   * body early, by `break` or by an exception, gives a chunk back of which nothing was said yet (`complete`, `fail`): the
+   * language does not tell the two apart. To count a failure call `chunk.fail(error)`, or use `run`, which does it by itself.
    *
    * ```js
    * for await (const chunk of store.claims(42, { signal })) {
@@ -212,7 +222,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up. */
   async fail(claim: Claim, error: string, options?: CallOptions): Promise<Outcome> {
-    return this.#call('fail', { claim: fenced(claim), error: String(error) }, options)
+    return this.#call('fail', { claim: fenced(claim), error: textOf(error) }, options)
   }
 
   /** Gives a claim back; it costs the chunk nothing. */
@@ -236,7 +246,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Sets a chunk's status without a claim; whoever holds it is superseded. `detail`: checksum with done, error with failed. */
   async markStatus(job: number, chunk: number, status: Status, detail?: string, options?: CallOptions): Promise<Outcome> {
-    return this.#call('markStatus', { ...place(job, chunk), status: one(status, 'status', STATUSES), detail }, options)
+    return this.#call('markStatus', { ...place(job, chunk), ...standing(status, detail) }, options)
   }
 
   /** Fails a chunk for good, until it is retried. */
@@ -271,7 +281,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.#call('releaseAll', {}, options)
   }
 
-  /** Has the file opened anew. It happens by itself when a write fails; what waits goes on. */
+  /** Has the file opened anew. It happens by itself when a write fails; what waits goes on. In memory it is refused. */
   async reopen(): Promise<void> {
     this.#client.reopen()
     await this.listJobs({ limit: 1 })
@@ -282,14 +292,18 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     await this.#call('verify', {}, options)
   }
 
-  /** Gives back what this store holds, and releases the file. Later calls are refused. */
+  /**
+   * Gives back what this store holds, and releases the file. Later calls are refused. Handlers are told by their signals,
+   * and a `run` that is under way is rejected as `closed` once they have returned.
+   */
   async close(): Promise<void> {
-    if (this.#isClosed) return
+    const isFirst = !this.#isClosed
     this.#isClosed = true
+    if (isFirst) this.#note()
     try {
       await this.#client.close()
     } finally {
-      this.dispatchEvent(new Event('close'))
+      if (isFirst) this.dispatchEvent(new Event('close'))
     }
   }
 

@@ -41,8 +41,7 @@ function inline(parts: Parts, hear: (message: FromSeat) => void): Seat {
       return typeof given === 'string' ? fetch(given) : given
     },
   }
-  const post = serveInline(memory, (message) => queueMicrotask(() => hear(message)))
-  return { post, end: () => {} }
+  return serveInline(memory, (message) => queueMicrotask(() => hear(message)))
 }
 
 function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
@@ -90,6 +89,7 @@ function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) =>
   }
   return {
     post: (message: ToSeat, transfer) => worker.postMessage(message, transfer ?? []),
-    end: () => worker.terminate(),
+    // What was given as a worker may be none.
+    end: () => worker.terminate?.(),
   }
 }

@@ -14,4 +14,4 @@ const seat = serveInline(placeOf(moduleBeside), (message: FromSeat, transfer?: T
   // Nothing more is to be had from here.
   if (message.t === 'dead' || message.t === 'failed' || message.t === 'shut') end()
 })
-port.on('message', (message: ToSeat) => seat(message))
+port.on('message', (message: ToSeat) => seat.post(message))

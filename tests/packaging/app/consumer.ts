@@ -38,6 +38,11 @@ export async function typed(signal: AbortSignal): Promise<void> {
     const known: Stats = stats
     if (known.isFinished) break
   }
+  for await (const chunk of store.chunks(1, 'done')) {
+    const receipt: Receipt | null = chunk.output
+    // @ts-expect-error: a completion may report nothing
+    receipt.etag.trim()
+  }
   const csv: ReadableStream<Uint8Array> = store.exportCsv(1)
   await csv.cancel()
 }
