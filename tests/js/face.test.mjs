@@ -275,6 +275,26 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual([stats.failed, stats.cancelled, stats.done], [2, 2, 1])
     })
 
+    test('an error that is permanent fails its chunk, whatever attempts it has left', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 9 }, ...chunks(4) })
+      const report = await store.run(1, (chunk) => {
+        if (chunk.chunk > 1) return
+        chunk.fail('no such file', { permanent: true })
+        if (chunk.chunk === 1) throw new Error('what was said holds')
+      })
+      assert.deepEqual(report, { completed: 2, failed: 2, released: 0, superseded: 0 })
+      const failed = await store.getByStatus(1, 'failed')
+      assert.deepEqual(failed.map(({ error, attempts }) => [error, attempts]), [['no such file', 1], ['no such file', 1]])
+      assert.equal(await store.retryFailed(1), 2)
+      const again = await store.claimPending(1)
+      assert.equal(await store.fail(again, 'gone', { permanent: true }), 'changed')
+      assert.equal(await store.fail(again, 'gone', { permanent: true }), 'unchanged')
+      const other = await store.claimPending(1)
+      assert.deepEqual(await store.applyBatchUpdates(1, [{ fail: other, error: 'gone', permanent: true }]), ['changed'])
+      assert.equal((await store.getStats(1)).failed, 2)
+    })
+
     test('whatever is thrown fails its chunk, and has a text', async (t) => {
       const store = kept(t, await opened())
       const thrown = [

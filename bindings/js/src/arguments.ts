@@ -63,9 +63,13 @@ export function paged({ after, limit }: { after?: number; limit?: number }): obj
   }
 }
 
+export function failed(claim: Claim, error: unknown, permanent?: boolean): [string, object] {
+  return ['fail', { claim: fenced(claim), error: textOf(error), permanent: permanent === true }]
+}
+
 export function updateOf(update: Update): [string, object] {
   if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: update.output, checksum: update.checksum }]
-  if ('fail' in update) return ['fail', { claim: fenced(update.fail), error: textOf(update.error) }]
+  if ('fail' in update) return failed(update.fail, update.error, update.permanent)
   if ('release' in update) return ['release', { claim: fenced(update.release) }]
   if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]
   if (!('mark' in update)) throw invalid('an update has one of complete, fail, release, heartbeat and mark')

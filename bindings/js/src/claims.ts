@@ -14,14 +14,17 @@ export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Pa
    * with nothing to report. A result that is refused fails the chunk.
    */
   complete(output?: Output, checksum?: string): void
-  /** Has the end of the body report an error: the chunk comes back after its backoff, or is failed for good. */
-  fail(error: unknown): void
+  /**
+   * Has the end of the body report an error: the chunk comes back after its backoff, or is failed when its attempts are
+   * used up; or at once, where no further attempt would go well (`permanent`).
+   */
+  fail(error: unknown, options?: { permanent?: boolean }): void
   /** Has the end of the body give the chunk back; it costs the chunk nothing. */
   release(): void
 }
 
 /** What the body has said. */
-type Said<Output> = { as: 'complete'; result: Completion<Output> } | { as: 'fail'; error: string } | { as: 'release' }
+type Said<Output> = { as: 'complete'; result: Completion<Output> } | { as: 'fail'; error: string; permanent?: boolean } | { as: 'release' }
 
 /** What the end of a body means that has said nothing. */
 const UNSAID = { as: 'complete', result: {} } as const
@@ -54,8 +57,8 @@ export class Held<P, O> {
       complete: (output?: O, checksum?: string) => {
         this.said = { as: 'complete', result: { output, checksum } }
       },
-      fail: (error: unknown) => {
-        this.said = { as: 'fail', error: textOf(error) }
+      fail: (error: unknown, options?: { permanent?: boolean }) => {
+        this.said = { as: 'fail', error: textOf(error), permanent: options?.permanent }
       },
       release: () => {
         this.said = { as: 'release' }
@@ -107,7 +110,7 @@ export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Pro
       return 'completed'
     }
     if (held.said.as === 'fail') {
-      await store.fail(held.chunk, held.said.error)
+      await store.fail(held.chunk, held.said.error, { permanent: held.said.permanent })
       return 'failed'
     }
     await store.release(held.chunk)

@@ -52,8 +52,11 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
       const output = await handler(chunk, { signal: chunk.signal })
       if (output !== undefined) chunk.complete(output)
     } catch (error) {
-      if (ended.aborted) chunk.release()
-      else chunk.fail(error)
+      // What the handler said of its failure holds.
+      if (held.said.as !== 'fail') {
+        if (ended.aborted) chunk.release()
+        else chunk.fail(error)
+      }
     } finally {
       held.end()
     }

@@ -1,11 +1,11 @@
 /** The store as JavaScript sees it. */
 
-import { asked, chosen, fenced, ids, one, paged, place, reported, standing, STATUSES, updateOf, whole } from './arguments.js'
+import { asked, chosen, failed, fenced, ids, one, paged, place, reported, standing, STATUSES, updateOf, whole } from './arguments.js'
 import type { Chunk, Chunks, Claim, Status } from './chunk.js'
 import { claims, type HeldChunk } from './claims.js'
 import type { Client } from './client.js'
 import { HEADER, record } from './csv.js'
-import { type Failure, MagnetarError, textOf } from './errors.js'
+import { type Failure, MagnetarError } from './errors.js'
 import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
 import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
 import { JobProgress } from './progress.js'
@@ -46,6 +46,12 @@ export interface CallOptions {
   signal?: AbortSignal
 }
 
+/** How a claim fails. */
+export interface FailOptions extends CallOptions {
+  /** No further attempt would go well: the chunk is failed, whatever attempts it has left. */
+  permanent?: boolean
+}
+
 /** How a chunk is claimed. */
 export interface ClaimOptions extends CallOptions {
   /** How long the claim is held without a heartbeat, in milliseconds. Default: the job's. */
@@ -69,7 +75,7 @@ export type Selection = 'all' | readonly number[]
 /** One update of `applyBatchUpdates`. */
 export type Update<Output = unknown> =
   | { complete: Claim; output?: Output; checksum?: string }
-  | { fail: Claim; error: string }
+  | { fail: Claim; error: string; permanent?: boolean }
   | { release: Claim }
   | { heartbeat: Claim }
   | { mark: number; status: Status; detail?: string }
@@ -220,9 +226,12 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.#call('completeAndClaim', { claim: fenced(claim), ...reported(result), ...asked(next) }, options)
   }
 
-  /** Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up. */
-  async fail(claim: Claim, error: string, options?: CallOptions): Promise<Outcome> {
-    return this.#call('fail', { claim: fenced(claim), error: textOf(error) }, options)
+  /**
+   * Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up; or at
+   * once, where the error is permanent.
+   */
+  async fail(claim: Claim, error: string, options?: FailOptions): Promise<Outcome> {
+    return this.#call(...failed(claim, error, options?.permanent), options)
   }
 
   /** Gives a claim back; it costs the chunk nothing. */

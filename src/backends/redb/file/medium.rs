@@ -84,9 +84,10 @@ impl FileMedium {
         name.into()
     }
 
-    /// `<file>.lock`, which programs in Node make and lock.
+    /// `<file>.lock`, which programs in Node make and lock: beside the file itself, whichever link it was named by.
     fn node_lock(&self) -> PathBuf {
-        let mut name = OsString::from(&self.path);
+        let path = self.path.canonicalize();
+        let mut name = OsString::from(path.as_ref().unwrap_or(&self.path));
         name.push(".lock");
         name.into()
     }

@@ -43,5 +43,12 @@ fn a_file_that_a_program_in_node_has_open_is_locked_and_free_afterwards() {
     let store = RedbBackend::open_file(&path, Options::new([1; 16])).unwrap();
     assert!(sqlite().is_none());
     drop(store);
+    // By another name too.
+    let link = folder.path().join("link.redb");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let node = sqlite().expect("nobody has it");
+    let refused = RedbBackend::open_file(&link, Options::new([1; 16])).err().expect("Node has it");
+    assert_eq!(refused.kind(), ErrorKind::Locked);
+    drop(node);
     assert!(sqlite().is_some());
 }
