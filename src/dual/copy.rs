@@ -27,6 +27,11 @@ pub(super) struct Copied {
     pub(super) newest: u64,
 }
 
+/// Whether it is what a copy says that does not follow any more, as where another process has changed the authority.
+pub(super) fn is_refused(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::Moved | ErrorKind::Shadow)
+}
+
 /// Copies one page.
 pub(super) async fn page(
     from: &Side,

@@ -15,11 +15,20 @@
 //! What a store is in the pair is part of the store, and each of its write transactions checks it. A crash in any step
 //! leaves one authority, or none and all that is needed to go on: opening the same pair again does.
 //!
+//! Any number of processes may have two SQLite files open as a pair, and any of them may change the authority: one at a
+//! time, under the system's lock on the file `<store>.pair` beside one of the two. The others wait for it, up to half a
+//! minute, after which they are told [`crate::ErrorKind::Busy`] and can try again.
+//!
 //! [`migrate`] does all of it in one call, for stores that nobody works with.
 
 mod check;
 mod copy;
 mod gate;
+#[cfg(not(target_family = "wasm"))]
+mod lock;
+#[cfg(target_family = "wasm")]
+#[path = "unlocked.rs"]
+mod lock;
 mod migrate;
 mod patience;
 mod side;
@@ -48,6 +57,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Backing, Handle, OpenOptions, Store, open_handle};
 use copy::Progress;
 use gate::{Gate, Length};
+use lock::Lock;
 use patience::Patience;
 use side::Side;
 use status::Board;
@@ -136,6 +146,8 @@ enum Roles {
 struct Inner {
     sides: [Side; 2],
     gate: Gate,
+    /// Against other processes, as the gate is against other calls.
+    lock: Lock,
     roles: Mutex<Roles>,
     board: Arc<Board>,
     patience: Patience,
@@ -276,6 +288,7 @@ impl Inner {
         }
         let board = Board::new();
         let inner = Inner {
+            lock: Lock::of(&sides),
             sides,
             gate: Gate::default(),
             roles: Mutex::new(Roles::Unsettled),

@@ -52,7 +52,11 @@ pub(super) fn take(work: &mut Work<'_>, step: &Step) -> Result<Applied> {
     let from = match step {
         Step::Lead { .. } => Some(work.all_visible_up_to()?),
         Step::Assume { .. } => Some(work.meta.revision),
-        Step::Shadow { .. } | Step::Retire { .. } | Step::Detach { .. } => None,
+        Step::Shadow { .. }
+        | Step::Retire { .. }
+        | Step::Concede { .. }
+        | Step::Detach { .. }
+        | Step::Dismiss { .. } => None,
     };
     if let Some(from) = from
         && from < work.meta.log_start
