@@ -5,6 +5,7 @@ use super::status::{Board, MovePhase};
 use crate::engine::{self, Consumer, Invisible, Op, Part, RecordPage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Outcome;
+use crate::standing::{Role, Standing};
 
 /// The authority is told how far the copy is whenever it is so many revisions further: until then it keeps more of
 /// its log than it has to, and it keeps much more than this for everybody.
@@ -32,6 +33,13 @@ pub(super) fn is_refused(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Refused | ErrorKind::Moved | ErrorKind::Shadow)
 }
 
+/// How far the copy is. Refused where it is none.
+async fn standing(from: &Side, to: &Side) -> Result<Standing> {
+    let follows = |one: &Standing| one.peer == from.id && !one.detached && one.role != Role::Authority;
+    let refused = || Error::new(ErrorKind::Refused, format!("{} does not follow {}", to.place, from.place));
+    to.standing().await?.filter(follows).ok_or_else(refused)
+}
+
 /// Copies one page.
 pub(super) async fn page(
     from: &Side,
@@ -39,10 +47,7 @@ pub(super) async fn page(
     progress: &Progress<'_>,
     invisible: Invisible,
 ) -> Result<Copied> {
-    let standing = to.standing().await?;
-    let Some(standing) = standing.filter(|standing| standing.peer == from.id && !standing.detached) else {
-        return Err(Error::new(ErrorKind::Refused, format!("{} does not follow {}", to.place, from.place)));
-    };
+    let standing = standing(from, to).await?;
     let at = standing.copied;
     let page = match standing.backfill {
         Some(backfill) => from.read(move |load| engine::first_page(load, backfill)).await?,
@@ -86,8 +91,8 @@ pub(super) async fn page(
 /// lies behind its beginning is not waited for.
 pub(super) async fn up_to(from: &Side, to: &Side, progress: &Progress<'_>, revision: u64) -> Result<()> {
     loop {
-        let standing = to.standing().await?;
-        if standing.is_some_and(|standing| standing.backfill.is_none() && standing.copied >= revision) {
+        let standing = standing(from, to).await?;
+        if standing.backfill.is_none() && standing.copied >= revision {
             return Ok(());
         }
         if page(from, to, progress, Invisible::Wait).await?.is_idle {

@@ -210,23 +210,23 @@ impl DualStore {
     /// Copies until the other store has everything that the authority has by now. Natively a thread copies anyway; on
     /// wasm32 this is what copies, so call it now and then.
     pub async fn catch_up(&self) -> Result<()> {
-        let _pass = self.inner.gate.enter(Length::Long).await;
-        let (from, to) = self.inner.direction()?;
-        let revision = from.meta().await?.revision;
-        copy::up_to(from, to, &self.inner.progress(), revision).await
+        let caught_up = self.inner.catch_up().await;
+        if !self.inner.is_overtaken_copying(&caught_up) {
+            return caught_up;
+        }
+        self.inner.ensure_settled().await?;
+        self.inner.catch_up().await
     }
 
     /// Compares every job, chunk and dependency of both stores while work goes on, in memory bounded by a page. Leases
     /// and owners are left out. A difference is no error: see [`Comparison::mismatches`].
     pub async fn compare(&self) -> Result<Comparison> {
-        let _pass = self.inner.gate.enter(Length::Long).await;
-        let (from, to) = self.inner.direction()?;
-        let compared = check::everything(from, to, &self.inner.progress(), false).await?;
-        let mut up_to = self.inner.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner);
-        *up_to = compared.is_equal().then_some(compared.revision);
-        drop(up_to);
-        self.inner.board.post(|status| status.compared = Some(compared.clone()));
-        Ok(compared)
+        let compared = self.inner.compare().await;
+        if !self.inner.is_overtaken_copying(&compared) {
+            return compared;
+        }
+        self.inner.ensure_settled().await?;
+        self.inner.compare().await
     }
 
     /// Makes the second store the authority. Imports and operations in slices that are under way are waited for; then
@@ -346,13 +346,54 @@ impl Inner {
         }
     }
 
+    async fn catch_up(&self) -> Result<()> {
+        let _pass = self.gate.enter(Length::Long).await;
+        let (from, to) = self.direction()?;
+        let revision = from.meta().await?.revision;
+        copy::up_to(from, to, &self.progress(), revision).await
+    }
+
+    async fn compare(&self) -> Result<Comparison> {
+        let _pass = self.gate.enter(Length::Long).await;
+        let (from, to) = self.direction()?;
+        let compared = check::everything(from, to, &self.progress(), false).await?;
+        let mut up_to = self.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner);
+        *up_to = compared.is_equal().then_some(compared.revision);
+        drop(up_to);
+        self.board.post(|status| status.compared = Some(compared.clone()));
+        Ok(compared)
+    }
+
     /// Copies a page, for whoever drives the copying. Where nothing is left, the authority's newest revision by then.
     async fn follow(&self) -> Result<Option<u64>> {
+        let before = self.roles();
+        let copied = self.follow_as_it_is().await;
+        if self.is_overtaken_copying(&copied) {
+            self.ensure_settled().await?;
+            if self.roles() != before {
+                // From here on it goes the other way, or not at all.
+                return Ok(None);
+            }
+        }
+        copied
+    }
+
+    async fn follow_as_it_is(&self) -> Result<Option<u64>> {
         let _pass = self.gate.enter(Length::Short).await;
         let (from, to) = self.direction()?;
         let copied = copy::page(from, to, &self.progress(), Invisible::Wait).await?;
         self.patience.reached(copied.up_to.unwrap_or(0), copied.is_idle);
         Ok(copied.is_idle.then_some(copied.newest))
+    }
+
+    /// Looks at what came of copying: where the copy does not follow any more, another process has changed the
+    /// authority, which is to be found out.
+    fn is_overtaken_copying<T>(&self, copied: &Result<T>) -> bool {
+        let overtaken = copied.as_ref().is_err_and(copy::is_refused);
+        if overtaken {
+            self.forget_roles();
+        }
+        overtaken
     }
 }
 
