@@ -52,8 +52,9 @@ pub use migrate::migrate;
 pub use status::{Comparison, Mismatch, MovePhase, MoveSide, MoveStatus, StatusWatch};
 
 use crate::commit::{Latest, Watch};
-use crate::engine::Invisible;
+use crate::engine::{Invisible, Op};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Claim;
 use crate::store::{Backing, Handle, OpenOptions, Store, open_handle};
 use copy::Progress;
 use gate::{Gate, Length};
@@ -151,6 +152,8 @@ struct Inner {
     roles: Mutex<Roles>,
     board: Arc<Board>,
     patience: Patience,
+    /// Claims that nobody was there to take, and that a store could not take back because it was moved.
+    owed: Mutex<Vec<Claim>>,
     /// Up to which revision the copy was found equal.
     compared_up_to: Mutex<Option<u64>>,
     /// Told of what both stores tell.
@@ -267,7 +270,7 @@ impl<B: Backing> Store<B> {
     /// Ends the part that this store plays as the authority of a pair whose other store is lost. Only where this store
     /// executes operations; then the other one never can. Says whether it played one.
     pub async fn leave_pair(&self) -> Result<crate::Outcome> {
-        self.shared().outcome(crate::engine::Op::LeavePair).await
+        self.shared().outcome(Op::LeavePair).await
     }
 }
 
@@ -294,12 +297,40 @@ impl Inner {
             roles: Mutex::new(Roles::Unsettled),
             patience: Patience::new(options.acknowledge),
             board,
+            owed: Mutex::default(),
             compared_up_to: Mutex::new(None),
             latest,
             _watches: watches,
         };
         inner.settle().await?;
-        Ok(Arc::new(inner))
+        let inner = Arc::new(inner);
+        for side in [MoveSide::First, MoveSide::Second] {
+            let heir = Arc::downgrade(&inner);
+            let take = move |claim| heir.upgrade().map(|inner| inner.inherit(side, claim)).is_some();
+            inner.side(side).shared.core.bequeath(Box::new(take));
+        }
+        Ok(inner)
+    }
+
+    /// Gives a claim back that a side could not: at once where the other one executes by now, or as soon as it is known
+    /// who does.
+    fn inherit(&self, from: MoveSide, claim: Claim) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.roles() {
+            Roles::Settled { authority, .. } if authority != from => {
+                drop(owed);
+                self.side(authority).shared.core.submit_unheard(Op::Release { claim });
+            }
+            _ => owed.push(claim),
+        }
+    }
+
+    fn give_back_owed(&self) {
+        let Ok(side) = self.active() else { return };
+        let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner));
+        for claim in owed {
+            side.shared.core.submit_unheard(Op::Release { claim });
+        }
     }
 
     fn side(&self, side: MoveSide) -> &Side {
@@ -323,6 +354,7 @@ impl Inner {
                 status.phase = if detached { MovePhase::Detached } else { MovePhase::Following };
             }
         });
+        self.give_back_owed();
     }
 
     /// The store that executes operations.
@@ -367,6 +399,7 @@ impl Inner {
     /// Copies a page, for whoever drives the copying. Where nothing is left, the authority's newest revision by then.
     async fn follow(&self) -> Result<Option<u64>> {
         let before = self.roles();
+        self.give_back_owed();
         let copied = self.follow_as_it_is().await;
         if self.is_overtaken_copying(&copied) {
             self.ensure_settled().await?;

@@ -5,6 +5,7 @@
 //! was committed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
@@ -622,4 +623,35 @@ fn a_store_over_whose_error_many_come_is_opened_anew_once() {
     }
     assert_eq!(plan.reopened.load(Ordering::SeqCst), 1);
     block_on(side.store.new_job(&JobSpec::new())).expect("it goes on");
+}
+
+/// The claim is committed and its caller gone; to give it back is behind the retirement in the store's queue.
+#[test]
+fn a_claim_whose_caller_went_while_the_authority_changed_is_given_back_in_the_other_store() {
+    let world = World::new([redb(), redb()]);
+    let (dual, handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
+    let dual = dual.expect("a new pair");
+    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+
+    let plan = &world.plans[0];
+    let arrived = plan.at_the_door.load(Ordering::SeqCst);
+    let door = plan.door.lock().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut claiming = dual.claim_pending(JOB);
+    assert!(claiming.as_mut().poll(&mut context).is_pending());
+    while plan.at_the_door.load(Ordering::SeqCst) == arrived {
+        std::hint::spin_loop();
+    }
+    drop(claiming);
+    let core = &handles[0].shared.core;
+    let mut moving = Box::pin(dual.cut_over());
+    while core.waiting() == 0 {
+        assert!(moving.as_mut().poll(&mut context).is_pending());
+    }
+    drop(door);
+    block_on(moving).expect("nothing stands in the way");
+    // Whatever was in the old store's queue has been answered after this.
+    block_on(core.submit(Op::Settle)).expect("there is nothing to do");
+    assert_eq!(block_on(dual.claim_pending_batch(JOB, 100)).expect("it works").len() as u64, CHUNKS);
 }
