@@ -24,6 +24,8 @@ pub(super) struct Copied {
     pub(super) up_to: Option<u64>,
     /// There is nothing left to copy just now.
     pub(super) is_idle: bool,
+    /// Nor is there anything behind it: what is left does not lie behind the beginning of an import under way.
+    pub(super) is_caught_up: bool,
     /// The authority's newest revision.
     pub(super) newest: u64,
 }
@@ -59,7 +61,8 @@ pub(super) async fn page(
         Part::First { .. } | Part::Rest { .. } => (None, false),
         Part::Changes { covered, .. } => (Some(covered), page.is_empty()),
     };
-    let copied = Copied { up_to, is_idle, newest };
+    let is_caught_up = is_idle && up_to == Some(newest);
+    let copied = Copied { up_to, is_idle, is_caught_up, newest };
     let is_first = matches!(page.part, Part::First { .. });
     if !copied.is_idle && to.take(page).await? == Outcome::Unchanged {
         // Somebody else was quicker: look again.
@@ -72,8 +75,8 @@ pub(super) async fn page(
         status.revision = status.revision.max(newest);
         status.copied = copied.up_to.unwrap_or(0).max(status.copied);
         status.chunks_copied += if is_first { rows } else { 0 };
-        status.error = None;
-        if copied.is_idle {
+        status.error = (is_idle && !is_caught_up).then(|| waits_for_import(copied.up_to.unwrap_or(at)));
+        if is_caught_up {
             status.is_degraded = false;
         }
     });
@@ -87,16 +90,31 @@ pub(super) async fn page(
     Ok(copied)
 }
 
-/// Copies until the copy has everything up to a revision of the authority's. Where a first import is under way, what
-/// lies behind its beginning is not waited for.
-pub(super) async fn up_to(from: &Side, to: &Side, progress: &Progress<'_>, revision: u64) -> Result<()> {
+/// Why a copy that is at this revision does not get on.
+pub(super) fn waits_for_import(at: u64) -> Error {
+    let text = format!(
+        "the copy is at revision {at} and waits for a large import that is under way behind it; it goes on when that is \
+         over, try again then"
+    );
+    Error::new(ErrorKind::Busy, text)
+}
+
+/// Copies until the copy has everything up to a revision of the authority's. What lies behind the beginning of a first
+/// import that is under way is not waited for: then, up to which revision the copy has everything.
+pub(super) async fn up_to(
+    from: &Side,
+    to: &Side,
+    progress: &Progress<'_>,
+    revision: u64,
+) -> Result<Option<u64>> {
     loop {
         let standing = standing(from, to).await?;
         if standing.backfill.is_none() && standing.copied >= revision {
-            return Ok(());
+            return Ok(None);
         }
-        if page(from, to, progress, Invisible::Wait).await?.is_idle {
-            return Ok(());
+        let copied = page(from, to, progress, Invisible::Wait).await?;
+        if copied.is_idle {
+            return Ok(copied.up_to.filter(|&at| at < revision));
         }
     }
 }

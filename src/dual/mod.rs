@@ -212,6 +212,8 @@ impl DualStore {
 
     /// Copies until the other store has everything that the authority has by now. Natively a thread copies anyway; on
     /// wasm32 this is what copies, so call it now and then.
+    ///
+    /// While a large first import is under way nothing behind its beginning is copied: [`ErrorKind::Busy`] says so.
     pub async fn catch_up(&self) -> Result<()> {
         let caught_up = self.inner.catch_up().await;
         if !self.inner.is_overtaken_copying(&caught_up) {
@@ -222,7 +224,8 @@ impl DualStore {
     }
 
     /// Compares every job, chunk and dependency of both stores while work goes on, in memory bounded by a page. Leases
-    /// and owners are left out. A difference is no error: see [`Comparison::mismatches`].
+    /// and owners are left out. A difference is no error: see [`Comparison::mismatches`]. What cannot be compared yet, behind
+    /// the beginning of an import that is under way, counts as [`Comparison::moving`].
     pub async fn compare(&self) -> Result<Comparison> {
         let compared = self.inner.compare().await;
         if !self.inner.is_overtaken_copying(&compared) {
@@ -382,7 +385,10 @@ impl Inner {
         let _pass = self.gate.enter(Length::Long).await;
         let (from, to) = self.direction()?;
         let revision = from.meta().await?.revision;
-        copy::up_to(from, to, &self.progress(), revision).await
+        match copy::up_to(from, to, &self.progress(), revision).await? {
+            None => Ok(()),
+            Some(at) => Err(copy::waits_for_import(at)),
+        }
     }
 
     async fn compare(&self) -> Result<Comparison> {
@@ -415,7 +421,7 @@ impl Inner {
         let _pass = self.gate.enter(Length::Short).await;
         let (from, to) = self.direction()?;
         let copied = copy::page(from, to, &self.progress(), Invisible::Wait).await?;
-        self.patience.reached(copied.up_to.unwrap_or(0), copied.is_idle);
+        self.patience.reached(copied.up_to.unwrap_or(0), copied.is_caught_up);
         Ok(copied.is_idle.then_some(copied.newest))
     }
 
