@@ -44,6 +44,7 @@ mod thread;
 mod thread;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -150,6 +151,8 @@ struct Inner {
     /// Against other processes, as the gate is against other calls.
     lock: Lock,
     roles: Mutex<Roles>,
+    /// They were a pair once: stores that are none any more do not become one again under this handle.
+    was_joined: AtomicBool,
     board: Arc<Board>,
     patience: Patience,
     /// Claims that nobody was there to take, and that a store could not take back because it was moved.
@@ -271,7 +274,8 @@ impl<B: Backing> Store<B> {
     }
 
     /// Ends the part that this store plays as the authority of a pair whose other store is lost. Only where this store
-    /// executes operations; then the other one never can. Says whether it played one.
+    /// executes operations; then the other one never can. Says whether it played one. Whoever has the pair open goes on
+    /// with this store, as after [`DualStore::detach`], once it is to change something about the pair.
     pub async fn leave_pair(&self) -> Result<crate::Outcome> {
         self.shared().outcome(Op::LeavePair).await
     }
@@ -298,6 +302,7 @@ impl Inner {
             sides,
             gate: Gate::default(),
             roles: Mutex::new(Roles::Unsettled),
+            was_joined: AtomicBool::new(false),
             patience: Patience::new(options.acknowledge),
             board,
             owed: Mutex::default(),
@@ -306,6 +311,7 @@ impl Inner {
             _watches: watches,
         };
         inner.settle().await?;
+        inner.was_joined.store(true, Ordering::SeqCst);
         let inner = Arc::new(inner);
         for side in [MoveSide::First, MoveSide::Second] {
             let heir = Arc::downgrade(&inner);

@@ -7,6 +7,7 @@
 //! steps themselves ([`crate::standing`]).
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::side::{Side, leads};
 use super::status::{Comparison, MoveSide};
@@ -28,11 +29,17 @@ enum Found {
     Both,
     /// No pair yet, or only half made one.
     New,
+    /// No pair any more: this one has left it (`leave_pair`), and the other one can never execute operations.
+    Left(MoveSide),
     /// Parts of other pairs.
     Strangers,
 }
 
 impl Inner {
+    fn was_joined(&self) -> bool {
+        self.was_joined.load(Ordering::SeqCst)
+    }
+
     /// Finds out who executes operations, and finishes what was begun. Where the stores are no pair yet they become one.
     pub(super) async fn settle(&self) -> Result<()> {
         let _shut = self.gate.shut().await;
@@ -79,6 +86,11 @@ impl Inner {
             }
         }
         Ok(match &standings {
+            [None, Some(other)] if self.was_joined() && other.peer == first.id => {
+                Found::Left(MoveSide::First)
+            }
+            [Some(one), None] if self.was_joined() && one.peer == second.id => Found::Left(MoveSide::Second),
+            _ if self.was_joined() && standings.contains(&None) => Found::Strangers,
             [None, _] => Found::New,
             [Some(one), None] if one.role == Role::Authority => Found::New,
             [Some(one), Some(other)] if one.peer == second.id && other.peer == first.id => {
@@ -94,8 +106,8 @@ impl Inner {
         })
     }
 
-    /// Finds out who executes operations, finishes what was begun, and makes a pair of stores that are none. The lock
-    /// is held.
+    /// Finds out who executes operations, finishes what was begun, and makes a pair of stores that are none, but only of
+    /// those that were not one when this process joined them. The lock is held.
     async fn find_roles(&self) -> Result<Roles> {
         let [first, second] = &self.sides;
         match self.look().await? {
@@ -105,6 +117,7 @@ impl Inner {
                 mine.step(Step::Detach { peer: others.id.clone() }).await?;
                 Ok(Roles::Settled { authority, detached: true })
             }
+            Found::Left(authority) => Ok(Roles::Settled { authority, detached: true }),
             Found::Between(from) => self.finish(from).await.map(|(roles, _)| roles),
             Found::Both => Err(Error::new(
                 ErrorKind::Corrupt,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use magnetar::dual::{DualOptions, DualStore, migrate};
+use magnetar::dual::{DualOptions, DualStore, MovePhase, migrate};
 use magnetar::{
     Backing, ClaimRequest, Completion, ErrorKind, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore,
     Selection, SqliteStore, Storage, Store, block_on,
@@ -198,6 +198,23 @@ fn an_authority_whose_copy_is_lost_is_let_go_and_can_be_moved_elsewhere() {
     assert!(compared.is_equal());
     // One that was moved does not come back by this.
     assert_eq!(block_on(from.leave_pair()).expect_err("it was moved").kind(), ErrorKind::Moved);
+}
+
+#[test]
+fn a_pair_that_its_authority_has_left_is_not_made_again_by_who_has_it_open() {
+    let (from, to) = (sqlite(), redb());
+    fill(&from, 10);
+    let dual = block_on(DualStore::new(&from, &to, &DualOptions::new())).expect("a pair");
+    block_on(dual.catch_up()).expect("the copy gets on");
+    assert_eq!(block_on(from.leave_pair()).expect("it is let go"), magnetar::Outcome::Changed);
+    for _ in 0..2 {
+        assert_eq!(block_on(dual.cut_over()).expect_err("it is no pair").kind(), ErrorKind::Refused);
+        assert_eq!(block_on(from.consumers()).expect("a list"), [], "somebody follows it again");
+        block_on(dual.claim_pending(JOB)).expect("the store works by itself");
+    }
+    assert_eq!(dual.status().phase, MovePhase::Detached);
+    assert_eq!(block_on(to.claim_pending(JOB)).expect_err("it never works").kind(), ErrorKind::Shadow);
+    assert_eq!(block_on(from.leave_pair()).expect("nothing is left"), magnetar::Outcome::Unchanged);
 }
 
 #[test]
