@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use magnetar::dual::{DualOptions, DualStore, MoveSide};
 use magnetar::worker::Worker;
-use magnetar::{Completion, JobStore, OpenOptions, block_on};
+use magnetar::{
+    Completion, ErrorKind, ImportOptions, JobSpec, JobStore, NewChunk, OpenOptions, block_on, limits,
+};
 
 use crate::dag::{self, JOB};
 use crate::support;
@@ -129,4 +131,30 @@ fn a_worker_goes_on_while_other_processes_move_the_pair_there_and_back() {
     block_on(worker).expect("it works to the end");
     let stats = block_on(other.get_stats(JOB)).expect("the job is there");
     assert_eq!((stats.done, stats.total_chunks), (60, 60));
+}
+
+#[test]
+fn an_import_that_another_process_moved_the_pair_under_leaves_nothing_in_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dual, other) = (open(folder.path()), open(folder.path()));
+    let alone = block_on(magnetar::open(folder.path().join("a.db"))).expect("it opens");
+    dag::import(&dual, 20);
+    let total = 2 * limits::IMPORT_ROWS_PER_COMMIT_MAX as u64 + 10;
+    let new = (0..total).map(|id| {
+        if id == total - 1 {
+            block_on(other.cut_over()).expect("nothing stands in the way");
+        }
+        Ok(NewChunk::new(id))
+    });
+    let (spec, options) = (JobSpec::new(), ImportOptions::new());
+    let imported = block_on(alone.import(9, &spec, magnetar::chunks(new), &options));
+    assert_eq!(imported.expect_err("it was moved").kind(), ErrorKind::Moved);
+    block_on(other.roll_back()).expect("nothing stands in the way");
+    let few = (0..3).map(|id| Ok(NewChunk::new(id)));
+    block_on(dual.import(9, &JobSpec::new(), magnetar::chunks(few), &ImportOptions::new()))
+        .expect("it is free");
+    block_on(dual.catch_up()).expect("nothing is in the way");
+    let compared = block_on(dual.compare()).expect("they can be compared");
+    assert!(compared.is_equal() && compared.chunks == 23, "{compared:#?}");
+    block_on(dual.verify()).expect("nothing is damaged");
 }
