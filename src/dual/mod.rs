@@ -242,6 +242,9 @@ impl DualStore {
     /// calls wait for as long as the last changes take to copy and compare. Where a [`DualStore::compare`] found
     /// everything equal before, only what changed since is compared, otherwise all.
     ///
+    /// Registered consumers of the feed go on where they stand. Of the log before that, and before the pair began, the
+    /// second store has nothing: asking for it is [`ErrorKind::FeedTruncated`].
+    ///
     /// Refused, with the first store the authority as before, where the two are not equal: [`ErrorKind::Corrupt`]
     /// names what differs. Unchanged where the second store is the authority already.
     pub async fn cut_over(&self) -> Result<Comparison> {
