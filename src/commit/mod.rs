@@ -497,6 +497,12 @@ impl Core {
         self.queue().on_hold
     }
 
+    /// What is told to whoever hands in an operation before the store is reopened; nothing where all is well.
+    pub(crate) fn hold(&self) -> Option<Error> {
+        let queue = self.queue();
+        queue.refusal.clone().filter(|_| queue.on_hold)
+    }
+
     /// How many operations wait for the commit under way.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {

@@ -43,6 +43,17 @@ impl Inner {
         }
     }
 
+    /// Refuses what would be refused inside, where a store is to be reopened. Outside it could be waited for in vain:
+    /// whoever shuts the gate waits for those inside, who wait for the reopening, which is up to this caller where his
+    /// last one failed.
+    fn check_hold(&self) -> Result<()> {
+        let held = match self.active() {
+            Ok(side) => side.shared.core.hold(),
+            Err(_) => self.sides.iter().find_map(|side| side.shared.core.hold()),
+        };
+        held.map_or(Ok(()), Err)
+    }
+
     fn is_joined(&self) -> bool {
         matches!(self.roles(), Roles::Settled { detached: false, .. })
     }
@@ -118,6 +129,7 @@ macro_rules! ask {
 /// authority did nothing, and is asked there, but for what goes in slices or takes a stream (`once`).
 macro_rules! change {
     ($dual:ident, $length:ident, once $store:ident => $call:expr) => {{
+        $dual.inner.check_hold()?;
         let (pass, side) = $dual.inner.enter(Length::$length).await?;
         let $store = &*side.store;
         let answer = $call.await;
@@ -131,6 +143,7 @@ macro_rules! change {
     ($dual:ident, $length:ident, $store:ident => $call:expr) => {{
         let mut left = MOVES_FOLLOWED;
         loop {
+            $dual.inner.check_hold()?;
             let (pass, side) = $dual.inner.enter(Length::$length).await?;
             let $store = &*side.store;
             let answer = $call.await;
@@ -153,6 +166,7 @@ macro_rules! claim {
     ($dual:ident, $store:ident => $call:expr) => {{
         let mut left = MOVES_FOLLOWED;
         loop {
+            $dual.inner.check_hold()?;
             let (pass, side) = $dual.inner.enter(Length::Short).await?;
             let $store = &*side.store;
             let answer = $call.await;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::side::{Side, is_authority};
 use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
@@ -654,4 +654,43 @@ fn a_claim_whose_caller_went_while_the_authority_changed_is_given_back_in_the_ot
     // Whatever was in the old store's queue has been answered after this.
     block_on(core.submit(Op::Settle)).expect("there is nothing to do");
     assert_eq!(block_on(dual.claim_pending_batch(JOB, 100)).expect("it works").len() as u64, CHUNKS);
+}
+
+/// One is inside and waits for a reopening, and one waits for it to come out; the one who was told of the failure has
+/// to be told again, or nobody is left to reopen anything.
+#[test]
+fn a_caller_whose_reopening_failed_is_told_again_and_does_not_wait_for_those_who_wait_for_it() {
+    let world = World::new([redb(), redb()]);
+    let (dual, _handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
+    let dual = dual.expect("a new pair");
+    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+
+    let plan = &world.plans[0];
+    *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), Fault::Before));
+    let arrived = plan.at_the_door.load(Ordering::SeqCst);
+    let door = plan.door.lock().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut told = dual.claim_pending(JOB);
+    assert!(told.as_mut().poll(&mut context).is_pending());
+    while plan.at_the_door.load(Ordering::SeqCst) == arrived {
+        std::hint::spin_loop();
+    }
+    let mut inside = dual.claim_pending(JOB);
+    assert!(inside.as_mut().poll(&mut context).is_pending(), "the commit before it is under way");
+    drop(door);
+    assert_eq!(block_on(told).expect_err("the disk failed").retry(), Retry::AfterReopen);
+    let mut shutting = Box::pin(dual.inner.gate.shut());
+    assert!(shutting.as_mut().poll(&mut context).is_pending(), "one is inside");
+
+    let mut again = dual.claim_pending(JOB);
+    let Poll::Ready(refused) = again.as_mut().poll(&mut context) else { panic!("it waits in vain") };
+    assert_eq!(refused.expect_err("nothing was reopened").kind(), ErrorKind::Poisoned);
+    drop(again);
+    let mut reopening = dual.reopen();
+    while reopening.as_mut().poll(&mut context).is_pending() && dual.inner.sides[0].shared.core.is_on_hold() {
+    }
+    assert!(block_on(inside).expect("it was kept, and goes on").is_some());
+    drop(block_on(shutting));
+    block_on(reopening).expect("the disk is well");
 }
