@@ -35,8 +35,12 @@ pub(super) fn is_refused(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Refused | ErrorKind::Moved | ErrorKind::Shadow)
 }
 
-/// How far the copy is. Refused where it is none.
+/// How far the copy is. Refused where it is none, or where the other store has left the pair.
 async fn standing(from: &Side, to: &Side) -> Result<Standing> {
+    if from.standing().await?.is_none_or(|standing| standing.peer != to.id) {
+        let text = format!("{} has left the pair; {} is no copy of it any more", from.place, to.place);
+        return Err(Error::new(ErrorKind::Refused, text));
+    }
     let follows = |one: &Standing| one.peer == from.id && !one.detached && one.role != Role::Authority;
     let refused = || Error::new(ErrorKind::Refused, format!("{} does not follow {}", to.place, from.place));
     to.standing().await?.filter(follows).ok_or_else(refused)

@@ -278,7 +278,7 @@ impl<B: Backing> Store<B> {
 
     /// Ends the part that this store plays as the authority of a pair whose other store is lost. Only where this store
     /// executes operations; then the other one never can. Says whether it played one. Whoever has the pair open goes on
-    /// with this store, as after [`DualStore::detach`], once it is to change something about the pair.
+    /// with this store, as after [`DualStore::detach`], once it is to copy or to change something about the pair.
     pub async fn leave_pair(&self) -> Result<crate::Outcome> {
         self.shared().outcome(Op::LeavePair).await
     }

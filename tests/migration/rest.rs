@@ -209,6 +209,9 @@ fn a_pair_that_its_authority_has_left_is_not_made_again_by_who_has_it_open() {
     let dual = block_on(DualStore::new(&from, &to, &DualOptions::new())).expect("a pair");
     block_on(dual.catch_up()).expect("the copy gets on");
     assert_eq!(block_on(from.leave_pair()).expect("it is let go"), magnetar::Outcome::Changed);
+    let mut told = dual.watch_status();
+    block_on(dual.new_job(&JobSpec::new())).expect("the store works by itself");
+    while block_on(told.next()).expect("it is open").phase != MovePhase::Detached {}
     for _ in 0..2 {
         assert_eq!(block_on(dual.cut_over()).expect_err("it is no pair").kind(), ErrorKind::Refused);
         assert_eq!(block_on(from.consumers()).expect("a list"), [], "somebody follows it again");
