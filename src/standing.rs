@@ -5,13 +5,18 @@
 //! |---|---|---|
 //! | lead | on its own | authority, with a shadow |
 //! | shadow | on its own, empty | shadow |
-//! | retire | authority | retired: says [`ErrorKind::Moved`], keeps following |
+//! | retire | authority, retired | retired: says [`ErrorKind::Moved`], keeps following |
+//! | concede | shadow, retired | the same |
 //! | assume | shadow, retired | authority |
 //! | detach | authority | on its own |
-//! | | retired, shadow | the same, but nobody follows or leads it any more |
+//! | dismiss | retired, shadow | the same, but nobody follows or leads it any more |
 //!
-//! Two stores of a pair can never both be authorities: `assume` is only taken after the other has committed `retire`,
-//! and only by whoever has read that.
+//! Two stores of a pair can never both be authorities, however many change that at the same time and however old what
+//! they have read is. Whoever wants one to assume counts on from the highest epoch that either store has heard of, and
+//! has the *other* one commit first (`retire`, or `concede` where it executes nothing) that it assumes no epoch up to
+//! that one. A store takes such a promise only above all that it has promised or been, and assumes only above it: of two
+//! who mean different stores the later promise stops the earlier one, and one that has been an authority in between has
+//! heard of a higher epoch by then.
 
 use std::collections::BTreeMap;
 
@@ -111,6 +116,9 @@ pub(crate) struct Standing {
     /// Which authority of the pair it is or was last, counted from 1; 0 before it was one.
     #[serde(default)]
     pub(crate) epoch: u64,
+    /// It assumes no epoch up to this one: it was promised, or it was that one.
+    #[serde(default)]
+    pub(crate) barred: u64,
     /// The other store's id.
     pub(crate) peer: String,
     /// Where the other store is, for people.
@@ -145,12 +153,16 @@ pub(crate) enum Step {
     Lead { peer: String, place: String },
     /// Follow an authority, whose changes after `base` come through its feed.
     Shadow { peer: String, place: String, base: u64 },
-    /// Stop executing operations.
-    Retire { peer: String },
+    /// Stop executing operations: the other store may become this authority.
+    Retire { peer: String, epoch: u64 },
+    /// The same of a store that executes none.
+    Concede { peer: String, epoch: u64 },
     /// Execute operations, as this authority of the pair, under revisions above this.
     Assume { peer: String, epoch: u64, above: u64 },
-    /// End the pair.
+    /// End the pair, as its authority.
     Detach { peer: String },
+    /// End the pair as the other one: execute nothing for good.
+    Dismiss { peer: String },
 }
 
 impl Step {
@@ -158,9 +170,11 @@ impl Step {
         match self {
             Step::Lead { peer, .. }
             | Step::Shadow { peer, .. }
-            | Step::Retire { peer }
+            | Step::Retire { peer, .. }
+            | Step::Concede { peer, .. }
             | Step::Assume { peer, .. }
-            | Step::Detach { peer } => peer,
+            | Step::Detach { peer }
+            | Step::Dismiss { peer } => peer,
         }
     }
 }
@@ -186,6 +200,7 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
     let new = |role, peer: &str, place: &str, backfill| Standing {
         role,
         epoch: u64::from(role == Role::Authority),
+        barred: u64::from(role == Role::Authority),
         peer: peer.into(),
         place: place.into(),
         copied: 0,
@@ -202,8 +217,10 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
             Step::Shadow { .. } => {
                 Err(refused("the store has jobs or a history of its own; copy into a new and empty one"))
             }
-            Step::Detach { .. } => Ok(Next::Unchanged),
-            Step::Retire { .. } | Step::Assume { .. } => Err(refused("the store is not part of a move")),
+            Step::Detach { .. } | Step::Dismiss { .. } => Ok(Next::Unchanged),
+            Step::Retire { .. } | Step::Concede { .. } | Step::Assume { .. } => {
+                Err(refused("the store is not part of a move"))
+            }
         };
     };
     if now.peer != step.peer() {
@@ -215,19 +232,17 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
     }
     if now.detached {
         return match step {
-            Step::Detach { .. } => Ok(Next::Unchanged),
+            // It assumes nothing any more.
+            Step::Dismiss { .. } | Step::Concede { .. } => Ok(Next::Unchanged),
             _ => Err(refused("this move is over; begin another with a new store")),
         };
     }
     match (step, now.role) {
-        (Step::Lead { .. } | Step::Assume { .. }, Role::Authority)
-        | (Step::Shadow { .. }, Role::Shadow)
-        | (Step::Retire { .. }, Role::Retired) => Ok(Next::Unchanged),
+        (Step::Lead { .. } | Step::Assume { .. }, Role::Authority) | (Step::Shadow { .. }, Role::Shadow) => {
+            Ok(Next::Unchanged)
+        }
         (Step::Lead { .. } | Step::Shadow { .. }, _) => {
             Err(refused("the store already plays another part in this move"))
-        }
-        (Step::Retire { .. }, Role::Authority) => {
-            Ok(Next::Part(Standing { role: Role::Retired, copied: revision, ..now.clone() }))
         }
         (Step::Retire { .. }, Role::Shadow) => {
             Err(refused("the store is a shadow; the other one can retire"))
@@ -235,14 +250,43 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
         (Step::Assume { .. }, _) if now.backfill.is_some() => {
             Err(refused("the store is not wholly copied yet; let it catch up first"))
         }
+        (Step::Retire { epoch, .. } | Step::Concede { epoch, .. } | Step::Assume { epoch, .. }, _)
+            if *epoch <= now.barred =>
+        {
+            Err(overtaken())
+        }
+        (Step::Retire { epoch, .. }, Role::Authority) => {
+            let (role, barred, copied) = (Role::Retired, *epoch, revision);
+            Ok(Next::Part(Standing { role, barred, copied, ..now.clone() }))
+        }
+        (Step::Retire { epoch, .. }, Role::Retired)
+        | (Step::Concede { epoch, .. }, Role::Shadow | Role::Retired) => {
+            Ok(Next::Part(Standing { barred: *epoch, ..now.clone() }))
+        }
         (Step::Assume { epoch, .. }, _) => {
-            Ok(Next::Part(Standing { role: Role::Authority, epoch: *epoch, ..now.clone() }))
+            let (epoch, barred) = (*epoch, *epoch);
+            Ok(Next::Part(Standing { role: Role::Authority, epoch, barred, ..now.clone() }))
         }
         (Step::Detach { .. }, Role::Authority) => Ok(Next::Alone),
-        (Step::Detach { .. }, _) => {
+        (Step::Dismiss { .. }, Role::Shadow | Role::Retired) => {
             Ok(Next::Part(Standing { detached: true, backfill: None, ..now.clone() }))
         }
+        (Step::Concede { .. } | Step::Dismiss { .. }, Role::Authority) | (Step::Detach { .. }, _) => {
+            Err(overtaken())
+        }
     }
+}
+
+/// The epoch that comes after all that both stores of a pair have heard of.
+pub(crate) fn next_epoch(both: [Option<&Standing>; 2]) -> u64 {
+    let heard = both.into_iter().flatten().map(|standing| standing.epoch.max(standing.barred));
+    heard.max().unwrap_or_default() + 1
+}
+
+/// Whether a store can be made the authority again that it was: neither executes, and the other one has not been an
+/// authority since.
+pub(crate) fn undoes(here: &Standing, there: &Standing) -> bool {
+    here.role != Role::Authority && there.role != Role::Authority && there.epoch <= here.epoch
 }
 
 /// Why a store in this standing executes no operations; nothing where it does.
@@ -279,19 +323,26 @@ fn refused(why: &str) -> Error {
     Error::new(ErrorKind::Refused, why)
 }
 
+fn overtaken() -> Error {
+    let text =
+        "another process changed at the same time which store of the pair executes operations; try again";
+    Error::new(ErrorKind::Busy, text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn steps() -> Vec<Step> {
-        let peer = || String::from("ab");
-        vec![
-            Step::Lead { peer: peer(), place: "there".into() },
-            Step::Shadow { peer: peer(), place: "here".into(), base: 3 },
-            Step::Retire { peer: peer() },
-            Step::Assume { peer: peer(), epoch: 2, above: 9 },
-            Step::Detach { peer: peer() },
-        ]
+    fn peer() -> String {
+        String::from("ab")
+    }
+
+    fn lead() -> Step {
+        Step::Lead { peer: peer(), place: "there".into() }
+    }
+
+    fn shadow() -> Step {
+        Step::Shadow { peer: peer(), place: "here".into(), base: 3 }
     }
 
     /// The part that a new store comes to play.
@@ -302,54 +353,187 @@ mod tests {
         }
     }
 
-    /// Whatever is tried in whatever order on two stores by somebody who only assumes where the other one has retired,
-    /// at most one of them is an authority, and exactly one while neither is between the two steps.
-    #[test]
-    fn no_order_of_steps_makes_two_authorities() {
-        let mut seen = Vec::new();
-        let lead = |now: &Option<Standing>, step_: &Step| match step(now.as_ref(), 5, step_) {
-            Ok(Next::Alone) => None,
-            Ok(Next::Part(next)) => Some(next),
-            Ok(Next::Unchanged) | Err(_) => now.clone(),
-        };
-        let shadow = Standing { backfill: None, ..begin(&steps()[1]) };
-        let mut open = vec![(Some(begin(&steps()[0])), Some(shadow))];
-        let works = |standing: &Option<Standing>| refusal(standing.as_ref()).is_none();
-        while let Some(pair) = open.pop() {
-            if seen.contains(&pair) {
-                continue;
+    /// A pair, and of each store how much of the work that was ever done is in it.
+    #[derive(Debug)]
+    struct Pair {
+        standings: [Option<Standing>; 2],
+        has: [u64; 2],
+        done: u64,
+    }
+
+    impl Pair {
+        fn take(&mut self, side: usize, next: &Step) -> bool {
+            match step(self.standings[side].as_ref(), 5, next) {
+                Ok(Next::Alone) => self.standings[side] = None,
+                Ok(Next::Part(part)) => self.standings[side] = Some(part),
+                Ok(Next::Unchanged) => {}
+                Err(_) => return false,
             }
-            assert!(!(works(&pair.0) && works(&pair.1)), "{pair:?}");
-            for step_ in &steps()[2..] {
-                let assumes = matches!(step_, Step::Assume { .. });
-                if !assumes || !works(&pair.1) {
-                    open.push((lead(&pair.0, step_), pair.1.clone()));
-                }
-                if !assumes || !works(&pair.0) {
-                    open.push((pair.0.clone(), lead(&pair.1, step_)));
-                }
-            }
-            seen.push(pair);
+            true
         }
-        assert!(seen.len() > 6, "{seen:?}");
+
+        fn works(&self, side: usize) -> bool {
+            refusal(self.standings[side].as_ref()).is_none()
+        }
+    }
+
+    /// Somebody who changes the authority, and where they are; each of the numbers is a side. They do as
+    /// `dual::switch` does, without a lock, and may wait for ever between any two steps.
+    #[derive(Debug, Clone)]
+    enum Actor {
+        Looks,
+        LooksAgain(Option<Standing>),
+        Retires {
+            from: usize,
+            epoch: u64,
+        },
+        Reads {
+            from: usize,
+            epoch: u64,
+        },
+        Copies {
+            from: usize,
+            epoch: u64,
+            has: u64,
+        },
+        Assumes {
+            to: usize,
+            epoch: u64,
+        },
+        /// Undoes it: the one it was is to be it again.
+        Undoes {
+            from: usize,
+        },
+        UndoesOn {
+            from: usize,
+            here: Option<Standing>,
+        },
+        Concedes {
+            from: usize,
+            epoch: u64,
+        },
+    }
+
+    impl Actor {
+        fn act(self, pair: &mut Pair, random: &mut fastrand::Rng) -> Actor {
+            match self {
+                Actor::Looks => Actor::LooksAgain(pair.standings[0].clone()),
+                Actor::LooksAgain(first) => {
+                    let both = [first, pair.standings[1].clone()];
+                    let roles = both.each_ref().map(|one| one.as_ref().map(|one| (one.role, one.epoch)));
+                    let from = match roles {
+                        [Some((Role::Authority, _)), Some((Role::Authority, _))] => return Actor::Looks,
+                        [Some((Role::Authority, _)), _] => 0,
+                        [_, Some((Role::Authority, _))] => 1,
+                        [Some((_, one)), Some((_, other))] => usize::from(one < other),
+                        _ => return Actor::Looks,
+                    };
+                    Actor::Retires { from, epoch: next_epoch(both.each_ref().map(Option::as_ref)) }
+                }
+                Actor::Retires { from, epoch } => {
+                    if pair.take(from, &Step::Retire { peer: peer(), epoch }) {
+                        Actor::Reads { from, epoch }
+                    } else {
+                        Actor::Looks
+                    }
+                }
+                Actor::Reads { from, epoch } => Actor::Copies { from, epoch, has: pair.has[from] },
+                Actor::Copies { from, epoch, has } => {
+                    if !pair.works(1 - from) {
+                        pair.has[1 - from] = pair.has[1 - from].max(has);
+                    }
+                    if random.bool() {
+                        Actor::Assumes { to: 1 - from, epoch }
+                    } else {
+                        Actor::Undoes { from }
+                    }
+                }
+                Actor::Assumes { to, epoch } => {
+                    if pair.take(to, &Step::Assume { peer: peer(), epoch, above: 9 }) {
+                        Actor::Looks
+                    } else {
+                        Actor::Undoes { from: 1 - to }
+                    }
+                }
+                Actor::Undoes { from } => Actor::UndoesOn { from, here: pair.standings[from].clone() },
+                Actor::UndoesOn { from, here } => {
+                    let there = pair.standings[1 - from].clone();
+                    match (here, there) {
+                        (Some(here), Some(there)) if undoes(&here, &there) => {
+                            Actor::Concedes { from, epoch: next_epoch([Some(&here), Some(&there)]) }
+                        }
+                        _ => Actor::Looks,
+                    }
+                }
+                Actor::Concedes { from, epoch } => {
+                    if pair.take(1 - from, &Step::Concede { peer: peer(), epoch }) {
+                        Actor::Assumes { to: from, epoch }
+                    } else {
+                        Actor::Looks
+                    }
+                }
+            }
+        }
+    }
+
+    /// Many change the authority at the same time, and nothing keeps them apart.
+    #[test]
+    fn no_order_of_steps_by_any_number_of_processes_makes_two_authorities_or_loses_work() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut changed = 0;
+        for round in 0..2_000 {
+            let second = Standing { backfill: None, ..begin(&shadow()) };
+            let mut pair = Pair { standings: [Some(begin(&lead())), Some(second)], has: [0, 0], done: 0 };
+            let mut actors = vec![Actor::Looks; random.usize(1..5)];
+            for at in 0..200 {
+                let one = random.usize(..actors.len());
+                actors[one] = actors[one].clone().act(&mut pair, &mut random);
+                assert!(!(pair.works(0) && pair.works(1)), "seed {seed}, round {round}.{at}: {pair:?}");
+                if let Some(side) = [0, 1].into_iter().find(|&side| pair.works(side)) {
+                    assert_eq!(pair.has[side], pair.done, "seed {seed}, round {round}.{at}: {pair:?}");
+                    pair.done += 1;
+                    pair.has[side] += 1;
+                }
+                if random.u8(..) == 0 {
+                    // One ends in the midst of it, and another one begins.
+                    actors[one] = Actor::Looks;
+                }
+            }
+            changed += pair.standings.iter().flatten().map(|part| part.epoch).max().unwrap_or_default();
+        }
+        assert!(changed > 10_000, "seed {seed}: {changed}");
+    }
+
+    #[test]
+    fn a_pair_is_taken_apart_only_by_whoever_knows_which_store_executes() {
+        let (first, second) = (begin(&lead()), Standing { backfill: None, ..begin(&shadow()) });
+        assert!(step(Some(&first), 5, &Step::Dismiss { peer: peer() }).is_err());
+        assert!(step(Some(&second), 5, &Step::Detach { peer: peer() }).is_err());
+        assert_eq!(step(Some(&first), 5, &Step::Detach { peer: peer() }).unwrap(), Next::Alone);
+        let Ok(Next::Part(gone)) = step(Some(&second), 5, &Step::Dismiss { peer: peer() }) else { panic!() };
+        // It never comes back, and so stands in nobody's way.
+        assert!(step(Some(&gone), 5, &Step::Assume { peer: peer(), epoch: 9, above: 9 }).is_err());
+        assert_eq!(step(Some(&gone), 5, &Step::Concede { peer: peer(), epoch: 9 }).unwrap(), Next::Unchanged);
     }
 
     #[test]
     fn a_store_with_a_history_never_becomes_a_shadow() {
-        let error = step(None, 5, &steps()[1]).unwrap_err();
+        let error = step(None, 5, &shadow()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
     }
 
     #[test]
     fn a_copy_that_is_not_whole_is_never_worked_with() {
-        let shadow = Some(begin(&steps()[1]));
-        assert!(step(shadow.as_ref(), 5, &steps()[3]).is_err());
+        let part = begin(&shadow());
+        assert!(step(Some(&part), 5, &Step::Assume { peer: peer(), epoch: 2, above: 9 }).is_err());
     }
 
     #[test]
     fn what_is_kept_is_read_again_and_what_is_unknown_is_refused() {
         let affairs = Affairs {
-            standing: Some(begin(&steps()[1])),
+            standing: Some(begin(&shadow())),
             consumers: BTreeMap::from([("reports".into(), 7)]),
             unsynced: Some(Unsynced { up_to: 9, by: "ab".into() }),
             lost: vec![Lost { above: 3, up_to: 5 }],

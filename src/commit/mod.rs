@@ -28,7 +28,7 @@ use futures_channel::oneshot;
 use crate::engine::{Applied, Engine, ImportSlice, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::model::{JobState, OwnerId};
+use crate::model::{Claim, JobState, OwnerId};
 
 pub use blocking::block_on;
 pub(crate) use blocking::may_block;
@@ -105,6 +105,10 @@ pub(crate) enum Driver {
     Tick,
 }
 
+/// Takes a claim that nobody was there to take, and that this store cannot take back because it executes nothing any
+/// more. Says whether it is still there to do so.
+pub(crate) type Heir = Box<dyn Fn(Claim) -> bool + Send + Sync>;
+
 /// The queue and the engine behind it.
 pub(crate) struct Core {
     queue: Mutex<Queue>,
@@ -112,6 +116,8 @@ pub(crate) struct Core {
     engine: Mutex<Option<Engine>>,
     driver: Driver,
     wake: std::sync::Condvar,
+    /// Who gives back what this store would have to, once it was moved.
+    heirs: Mutex<Vec<Heir>>,
     pub(crate) latest: Arc<Latest>,
 }
 
@@ -122,6 +128,7 @@ impl Core {
             engine: Mutex::new(Some(engine)),
             driver,
             wake: std::sync::Condvar::new(),
+            heirs: Mutex::default(),
             latest: Arc::new(Latest::default()),
         })
     }
@@ -335,7 +342,7 @@ impl Core {
                 Ok(Applied::Same) => self.queue().waiting.push_back(entry),
                 Err(error) => {
                     self.finished(&entry.op);
-                    if entry.reply.is_none() {
+                    if entry.reply.is_none() && !self.is_inherited(&entry.op, &error) {
                         tracing::warn!(%error, op = ?entry.op, "work of the store itself failed; it is tried again later");
                     }
                     told |= self.answer(entry.reply, Err(error));
@@ -409,6 +416,27 @@ impl Core {
         }
     }
 
+    /// From now on somebody else gives back the claims that this store cannot once it was moved.
+    pub(crate) fn bequeath(&self, heir: Heir) {
+        self.heirs.lock().unwrap_or_else(PoisonError::into_inner).push(heir);
+    }
+
+    /// Whether it was to give a claim back, and somebody else sees to that.
+    fn is_inherited(&self, op: &Op, error: &Error) -> bool {
+        let Op::Release { claim } = op else { return false };
+        if error.kind() != ErrorKind::Moved {
+            return false;
+        }
+        let mut heirs = self.heirs.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(heir) = heirs.last() {
+            if heir(*claim) {
+                return true;
+            }
+            heirs.pop();
+        }
+        false
+    }
+
     fn do_control(self: &Arc<Self>, control: Control) {
         match control {
             Control::Reopen(reply) => {
@@ -475,6 +503,18 @@ impl Core {
     /// Whether nothing goes on before the store is reopened.
     pub(crate) fn is_on_hold(&self) -> bool {
         self.queue().on_hold
+    }
+
+    /// What is told to whoever hands in an operation before the store is reopened; nothing where all is well.
+    pub(crate) fn hold(&self) -> Option<Error> {
+        let queue = self.queue();
+        queue.refusal.clone().filter(|_| queue.on_hold)
+    }
+
+    /// How many operations wait for the commit under way.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue().waiting.len()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -218,18 +218,22 @@ enum Look {
     Differs(Vec<&'static str>),
 }
 
-/// `one` was read before `other`, and `other` had everything by then that `one` shows.
-fn look(one: Option<&FullRow>, other: Option<&FullRow>) -> Look {
+/// `one` was read before `other`, and `other` had everything by then that `one` shows; or everything up to a revision.
+fn look(one: Option<&FullRow>, other: Option<&FullRow>, reached: Option<u64>) -> Look {
     let revision = |row: &FullRow| row.row.record.revision.max(row.row.content.revision);
+    let is_ahead = |row: &FullRow| reached.is_some_and(|reached| revision(row) > reached);
     match (one, other) {
         (None, None) => Look::Same,
+        (Some(one), Some(other)) if differences(one, other).is_empty() => Look::Same,
+        // Nothing tells when a chunk went.
+        (None, Some(_)) if reached.is_some() => Look::Moving,
+        (Some(one), _) if is_ahead(one) => Look::Moving,
         (Some(_), None) => Look::Differs(vec!["missing"]),
         (None, Some(_)) => Look::Differs(vec!["surplus"]),
         (Some(one), Some(other)) => {
             let what = differences(one, other);
-            if what.is_empty() {
-                Look::Same
-            } else if revision(other) > revision(one) {
+            // Whether a dependency is met changes no row.
+            if revision(other) > revision(one) || (reached.is_some() && what == ["dependencies"]) {
                 Look::Moving
             } else {
                 Look::Differs(what)
@@ -251,12 +255,13 @@ pub(super) async fn keys(
         for at in 1..=LOOKS_MAX {
             let asked = left.clone();
             let (revision, ones) = from.read(move |load| engine::full_rows(load, &asked)).await?;
-            copy::up_to(from, to, progress, revision).await?;
+            let reached = copy::up_to(from, to, progress, revision).await?;
+            found.reached(reached);
             let asked = left.clone();
             let (_, others) = to.read(move |load| engine::full_rows(load, &asked)).await?;
             let mut again = Vec::new();
             for ((key, one), other) in left.iter().zip(&ones).zip(&others) {
-                match look(one.as_ref(), other.as_ref()) {
+                match look(one.as_ref(), other.as_ref(), reached) {
                     Look::Same => {}
                     _ if at < LOOKS_MAX => again.push(*key),
                     Look::Moving => found.moving += 1,
@@ -287,14 +292,19 @@ async fn jobs(
     found: &mut Comparison,
     is_at_rest: bool,
 ) -> Result<()> {
-    let mut what = Vec::new();
+    let (mut what, mut is_ahead) = (Vec::new(), false);
     for _ in 0..LOOKS_MAX {
         let (revision, one) =
             from.read(move |load| Ok((engine::meta(load)?.revision, engine::job_row(load, job)?))).await?;
-        copy::up_to(from, to, progress, revision).await?;
+        let reached = copy::up_to(from, to, progress, revision).await?;
+        found.reached(reached);
         let other = to.read(move |load| engine::job_row(load, job)).await?;
         let is_open = |row: &JobRow| row.phase == crate::backends::contract::JobPhase::Open;
-        what = match (one.filter(is_open), other.filter(is_open)) {
+        let (one, other) = (one.filter(is_open), other.filter(is_open));
+        // Nothing tells when a job went.
+        let changed_at = one.as_ref().map_or(u64::MAX, |job| job.revision);
+        is_ahead = reached.is_some_and(|reached| changed_at > reached);
+        what = match (one, other) {
             (Some(one), Some(other)) => job_differences(&one, &other),
             (None, None) => Vec::new(),
             (Some(_), None) => vec!["missing"],
@@ -308,7 +318,9 @@ async fn jobs(
         }
     }
     found.jobs += 1;
-    if !what.is_empty() {
+    if !what.is_empty() && is_ahead {
+        found.moving += 1;
+    } else if !what.is_empty() {
         found.found(Mismatch { job_id: job, chunk: None, what });
     }
     Ok(())
@@ -333,7 +345,7 @@ pub(super) async fn everything(
         loop {
             let (revision, ones, next) =
                 from.read(move |load| engine::full_page(load, job, &[], chunk)).await?;
-            copy::up_to(from, to, progress, revision).await?;
+            found.reached(copy::up_to(from, to, progress, revision).await?);
             let (first, last) = (chunk, next);
             let others = to.read(move |load| span(load, job, first, last)).await?;
             found.chunks += ones.len() as u64;
@@ -348,7 +360,7 @@ pub(super) async fn everything(
                 pairs.entry(key).or_default().1 = Some(other);
             }
             let differs = |(one, other): &(Option<FullRow>, Option<FullRow>)| {
-                !matches!(look(one.as_ref(), other.as_ref()), Look::Same)
+                !matches!(look(one.as_ref(), other.as_ref(), None), Look::Same)
             };
             let again: Vec<Key> =
                 pairs.iter().filter(|(_, pair)| differs(pair)).map(|(key, _)| *key).collect();

@@ -5,6 +5,7 @@ use super::status::{Board, MovePhase};
 use crate::engine::{self, Consumer, Invisible, Op, Part, RecordPage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Outcome;
+use crate::standing::{Role, Standing};
 
 /// The authority is told how far the copy is whenever it is so many revisions further: until then it keeps more of
 /// its log than it has to, and it keeps much more than this for everybody.
@@ -23,8 +24,26 @@ pub(super) struct Copied {
     pub(super) up_to: Option<u64>,
     /// There is nothing left to copy just now.
     pub(super) is_idle: bool,
+    /// Nor is there anything behind it: what is left does not lie behind the beginning of an import under way.
+    pub(super) is_caught_up: bool,
     /// The authority's newest revision.
     pub(super) newest: u64,
+}
+
+/// Whether it is what a copy says that does not follow any more, as where another process has changed the authority.
+pub(super) fn is_refused(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::Moved | ErrorKind::Shadow)
+}
+
+/// How far the copy is. Refused where it is none, or where the other store has left the pair.
+async fn standing(from: &Side, to: &Side) -> Result<Standing> {
+    if from.standing().await?.is_none_or(|standing| standing.peer != to.id) {
+        let text = format!("{} has left the pair; {} is no copy of it any more", from.place, to.place);
+        return Err(Error::new(ErrorKind::Refused, text));
+    }
+    let follows = |one: &Standing| one.peer == from.id && !one.detached && one.role != Role::Authority;
+    let refused = || Error::new(ErrorKind::Refused, format!("{} does not follow {}", to.place, from.place));
+    to.standing().await?.filter(follows).ok_or_else(refused)
 }
 
 /// Copies one page.
@@ -34,10 +53,7 @@ pub(super) async fn page(
     progress: &Progress<'_>,
     invisible: Invisible,
 ) -> Result<Copied> {
-    let standing = to.standing().await?;
-    let Some(standing) = standing.filter(|standing| standing.peer == from.id && !standing.detached) else {
-        return Err(Error::new(ErrorKind::Refused, format!("{} does not follow {}", to.place, from.place)));
-    };
+    let standing = standing(from, to).await?;
     let at = standing.copied;
     let page = match standing.backfill {
         Some(backfill) => from.read(move |load| engine::first_page(load, backfill)).await?,
@@ -49,7 +65,8 @@ pub(super) async fn page(
         Part::First { .. } | Part::Rest { .. } => (None, false),
         Part::Changes { covered, .. } => (Some(covered), page.is_empty()),
     };
-    let copied = Copied { up_to, is_idle, newest };
+    let is_caught_up = is_idle && up_to == Some(newest);
+    let copied = Copied { up_to, is_idle, is_caught_up, newest };
     let is_first = matches!(page.part, Part::First { .. });
     if !copied.is_idle && to.take(page).await? == Outcome::Unchanged {
         // Somebody else was quicker: look again.
@@ -62,8 +79,8 @@ pub(super) async fn page(
         status.revision = status.revision.max(newest);
         status.copied = copied.up_to.unwrap_or(0).max(status.copied);
         status.chunks_copied += if is_first { rows } else { 0 };
-        status.error = None;
-        if copied.is_idle {
+        status.error = (is_idle && !is_caught_up).then(|| waits_for_import(copied.up_to.unwrap_or(at)));
+        if is_caught_up {
             status.is_degraded = false;
         }
     });
@@ -77,16 +94,31 @@ pub(super) async fn page(
     Ok(copied)
 }
 
-/// Copies until the copy has everything up to a revision of the authority's. Where a first import is under way, what
-/// lies behind its beginning is not waited for.
-pub(super) async fn up_to(from: &Side, to: &Side, progress: &Progress<'_>, revision: u64) -> Result<()> {
+/// Why a copy that is at this revision does not get on.
+pub(super) fn waits_for_import(at: u64) -> Error {
+    let text = format!(
+        "the copy is at revision {at} and waits for a large import that is under way behind it; it goes on when that is \
+         over, try again then"
+    );
+    Error::new(ErrorKind::Busy, text)
+}
+
+/// Copies until the copy has everything up to a revision of the authority's. What lies behind the beginning of a first
+/// import that is under way is not waited for: then, up to which revision the copy has everything.
+pub(super) async fn up_to(
+    from: &Side,
+    to: &Side,
+    progress: &Progress<'_>,
+    revision: u64,
+) -> Result<Option<u64>> {
     loop {
-        let standing = to.standing().await?;
-        if standing.is_some_and(|standing| standing.backfill.is_none() && standing.copied >= revision) {
-            return Ok(());
+        let standing = standing(from, to).await?;
+        if standing.backfill.is_none() && standing.copied >= revision {
+            return Ok(None);
         }
-        if page(from, to, progress, Invisible::Wait).await?.is_idle {
-            return Ok(());
+        let copied = page(from, to, progress, Invisible::Wait).await?;
+        if copied.is_idle {
+            return Ok(copied.up_to.filter(|&at| at < revision));
         }
     }
 }

@@ -15,11 +15,20 @@
 //! What a store is in the pair is part of the store, and each of its write transactions checks it. A crash in any step
 //! leaves one authority, or none and all that is needed to go on: opening the same pair again does.
 //!
+//! Any number of processes may have two SQLite files open as a pair, and any of them may change the authority: one at a
+//! time, under the system's lock on the file `<store>.pair` beside one of the two. The others wait for it, up to half a
+//! minute, after which they are told [`crate::ErrorKind::Busy`] and can try again.
+//!
 //! [`migrate`] does all of it in one call, for stores that nobody works with.
 
 mod check;
 mod copy;
 mod gate;
+#[cfg(not(target_family = "wasm"))]
+mod lock;
+#[cfg(target_family = "wasm")]
+#[path = "unlocked.rs"]
+mod lock;
 mod migrate;
 mod patience;
 mod side;
@@ -35,6 +44,7 @@ mod thread;
 mod thread;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,11 +53,13 @@ pub use migrate::migrate;
 pub use status::{Comparison, Mismatch, MovePhase, MoveSide, MoveStatus, StatusWatch};
 
 use crate::commit::{Latest, Watch};
-use crate::engine::Invisible;
+use crate::engine::{Invisible, Op};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Claim;
 use crate::store::{Backing, Handle, OpenOptions, Store, open_handle};
 use copy::Progress;
 use gate::{Gate, Length};
+use lock::Lock;
 use patience::Patience;
 use side::Side;
 use status::Board;
@@ -136,9 +148,15 @@ enum Roles {
 struct Inner {
     sides: [Side; 2],
     gate: Gate,
+    /// Against other processes, as the gate is against other calls.
+    lock: Lock,
     roles: Mutex<Roles>,
+    /// They were a pair once: stores that are none any more do not become one again under this handle.
+    was_joined: AtomicBool,
     board: Arc<Board>,
     patience: Patience,
+    /// Claims that nobody was there to take, and that a store could not take back because it was moved.
+    owed: Mutex<Vec<Claim>>,
     /// Up to which revision the copy was found equal.
     compared_up_to: Mutex<Option<u64>>,
     /// Told of what both stores tell.
@@ -197,29 +215,35 @@ impl DualStore {
 
     /// Copies until the other store has everything that the authority has by now. Natively a thread copies anyway; on
     /// wasm32 this is what copies, so call it now and then.
+    ///
+    /// While a large first import is under way nothing behind its beginning is copied: [`ErrorKind::Busy`] says so.
     pub async fn catch_up(&self) -> Result<()> {
-        let _pass = self.inner.gate.enter(Length::Long).await;
-        let (from, to) = self.inner.direction()?;
-        let revision = from.meta().await?.revision;
-        copy::up_to(from, to, &self.inner.progress(), revision).await
+        let caught_up = self.inner.catch_up().await;
+        if !self.inner.is_overtaken_copying(&caught_up) {
+            return caught_up;
+        }
+        self.inner.ensure_settled().await?;
+        self.inner.catch_up().await
     }
 
     /// Compares every job, chunk and dependency of both stores while work goes on, in memory bounded by a page. Leases
-    /// and owners are left out. A difference is no error: see [`Comparison::mismatches`].
+    /// and owners are left out. A difference is no error: see [`Comparison::mismatches`]. What cannot be compared yet, behind
+    /// the beginning of an import that is under way, counts as [`Comparison::moving`].
     pub async fn compare(&self) -> Result<Comparison> {
-        let _pass = self.inner.gate.enter(Length::Long).await;
-        let (from, to) = self.inner.direction()?;
-        let compared = check::everything(from, to, &self.inner.progress(), false).await?;
-        let mut up_to = self.inner.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner);
-        *up_to = compared.is_equal().then_some(compared.revision);
-        drop(up_to);
-        self.inner.board.post(|status| status.compared = Some(compared.clone()));
-        Ok(compared)
+        let compared = self.inner.compare().await;
+        if !self.inner.is_overtaken_copying(&compared) {
+            return compared;
+        }
+        self.inner.ensure_settled().await?;
+        self.inner.compare().await
     }
 
     /// Makes the second store the authority. Imports and operations in slices that are under way are waited for; then
     /// calls wait for as long as the last changes take to copy and compare. Where a [`DualStore::compare`] found
     /// everything equal before, only what changed since is compared, otherwise all.
+    ///
+    /// Registered consumers of the feed go on where they stand. Of the log before that, and before the pair began, the
+    /// second store has nothing: asking for it is [`ErrorKind::FeedTruncated`].
     ///
     /// Refused, with the first store the authority as before, where the two are not equal: [`ErrorKind::Corrupt`]
     /// names what differs. Unchanged where the second store is the authority already.
@@ -253,9 +277,10 @@ impl<B: Backing> Store<B> {
     }
 
     /// Ends the part that this store plays as the authority of a pair whose other store is lost. Only where this store
-    /// executes operations; then the other one never can. Says whether it played one.
+    /// executes operations; then the other one never can. Says whether it played one. Whoever has the pair open goes on
+    /// with this store, as after [`DualStore::detach`], once it is to copy or to change something about the pair.
     pub async fn leave_pair(&self) -> Result<crate::Outcome> {
-        self.shared().outcome(crate::engine::Op::LeavePair).await
+        self.shared().outcome(Op::LeavePair).await
     }
 }
 
@@ -276,17 +301,48 @@ impl Inner {
         }
         let board = Board::new();
         let inner = Inner {
+            lock: Lock::of(&sides),
             sides,
             gate: Gate::default(),
             roles: Mutex::new(Roles::Unsettled),
+            was_joined: AtomicBool::new(false),
             patience: Patience::new(options.acknowledge),
             board,
+            owed: Mutex::default(),
             compared_up_to: Mutex::new(None),
             latest,
             _watches: watches,
         };
         inner.settle().await?;
-        Ok(Arc::new(inner))
+        inner.was_joined.store(true, Ordering::SeqCst);
+        let inner = Arc::new(inner);
+        for side in [MoveSide::First, MoveSide::Second] {
+            let heir = Arc::downgrade(&inner);
+            let take = move |claim| heir.upgrade().map(|inner| inner.inherit(side, claim)).is_some();
+            inner.side(side).shared.core.bequeath(Box::new(take));
+        }
+        Ok(inner)
+    }
+
+    /// Gives a claim back that a side could not: at once where the other one executes by now, or as soon as it is known
+    /// who does.
+    fn inherit(&self, from: MoveSide, claim: Claim) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.roles() {
+            Roles::Settled { authority, .. } if authority != from => {
+                drop(owed);
+                self.side(authority).shared.core.submit_unheard(Op::Release { claim });
+            }
+            _ => owed.push(claim),
+        }
+    }
+
+    fn give_back_owed(&self) {
+        let Ok(side) = self.active() else { return };
+        let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner));
+        for claim in owed {
+            side.shared.core.submit_unheard(Op::Release { claim });
+        }
     }
 
     fn side(&self, side: MoveSide) -> &Side {
@@ -310,6 +366,7 @@ impl Inner {
                 status.phase = if detached { MovePhase::Detached } else { MovePhase::Following };
             }
         });
+        self.give_back_owed();
     }
 
     /// The store that executes operations.
@@ -333,13 +390,58 @@ impl Inner {
         }
     }
 
+    async fn catch_up(&self) -> Result<()> {
+        let _pass = self.gate.enter(Length::Long).await;
+        let (from, to) = self.direction()?;
+        let revision = from.meta().await?.revision;
+        match copy::up_to(from, to, &self.progress(), revision).await? {
+            None => Ok(()),
+            Some(at) => Err(copy::waits_for_import(at)),
+        }
+    }
+
+    async fn compare(&self) -> Result<Comparison> {
+        let _pass = self.gate.enter(Length::Long).await;
+        let (from, to) = self.direction()?;
+        let compared = check::everything(from, to, &self.progress(), false).await?;
+        let mut up_to = self.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner);
+        *up_to = compared.is_equal().then_some(compared.revision);
+        drop(up_to);
+        self.board.post(|status| status.compared = Some(compared.clone()));
+        Ok(compared)
+    }
+
     /// Copies a page, for whoever drives the copying. Where nothing is left, the authority's newest revision by then.
     async fn follow(&self) -> Result<Option<u64>> {
+        let before = self.roles();
+        self.give_back_owed();
+        let copied = self.follow_as_it_is().await;
+        if self.is_overtaken_copying(&copied) {
+            self.ensure_settled().await?;
+            if self.roles() != before {
+                // From here on it goes the other way, or not at all.
+                return Ok(None);
+            }
+        }
+        copied
+    }
+
+    async fn follow_as_it_is(&self) -> Result<Option<u64>> {
         let _pass = self.gate.enter(Length::Short).await;
         let (from, to) = self.direction()?;
         let copied = copy::page(from, to, &self.progress(), Invisible::Wait).await?;
-        self.patience.reached(copied.up_to.unwrap_or(0), copied.is_idle);
+        self.patience.reached(copied.up_to.unwrap_or(0), copied.is_caught_up);
         Ok(copied.is_idle.then_some(copied.newest))
+    }
+
+    /// Looks at what came of copying: where the copy does not follow any more, another process has changed the
+    /// authority, which is to be found out.
+    fn is_overtaken_copying<T>(&self, copied: &Result<T>) -> bool {
+        let overtaken = copied.as_ref().is_err_and(copy::is_refused);
+        if overtaken {
+            self.forget_roles();
+        }
+        overtaken
     }
 }
 

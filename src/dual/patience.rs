@@ -51,12 +51,12 @@ impl Patience {
         }
     }
 
-    /// The other store has everything up to here, and there is nothing more for it just now.
-    pub(super) fn reached(&self, copied: u64, is_idle: bool) {
+    /// The other store has everything up to here, and perhaps has caught up by that.
+    pub(super) fn reached(&self, copied: u64, is_caught_up: bool) {
         let woken = {
             let mut state = self.state();
             state.copied = state.copied.max(copied);
-            if is_idle {
+            if is_caught_up {
                 state.is_degraded = false;
             }
             let copied = state.copied;

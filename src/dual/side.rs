@@ -64,6 +64,11 @@ impl Side {
     }
 }
 
+/// Whether a store in this standing is the authority of a pair.
+pub(super) fn leads(standing: Option<&Standing>) -> bool {
+    standing.is_some_and(|standing| standing.role == Role::Authority)
+}
+
 /// Whether a store in this standing executes operations.
 pub(super) fn is_authority(standing: Option<&Standing>) -> bool {
     standing.is_none_or(|standing| standing.role == Role::Authority)

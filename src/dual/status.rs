@@ -81,7 +81,8 @@ pub struct Comparison {
     pub chunks: u64,
     /// How many dependencies were compared.
     pub dependencies: u64,
-    /// Chunks that changed so often meanwhile that they could not be compared. They are when the authority changes.
+    /// Chunks, and jobs themselves, that changed so often meanwhile that they could not be compared, or that the copy
+    /// cannot have before an import that is under way is over. They are compared when the authority changes.
     pub moving: u64,
     /// How many differences there are.
     pub mismatch_count: u64,
@@ -105,6 +106,11 @@ impl Comparison {
     /// Whether nothing differs.
     pub fn is_equal(&self) -> bool {
         self.mismatch_count == 0
+    }
+
+    /// The copy had everything only up to here.
+    pub(super) fn reached(&mut self, at: Option<u64>) {
+        self.revision = at.map_or(self.revision, |at| self.revision.min(at));
     }
 
     pub(super) fn found(&mut self, mismatch: Mismatch) {

@@ -16,7 +16,11 @@ use crate::model::{
     ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
     ResetReach, Restored, Selection, StoreInfo,
 };
+use crate::standing;
 use crate::store::{ChunkStream, JobStore, Persistence};
+
+/// So often a call follows an authority that other processes change under it.
+const MOVES_FOLLOWED: u32 = 4;
 
 impl Inner {
     /// Waits until the gate is open and it is settled who executes operations.
@@ -24,20 +28,53 @@ impl Inner {
         loop {
             self.ensure_settled().await?;
             let pass = self.gate.enter(length).await;
-            if let Ok(side) = self.active() {
-                return Ok((pass, side));
+            let Ok(side) = self.active() else { continue };
+            // What is long cannot be begun anew as a rule: it is not begun where another process has changed that.
+            if length == Length::Long
+                && self.is_joined()
+                && let Ok(standing) = side.standing().await
+                && standing::refusal(standing.as_ref()).is_some()
+            {
+                drop(pass);
+                self.forget_roles();
+                continue;
             }
+            return Ok((pass, side));
         }
     }
 
-    /// Looks at an answer: where the authority is one no more, somebody else has changed it, and it is to be found out.
-    fn heed<T>(&self, answer: Result<T>) -> Result<T> {
-        if answer.as_ref().is_err_and(|e| matches!(e.kind(), ErrorKind::Moved | ErrorKind::Shadow))
-            && matches!(self.roles(), Roles::Settled { detached: false, .. })
-        {
+    /// Refuses what would be refused inside, where a store is to be reopened. Outside it could be waited for in vain:
+    /// whoever shuts the gate waits for those inside, who wait for the reopening, which is up to this caller where his
+    /// last one failed.
+    fn check_hold(&self) -> Result<()> {
+        let held = match self.active() {
+            Ok(side) => side.shared.core.hold(),
+            Err(_) => self.sides.iter().find_map(|side| side.shared.core.hold()),
+        };
+        held.map_or(Ok(()), Err)
+    }
+
+    fn is_joined(&self) -> bool {
+        matches!(self.roles(), Roles::Settled { detached: false, .. })
+    }
+
+    /// It is to be found out anew who executes operations.
+    pub(super) fn forget_roles(&self) {
+        if self.is_joined() {
             self.set_roles(Roles::Unsettled);
         }
-        answer
+    }
+
+    /// Looks at an answer: where the authority is one no more, another process has changed it, which is to be found
+    /// out. Whether that is so, and the same call then helps.
+    fn is_overtaken<T>(&self, answer: &Result<T>) -> bool {
+        let is_moved = |e: &Error| matches!(e.kind(), ErrorKind::Moved | ErrorKind::Shadow);
+        let overtaken = answer.as_ref().is_err_and(is_moved)
+            && !matches!(self.roles(), Roles::Settled { detached: true, .. });
+        if overtaken {
+            self.forget_roles();
+        }
+        overtaken
     }
 
     /// Waits for the other store to have what was just changed, where callers want that.
@@ -88,40 +125,71 @@ macro_rules! ask {
     }};
 }
 
-/// Has the authority change something.
+/// Has the authority change something. What was refused because another process has just made the other store the
+/// authority did nothing, and is asked there, but for what goes in slices or takes a stream (`once`).
 macro_rules! change {
-    ($dual:ident, $length:ident, $store:ident => $call:expr) => {{
+    ($dual:ident, $length:ident, once $store:ident => $call:expr) => {{
+        $dual.inner.check_hold()?;
         let (pass, side) = $dual.inner.enter(Length::$length).await?;
         let $store = &*side.store;
-        let answer = $dual.inner.heed($call.await);
+        let answer = $call.await;
+        $dual.inner.is_overtaken(&answer);
         drop(pass);
         if answer.is_ok() {
             $dual.inner.both(side).await;
         }
         answer
     }};
+    ($dual:ident, $length:ident, $store:ident => $call:expr) => {{
+        let mut left = MOVES_FOLLOWED;
+        loop {
+            $dual.inner.check_hold()?;
+            let (pass, side) = $dual.inner.enter(Length::$length).await?;
+            let $store = &*side.store;
+            let answer = $call.await;
+            let overtaken = $dual.inner.is_overtaken(&answer);
+            drop(pass);
+            if overtaken && left > 0 {
+                left -= 1;
+                continue;
+            }
+            if answer.is_ok() {
+                $dual.inner.both(side).await;
+            }
+            break answer;
+        }
+    }};
 }
 
-/// Has the authority claim something.
+/// Has the authority claim something, in the same way.
 macro_rules! claim {
     ($dual:ident, $store:ident => $call:expr) => {{
-        let (pass, side) = $dual.inner.enter(Length::Short).await?;
-        let $store = &*side.store;
-        let answer = $dual.inner.heed($call.await);
-        drop(pass);
-        if let Ok(claimed) = &answer {
-            let mut held = Undelivered { side, claims: claimed.iter().map(JobState::claim).collect() };
-            $dual.inner.both(side).await;
-            held.claims.clear();
+        let mut left = MOVES_FOLLOWED;
+        loop {
+            $dual.inner.check_hold()?;
+            let (pass, side) = $dual.inner.enter(Length::Short).await?;
+            let $store = &*side.store;
+            let answer = $call.await;
+            let overtaken = $dual.inner.is_overtaken(&answer);
+            drop(pass);
+            if overtaken && left > 0 {
+                left -= 1;
+                continue;
+            }
+            if let Ok(claimed) = &answer {
+                let mut held = Undelivered { side, claims: claimed.iter().map(JobState::claim).collect() };
+                $dual.inner.both(side).await;
+                held.claims.clear();
+            }
+            break answer;
         }
-        answer
     }};
 }
 
 #[async_trait]
 impl JobStore for DualStore {
     async fn init_from_manifest(&self, job_id: i64, manifest: &Manifest) -> Result<ImportReport> {
-        change!(self, Long, store => store.init_from_manifest(job_id, manifest))
+        change!(self, Long, once store => store.init_from_manifest(job_id, manifest))
     }
 
     async fn import(
@@ -131,7 +199,7 @@ impl JobStore for DualStore {
         chunks: ChunkStream<'_>,
         options: &ImportOptions,
     ) -> Result<ImportReport> {
-        change!(self, Long, store => store.import(job_id, spec, chunks, options))
+        change!(self, Long, once store => store.import(job_id, spec, chunks, options))
     }
 
     /// Only once the pair is detached: what is restored has no history that the other store could follow.
@@ -150,11 +218,11 @@ impl JobStore for DualStore {
     }
 
     async fn delete_job(&self, job_id: i64) -> Result<Outcome> {
-        change!(self, Long, store => store.delete_job(job_id))
+        change!(self, Long, once store => store.delete_job(job_id))
     }
 
     async fn add_dependency(&self, job_id: i64, chunk: u64, depends_on: Vec<u64>) -> Result<Outcome> {
-        change!(self, Short, store => store.add_dependency(job_id, chunk, depends_on))
+        change!(self, Short, store => store.add_dependency(job_id, chunk, depends_on.clone()))
     }
 
     async fn claim_pending(&self, job_id: i64) -> Result<Option<JobState>> {
@@ -170,7 +238,7 @@ impl JobStore for DualStore {
     }
 
     async fn complete(&self, claim: &Claim, result: Completion) -> Result<Outcome> {
-        change!(self, Short, store => store.complete(claim, result))
+        change!(self, Short, store => store.complete(claim, result.clone()))
     }
 
     async fn complete_and_claim(
@@ -179,7 +247,7 @@ impl JobStore for DualStore {
         result: Completion,
         next: &ClaimRequest,
     ) -> Result<Vec<JobState>> {
-        claim!(self, store => store.complete_and_claim(claim, result, next))
+        claim!(self, store => store.complete_and_claim(claim, result.clone(), next))
     }
 
     async fn fail(&self, claim: &Claim, error: &str) -> Result<Outcome> {
@@ -203,7 +271,7 @@ impl JobStore for DualStore {
         job_id: i64,
         updates: Vec<ChunkUpdate>,
     ) -> Result<Vec<Result<Outcome>>> {
-        change!(self, Short, store => store.apply_batch_updates(job_id, updates))
+        change!(self, Short, store => store.apply_batch_updates(job_id, updates.clone()))
     }
 
     async fn mark_status(
@@ -213,23 +281,23 @@ impl JobStore for DualStore {
         status: JobStatus,
         detail: Option<String>,
     ) -> Result<Outcome> {
-        change!(self, Short, store => store.mark_status(job_id, chunk, status, detail))
+        change!(self, Short, store => store.mark_status(job_id, chunk, status, detail.clone()))
     }
 
     async fn mark_failed(&self, job_id: i64, chunk: u64, error: String) -> Result<Outcome> {
-        change!(self, Short, store => store.mark_failed(job_id, chunk, error))
+        change!(self, Short, store => store.mark_failed(job_id, chunk, error.clone()))
     }
 
     async fn retry_failed(&self, job_id: i64, chunks: Selection) -> Result<u64> {
-        change!(self, Long, store => store.retry_failed(job_id, chunks))
+        change!(self, Long, once store => store.retry_failed(job_id, chunks))
     }
 
     async fn reset(&self, job_id: i64, chunks: Selection, through: ResetReach) -> Result<u64> {
-        change!(self, Long, store => store.reset(job_id, chunks, through))
+        change!(self, Long, once store => store.reset(job_id, chunks, through))
     }
 
     async fn cancel(&self, job_id: i64, chunks: Selection) -> Result<u64> {
-        change!(self, Long, store => store.cancel(job_id, chunks))
+        change!(self, Long, once store => store.cancel(job_id, chunks))
     }
 
     async fn resume_pending(&self, job_id: i64) -> Result<Vec<JobState>> {
@@ -266,12 +334,16 @@ impl JobStore for DualStore {
 
     /// Gives back what this client holds, copies that too where it can be, and releases both stores.
     async fn close(&self) -> Result<()> {
-        if let Ok(side) = self.inner.active() {
-            match side.store.release_all().await {
+        // A change of the authority that was given up half-way is finished first: there is nobody else to give back to.
+        match self.inner.enter(Length::Long).await {
+            Ok((_pass, side)) => match side.store.release_all().await {
                 // What cannot be given back now is found when the store is opened again.
                 Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Moved) => {}
                 released => drop(released?),
-            }
+            },
+            Err(error) => tracing::warn!(%error, "what is held is not given back when the pair is closed"),
+        }
+        if self.inner.active().is_ok() {
             // What is not copied now is copied when the pair is opened again.
             if let Err(error) = self.catch_up().await {
                 tracing::debug!(%error, "the copy is behind when the pair is closed");

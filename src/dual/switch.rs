@@ -2,26 +2,57 @@
 //!
 //! The order of the durable steps is what keeps it right: the one that executes retires first, the other one assumes
 //! last, and in between nobody executes anything. Which of two that have retired was the last authority is told by
-//! their epochs.
+//! their epochs. Other processes are kept away by the pair's lock meanwhile, and what they did before is read after it
+//! was taken; where there is no lock, an assumption that does not follow what the other store holds is refused by the
+//! steps themselves ([`crate::standing`]).
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
-use super::side::is_authority;
+use super::side::{Side, leads};
 use super::status::{Comparison, MoveSide};
 use super::{Inner, Roles, check, copy};
 use crate::engine::Invisible;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
-use crate::standing::{Role, Standing, Step};
+use crate::standing::{Role, Standing, Step, next_epoch, undoes};
+
+/// What two stores are to each other.
+enum Found {
+    /// A pair, with one authority; or the pair was taken apart.
+    Settled(Roles),
+    /// A pair that is being taken apart by this authority.
+    Parting(MoveSide),
+    /// Neither executes operations; this one did last.
+    Between(MoveSide),
+    /// Both say that they do.
+    Both,
+    /// No pair yet, or only half made one.
+    New,
+    /// No pair any more: this one has left it (`leave_pair`), and the other one can never execute operations.
+    Left(MoveSide),
+    /// Parts of other pairs.
+    Strangers,
+}
 
 impl Inner {
+    fn was_joined(&self) -> bool {
+        self.was_joined.load(Ordering::SeqCst)
+    }
+
     /// Finds out who executes operations, and finishes what was begun. Where the stores are no pair yet they become one.
     pub(super) async fn settle(&self) -> Result<()> {
         let _shut = self.gate.shut().await;
         if self.roles() != Roles::Unsettled {
             return Ok(());
         }
-        let roles = self.find_roles().await?;
+        let roles = if let Found::Settled(roles) = self.look().await? {
+            roles
+        } else {
+            // It may be another process that is about to change it.
+            let _held = self.lock.take().await?;
+            self.find_roles().await?
+        };
         self.set_roles(roles);
         let (from, to) = match roles {
             Roles::Settled { authority, .. } => (self.side(authority), self.side(authority.other())),
@@ -38,39 +69,62 @@ impl Inner {
         Ok(())
     }
 
-    async fn find_roles(&self) -> Result<Roles> {
+    /// What the stores are to each other. They are read one after the other: only with the lock does what is seen of
+    /// both belong together.
+    async fn look(&self) -> Result<Found> {
         let [first, second] = &self.sides;
         let standings = [first.standing().await?, second.standing().await?];
-        let settled = |authority, detached| Ok(Roles::Settled { authority, detached });
-        let detached =
-            |standing: &Option<Standing>| standing.as_ref().is_some_and(|standing| standing.detached);
+        let settled = |authority, detached| Found::Settled(Roles::Settled { authority, detached });
         for (side, other) in [(MoveSide::First, MoveSide::Second), (MoveSide::Second, MoveSide::First)] {
             let (mine, others) = (&standings[side.index()], &standings[other.index()]);
-            let is_ours = mine.as_ref().is_some_and(|standing| standing.peer == self.side(other).id);
-            if is_ours && detached(mine) && is_authority(others.as_ref()) {
-                // The pair was being taken apart, or has been.
-                self.side(other).step(Step::Detach { peer: self.side(side).id.clone() }).await?;
-                return settled(other, true);
+            let has_left = |one: &Standing| one.peer == self.side(other).id && one.detached;
+            match others {
+                _ if !mine.as_ref().is_some_and(has_left) => {}
+                None => return Ok(settled(other, true)),
+                Some(others) if others.role == Role::Authority => return Ok(Found::Parting(other)),
+                Some(_) => {}
             }
         }
-        match &standings {
-            [None, _] => self.pair_up().await,
-            [Some(one), None] if one.role == Role::Authority => self.pair_up().await,
+        Ok(match &standings {
+            [None, Some(other)] if self.was_joined() && other.peer == first.id => {
+                Found::Left(MoveSide::First)
+            }
+            [Some(one), None] if self.was_joined() && one.peer == second.id => Found::Left(MoveSide::Second),
+            _ if self.was_joined() && standings.contains(&None) => Found::Strangers,
+            [None, _] => Found::New,
+            [Some(one), None] if one.role == Role::Authority => Found::New,
             [Some(one), Some(other)] if one.peer == second.id && other.peer == first.id => {
                 match (one.role, other.role) {
-                    (Role::Authority, Role::Authority) => Err(Error::new(
-                        ErrorKind::Corrupt,
-                        "both stores say that they execute operations: one of them was copied or restored from outside",
-                    )),
+                    (Role::Authority, Role::Authority) => Found::Both,
                     (Role::Authority, _) => settled(MoveSide::First, false),
                     (_, Role::Authority) => settled(MoveSide::Second, false),
-                    _ => {
-                        let from = if one.epoch >= other.epoch { MoveSide::First } else { MoveSide::Second };
-                        self.finish(from).await.map(|(roles, _)| roles)
-                    }
+                    _ if one.epoch >= other.epoch => Found::Between(MoveSide::First),
+                    _ => Found::Between(MoveSide::Second),
                 }
             }
-            _ => Err(Error::new(
+            _ => Found::Strangers,
+        })
+    }
+
+    /// Finds out who executes operations, finishes what was begun, and makes a pair of stores that are none, but only of
+    /// those that were not one when this process joined them. The lock is held.
+    async fn find_roles(&self) -> Result<Roles> {
+        let [first, second] = &self.sides;
+        match self.look().await? {
+            Found::Settled(roles) => Ok(roles),
+            Found::Parting(authority) => {
+                let (mine, others) = (self.side(authority), self.side(authority.other()));
+                mine.step(Step::Detach { peer: others.id.clone() }).await?;
+                Ok(Roles::Settled { authority, detached: true })
+            }
+            Found::Left(authority) => Ok(Roles::Settled { authority, detached: true }),
+            Found::Between(from) => self.finish(from).await.map(|(roles, _)| roles),
+            Found::Both => Err(Error::new(
+                ErrorKind::Corrupt,
+                "both stores say that they execute operations: one of them was copied or restored from outside",
+            )),
+            Found::New => self.pair_up().await,
+            Found::Strangers => Err(Error::new(
                 ErrorKind::Refused,
                 format!(
                     "{} and {} are no pair: one of them is part of a move with another store",
@@ -99,20 +153,28 @@ impl Inner {
     /// Changes the authority.
     pub(super) async fn switch(&self, to: MoveSide) -> Result<Comparison> {
         self.ensure_settled().await?;
-        let (from, target) = self.direction()?;
-        if self.roles() == (Roles::Settled { authority: to, detached: false }) {
-            return Ok(Comparison::at(from.meta().await?.revision));
+        let (from, target) = (self.side(to.other()), self.side(to));
+        let is_there = self.roles() == (Roles::Settled { authority: to, detached: false });
+        if is_there && leads(target.standing().await?.as_ref()) {
+            return Ok(Comparison::at(target.meta().await?.revision));
         }
-        // Nobody waits yet.
-        copy::all(from, target, &self.progress(), Invisible::Wait).await?;
+        if matches!(self.roles(), Roles::Settled { authority, detached: false } if authority != to) {
+            // Nobody waits yet.
+            match copy::all(from, target, &self.progress(), Invisible::Wait).await {
+                // Another process was quicker; what it did shows below.
+                Err(error) if copy::is_refused(&error) => {}
+                copied => copied?,
+            }
+        }
         let _shut = self.gate.shut().await;
-        let before = Roles::Settled { authority: to.other(), detached: false };
-        if self.roles() != before {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                "the pair was changed at the same time; look, and try again",
-            ));
+        let _held = self.lock.take().await?;
+        self.set_roles(Roles::Unsettled);
+        let roles = self.find_roles().await?;
+        self.set_roles(roles);
+        if roles == (Roles::Settled { authority: to, detached: false }) {
+            return Ok(Comparison::at(target.meta().await?.revision));
         }
+        self.direction()?;
         // And while the last calls went out.
         copy::all(from, target, &self.progress(), Invisible::Wait).await?;
         self.set_roles(Roles::Unsettled);
@@ -134,17 +196,27 @@ impl Inner {
             there.reopen().await?;
             here.reopen().await?;
         }
-        let others = there.standing().await?;
-        if others.as_ref().is_some_and(|standing| standing.role == Role::Authority) {
-            return Ok((settled(to), Ok(Comparison::at(there.meta().await?.revision))));
+        match (here.standing().await?, there.standing().await?) {
+            (_, others) if leads(others.as_ref()) => {
+                Ok((settled(to), Ok(Comparison::at(there.meta().await?.revision))))
+            }
+            (mine, _) if leads(mine.as_ref()) => Ok((settled(from), Err(error))),
+            (Some(mine), Some(others)) if undoes(&mine, &others) => {
+                let epoch = next_epoch([Some(&mine), Some(&others)]);
+                there.step(Step::Concede { peer: here.id.clone(), epoch }).await?;
+                assume(here, there, epoch).await?;
+                Ok((settled(from), Err(error)))
+            }
+            // Somebody is at it whom no lock keeps away.
+            _ => Err(error),
         }
-        self.assume(from).await?;
-        Ok((settled(from), Err(error)))
     }
 
     async fn carry_over(&self, from: MoveSide) -> Result<Comparison> {
         let (here, there) = (self.side(from), self.side(from.other()));
-        here.step(Step::Retire { peer: there.id.clone() }).await?;
+        let (mine, others) = (here.standing().await?, there.standing().await?);
+        let epoch = next_epoch([mine.as_ref(), others.as_ref()]);
+        here.step(Step::Retire { peer: there.id.clone(), epoch }).await?;
         // Nothing changes here any more, whoever tries.
         copy::all(here, there, &self.progress(), Invisible::LeaveBehind).await?;
         copy::rest(here, there).await?;
@@ -159,39 +231,27 @@ impl Inner {
             return Err(differing(&compared));
         }
         *self.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(compared.revision);
-        self.assume(from.other()).await?;
+        assume(there, here, epoch).await?;
         Ok(compared)
-    }
-
-    /// Has a side execute operations. The other one does not.
-    async fn assume(&self, side: MoveSide) -> Result<()> {
-        let (mine, others) = (self.side(side), self.side(side.other()));
-        let (meta, standing) = (others.meta().await?, others.standing().await?);
-        let own = mine.standing().await?;
-        if is_authority(standing.as_ref()) {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "the other store still executes operations; please report this",
-            ));
-        }
-        let epoch = [&standing, &own].into_iter().flatten().map(|standing| standing.epoch).max();
-        let epoch = epoch.unwrap_or_default() + 1;
-        mine.step(Step::Assume { peer: others.id.clone(), epoch, above: meta.revision }).await?;
-        Ok(())
     }
 
     /// Ends the pair.
     pub(super) async fn detach(&self) -> Result<()> {
         self.ensure_settled().await?;
         let _shut = self.gate.shut().await;
-        let Roles::Settled { authority, detached } = self.roles() else { return Err(super::unsettled()) };
-        if detached {
+        if matches!(self.roles(), Roles::Settled { detached: true, .. }) {
             return Ok(());
         }
-        let (mine, others) = (self.side(authority), self.side(authority.other()));
+        let _held = self.lock.take().await?;
         self.set_roles(Roles::Unsettled);
+        let roles = self.find_roles().await?;
+        let Roles::Settled { authority, detached: false } = roles else {
+            self.set_roles(roles);
+            return Ok(());
+        };
+        let (mine, others) = (self.side(authority), self.side(authority.other()));
         // The one that does not execute goes first: from then on it never will.
-        let done = match others.step(Step::Detach { peer: mine.id.clone() }).await {
+        let done = match others.step(Step::Dismiss { peer: mine.id.clone() }).await {
             Ok(_) => mine.step(Step::Detach { peer: others.id.clone() }).await.map(|_| true),
             Err(error) => Err(error),
         };
@@ -210,6 +270,13 @@ impl Inner {
             Roles::Unsettled => self.settle().await,
         }
     }
+}
+
+/// Has a store execute operations, as an authority that the other one has made room for.
+async fn assume(mine: &Side, others: &Side, epoch: u64) -> Result<()> {
+    let above = others.meta().await?.revision;
+    mine.step(Step::Assume { peer: others.id.clone(), epoch, above }).await?;
+    Ok(())
 }
 
 fn differing(compared: &Comparison) -> Error {

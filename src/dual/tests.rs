@@ -5,9 +5,10 @@
 //! was committed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::side::{Side, is_authority};
 use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
@@ -622,4 +623,74 @@ fn a_store_over_whose_error_many_come_is_opened_anew_once() {
     }
     assert_eq!(plan.reopened.load(Ordering::SeqCst), 1);
     block_on(side.store.new_job(&JobSpec::new())).expect("it goes on");
+}
+
+/// The claim is committed and its caller gone; to give it back is behind the retirement in the store's queue.
+#[test]
+fn a_claim_whose_caller_went_while_the_authority_changed_is_given_back_in_the_other_store() {
+    let world = World::new([redb(), redb()]);
+    let (dual, handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
+    let dual = dual.expect("a new pair");
+    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+
+    let plan = &world.plans[0];
+    let arrived = plan.at_the_door.load(Ordering::SeqCst);
+    let door = plan.door.lock().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut claiming = dual.claim_pending(JOB);
+    assert!(claiming.as_mut().poll(&mut context).is_pending());
+    while plan.at_the_door.load(Ordering::SeqCst) == arrived {
+        std::hint::spin_loop();
+    }
+    drop(claiming);
+    let core = &handles[0].shared.core;
+    let mut moving = Box::pin(dual.cut_over());
+    while core.waiting() == 0 {
+        assert!(moving.as_mut().poll(&mut context).is_pending());
+    }
+    drop(door);
+    block_on(moving).expect("nothing stands in the way");
+    // Whatever was in the old store's queue has been answered after this.
+    block_on(core.submit(Op::Settle)).expect("there is nothing to do");
+    assert_eq!(block_on(dual.claim_pending_batch(JOB, 100)).expect("it works").len() as u64, CHUNKS);
+}
+
+/// One is inside and waits for a reopening, and one waits for it to come out; the one who was told of the failure has
+/// to be told again, or nobody is left to reopen anything.
+#[test]
+fn a_caller_whose_reopening_failed_is_told_again_and_does_not_wait_for_those_who_wait_for_it() {
+    let world = World::new([redb(), redb()]);
+    let (dual, _handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
+    let dual = dual.expect("a new pair");
+    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+
+    let plan = &world.plans[0];
+    *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), Fault::Before));
+    let arrived = plan.at_the_door.load(Ordering::SeqCst);
+    let door = plan.door.lock().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut told = dual.claim_pending(JOB);
+    assert!(told.as_mut().poll(&mut context).is_pending());
+    while plan.at_the_door.load(Ordering::SeqCst) == arrived {
+        std::hint::spin_loop();
+    }
+    let mut inside = dual.claim_pending(JOB);
+    assert!(inside.as_mut().poll(&mut context).is_pending(), "the commit before it is under way");
+    drop(door);
+    assert_eq!(block_on(told).expect_err("the disk failed").retry(), Retry::AfterReopen);
+    let mut shutting = Box::pin(dual.inner.gate.shut());
+    assert!(shutting.as_mut().poll(&mut context).is_pending(), "one is inside");
+
+    let mut again = dual.claim_pending(JOB);
+    let Poll::Ready(refused) = again.as_mut().poll(&mut context) else { panic!("it waits in vain") };
+    assert_eq!(refused.expect_err("nothing was reopened").kind(), ErrorKind::Poisoned);
+    drop(again);
+    let mut reopening = dual.reopen();
+    while reopening.as_mut().poll(&mut context).is_pending() && dual.inner.sides[0].shared.core.is_on_hold() {
+    }
+    assert!(block_on(inside).expect("it was kept, and goes on").is_some());
+    drop(block_on(shutting));
+    block_on(reopening).expect("the disk is well");
 }

@@ -1,5 +1,7 @@
 //! What a store is to others: steps of a pair, and the consumers of the change feed.
 
+use std::collections::BTreeMap;
+
 use super::work::Work;
 use super::{Applied, Reply, Result};
 use crate::backends::contract::{Load, Needs};
@@ -52,7 +54,11 @@ pub(super) fn take(work: &mut Work<'_>, step: &Step) -> Result<Applied> {
     let from = match step {
         Step::Lead { .. } => Some(work.all_visible_up_to()?),
         Step::Assume { .. } => Some(work.meta.revision),
-        Step::Shadow { .. } | Step::Retire { .. } | Step::Detach { .. } => None,
+        Step::Shadow { .. }
+        | Step::Retire { .. }
+        | Step::Concede { .. }
+        | Step::Detach { .. }
+        | Step::Dismiss { .. } => None,
     };
     if let Some(from) = from
         && from < work.meta.log_start
@@ -60,6 +66,11 @@ pub(super) fn take(work: &mut Work<'_>, step: &Step) -> Result<Applied> {
         let text = "an import has been under way for too long to be followed; begin when it is over";
         return Err(Error::new(ErrorKind::Busy, text));
     }
+    // What a consumer has not got yet is copied with the log that tells of it.
+    let from = match step {
+        Step::Lead { .. } => from.map(|from| from.min(slowest(work)).max(work.meta.log_start)),
+        _ => from,
+    };
     work.change_affairs(|affairs| {
         affairs.standing = next;
         match from {
@@ -72,6 +83,27 @@ pub(super) fn take(work: &mut Work<'_>, step: &Step) -> Result<Applied> {
         }
     });
     Ok(Applied::Reply(Reply::Count(from.unwrap_or(work.meta.revision))))
+}
+
+/// Where the slowest consumer is.
+fn slowest(work: &Work<'_>) -> u64 {
+    let consumers = work.meta.affairs.iter().flat_map(|affairs| affairs.consumers.values());
+    consumers.min().copied().unwrap_or(u64::MAX)
+}
+
+/// The consumers that a copy keeps the log for as well: all but other stores.
+pub(super) fn of_callers(affairs: Option<&Affairs>) -> BTreeMap<String, u64> {
+    let consumers = affairs.into_iter().flat_map(|affairs| affairs.consumers.clone());
+    consumers.filter(|(name, _)| !name.starts_with(RESERVED)).collect()
+}
+
+/// From where on both stores of a pair have the log: the copy has it from where it began to follow, and neither
+/// promises to keep more than is kept for nobody.
+fn in_both(work: &Work<'_>) -> u64 {
+    let Some(Standing { peer, .. }) = work.standing() else { return 0 };
+    let consumers = work.meta.affairs.as_ref().map(|affairs| &affairs.consumers);
+    let followed = consumers.and_then(|consumers| consumers.get(&follower_name(peer)).copied());
+    followed.unwrap_or_default().max(work.meta.revision.saturating_sub(limits::FEED_REVISIONS_KEPT))
 }
 
 /// Where the other store goes on to follow, after a step that held already.
@@ -106,7 +138,7 @@ pub(crate) fn consumers(load: &mut dyn Load) -> Result<Vec<FeedConsumer>> {
 pub(super) fn consumer(work: &mut Work<'_>, name: &str, what: Consumer) -> Result<Applied> {
     let consumers = work.meta.affairs.as_ref().map(|affairs| &affairs.consumers);
     let at = consumers.and_then(|consumers| consumers.get(name).copied());
-    let count = consumers.map_or(0, std::collections::BTreeMap::len);
+    let count = consumers.map_or(0, BTreeMap::len);
     let newest = work.meta.revision;
     let put = |work: &mut Work<'_>, at: Option<u64>| {
         work.change_affairs(|affairs: &mut Affairs| match at {
@@ -129,7 +161,7 @@ pub(super) fn consumer(work: &mut Work<'_>, name: &str, what: Consumer) -> Resul
         }
         (Consumer::Register, None) => {
             // What is in the log now is kept for it: it can begin with a list of everything or with the log.
-            let from = work.meta.log_start;
+            let from = work.meta.log_start.max(in_both(work));
             put(work, Some(from));
             from
         }

@@ -686,6 +686,8 @@ impl Op {
         match self {
             Op::Records(page) => records::apply(work, page),
             Op::Pair(step) => affairs::take(work, step),
+            // A job that nobody sees, that is in no copy, and that has no revision that others follow.
+            Op::ImportSlice(slice @ ImportSlice::Discard { .. }) => slice.apply(work),
             // Not for anybody to hear of: what is held is held elsewhere, and what is left is done there.
             Op::ReleaseAll { .. } | Op::Settle | Op::Tidy => Ok(Applied::Reply(Reply::Count(0))),
             _ => Err(refusal),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::work::Work;
-use super::{Applied, Reply, bulk};
+use super::{Applied, Reply, affairs, bulk};
 use crate::backends::contract::{
     Class, Cursor, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Row, Subject, page_of,
 };
@@ -67,7 +67,9 @@ pub(crate) struct RecordPage {
     jobs: Vec<JobRow>,
     pub(crate) rows: Vec<FullRow>,
     gone: Vec<Key>,
-    rest: Option<(Vec<Cursor>, BTreeMap<String, u64>)>,
+    /// For whom the log is kept, in the copy too.
+    consumers: BTreeMap<String, u64>,
+    rest: Option<Vec<Cursor>>,
 }
 
 impl RecordPage {
@@ -83,6 +85,7 @@ impl RecordPage {
             jobs: Vec::new(),
             rows: Vec::new(),
             gone: Vec::new(),
+            consumers: affairs::of_callers(meta.affairs.as_deref()),
             rest: None,
         }
     }
@@ -344,8 +347,7 @@ pub(crate) fn rest_page(
         chunk = None;
     }
     let cursors = load.load(&Needs { cursors: usize::MAX, ..Needs::default() })?.cursors;
-    let consumers = meta.affairs.as_deref().map(|affairs| affairs.consumers.clone()).unwrap_or_default();
-    page.rest = Some((cursors, consumers));
+    page.rest = Some(cursors);
     Ok((page, None))
 }
 
@@ -421,14 +423,14 @@ pub(super) fn apply(work: &mut Work<'_>, page: &RecordPage) -> Result<Applied> {
         Part::First { .. } => {}
         Part::Changes { covered, .. } => copied = *covered,
         Part::Rest { .. } => {
-            if let Some((cursors, consumers)) = &page.rest {
+            if let Some(cursors) = &page.rest {
                 work.adopt_cursors(cursors)?;
-                work.change_affairs(|affairs| affairs.consumers.clone_from(consumers));
             }
         }
     }
     let backfill = if let Part::First { next, .. } = page.part { next } else { None };
     work.change_affairs(|affairs| {
+        affairs.consumers.clone_from(&page.consumers);
         if let Some(standing) = &mut affairs.standing {
             (standing.copied, standing.backfill) = (copied, backfill);
         }

@@ -118,6 +118,12 @@ impl Shared {
         receiver.await.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Whether other processes may write to it too.
+    #[allow(dead_code, reason = "asked where there are other processes")]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.reader.0.is_shared()
+    }
+
     /// Tells of changes, wherever they are made.
     pub(crate) fn watch(&self) -> Watch {
         let watch = Watch::new(&self.core.latest);

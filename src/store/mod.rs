@@ -301,6 +301,8 @@ pub trait JobStore: Debug + Send + Sync {
     /// revision to ask [`JobStore::changes`] from; registering again gives where the consumer stands.
     ///
     /// The first time that is the beginning of the log: where it is not 0, list everything first.
+    /// Consumers, and the log from where they stand, move along to the other store of a pair ([`crate::dual`]); one that is
+    /// registered meanwhile begins with what both stores have of the log.
     ///
     /// ```
     /// # magnetar::block_on(async {

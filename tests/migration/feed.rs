@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use magnetar::dual::{DualOptions, DualStore};
 use magnetar::{
-    Change, ErrorKind, ImportOptions, JobSpec, JobStore, NewChunk, OnMissing, RedbStore, SqliteStore,
-    block_on, chunks, limits,
+    Backing, Change, ErrorKind, ImportOptions, JobSpec, JobStore, NewChunk, OnMissing, OpenOptions, OwnerId,
+    RedbStore, SqliteStore, Store, block_on, chunks, limits,
 };
 
 use crate::child::{Running, told};
@@ -140,4 +141,44 @@ fn a_watch_is_not_told_of_what_was_there_before_it() {
     let mut watch = second.watch();
     import(&*first, 0..4);
     assert!(block_on(watch.changed()).is_some_and(|revision| revision > before));
+}
+
+async fn consumers_move_along<A: Backing, B: Backing>(from: Store<A>, to: Store<B>) {
+    assert_eq!(from.register_consumer("slow").await.expect("it is new"), 0);
+    import(&from, 0..10);
+    from.delete_job(1).await.expect("it goes");
+    // One that went and came back, with less in it.
+    import(&from, 0..300);
+    import(&from, 0..200);
+    let other = from.new_job(&JobSpec::new()).await.expect("a job");
+    from.delete_job(other).await.expect("it goes");
+    let before = changes_since(&from, 0).await;
+
+    let dual = DualStore::new(&from, &to, &DualOptions::new()).await.expect("a new pair");
+    let late = dual.register_consumer("late").await.expect("it is new");
+    import(&dual, 0..201);
+    let expected = changes_since(&dual, 0).await;
+    assert!(expected.len() > before.len());
+    let late_expected = changes_since(&dual, late).await;
+    for _ in 0..2 {
+        dual.cut_over().await.expect("nothing stands in the way");
+        assert_eq!(changes_since(&dual, 0).await, expected);
+        assert_eq!(changes_since(&dual, late).await, late_expected);
+        let names: Vec<String> =
+            dual.consumers().await.expect("a list").into_iter().map(|one| one.name).collect();
+        assert_eq!(names.iter().filter(|name| !name.starts_with("magnetar/")).count(), 2, "{names:?}");
+        assert!(dual.compare().await.expect("they can be compared").is_equal());
+        dual.roll_back().await.expect("nothing stands in the way");
+        assert_eq!(changes_since(&dual, 0).await, expected);
+    }
+    to.verify().await.expect("nothing is damaged");
+}
+
+#[test]
+fn a_consumer_loses_nothing_when_the_store_moves() {
+    let options = OpenOptions::new().owner(OwnerId::from_bytes([3; 16]));
+    let redb = || RedbStore::in_memory_with(&options).expect("memory is there");
+    let sqlite = || block_on(SqliteStore::in_memory_with(&options)).expect("memory is there");
+    block_on(consumers_move_along(sqlite(), redb()));
+    block_on(consumers_move_along(redb(), sqlite()));
 }

@@ -1,13 +1,13 @@
 //! A second store that is slow or fails stops nobody: it lags, that is reported, and it catches up.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use magnetar::dual::{Acknowledge, DualOptions, DualStore, MoveStatus};
 use magnetar::{
-    Backing, Completion, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore, SqliteStore, Storage, Store,
-    block_on, limits,
+    Backing, Completion, ErrorKind, ImportOptions, JobSpec, JobStore, NewChunk, OpenOptions, OwnerId,
+    RedbStore, SqliteStore, Storage, Store, block_on, chunks, limits,
 };
 
 use crate::dag::{self, JOB};
@@ -161,4 +161,71 @@ fn a_store_that_fails_lags_says_why_and_catches_up_by_itself() {
     assert!(status.copied > 0);
     assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
     assert!(block_on(dual.cut_over()).expect("nothing stands in the way").is_equal());
+}
+
+/// A large import that stands still in its midst until it is told to go on.
+fn import_slowly(dual: &DualStore, meanwhile: impl FnOnce()) {
+    let (stopped, is_stopped) = mpsc::channel();
+    let (go, goes) = mpsc::channel::<()>();
+    let goes = Mutex::new(goes);
+    let total = 2 * limits::IMPORT_ROWS_PER_COMMIT_MAX as u64 + 10;
+    let new = (0..total).map(move |id| {
+        if id == total - 1 {
+            stopped.send(()).expect("it is waited for");
+            goes.lock().unwrap_or_else(PoisonError::into_inner).recv().expect("it is told");
+        }
+        Ok(NewChunk::new(id))
+    });
+    std::thread::scope(move |scope| {
+        // Whatever fails here, it goes on.
+        let go = go;
+        let import = scope
+            .spawn(move || block_on(dual.import(9, &JobSpec::new(), chunks(new), &ImportOptions::new())));
+        is_stopped.recv().expect("it gets there");
+        // What was read by then is written while the rest is read.
+        let mut watch = dual.watch();
+        while block_on(dual.info()).expect("it can be read").revision < total / 2 {
+            block_on(watch.changed()).expect("it is open");
+        }
+        meanwhile();
+        go.send(()).expect("it waits");
+        import.join().expect("no panic").expect("an import");
+    });
+}
+
+#[test]
+fn a_copy_that_waits_for_an_import_says_so_and_is_not_said_to_differ() {
+    let (dual, _) = pair(Acknowledge::Authority);
+    import_slowly(&dual, || {
+        complete_some(&dual, 3);
+        block_on(dual.new_job(&JobSpec::new())).expect("a job");
+        let error = block_on(dual.catch_up()).expect_err("something is in the way");
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        let compared = block_on(dual.compare()).expect("they can be compared");
+        assert!(compared.is_equal() && compared.moving >= 4, "{compared:#?}");
+        let told = wait_until(&dual, |status| status.error.is_some()).error.expect("it was waited for");
+        assert_eq!(told.kind(), ErrorKind::Busy);
+    });
+    block_on(dual.catch_up()).expect("nothing is in the way");
+    let compared = block_on(dual.cut_over()).expect("nothing stands in the way");
+    assert!(compared.is_equal() && compared.moving == 0, "{compared:#?}");
+    let compared = block_on(dual.compare()).expect("they can be compared");
+    assert!(compared.is_equal() && compared.moving == 0, "{compared:#?}");
+}
+
+#[test]
+fn callers_that_want_both_wait_for_an_import_once_and_not_each_of_them() {
+    let (dual, _) = pair(Acknowledge::Both { patience: Duration::from_millis(200) });
+    import_slowly(&dual, || {
+        complete_some(&dual, 1);
+        wait_until(&dual, |status| status.is_degraded);
+        for _ in 0..3 {
+            complete_some(&dual, 1);
+            let newest = block_on(dual.info()).expect("it can be read").revision;
+            // The copying has looked, and got no further.
+            let status = wait_until(&dual, |status| status.revision >= newest);
+            assert!(status.is_degraded, "{status:?}");
+        }
+    });
+    wait_until(&dual, |status| !status.is_degraded && status.lag == 0);
 }

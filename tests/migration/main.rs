@@ -14,3 +14,4 @@ mod random;
 mod rest;
 #[path = "../support/mod.rs"]
 mod support;
+mod two;

@@ -1,11 +1,13 @@
 //! Stores that nobody works with: moved in one call, in all directions, also in many tries.
 
+use std::future::Future as _;
 use std::sync::Arc;
+use std::task::Poll;
 
-use magnetar::dual::{DualOptions, DualStore, migrate};
+use magnetar::dual::{DualOptions, DualStore, MovePhase, migrate};
 use magnetar::{
-    Backing, ClaimRequest, Completion, ErrorKind, JobSpec, JobStore, OpenOptions, OwnerId, RedbStore,
-    Selection, SqliteStore, Storage, Store, block_on,
+    Backing, ClaimRequest, Completion, ErrorKind, JobSpec, JobStatus, JobStore, OpenOptions, OwnerId,
+    RedbStore, Selection, SqliteStore, Storage, Store, block_on,
 };
 
 use crate::dag::{self, JOB};
@@ -54,7 +56,7 @@ async fn moves<A: Backing, B: Backing>(from: Store<A>, to: Store<B>) {
     assert_eq!(from.claim_pending(JOB).await.expect_err("it was moved").kind(), ErrorKind::Moved);
     // Ids are never used again, and what was held still is.
     assert!(to.new_job(&JobSpec::new()).await.expect("a job") > last);
-    let held = to.get_by_status(JOB, magnetar::JobStatus::Processing).await.expect("a list");
+    let held = to.get_by_status(JOB, JobStatus::Processing).await.expect("a list");
     assert!(!held.is_empty());
     for state in held {
         assert_eq!(state.owner, Some(OWNER));
@@ -201,6 +203,26 @@ fn an_authority_whose_copy_is_lost_is_let_go_and_can_be_moved_elsewhere() {
 }
 
 #[test]
+fn a_pair_that_its_authority_has_left_is_not_made_again_by_who_has_it_open() {
+    let (from, to) = (sqlite(), redb());
+    fill(&from, 10);
+    let dual = block_on(DualStore::new(&from, &to, &DualOptions::new())).expect("a pair");
+    block_on(dual.catch_up()).expect("the copy gets on");
+    assert_eq!(block_on(from.leave_pair()).expect("it is let go"), magnetar::Outcome::Changed);
+    let mut told = dual.watch_status();
+    block_on(dual.new_job(&JobSpec::new())).expect("the store works by itself");
+    while block_on(told.next()).expect("it is open").phase != MovePhase::Detached {}
+    for _ in 0..2 {
+        assert_eq!(block_on(dual.cut_over()).expect_err("it is no pair").kind(), ErrorKind::Refused);
+        assert_eq!(block_on(from.consumers()).expect("a list"), [], "somebody follows it again");
+        block_on(dual.claim_pending(JOB)).expect("the store works by itself");
+    }
+    assert_eq!(dual.status().phase, MovePhase::Detached);
+    assert_eq!(block_on(to.claim_pending(JOB)).expect_err("it never works").kind(), ErrorKind::Shadow);
+    assert_eq!(block_on(from.leave_pair()).expect("nothing is left"), magnetar::Outcome::Unchanged);
+}
+
+#[test]
 fn stores_under_different_owners_are_no_pair() {
     let other = RedbStore::in_memory_with(&OpenOptions::new().owner(OwnerId::from_bytes([6; 16])));
     let error = block_on(DualStore::new(&sqlite(), &other.expect("memory"), &DualOptions::new()));
@@ -214,4 +236,39 @@ fn jobs_of_a_hundred_thousand_chunks_move_page_by_page() {
     dag::import(&from, count);
     let compared = block_on(migrate(&from, &to, |_| {})).expect("it moves");
     assert_eq!((compared.chunks, compared.mismatch_count), (count, 0));
+}
+
+/// Given up after each number of polls, until it is not given up any more.
+#[test]
+fn a_pair_that_is_closed_after_a_move_was_given_up_half_way_has_given_everything_back() {
+    for polls in 1.. {
+        let folder = tempfile::tempdir().expect("a folder");
+        let open = || {
+            let (first, second) = (folder.path().join("a.db"), folder.path().join("b.db"));
+            block_on(DualStore::open(first, second, &OpenOptions::new(), &DualOptions::new()))
+                .expect("a pair")
+        };
+        let dual = open();
+        dag::import(&dual, 5);
+        let held = block_on(dual.claim_pending(JOB)).expect("it works").expect("some are ready");
+        let mut moving = Box::pin(dual.cut_over());
+        let mut left = polls;
+        let is_over = block_on(std::future::poll_fn(|context| {
+            left -= 1;
+            match moving.as_mut().poll(context) {
+                Poll::Ready(moved) => Poll::Ready(moved.is_ok()),
+                Poll::Pending if left == 0 => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
+            }
+        }));
+        drop(moving);
+        block_on(dual.close()).expect("it closes");
+        let state =
+            block_on(open().get_chunk(JOB, held.chunk)).expect("it can be read").expect("it is there");
+        assert_eq!((state.status, state.losses), (JobStatus::Pending, 0), "after {polls} polls");
+        if is_over {
+            assert!(polls > 3, "it was to be given up half-way: {polls}");
+            return;
+        }
+    }
 }
