@@ -16,7 +16,8 @@
 //! has the *other* one commit first (`retire`, or `concede` where it executes nothing) that it assumes no epoch up to
 //! that one. A store takes such a promise only above all that it has promised or been, and assumes only above it: of two
 //! who mean different stores the later promise stops the earlier one, and one that has been an authority in between has
-//! heard of a higher epoch by then.
+//! heard of a higher epoch by then. Whoever undoes a change names the authority that the other store was when it was
+//! looked at: one that has been another since has work that the first one lacks, and concedes nothing.
 
 use std::collections::BTreeMap;
 
@@ -155,8 +156,8 @@ pub(crate) enum Step {
     Shadow { peer: String, place: String, base: u64 },
     /// Stop executing operations: the other store may become this authority.
     Retire { peer: String, epoch: u64 },
-    /// The same of a store that executes none.
-    Concede { peer: String, epoch: u64 },
+    /// The same of a store that executes none, and has not since it was that authority last.
+    Concede { peer: String, epoch: u64, since: u64 },
     /// Execute operations, as this authority of the pair, under revisions above this.
     Assume { peer: String, epoch: u64, above: u64 },
     /// End the pair, as its authority.
@@ -255,6 +256,8 @@ pub(crate) fn step(now: Option<&Standing>, revision: u64, step: &Step) -> Result
         {
             Err(overtaken())
         }
+        // It has been an authority since, so that whoever asks has not all of the work.
+        (Step::Concede { since, .. }, _) if *since != now.epoch => Err(overtaken()),
         (Step::Retire { epoch, .. }, Role::Authority) => {
             let (role, barred, copied) = (Role::Retired, *epoch, revision);
             Ok(Next::Part(Standing { role, barred, copied, ..now.clone() }))
@@ -411,6 +414,7 @@ mod tests {
         Concedes {
             from: usize,
             epoch: u64,
+            since: u64,
         },
     }
 
@@ -460,13 +464,14 @@ mod tests {
                     let there = pair.standings[1 - from].clone();
                     match (here, there) {
                         (Some(here), Some(there)) if undoes(&here, &there) => {
-                            Actor::Concedes { from, epoch: next_epoch([Some(&here), Some(&there)]) }
+                            let epoch = next_epoch([Some(&here), Some(&there)]);
+                            Actor::Concedes { from, epoch, since: there.epoch }
                         }
                         _ => Actor::Looks,
                     }
                 }
-                Actor::Concedes { from, epoch } => {
-                    if pair.take(1 - from, &Step::Concede { peer: peer(), epoch }) {
+                Actor::Concedes { from, epoch, since } => {
+                    if pair.take(1 - from, &Step::Concede { peer: peer(), epoch, since }) {
                         Actor::Assumes { to: from, epoch }
                     } else {
                         Actor::Looks
@@ -515,7 +520,10 @@ mod tests {
         let Ok(Next::Part(gone)) = step(Some(&second), 5, &Step::Dismiss { peer: peer() }) else { panic!() };
         // It never comes back, and so stands in nobody's way.
         assert!(step(Some(&gone), 5, &Step::Assume { peer: peer(), epoch: 9, above: 9 }).is_err());
-        assert_eq!(step(Some(&gone), 5, &Step::Concede { peer: peer(), epoch: 9 }).unwrap(), Next::Unchanged);
+        assert_eq!(
+            step(Some(&gone), 5, &Step::Concede { peer: peer(), epoch: 9, since: 0 }).unwrap(),
+            Next::Unchanged
+        );
     }
 
     #[test]

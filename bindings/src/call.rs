@@ -17,6 +17,7 @@ use crate::row;
 /// does not get is an error that names it.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of some call")]
 pub(crate) struct Fields<'a> {
     job: Option<i64>,
     chunk: Option<u64>,

@@ -203,7 +203,8 @@ impl Inner {
             (mine, _) if leads(mine.as_ref()) => Ok((settled(from), Err(error))),
             (Some(mine), Some(others)) if undoes(&mine, &others) => {
                 let epoch = next_epoch([Some(&mine), Some(&others)]);
-                there.step(Step::Concede { peer: here.id.clone(), epoch }).await?;
+                let since = others.epoch;
+                there.step(Step::Concede { peer: here.id.clone(), epoch, since }).await?;
                 assume(here, there, epoch).await?;
                 Ok((settled(from), Err(error)))
             }
