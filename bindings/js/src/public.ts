@@ -14,6 +14,7 @@ export {
   type ClaimOptions,
   type Compiled,
   type Completion,
+  type FailOptions,
   JobStore,
   type OpenOptions,
   type Outcome,
