@@ -714,14 +714,10 @@ impl<'a> Decoder<'a> {
 
     fn hold(&mut self, has_owner: bool, is_settled: bool, head: &RecordHead) -> Result<Hold> {
         let owner = self.owner(has_owner)?;
-        match (owner, head.open_fence) {
-            (Some(owner), open) if open != 0 && open == head.fence && !is_settled => {
-                Ok(Hold::Open { owner, seq: head.claim_seq })
-            }
-            (Some(_), 0) if !is_settled => Ok(Hold::Settled),
-            (None, 0) => Ok(if is_settled { Hold::Settled } else { Hold::Free }),
-            _ => Err(self.seat.corrupt("it contradicts itself about its newest claim")),
-        }
+        let is_own = head.open_fence == 0 || head.open_fence == head.fence;
+        Hold::of(owner, head.claim_seq, head.open_fence != 0, is_settled)
+            .filter(|_| is_own)
+            .ok_or_else(|| self.seat.corrupt("it contradicts itself about its newest claim"))
     }
 
     fn deadline(&mut self, is_there: bool, updated_at_ms: u64) -> Result<Option<Deadline>> {

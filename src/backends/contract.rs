@@ -50,6 +50,24 @@ pub(crate) enum Hold {
     },
 }
 
+impl Hold {
+    /// From what is kept of it; nothing where that contradicts itself. Older records name the owner of a settled claim.
+    pub(crate) const fn of(
+        owner: Option<OwnerId>,
+        seq: u64,
+        is_open: bool,
+        is_settled: bool,
+    ) -> Option<Self> {
+        match owner {
+            Some(owner) if is_open && !is_settled => Some(Hold::Open { owner, seq }),
+            Some(_) if !is_open => Some(Hold::Settled),
+            None if !is_open && is_settled => Some(Hold::Settled),
+            None if !is_open => Some(Hold::Free),
+            _ => None,
+        }
+    }
+}
+
 /// What has happened to a chunk. [`Record::fresh`] is the record of one to which nothing has happened:
 /// a backend may keep that by keeping nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -125,6 +125,26 @@ macro_rules! ask {
     }};
 }
 
+/// Asks the authority, and the next one where another process has just changed which that is: who answered, and what.
+macro_rules! follow {
+    ($dual:ident, $length:ident, $store:ident => $call:expr) => {{
+        let mut left = MOVES_FOLLOWED;
+        loop {
+            $dual.inner.check_hold()?;
+            let (pass, side) = $dual.inner.enter(Length::$length).await?;
+            let $store = &*side.store;
+            let answer = $call.await;
+            let overtaken = $dual.inner.is_overtaken(&answer);
+            drop(pass);
+            if overtaken && left > 0 {
+                left -= 1;
+                continue;
+            }
+            break (side, answer);
+        }
+    }};
+}
+
 /// Has the authority change something. What was refused because another process has just made the other store the
 /// authority did nothing, and is asked there, but for what goes in slices or takes a stream (`once`).
 macro_rules! change {
@@ -141,48 +161,24 @@ macro_rules! change {
         answer
     }};
     ($dual:ident, $length:ident, $store:ident => $call:expr) => {{
-        let mut left = MOVES_FOLLOWED;
-        loop {
-            $dual.inner.check_hold()?;
-            let (pass, side) = $dual.inner.enter(Length::$length).await?;
-            let $store = &*side.store;
-            let answer = $call.await;
-            let overtaken = $dual.inner.is_overtaken(&answer);
-            drop(pass);
-            if overtaken && left > 0 {
-                left -= 1;
-                continue;
-            }
-            if answer.is_ok() {
-                $dual.inner.both(side).await;
-            }
-            break answer;
+        let (side, answer) = follow!($dual, $length, $store => $call);
+        if answer.is_ok() {
+            $dual.inner.both(side).await;
         }
+        answer
     }};
 }
 
 /// Has the authority claim something, in the same way.
 macro_rules! claim {
     ($dual:ident, $store:ident => $call:expr) => {{
-        let mut left = MOVES_FOLLOWED;
-        loop {
-            $dual.inner.check_hold()?;
-            let (pass, side) = $dual.inner.enter(Length::Short).await?;
-            let $store = &*side.store;
-            let answer = $call.await;
-            let overtaken = $dual.inner.is_overtaken(&answer);
-            drop(pass);
-            if overtaken && left > 0 {
-                left -= 1;
-                continue;
-            }
-            if let Ok(claimed) = &answer {
-                let mut held = Undelivered { side, claims: claimed.iter().map(JobState::claim).collect() };
-                $dual.inner.both(side).await;
-                held.claims.clear();
-            }
-            break answer;
+        let (side, answer) = follow!($dual, Short, $store => $call);
+        if let Ok(claimed) = &answer {
+            let mut held = Undelivered { side, claims: claimed.iter().map(JobState::claim).collect() };
+            $dual.inner.both(side).await;
+            held.claims.clear();
         }
+        answer
     }};
 }
 

@@ -256,13 +256,7 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
                 attempts: state.attempts,
                 losses: state.losses,
                 fence: state.fence,
-                hold: match kept.claimed_by {
-                    Some(owner) if kept.open_fence != 0 => Hold::Open { owner, seq: kept.claim_seq },
-                    // Older exports name the owner of a claim that is settled.
-                    Some(_) => Hold::Settled,
-                    None if kept.settled => Hold::Settled,
-                    None => Hold::Free,
-                },
+                hold: hold(&kept).ok_or_else(|| Error::invalid(NOBODY_S).at(key.job, key.chunk))?,
                 lease: state.lease.or(kept.lapsed_lease),
                 not_before: state.not_before,
                 cause: kept.cancelled_by,
@@ -280,6 +274,12 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
         return Err(Error::invalid(text).at(key.job, key.chunk));
     }
     Ok(RestoredRow { row, on })
+}
+
+const NOBODY_S: &str = "its claim is open, and nobody's";
+
+fn hold(kept: &crate::model::Kept) -> Option<Hold> {
+    Hold::of(kept.claimed_by, kept.claim_seq, kept.open_fence != 0, kept.settled)
 }
 
 fn check(state: &JobState, depends_on: &[u64], kept: &crate::model::Kept) -> Result<()> {
@@ -325,10 +325,7 @@ fn check(state: &JobState, depends_on: &[u64], kept: &crate::model::Kept) -> Res
         (!held || (kept.claimed_by.is_some() && state.fence > 0), "it is processing, and nobody holds it"),
         (!held || kept.open_fence == state.fence, "it is processing under another fence than its own"),
         (kept.open_fence == 0 || (open && kept.open_fence == state.fence), "its open fence is not its own"),
-        (
-            kept.open_fence == 0 || (kept.claimed_by.is_some() && !kept.settled),
-            "its claim is open, and nobody's",
-        ),
+        (hold(kept).is_some(), NOBODY_S),
         (
             state.not_before.is_none() || status == JobStatus::Pending,
             "not_before belongs to a chunk that is pending",

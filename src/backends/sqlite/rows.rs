@@ -305,11 +305,8 @@ fn record(key: Key, status: JobStatus, columns: &RecordColumns<'_>) -> Result<Re
         attempts: columns.attempts,
         losses: columns.losses,
         fence: columns.fence,
-        hold: match owner {
-            _ if is_settled => Hold::Settled,
-            Some(owner) => Hold::Open { owner, seq: columns.claim_seq },
-            None => Hold::Free,
-        },
+        hold: Hold::of(owner, columns.claim_seq, owner.is_some() && !is_settled, is_settled)
+            .ok_or_else(|| bad("the claim of this chunk contradicts itself"))?,
         lease: deadline(columns.lease_set_at_ms, columns.lease_ms),
         not_before: deadline(columns.not_before_set_at_ms, columns.not_before_ms),
         cause: columns.cause,
