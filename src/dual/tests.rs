@@ -225,6 +225,15 @@ impl World {
     }
 }
 
+/// A new pair with the job in it.
+fn imported(world: &World) -> (DualStore, [Handle; 2]) {
+    let (dual, handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
+    let dual = dual.expect("a new pair");
+    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+    (dual, handles)
+}
+
 /// A worker, and the operator who moves the store.
 struct Player<'w> {
     world: &'w World,
@@ -546,10 +555,7 @@ fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
 #[test]
 fn a_failure_of_the_copying_thread_at_the_authority_leaves_nobody_waiting() {
     let world = World::new([redb(), redb()]);
-    let (dual, handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
-    let dual = dual.expect("a new pair");
-    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
-    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+    let (dual, handles) = imported(&world);
 
     let plan = &world.plans[0];
     *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), Fault::Before));
@@ -629,10 +635,7 @@ fn a_store_over_whose_error_many_come_is_opened_anew_once() {
 #[test]
 fn a_claim_whose_caller_went_while_the_authority_changed_is_given_back_in_the_other_store() {
     let world = World::new([redb(), redb()]);
-    let (dual, handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
-    let dual = dual.expect("a new pair");
-    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
-    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+    let (dual, handles) = imported(&world);
 
     let plan = &world.plans[0];
     let arrived = plan.at_the_door.load(Ordering::SeqCst);
@@ -661,10 +664,7 @@ fn a_claim_whose_caller_went_while_the_authority_changed_is_given_back_in_the_ot
 #[test]
 fn a_caller_whose_reopening_failed_is_told_again_and_does_not_wait_for_those_who_wait_for_it() {
     let world = World::new([redb(), redb()]);
-    let (dual, _handles) = block_on(world.start(OwnerId::from_bytes([1; 16])));
-    let dual = dual.expect("a new pair");
-    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
-    block_on(dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+    let (dual, _handles) = imported(&world);
 
     let plan = &world.plans[0];
     *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), Fault::Before));
