@@ -124,10 +124,17 @@ impl From<Error> for Failure {
 impl Failure {
     /// An argument that cannot be read.
     pub(crate) fn input(why: &impl std::fmt::Display) -> Self {
+        let why = why.to_string();
+        // JavaScript's texts may have such halves, and `JSON.stringify` writes them as escapes; Rust's have none.
+        let of_half = if why.contains("hex escape") {
+            "; it has a text with half a character in it (a lone surrogate), as a cut leaves it: cut between characters, or call toWellFormed()"
+        } else {
+            ""
+        };
         Failure {
             code: code(ErrorKind::InvalidInput),
             retry: "never",
-            message: format!("the call cannot be read: {why}"),
+            message: format!("the call cannot be read: {why}{of_half}"),
             job: None,
             chunk: None,
             conflicts: Vec::new(),

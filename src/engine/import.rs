@@ -224,7 +224,7 @@ impl Import {
         }
         let shown: Vec<String> = conflicts.iter().take(20).map(u64::to_string).collect();
         let text = format!(
-            "the content of {} chunks that are processing or done would change (chunk {}{}); choose to keep or to reset them (`on_conflict`)",
+            "the content of {} chunks that are processing or done would change (chunk {}{}); choose what becomes of such conflicts: keep the chunks as they are, or reset them",
             conflicts.len(),
             shown.join(", "),
             if conflicts.len() > shown.len() { ", ..." } else { "" }
@@ -654,7 +654,7 @@ fn content_of(chunk: &NewChunk, created_at_ms: u64, now_ms: u64) -> Content {
 /// They go in one step, slices or not: one that went may be what another one that stays depends on.
 fn too_many_missing() -> Error {
     let text = format!(
-        "the manifest no longer has more than {} of the job's chunks, which is more than can go in one step; keep them (`OnMissing::Keep`), or delete the job and import it anew",
+        "the manifest no longer has more than {} of the job's chunks, which is more than can go in one step; have missing ones kept, or delete the job and import it anew",
         limits::IMPORT_ROWS_PER_COMMIT_MAX
     );
     Error::new(ErrorKind::TooLarge, text)

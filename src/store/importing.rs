@@ -244,7 +244,7 @@ fn payload_bytes(chunks: &[NewChunk]) -> usize {
 
 fn too_many_changed() -> Error {
     let text = format!(
-        "more than {} chunks would change in one step; ask for slices (`in_slices`), which are restartable but not one step, or delete the job first: an import into an id that has no job is one step, however large",
+        "more than {} chunks would change in one step; ask for an import in slices, which are restartable but not one step, or delete the job first: an import into an id that has no job is one step, however large",
         limits::IMPORT_ROWS_PER_COMMIT_MAX
     );
     Error::new(ErrorKind::TooLarge, text)

@@ -190,6 +190,33 @@ for (const name of names) {
       await two.close()
     })
 
+    test('a tab whose own worker never starts uses the leader while there is one, and is then told that there is none', async () => {
+      const [one, two] = [await tab(), await tab()]
+      await one.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        globalThis.store = await open('without a worker')
+        await store.importManifest(1, { chunks: Array.from({ length: 2_000 }, (_, id) => ({ id })) })
+      })
+      const { done, made } = await two.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        globalThis.made = 0
+        const worker = () => new Worker(`/no-such-worker-${++made}.js`, { type: 'module' })
+        globalThis.store = await open('without a worker', { worker })
+        for (let cycle = 0; cycle < 300; cycle++) await store.complete(await store.claimPending(1))
+        return { done: (await store.getStats(1)).done, made }
+      })
+      assert.equal(done, 300)
+      // One after the other at once it would be one for each few calls.
+      assert.ok(made < 20, `${made} workers were made meanwhile`)
+      await one.close()
+      const codes = await two.evaluate(() => {
+        const code = () => store.claimPending(1).then(() => 'claimed', (error) => error.code)
+        return Promise.all([code(), code()])
+      })
+      assert.deepEqual(codes, ['crashed', 'crashed'])
+      await two.close()
+    })
+
     test('a store is made of a file, never over another one, and by one tab alone', async () => {
       const [one, two] = [await tab(), await tab()]
       const prepare = async () => {

@@ -20,6 +20,8 @@ export interface Seat {
 
 /** Whoever leads elsewhere, as a tab hears of it. */
 export interface Elsewhere {
+  /** Its thread holds this lock for as long as it lives. */
+  lock: string
   post(message: ToServer): void
   close(): void
 }
@@ -52,6 +54,10 @@ const BATCH_CHARS_MAX = 16 << 20
 
 /** A thread says within this time that it has begun. */
 const BIRTH_MS = 2_000
+
+/** A thread that ends while it waits for its turn is replaced after the first of these, twice as late each time up to the second. */
+const ANEW_MS = 250
+const ANEW_MS_MAX = 30_000
 
 interface Pending {
   readonly id: number
@@ -105,6 +111,9 @@ export class Client {
   #heldSeat: Seat | undefined
   /** The death of the last thread, and how many there were since the last answer. */
   #deaths = 0
+  /** The threads of ours that ended while another tab led, and what begins the next one. */
+  #deathsInLine = 0
+  #anew: ReturnType<typeof setTimeout> | undefined
   #why = failure('crashed', 'its tab or thread was ended')
   #shut: ((failure: Failure | undefined) => void) | undefined
 
@@ -278,6 +287,7 @@ export class Client {
 
   /** Starts a thread of our own, which leads when its turn comes. */
   #start(): void {
+    clearTimeout(this.#anew)
     let unborn: ReturnType<typeof setTimeout> | undefined
     const died = (why: string) => {
       clearTimeout(unborn)
@@ -320,6 +330,7 @@ export class Client {
         break
       case 'leading': {
         const seat = this.#seat!
+        this.#deathsInLine = 0
         // What opens the file anew finds it there.
         if (this.#target.name !== undefined) this.#target.from = undefined
         this.#follow(
@@ -350,8 +361,16 @@ export class Client {
       const why = 'the store is open in another tab: close it there, or give the file another name'
       return this.#rejectAll(new MagnetarError(failure('locked', why, 'later')))
     }
-    const { post, close } = connect()
+    const { lock, post, close } = connect()
     this.#follow({ id: leader, isHere: false, post, close }, persistence)
+    this.#around.watch?.(lock, () => this.#gone(leader))
+  }
+
+  /** Another tab led, and has ended. Our own thread, or another tab's, says so when it leads; where we have none, we try. */
+  #gone(leader: string): void {
+    if (this.#leader?.id !== leader || this.#seat !== undefined || this.#isClosed) return
+    this.#leave()
+    this.#sit()
   }
 
   /** Another leader: it is sent whatever the one before did not answer. */
@@ -400,9 +419,11 @@ export class Client {
   #died(why: Failure): void {
     this.#why = why
     if (this.#leader?.isHere === false && !this.#isClosed) {
-      // Only ours, which waited for its turn.
+      // Only ours, which waited for its turn. Where none can be had, nobody here needs one as long as another tab leads.
       this.#seat?.end()
-      this.#sit()
+      this.#seat = undefined
+      const wait = Math.min(ANEW_MS << Math.min(this.#deathsInLine++, 10), ANEW_MS_MAX)
+      this.#anew = setTimeout(() => this.#seat ?? this.#sit(), wait)
       return
     }
     this.#leave()
@@ -494,6 +515,7 @@ export class Client {
   }
 
   #end(): void {
+    clearTimeout(this.#anew)
     this.#isClosing = true
     this.#isClosed = true
     this.#rejectAll(closed())

@@ -67,7 +67,8 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
         if (data.t !== 'leader' || data.client === client) return
         found(data.leader, data.persistence, () => {
           const channel = new BroadcastChannel(names.toLeader(store, data.leader))
-          return { post: (message) => channel.postMessage(message), close: () => channel.close() }
+          const lock = names.seatLock(store, data.leader)
+          return { lock, post: (message) => channel.postMessage(message), close: () => channel.close() }
         })
       }
       tabs.postMessage({ t: 'who' } satisfies Broadcast)
