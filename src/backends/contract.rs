@@ -518,6 +518,15 @@ pub(crate) enum EdgeChange {
     Delete { edge: Edge },
 }
 
+impl EdgeChange {
+    /// The dependency that it is about.
+    pub(crate) fn edge(&self) -> Edge {
+        match *self {
+            EdgeChange::Put { edge, .. } | EdgeChange::Met { edge, .. } | EdgeChange::Delete { edge } => edge,
+        }
+    }
+}
+
 /// A set of changes: one durable step.
 #[derive(Debug)]
 pub(crate) struct Delta {

@@ -557,13 +557,17 @@ fn release_all(engine: &mut Engine, owner: OwnerId) -> Result<()> {
             Some(Ok(Applied::Again(next))) => op = next,
             Some(Ok(Applied::Same)) => {}
             Some(Ok(Applied::Reply(_))) | None => return Ok(()),
-            // It cannot be now, or nothing is held: a store that is opened for reading.
-            Some(Err(error)) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Unsupported) => {
-                return Ok(());
-            }
+            Some(Err(error)) if is_left_at_closing(&error) => return Ok(()),
             Some(Err(error)) => return Err(error),
         }
     }
+}
+
+/// Why a store that closes gives nothing back, where that is no error of the closing: it cannot be now, and is found when
+/// the file is opened again; nothing is held, in a store that is opened for reading; it is held elsewhere.
+pub(crate) fn is_left_at_closing(error: &Error) -> bool {
+    use ErrorKind::{Moved, Poisoned, Shadow, Unsupported};
+    matches!(error.kind(), Poisoned | Unsupported | Moved | Shadow)
 }
 
 pub(crate) fn closed() -> Error {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::gate::{Length, Pass};
 use super::side::Side;
 use super::{DualStore, Inner, Roles, thread};
-use crate::commit::Watch;
+use crate::commit::{Watch, is_left_at_closing};
 use crate::engine::Op;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -91,6 +91,29 @@ impl Inner {
                 self.patience.give_up();
                 self.board.post(|status| (status.is_degraded, status.error) = (true, Some(error)));
             }
+        }
+    }
+
+    /// Gives back what is held, before the pair is closed. A change of the authority that was given up half-way is finished
+    /// first, since there is nobody else to give back to; one of its steps may still be under way.
+    async fn give_back_all(&self) -> Result<()> {
+        let mut left = MOVES_FOLLOWED;
+        loop {
+            let released = match self.enter(Length::Long).await {
+                Ok((_pass, side)) => side.store.release_all().await,
+                Err(error) => {
+                    tracing::warn!(%error, "what is held is not given back when the pair is closed");
+                    return Ok(());
+                }
+            };
+            if self.is_overtaken(&released) && left > 0 {
+                left -= 1;
+                continue;
+            }
+            return match released {
+                Err(error) if is_left_at_closing(&error) => Ok(()),
+                released => released.map(drop),
+            };
         }
     }
 
@@ -330,15 +353,7 @@ impl JobStore for DualStore {
 
     /// Gives back what this client holds, copies that too where it can be, and releases both stores.
     async fn close(&self) -> Result<()> {
-        // A change of the authority that was given up half-way is finished first: there is nobody else to give back to.
-        match self.inner.enter(Length::Long).await {
-            Ok((_pass, side)) => match side.store.release_all().await {
-                // What cannot be given back now is found when the store is opened again.
-                Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Moved) => {}
-                released => drop(released?),
-            },
-            Err(error) => tracing::warn!(%error, "what is held is not given back when the pair is closed"),
-        }
+        self.inner.give_back_all().await?;
         if self.inner.active().is_ok() {
             // What is not copied now is copied when the pair is opened again.
             if let Err(error) = self.catch_up().await {

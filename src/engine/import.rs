@@ -305,13 +305,12 @@ impl Import {
         let replaced: HashSet<u64> = written().map(|chunk| chunk.id).chain(deleted.iter().copied()).collect();
         edges::check_graph(work, self.job, &replaced, &added)?;
         for key in missing.iter().filter(|_| self.options.on_missing == OnMissing::Delete) {
-            let stays = |dependent: &Key| !replaced.contains(&dependent.chunk);
+            let stays = |dependent: &u64| !replaced.contains(dependent);
             // With more dependents than are deleted or rewired, one stays.
             let dependents = work.dependents(*key, None, replaced.len() + 1)?;
             if let Some((dependent, _)) = dependents.iter().find(|(dependent, _)| stays(dependent)) {
                 let text = format!(
-                    "it is no longer in the manifest and was to be deleted, but chunk {} depends on it; keep or cancel it instead",
-                    dependent.chunk
+                    "it is no longer in the manifest and was to be deleted, but chunk {dependent} depends on it; keep or cancel it instead"
                 );
                 return Err(Error::new(ErrorKind::Refused, text).at(key.job, key.chunk));
             }

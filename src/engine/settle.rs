@@ -138,12 +138,12 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
         let dependents = work.dependents(cursor.key, cursor.after, left + 1)?;
         let more = dependents.len() > left;
         let mut last = cursor.after;
-        for (dependent, met) in dependents.into_iter().take(left) {
+        for (chunk, met) in dependents.into_iter().take(left) {
             left -= 1;
-            last = Some(dependent.chunk);
-            let edge = Edge { job: dependent.job, chunk: dependent.chunk, on: cursor.key.chunk };
+            last = Some(chunk);
+            let edge = Edge { job: cursor.key.job, chunk, on: cursor.key.chunk };
             if let Some(told) = tell_all(work, edge, met, told)? {
-                lists.push_back(round_for(work, dependent, told)?);
+                lists.push_back(round_for(work, Key { job: edge.job, chunk }, told)?);
             }
         }
         if more {

@@ -13,7 +13,7 @@ use super::importing::{self, unexpected};
 use super::restoring;
 use super::{ChunkStream, JobStore, Persistence};
 use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
-use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, look, may_block};
+use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, is_left_at_closing, look, may_block};
 use crate::engine::{self, Bulk, Consumer, Engine, Host, Imports, Kind, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -601,11 +601,8 @@ impl<B: Backing> JobStore for Store<B> {
     #[instrument(level = "debug", skip(self))]
     async fn close(&self) -> Result<()> {
         match self.release_all().await {
-            Ok(_) => {}
-            // Poisoned: what is held cannot be given back now, and is found when the file is opened again.
-            // Opened for reading: nothing is held.
-            Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Unsupported) => {}
-            Err(error) => return Err(error),
+            Err(error) if !is_left_at_closing(&error) => return Err(error),
+            _ => {}
         }
         // Once more when nobody claims any more.
         self.shared.core.close(self.caller.owner).await

@@ -38,14 +38,8 @@ pub(super) fn changes(view: View<'_>, edits: &mut Edits, encoder: &mut Encoder, 
     Ok(())
 }
 
-fn edge_of(change: &EdgeChange) -> Edge {
-    match *change {
-        EdgeChange::Put { edge, .. } | EdgeChange::Met { edge, .. } | EdgeChange::Delete { edge } => edge,
-    }
-}
-
 fn owner(change: &EdgeChange) -> Key {
-    let edge = edge_of(change);
+    let edge = change.edge();
     Key { job: edge.job, chunk: edge.chunk }
 }
 

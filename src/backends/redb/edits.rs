@@ -21,6 +21,8 @@ pub(super) struct Entry<'e> {
 pub(super) struct Edits(Vec<u8>);
 
 const HEAD_BYTES: usize = 6;
+/// About what one takes where there are many.
+const ENTRY_BYTES: usize = 48;
 /// More than this is not kept from one commit to the next.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// The length of a value that goes.
@@ -82,7 +84,7 @@ impl Edits {
 
 /// The entries that bytes hold; `None` where they hold anything else.
 pub(super) fn entries(bytes: &[u8]) -> Option<Vec<Entry<'_>>> {
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(bytes.len() / ENTRY_BYTES);
     let mut rest = bytes;
     while !rest.is_empty() {
         let (&[tree, key_bytes, ref length @ ..], after) = rest.split_first_chunk::<HEAD_BYTES>()?;

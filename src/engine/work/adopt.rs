@@ -103,6 +103,10 @@ impl Work<'_> {
                     (Err(_), None) => {}
                 }
             }
+            for (on, met) in list {
+                let edge = Edge { job: key.job, chunk: key.chunk, on: *on };
+                *met = self.edges.met(&edge).unwrap_or(*met);
+            }
         }
         Ok(lists)
     }
@@ -132,9 +136,9 @@ impl Work<'_> {
         let question = |edge: &Edge| DependentsNeed::about(Key { job: edge.job, chunk: edge.chunk }, edge.on);
         let needs = Needs { dependents: edges.iter().map(question).collect(), ..Needs::default() };
         let lists = self.load(&needs)?.dependents;
-        let is_met = |(edge, list): (&Edge, Vec<(u64, bool)>)| match self.edges.get(edge) {
-            Some(state) => *state == Some(true),
-            None => list.contains(&(edge.chunk, true)),
+        let is_met = |(edge, list): (&Edge, Vec<(u64, bool)>)| match self.edges.met(edge) {
+            Some(met) => met,
+            None => !self.edges.is_removed(edge) && list.contains(&(edge.chunk, true)),
         };
         Ok(edges.iter().zip(lists).map(is_met).collect())
     }

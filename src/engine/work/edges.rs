@@ -1,93 +1,95 @@
-//! The dependencies that a group changed, found by who has them and by what they are on.
+//! The dependencies that a group changed.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{Edge, EdgeChange, Key};
 
-/// What became of one.
-#[derive(Clone, Copy)]
-struct Changed {
-    /// Whether it counts as met; `None` where it is removed.
-    state: Option<bool>,
-    /// Whether it was added or removed, and not only met.
-    is_listed: bool,
-}
-
+/// Those that were added or removed, found by who has them and by what they are on; of the others, which most groups
+/// change and nobody lists, whether they count as met.
 pub(super) struct ChangedEdges {
-    changed: BTreeMap<Edge, Changed>,
-    /// Of what they are on, the chunks that have them.
+    /// Whether one that was added counts as met; `None` where it was removed.
+    listed: BTreeMap<Edge, Option<bool>>,
+    /// Of what those are on, the chunks that have them.
     by_on: HashMap<Key, Vec<u64>>,
+    /// Of those that storage has and keeps.
+    met: HashMap<Edge, bool>,
 }
 
 impl ChangedEdges {
     pub(super) fn new() -> Self {
-        ChangedEdges { changed: BTreeMap::new(), by_on: HashMap::new() }
-    }
-
-    fn list(&mut self, edge: Edge) {
-        self.by_on.entry(Key { job: edge.job, chunk: edge.on }).or_default().push(edge.chunk);
+        ChangedEdges { listed: BTreeMap::new(), by_on: HashMap::new(), met: HashMap::new() }
     }
 
     /// Adds it, met or not, or removes it.
     pub(super) fn set(&mut self, edge: Edge, state: Option<bool>) {
-        if self.changed.insert(edge, Changed { state, is_listed: true }).is_none() {
-            self.list(edge);
+        self.met.remove(&edge);
+        if self.listed.insert(edge, state).is_none() {
+            self.by_on.entry(Key { job: edge.job, chunk: edge.on }).or_default().push(edge.chunk);
         }
     }
 
     /// Says of one that there is whether it counts as met.
     pub(super) fn set_met(&mut self, edge: Edge, met: bool) {
-        match self.changed.entry(edge) {
-            Entry::Occupied(mut known) => known.get_mut().state = Some(met),
-            Entry::Vacant(new) => {
-                new.insert(Changed { state: Some(met), is_listed: false });
-                self.list(edge);
-            }
+        match self.listed.get_mut(&edge) {
+            Some(state) => *state = Some(met),
+            None => drop(self.met.insert(edge, met)),
         }
     }
 
-    /// What was set, if anything was.
-    pub(super) fn get(&self, edge: &Edge) -> Option<&Option<bool>> {
-        self.changed.get(edge).map(|changed| &changed.state)
+    /// Whether it was removed.
+    pub(super) fn is_removed(&self, edge: &Edge) -> bool {
+        self.listed.get(edge) == Some(&None)
+    }
+
+    /// Whether it was added or removed.
+    pub(super) fn is_listed(&self, edge: &Edge) -> bool {
+        self.listed.contains_key(edge)
+    }
+
+    /// Whether it counts as met from now on, where that was said.
+    pub(super) fn met(&self, edge: &Edge) -> Option<bool> {
+        self.met.get(edge).copied().or_else(|| self.listed.get(edge).copied().flatten())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.changed.is_empty()
+        self.listed.is_empty() && self.met.is_empty()
     }
 
-    /// What was set of the dependencies of one chunk, in the order of what they are on.
+    /// What was added to the dependencies of one chunk, or removed, in the order of what they are on.
     pub(super) fn of(&self, key: Key) -> impl Iterator<Item = (u64, Option<bool>)> {
         let edge = |on| Edge { job: key.job, chunk: key.chunk, on };
-        self.changed.range(edge(0)..=edge(u64::MAX)).map(|(edge, changed)| (edge.on, changed.state))
+        self.listed.range(edge(0)..=edge(u64::MAX)).map(|(edge, state)| (edge.on, *state))
     }
 
-    /// What was set of the dependencies on one chunk, in any order.
-    pub(super) fn on(&self, on: Key) -> impl Iterator<Item = (u64, Option<bool>)> {
+    /// What was added to the dependencies on one chunk, in any order.
+    pub(super) fn on(&self, on: Key) -> impl Iterator<Item = (u64, bool)> {
         let chunks = self.by_on.get(&on).map_or(&[][..], Vec::as_slice);
-        let edge = move |chunk| Edge { job: on.job, chunk, on: on.chunk };
-        chunks.iter().map(move |&chunk| (chunk, self.get(&edge(chunk)).copied().flatten()))
+        let state =
+            move |chunk| self.listed.get(&Edge { job: on.job, chunk, on: on.chunk }).copied().flatten();
+        chunks.iter().filter_map(move |&chunk| Some((chunk, state(chunk)?)))
     }
 
-    /// What was set of a job's dependencies from a (chunk, on) upwards.
+    /// What was added to a job's dependencies, or removed, from a (chunk, on) upwards.
     pub(super) fn from(
         &self,
         job: i64,
         (chunk, on): (u64, u64),
     ) -> impl Iterator<Item = (Edge, Option<bool>)> {
         let range = Edge { job, chunk, on }..=Edge { job, chunk: u64::MAX, on: u64::MAX };
-        self.changed.range(range).map(|(edge, changed)| (*edge, changed.state))
+        self.listed.range(range).map(|(edge, state)| (*edge, *state))
     }
 
-    /// All of it, for storage.
+    /// All of it, for storage, in the order of the dependencies.
     pub(super) fn into_changes(self) -> Vec<EdgeChange> {
-        let change = |(edge, changed)| match changed {
-            Changed { state: Some(met), is_listed: true } => EdgeChange::Put { edge, met },
-            Changed { state: Some(met), is_listed: false } => EdgeChange::Met { edge, met },
-            Changed { state: None, .. } => EdgeChange::Delete { edge },
-        };
-        self.changed.into_iter().map(change).collect()
+        let listed = self.listed.into_iter().map(|(edge, state)| match state {
+            Some(met) => EdgeChange::Put { edge, met },
+            None => EdgeChange::Delete { edge },
+        });
+        let met = self.met.into_iter().map(|(edge, met)| EdgeChange::Met { edge, met });
+        let mut changes: Vec<EdgeChange> = listed.chain(met).collect();
+        changes.sort_unstable_by_key(EdgeChange::edge);
+        changes
     }
 }

@@ -1,0 +1,151 @@
+//! Dependencies as storage has them and as this group changed them, and the books that follow from that.
+
+use super::Work;
+use crate::backends::contract::{Content, DependentsNeed, Edge, EdgesNeed, Key, Needs, Subject};
+use crate::error::Result;
+use crate::limits;
+
+/// A place in a list of dependencies.
+type ChunkAndOn = (u64, u64);
+
+impl Work<'_> {
+    /// Chunks that wait for this one, above an id, in ascending order, and whether it counts as met for each.
+    pub(in crate::engine) fn dependents(
+        &mut self,
+        on: Key,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, bool)>> {
+        // Who asks again, which is rare, asks storage.
+        let known = if after.is_none() { self.waiting.remove(&on) } else { None };
+        let mut found = match known {
+            // It was loaded up to the limit of one commit, or whole.
+            Some(list) if list.len() >= limit || list.len() <= limits::DEPENDENTS_PER_COMMIT_MAX => list,
+            _ => {
+                let dependents = vec![DependentsNeed { on, after, limit }];
+                let mut loaded =
+                    self.load(&Needs { dependents, dependent_rows: true, ..Needs::default() })?;
+                self.absorb(&mut loaded);
+                loaded.dependents.pop().unwrap_or_default()
+            }
+        };
+        if !self.edges.is_empty() {
+            let last = found.last().filter(|_| found.len() >= limit).map(|(chunk, _)| *chunk);
+            found.retain_mut(|(chunk, met)| {
+                let edge = Edge { job: on.job, chunk: *chunk, on: on.chunk };
+                *met = self.edges.met(&edge).unwrap_or(*met);
+                !self.edges.is_listed(&edge)
+            });
+            let inside =
+                |chunk| after.is_none_or(|after| chunk > after) && last.is_none_or(|last| chunk <= last);
+            let kept = found.len();
+            found.extend(self.edges.on(on).filter(|(chunk, _)| inside(*chunk)));
+            if found.len() > kept {
+                found.sort_unstable();
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The chunks that each of these depends on, in ascending order.
+    pub(in crate::engine) fn dependencies(&mut self, keys: &[Key]) -> Result<Vec<Vec<u64>>> {
+        let mut lists = self.load(&Needs { dependencies: keys.to_vec(), ..Needs::default() })?.dependencies;
+        for (key, list) in keys.iter().zip(&mut lists) {
+            for (on, state) in self.edges.of(*key) {
+                match (list.binary_search(&on), state) {
+                    (Err(at), Some(_)) => list.insert(at, on),
+                    (Ok(at), None) => {
+                        list.remove(at);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(lists)
+    }
+
+    /// A page of a job's dependencies by (chunk, on), as storage and this group have them, and behind which one it
+    /// goes on where it does.
+    pub(in crate::engine) fn edges_page(
+        &mut self,
+        job: i64,
+        after: Option<ChunkAndOn>,
+        limit: usize,
+    ) -> Result<(Vec<Edge>, Option<ChunkAndOn>)> {
+        let need = EdgesNeed { job, after, limit };
+        let mut found = self.load(&Needs { edges: Some(need), ..Needs::default() })?.edges;
+        let next = found.last().filter(|_| found.len() >= limit).map(|edge| (edge.chunk, edge.on));
+        found.retain(|edge| !self.edges.is_listed(edge));
+        for (edge, state) in self.edges.from(job, after.unwrap_or((0, 0))) {
+            let at = (edge.chunk, edge.on);
+            if next.is_some_and(|next| at > next) {
+                break;
+            }
+            if state.is_some() && after != Some(at) {
+                found.push(edge);
+            }
+        }
+        found.sort_unstable();
+        Ok((found, next))
+    }
+
+    /// Adds a dependency, met or not; the dependent's count follows.
+    pub(in crate::engine) fn add_edge(&mut self, edge: Edge, met: bool) {
+        self.edges.set(edge, Some(met));
+        self.count_edge(edge, 1);
+    }
+
+    /// Removes a dependency. The dependent's count is for the caller to set.
+    pub(in crate::engine) fn remove_edge(&mut self, edge: Edge) {
+        if !self.edges.is_removed(&edge) {
+            self.edges.set(edge, None);
+            self.count_edge(edge, -1);
+        }
+    }
+
+    /// Notes that a dependency was met, or is not any more; the dependent's count and place follow.
+    pub(in crate::engine) fn set_met(&mut self, edge: Edge, met: bool) {
+        let revision = self.next_revision();
+        self.log_one(Subject::Met, revision, Key { job: edge.job, chunk: edge.chunk });
+        self.correct_met(edge, met);
+    }
+
+    /// The same without a revision: for what is being put down as it always was.
+    pub(in crate::engine) fn correct_met(&mut self, edge: Edge, met: bool) {
+        self.edges.set_met(edge, met);
+        let key = Key { job: edge.job, chunk: edge.chunk };
+        let unmet = self.rows.get(&key).and_then(|s| s.row.as_ref()).map_or(0, |row| row.unmet);
+        self.set_unmet(key, if met { unmet.saturating_sub(1) } else { unmet + 1 });
+    }
+
+    /// Sets how many dependencies of a row are not met.
+    pub(in crate::engine) fn set_unmet(&mut self, key: Key, unmet: u32) {
+        self.edit(key, |slot| {
+            slot.unmet_dirty = true;
+            if let Some(row) = &mut slot.row {
+                row.unmet = unmet;
+            }
+        });
+    }
+
+    /// Notes a change of a row that its record does not show: of its dependencies.
+    pub(in crate::engine) fn note_change(&mut self, key: Key) {
+        if let Some(row) = self.rows.get(&key).and_then(|slot| slot.row.as_ref()) {
+            let content = Content { updated_at_ms: self.now_ms, ..(*row.content).clone() };
+            self.revise(key, content);
+        }
+    }
+
+    fn count_edge(&mut self, edge: Edge, by: i64) {
+        if let Some(slot) = self.jobs.get_mut(&edge.job)
+            && let Some(job) = &mut slot.job
+        {
+            slot.counts_dirty = true;
+            job.edges = job.edges.saturating_add_signed(by);
+            if edge.on > edge.chunk {
+                job.edges_upward = job.edges_upward.saturating_add_signed(by);
+            }
+        }
+    }
+}
