@@ -83,6 +83,10 @@ pub const IMPORT_BYTES_PER_COMMIT_MAX: usize = 32 << 20;
 /// Dependents that one completion frees in its own commit; the rest follow in slices under a durable cursor.
 pub const DEPENDENTS_PER_COMMIT_MAX: usize = 1_000;
 
+/// Dependents that all operations of one commit tell, so that no commit holds up the others for long; the rest follow in
+/// the same way.
+pub const TOLD_PER_COMMIT_MAX: usize = 5_000;
+
 /// Rows that one slice of a bulk operation (retry, reset, cancel, delete, lapse) changes at most.
 pub const SLICE_ROWS_MAX: usize = 10_000;
 

@@ -141,7 +141,7 @@ impl Fields<'_> {
 struct Info<'a> {
     job_id: i64,
     spec: &'a JobSpec,
-    stats: [u64; 8],
+    stats: [u64; 9],
     created_at_ms: u64,
     revision: u64,
 }

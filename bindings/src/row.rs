@@ -97,10 +97,20 @@ pub(crate) fn on_one_line(json: &mut [u8]) {
 }
 
 /// How many chunks stand where, in the order of `stats.ts`.
-pub(crate) fn stats(stats: &JobStats) -> [u64; 8] {
-    let JobStats { total_chunks, pending, processing, done, failed, cancelled, blocked, delayed, .. } =
-        *stats;
-    [total_chunks, pending, processing, done, failed, cancelled, blocked, delayed]
+pub(crate) fn stats(stats: &JobStats) -> [u64; 9] {
+    let JobStats {
+        total_chunks,
+        pending,
+        processing,
+        done,
+        failed,
+        cancelled,
+        blocked,
+        delayed,
+        settling,
+        ..
+    } = *stats;
+    [total_chunks, pending, processing, done, failed, cancelled, blocked, delayed, u64::from(settling)]
 }
 
 #[cfg(test)]

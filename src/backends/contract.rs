@@ -398,8 +398,8 @@ pub(crate) struct Needs {
     pub(crate) jobs_after: Option<(Option<i64>, usize)>,
     /// Dependencies of a job.
     pub(crate) edges: Option<EdgesNeed>,
-    /// The first unfinished cursors, at most so many.
-    pub(crate) cursors: usize,
+    /// Unfinished cursors.
+    pub(crate) cursors: Option<CursorsNeed>,
     /// Runs of the log whose last revision is above this, at most about so many changes.
     pub(crate) log: Option<(u64, usize)>,
 }
@@ -416,6 +416,29 @@ impl DependentsNeed {
     /// Whether `key` waits for `on`: with whoever waits stands whether that is met.
     pub(crate) fn about(key: Key, on: u64) -> Self {
         DependentsNeed { on: Key { chunk: on, ..key }, after: key.chunk.checked_sub(1), limit: 1 }
+    }
+}
+
+/// Cursors of some jobs, in the order of the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CursorsNeed {
+    pub(crate) first_job: i64,
+    pub(crate) last_job: i64,
+    pub(crate) limit: usize,
+}
+
+impl CursorsNeed {
+    /// All there are.
+    pub(crate) const ALL: Self = CursorsNeed { first_job: 0, last_job: i64::MAX, limit: usize::MAX };
+
+    /// All of a job.
+    pub(crate) fn of_job(job: i64) -> Self {
+        CursorsNeed { first_job: job, last_job: job, ..Self::ALL }
+    }
+
+    /// The first one of a job at or above an id.
+    pub(crate) fn first_from(job: i64) -> Self {
+        CursorsNeed { first_job: job, limit: 1, ..Self::ALL }
     }
 }
 

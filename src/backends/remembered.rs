@@ -191,7 +191,7 @@ impl Known {
             || *owners
             || jobs_after.is_some()
             || edges.is_some()
-            || *cursors > 0
+            || cursors.is_some()
             || log.is_some();
         let falls_due = match *due {
             None => false,

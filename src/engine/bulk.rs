@@ -46,12 +46,13 @@ impl Bulk {
         work.job(self.job)?;
         match &self.selection {
             Selection::Chunks(chunks) => {
-                let keys: Vec<Key> = chunks.iter().map(|&chunk| Key { job: self.job, chunk }).collect();
+                let mut keys: Vec<Key> = chunks.iter().map(|&chunk| Key { job: self.job, chunk }).collect();
+                keys.sort_unstable();
                 work.fetch(keys.iter().copied())?;
                 for &key in &keys {
                     work.check(key, self.kind.event())?;
                 }
-                let changed = self.kind.to_each(work, self.job, &keys)?;
+                let (changed, _) = self.kind.to_each(work, self.job, &keys, Pace::AtOnce)?;
                 Ok(Applied::Reply(Reply::Count(changed)))
             }
             Selection::All => {
@@ -61,11 +62,17 @@ impl Bulk {
                     after: self.after,
                     limit: limits::SLICE_ROWS_MAX,
                 })?;
-                let changed = self.changed + self.kind.to_each(work, self.job, &keys)?;
-                Ok(match next {
+                let (changed, done) = self.kind.to_each(work, self.job, &keys, Pace::BySlices)?;
+                if done == 0 && !keys.is_empty() {
+                    // What the commit may tell is used up.
+                    return Ok(Applied::Same);
+                }
+                let changed = self.changed + changed;
+                let after = if done < keys.len() { Some(keys[done - 1].chunk) } else { next };
+                Ok(match after {
                     None => Applied::Reply(Reply::Count(changed)),
                     Some(_) => Applied::Again(Op::Bulk(Bulk {
-                        after: next,
+                        after,
                         changed,
                         ..Bulk::new(self.job, self.kind, Selection::All)
                     })),
@@ -127,22 +134,40 @@ impl Kind {
         }
     }
 
-    /// Gives how many chunks it changed, those among them that it did not name.
-    fn to_each(self, work: &mut Work<'_>, job: i64, keys: &[Key]) -> Result<u64> {
+    /// Gives how many chunks it changed, those among them that it did not name, and how many of the keys it went through.
+    fn to_each(self, work: &mut Work<'_>, job: i64, keys: &[Key], pace: Pace) -> Result<(u64, usize)> {
         let reach = if let Kind::Reset(reach) = self { reach } else { ResetReach::Direct };
         let left_to_change = |work: &mut Work<'_>| -> Result<u64> {
             let counts = work.job(job)?.counts;
             Ok(self.classes_left().iter().map(|&class| counts.of(class)).sum())
         };
         let before_all = left_to_change(work)?;
-        for &key in keys {
-            if let Happened::Changed { before, after } = work.happen(key, self.event())? {
-                settle::changed(work, key, before, after, reach)?;
+        let mut done = 0;
+        for keys in keys.chunks(ASKED_AHEAD) {
+            work.expect_ends(keys)?;
+            for &key in keys {
+                if pace == Pace::BySlices && work.told_left == 0 {
+                    break;
+                }
+                if let Happened::Changed { before, after } = work.happen(key, self.event())? {
+                    settle::changed(work, key, before, after, reach)?;
+                }
+                done += 1;
             }
         }
-        Ok(before_all.saturating_sub(left_to_change(work)?))
+        Ok((before_all.saturating_sub(left_to_change(work)?), done))
     }
 }
+
+/// Whether what follows may go in another commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    AtOnce,
+    BySlices,
+}
+
+/// Of so many chunks it is asked ahead who waits for them.
+const ASKED_AHEAD: usize = 500;
 
 /// Removes one slice of a job that is being deleted; `true` when nothing of it is left.
 pub(super) fn purge(work: &mut Work<'_>, job: i64) -> Result<bool> {

@@ -2,7 +2,7 @@
 
 use super::numbers::Numbers;
 use super::work::Work;
-use super::{Probing, reap};
+use super::{Probing, reap, settle};
 use crate::backends::contract::Key;
 use crate::error::Result;
 use crate::machine::Event;
@@ -75,7 +75,7 @@ fn take(
                 None => return Ok(()),
             },
         };
-        if work.job(job).is_ok() {
+        if work.job(job).is_ok() && !settle::is_blocking(work, job)? {
             while taken.len() < request.count
                 && let Some(key) = work.next_ready(job, request.count - taken.len())?
             {

@@ -25,7 +25,10 @@ fn fenced(work: &mut Work<'_>, claim: Claim, event: Event<'_>) -> Result<Outcome
 }
 
 pub(super) fn complete(work: &mut Work<'_>, claim: Claim, result: &Completion) -> Result<Outcome> {
-    fenced(work, claim, Event::Complete { fence: claim.fence, result })
+    work.job(claim.job_id)?;
+    let key = Key { job: claim.job_id, chunk: claim.chunk };
+    settle::hear(work, key)?;
+    happen(work, key, Event::Complete { fence: claim.fence, result })
 }
 
 pub(super) fn fail(work: &mut Work<'_>, claim: Claim, error: &str, failure: Failure) -> Result<Outcome> {
@@ -59,6 +62,9 @@ pub(super) fn mark(
             .at(key.job, key.chunk));
         }
     };
+    if status == JobStatus::Done {
+        settle::hear(work, key)?;
+    }
     happen(work, key, event)
 }
 

@@ -88,7 +88,8 @@ pub(crate) fn ready(load: &mut dyn Load, job: i64, limit: usize) -> Result<Vec<u
 
 pub(crate) fn job_info(load: &mut dyn Load, job: i64) -> Result<JobInfo> {
     let mut loaded = load.load(&Needs { jobs: [job].into(), ..Needs::default() })?;
-    Ok(info(open(&mut loaded, job)?))
+    let is_telling = loaded.meta.cursors > 0;
+    Ok(info(open(&mut loaded, job)?, is_telling))
 }
 
 pub(crate) fn stats(load: &mut dyn Load, job: i64) -> Result<JobStats> {
@@ -105,10 +106,12 @@ pub(crate) fn jobs_page(load: &mut dyn Load, after: Option<i64>, limit: usize) -
     let mut after = after;
     let mut found = Vec::new();
     loop {
-        let jobs = load.load(&Needs { jobs_after: Some((after, limit)), ..Needs::default() })?.jobs_after;
+        let loaded = load.load(&Needs { jobs_after: Some((after, limit)), ..Needs::default() })?;
+        let (jobs, is_telling) = (loaded.jobs_after, loaded.meta.cursors > 0);
         let more = jobs.len() == limit;
         after = jobs.last().map(|job| job.id);
-        found.extend(jobs.into_iter().filter(|job| job.phase == JobPhase::Open).map(info));
+        let open = jobs.into_iter().filter(|job| job.phase == JobPhase::Open);
+        found.extend(open.map(|job| info(job, is_telling)));
         if found.len() >= limit || !more {
             found.truncate(limit);
             return Ok(found);
@@ -116,7 +119,8 @@ pub(crate) fn jobs_page(load: &mut dyn Load, after: Option<i64>, limit: usize) -
     }
 }
 
-fn info(job: JobRow) -> JobInfo {
+/// What callers see of a job. `is_telling`: dependents of some job are still being told of something.
+fn info(job: JobRow, is_telling: bool) -> JobInfo {
     let of = |class| job.counts.of(class);
     let pending = of(Class::Ready) + of(Class::Blocked) + of(Class::Delayed);
     let stats = JobStats {
@@ -129,6 +133,7 @@ fn info(job: JobRow) -> JobInfo {
         cancelled: of(Class::Cancelled),
         blocked: of(Class::Blocked),
         delayed: of(Class::Delayed),
+        settling: is_telling && job.edges > 0,
     };
     JobInfo {
         job_id: job.id,
@@ -310,7 +315,8 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
                 }
             }
             (Subject::Job, Some(job)) if job.revision == revision => {
-                changes.push(Change::Job { job: Box::new(info(job.clone())), revision });
+                changes
+                    .push(Change::Job { job: Box::new(info(job.clone(), state.meta.cursors > 0)), revision });
             }
             (Subject::ChunkGone, Some(_)) => {
                 changes.push(Change::ChunkDeleted { job_id: key.job, chunk: key.chunk, revision });

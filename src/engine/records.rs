@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::work::Work;
 use super::{Applied, Reply, affairs, bulk};
 use crate::backends::contract::{
-    Class, Cursor, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Row, Subject, page_of,
+    Class, Cursor, CursorsNeed, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Row,
+    Subject, page_of,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -346,7 +347,7 @@ pub(crate) fn rest_page(
         }
         chunk = None;
     }
-    let cursors = load.load(&Needs { cursors: usize::MAX, ..Needs::default() })?.cursors;
+    let cursors = load.load(&Needs { cursors: Some(CursorsNeed::ALL), ..Needs::default() })?.cursors;
     page.rest = Some(cursors);
     Ok((page, None))
 }

@@ -14,6 +14,9 @@ use crate::limits;
 use crate::machine::{self, Event};
 use crate::model::{DependencyFailure, JobStatus, ResetReach};
 
+/// Lists of a job that one commit goes on with at most.
+const CURSORS_PER_COMMIT: usize = 1_000;
+
 /// What there is to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
@@ -54,6 +57,41 @@ impl Told {
     fn resets(self) -> bool {
         self.reset_first || self.news == News::UnmetThrough
     }
+
+    /// Whether a dependency that counted as met does not any more.
+    fn blocks(self) -> bool {
+        self.resets() || self.news == News::Unmet
+    }
+}
+
+/// Whether chunks of a job may still seem ready though what they depend on is not done any more: their turn to be told of
+/// it has not come. Nothing of the job is handed out until then.
+pub(super) fn is_blocking(work: &mut Work<'_>, job: i64) -> Result<bool> {
+    if !work.has_cursors() {
+        return Ok(false);
+    }
+    let mut cursors = work.cursors_of(job)?;
+    Ok(cursors.any(|cursor| Told::from_code(cursor.news).is_some_and(Told::blocks)))
+}
+
+/// Tells a chunk that is about to be done what it is still owed of its dependencies, out of turn.
+pub(super) fn hear(work: &mut Work<'_>, key: Key) -> Result<()> {
+    if !is_blocking(work, key.job)? {
+        return Ok(());
+    }
+    for on in work.dependencies(&[key])?.pop().unwrap_or_default() {
+        let Some(cursor) = work.cursor(Key { chunk: on, ..key })? else { continue };
+        let Some(told) = Told::from_code(cursor.news) else { continue };
+        if told.blocks() && cursor.after.is_none_or(|after| after < key.chunk) {
+            let edge = Edge { job: key.job, chunk: key.chunk, on };
+            let met = work.as_met(&[edge])?.pop().unwrap_or_default();
+            if let Some(told) = tell_all(work, edge, met, told)? {
+                let first = round_for(work, key, told)?;
+                round(work, first)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A new round for the dependents of a chunk, with what an unfinished one still owes them.
@@ -99,6 +137,7 @@ pub(super) fn tell_failures(work: &mut Work<'_>, job: i64) -> Result<()> {
     loop {
         let classes = machine::BROKEN_CLASSES;
         let (keys, next) = work.page(PageNeed { job, classes, after, limit: limits::PAGE_ROWS_MAX })?;
+        work.expect_ends(&keys)?;
         for key in keys {
             round(work, Cursor { key, after: None, news: News::Broken as u8 })?;
         }
@@ -109,16 +148,36 @@ pub(super) fn tell_failures(work: &mut Work<'_>, job: i64) -> Result<()> {
     }
 }
 
-/// Goes on with the first cursor that an earlier commit left.
+/// Goes on with the cursors that earlier commits left, those of each job in turn.
 pub(super) fn go_on(work: &mut Work<'_>) -> Result<Applied> {
-    match work.first_cursor()? {
-        None => Ok(Applied::Reply(Reply::Count(0))),
-        Some(cursor) => {
-            work.job_in_any_phase(cursor.key.job)?;
-            round(work, cursor)?;
-            Ok(Applied::Same)
-        }
+    let (mut from, mut found) = (0, false);
+    // However much the others told.
+    work.told_left = work.told_left.max(limits::DEPENDENTS_PER_COMMIT_MAX);
+    while work.told_left > 0
+        && let Some(job) = work.job_with_cursors(from)?
+    {
+        found = true;
+        work.job_in_any_phase(job)?;
+        go_on_in(work, job)?;
+        from = job + 1;
     }
+    Ok(if found { Applied::Same } else { Applied::Reply(Reply::Count(0)) })
+}
+
+/// The last comes first: who waits for a chunk has the higher id as a rule, and is told all before the next list is begun,
+/// so that few are begun.
+fn go_on_in(work: &mut Work<'_>, job: i64) -> Result<()> {
+    let turns: Vec<Cursor> = work.cursors_of(job)?.rev().take(CURSORS_PER_COMMIT).collect();
+    let begun: Vec<Key> = turns.iter().filter(|turn| turn.after.is_none()).map(|turn| turn.key).collect();
+    work.expect_ends(&begun)?;
+    let until = work.told_left.saturating_sub(limits::DEPENDENTS_PER_COMMIT_MAX);
+    for cursor in turns {
+        if work.told_left <= until {
+            break;
+        }
+        round(work, cursor)?;
+    }
+    Ok(())
 }
 
 /// Tells as many dependents as one commit may; a cursor stands for each list that is left.
@@ -128,10 +187,11 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
         return Ok(());
     }
     let mut lists = VecDeque::from([first]);
-    let mut left = limits::DEPENDENTS_PER_COMMIT_MAX;
+    let mut left = limits::DEPENDENTS_PER_COMMIT_MAX.min(work.told_left);
+    work.told_left -= left;
     while let Some(cursor) = lists.pop_front() {
         let Some(told) = Told::from_code(cursor.news) else { continue };
-        if left == 0 {
+        if left == 0 && !work.is_waited_for_by_none(cursor.key) {
             work.put_cursor(cursor)?;
             continue;
         }
@@ -152,6 +212,7 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
             work.delete_cursor(cursor.key)?;
         }
     }
+    work.told_left += left;
     Ok(())
 }
 
@@ -247,7 +308,8 @@ fn broken_by_another(work: &mut Work<'_>, edge: Edge, policy: DependencyFailure)
     let others = work.dependencies(&[key])?.pop().unwrap_or_default();
     work.fetch(others.iter().map(|&chunk| Key { job: edge.job, chunk }))?;
     let mut statuses = Vec::with_capacity(others.len());
-    for on in others.into_iter().filter(|&on| on != edge.on) {
+    // The last: they are retried in ascending order, so that the cause is looked for twice, and not for each of them.
+    for on in others.into_iter().rev().filter(|&on| on != edge.on) {
         if let Some(row) = work.row_if_any(Key { job: edge.job, chunk: on })? {
             statuses.push((on, row.record.status));
         }

@@ -12,8 +12,8 @@ mod edges;
 mod lists;
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::sync::Arc;
 
@@ -25,9 +25,10 @@ use crate::backends::contract::{
 };
 use crate::engine::Host;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::machine::{self, Event, Moment, Rules, Step};
 use crate::model::{JobState, JobStatus};
-use cursors::CursorSlot;
+use cursors::Cursors;
 use edges::ChangedEdges;
 
 /// A row and how far it is from what storage holds.
@@ -66,7 +67,9 @@ pub(super) struct Work<'t> {
     /// New rows to which nothing else happens in this group; see [`Work::add_rows`].
     added: Vec<RowChange>,
     edges: ChangedEdges,
-    cursors: Option<BTreeMap<Key, CursorSlot>>,
+    cursors: Cursors,
+    /// How many dependents the commit may tell still.
+    pub(super) told_left: usize,
     /// Who waits for the chunks that this group is known to be about, as storage has it.
     waiting: HashMap<Key, Vec<(u64, bool)>>,
     log: Vec<LogRun>,
@@ -101,7 +104,8 @@ impl<'t> Work<'t> {
             moved: HashMap::new(),
             added: Vec::new(),
             edges: ChangedEdges::new(),
-            cursors: None,
+            cursors: Cursors::default(),
+            told_left: limits::TOLD_PER_COMMIT_MAX,
             waiting: HashMap::new(),
             log: Vec::new(),
             meta_dirty: false,

@@ -191,6 +191,9 @@ pub struct JobStats {
     pub blocked: u64,
     /// Of the pending ones: those that wait out a delay.
     pub delayed: u64,
+    /// Whether chunks are still being told what became of those that they depend on, which goes on by itself: then
+    /// `blocked` may be out of date.
+    pub settling: bool,
 }
 
 impl JobStats {
@@ -215,9 +218,14 @@ impl JobStats {
         self.pending - self.blocked - self.delayed
     }
 
-    /// Whether work is left and none of it will ever start by itself: nothing is ready, processing or delayed.
+    /// Whether work is left and none of it will ever start by itself: nothing is ready, processing, delayed or yet to be
+    /// told that it may start.
     pub fn is_stalled(&self) -> bool {
-        !self.is_finished() && self.ready() == 0 && self.processing == 0 && self.delayed == 0
+        !self.is_finished()
+            && self.ready() == 0
+            && self.processing == 0
+            && self.delayed == 0
+            && !self.settling
     }
 
     /// Whether every chunk is done, failed or cancelled.

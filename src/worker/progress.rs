@@ -172,6 +172,7 @@ pub(super) async fn standing(store: &dyn JobStore, job: Option<i64>) -> Result<J
             total.cancelled += stats.cancelled;
             total.blocked += stats.blocked;
             total.delayed += stats.delayed;
+            total.settling |= stats.settling;
         }
         after = page.last().map(|job| job.job_id);
         if page.len() < limits::PAGE_ROWS_MAX {

@@ -36,10 +36,12 @@ export class Stats {
   readonly blocked: number
   /** Of the pending ones: those that wait out a delay. */
   readonly delayed: number
+  /** Whether chunks are still being told what became of those that they depend on: then `blocked` may be out of date. */
+  readonly settling: boolean
 
   /** @internal */
   constructor(jobId: number, counts: number[]) {
-    const [total = 0, pending = 0, processing = 0, done = 0, failed = 0, cancelled = 0, blocked = 0, delayed = 0] = counts
+    const [total = 0, pending = 0, processing = 0, done = 0, failed = 0, cancelled = 0, blocked = 0, delayed = 0, settling = 0] = counts
     this.jobId = jobId
     this.total = total
     this.pending = pending
@@ -49,6 +51,7 @@ export class Stats {
     this.cancelled = cancelled
     this.blocked = blocked
     this.delayed = delayed
+    this.settling = settling > 0
   }
 
   /** Done chunks in percent of all; a job without chunks is at 0. */
@@ -73,7 +76,7 @@ export class Stats {
 
   /** Whether work is left and none of it will ever start by itself. */
   get isStalled(): boolean {
-    return !this.isFinished && this.ready === 0 && this.processing === 0 && this.delayed === 0
+    return !this.isFinished && this.ready === 0 && this.processing === 0 && this.delayed === 0 && !this.settling
   }
 }
 

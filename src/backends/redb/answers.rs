@@ -11,8 +11,8 @@ use super::tables::{self as t, Lane, Line, Tag, edge_tag, index_tag};
 use super::view::{Bounds, Entries, View};
 use super::walk::Walk;
 use crate::backends::contract::{
-    Class, Cursor, DueNeed, EdgesNeed, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Rank, ReadyNeed,
-    Record, Row,
+    Class, Cursor, CursorsNeed, DueNeed, EdgesNeed, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Rank,
+    ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
@@ -63,8 +63,8 @@ impl<'v> View<'v> {
         if let Some(EdgesNeed { job, after, limit }) = needs.edges {
             loaded.edges = self.edges_page(job, after, limit)?;
         }
-        if needs.cursors > 0 {
-            loaded.cursors = self.cursors(needs.cursors)?;
+        if let Some(need) = needs.cursors {
+            loaded.cursors = self.cursors(need)?;
         }
         if let Some((after, limit)) = needs.log {
             loaded.log = self.log_runs(after, limit)?;
@@ -426,9 +426,12 @@ impl<'v> View<'v> {
         spans.into_iter().try_for_each(|span| self.each_of(need.job, span, each))
     }
 
-    fn cursors(self, limit: usize) -> Result<Vec<Cursor>> {
-        self.index_between(&[index_tag::CURSOR], &[index_tag::CURSOR + 1])?
-            .take(limit)
+    fn cursors(self, need: CursorsNeed) -> Result<Vec<Cursor>> {
+        let first = t::of_chunk(index_tag::CURSOR, Key { job: need.first_job, chunk: 0 });
+        let last = t::of_chunk(index_tag::CURSOR, Key { job: need.last_job, chunk: u64::MAX });
+        self.index()
+            .through(&first, &last)?
+            .take(need.limit)
             .map(|found| {
                 let found = found?;
                 codec::cursor(chunk_at(found.key())?, found.value())

@@ -314,7 +314,7 @@ impl Model {
             owners: true,
             jobs_after: Some((rng.bool().then_some(job), 2)),
             edges: Some(EdgesNeed { job, after: edge_after, limit }),
-            cursors: 3,
+            cursors: Some(CursorsNeed { first_job: job, last_job: job + 1, limit: 3 }),
             log: Some((log_after, limit)),
         };
         let loaded = load.load(&needs).unwrap();
@@ -393,7 +393,15 @@ impl Model {
             .copied()
             .collect();
         assert_eq!(loaded.edges, edges);
-        assert_eq!(loaded.cursors, self.cursors.values().take(3).copied().collect::<Vec<_>>());
+        assert_eq!(
+            loaded.cursors,
+            self.cursors
+                .values()
+                .filter(|c| (job..=job + 1).contains(&c.key.job))
+                .take(3)
+                .copied()
+                .collect::<Vec<_>>()
+        );
         let log: Vec<(u64, (Subject, Key))> = loaded
             .log
             .iter()

@@ -10,7 +10,9 @@ use std::fmt::Write as _;
 use sqlx::SqlSafeStr;
 use sqlx::sqlite::SqliteRow;
 
-use crate::backends::contract::{DependentsNeed, DueNeed, EdgesNeed, Key, Loaded, Needs, ReadyNeed, Row};
+use crate::backends::contract::{
+    CursorsNeed, DependentsNeed, DueNeed, EdgesNeed, Key, Loaded, Needs, ReadyNeed, Row,
+};
 use crate::backends::remembered::{Seen, claim_position};
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
@@ -343,9 +345,11 @@ fn compose<'n>(needs: &'n Needs, ahead: usize, script: &mut Script) -> Result<La
         script.set(23, limit(bound));
         script.rows += bound;
     }
-    if needs.cursors > 0 {
+    if let Some(CursorsNeed { first_job, last_job, limit: bound }) = needs.cursors {
         script.add(Part::Cursors);
-        script.set(24, limit(needs.cursors));
+        script.set(24, limit(bound));
+        script.set(29, Value::Int(first_job));
+        script.set(30, Value::Int(last_job));
     }
     if let Some((since, bound)) = needs.log {
         script.add(Part::Log);

@@ -87,7 +87,7 @@ pub(super) const GUARD: &str =
 // Values of a read script
 
 /// How many values a read script has.
-pub(super) const READ_VALUES: usize = 28;
+pub(super) const READ_VALUES: usize = 30;
 
 /// `$1`: job ids.
 pub(super) const JOBS: &str =
@@ -272,9 +272,8 @@ pub(super) const EDGES: &str = concat!(
      ORDER BY d.chunk,d.depends_on LIMIT $23+0);"
 );
 
-/// At most `$24`.
-pub(super) const CURSORS: &str =
-    "SELECT job,chunk,after_chunk,news,cursor_sum FROM cursors ORDER BY job,chunk LIMIT $24+0;";
+/// At most `$24`, of the jobs from `$29` to `$30`.
+pub(super) const CURSORS: &str = "SELECT job,chunk,after_chunk,news,cursor_sum FROM cursors WHERE job BETWEEN $29 AND $30 ORDER BY job,chunk LIMIT $24+0;";
 
 /// Behind revision `$25`, until `$26` changes are reached. Of the first commit a part may lie before it.
 pub(super) const LOG: &str = "SELECT revision,runs,log_sum FROM (SELECT revision,runs,log_sum,\

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::backends::contract::{Counts, Edge, EdgesNeed, JobRow, LogRun, Needs, PageNeed};
+use crate::backends::contract::{Counts, CursorsNeed, Edge, EdgesNeed, JobRow, LogRun, Needs, PageNeed};
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
 use crate::backends::sqlite::load::{self, Opening};
@@ -147,7 +147,7 @@ fn check_edges(connection: &mut Connection, job: &JobRow) -> Result<()> {
 
 /// The store's own record, its cursors and its log.
 fn check_store(connection: &mut Connection) -> Result<()> {
-    let needs = Needs { cursors: usize::MAX, ..Needs::default() };
+    let needs = Needs { cursors: Some(CursorsNeed::ALL), ..Needs::default() };
     let loaded = load::load(connection, &needs, Opening::None)?;
     if loaded.cursors.len() as u64 != loaded.meta.cursors {
         return Err(bad("the count of chunks whose dependents are still to be told is wrong"));

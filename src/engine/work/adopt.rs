@@ -118,8 +118,7 @@ impl Work<'_> {
 
     /// Replaces all that is left to be told to dependents.
     pub(in crate::engine) fn adopt_cursors(&mut self, cursors: &[Cursor]) -> Result<()> {
-        let stored: Vec<Key> = self.cursors()?.keys().copied().collect();
-        for key in stored {
+        for key in self.keys_with_cursors()? {
             self.delete_cursor(key)?;
         }
         cursors.iter().try_for_each(|cursor| self.put_cursor(*cursor))

@@ -52,7 +52,7 @@ impl Work<'_> {
             || !self.edges.is_empty()
             || self.clock_reset
             || self.meta_dirty
-            || self.cursors.iter().flatten().any(|(_, slot)| slot.dirty)
+            || self.cursors.changed().next().is_some()
             || self.jobs.values().any(|slot| slot.dirty || slot.counts_dirty)
             || self.rows.values().any(|slot| slot.record_dirty)
     }
@@ -87,11 +87,8 @@ impl Work<'_> {
             })
             .collect();
         jobs.sort_unstable_by_key(|(id, _)| *id);
-        let cursors = self.cursors.unwrap_or_default();
-        if !cursors.is_empty() {
-            meta.cursors = cursors.values().filter(|slot| slot.cursor.is_some()).count() as u64;
-        }
-        let changed = || cursors.iter().filter(|(_, slot)| slot.dirty);
+        let cursors = self.cursors;
+        meta.cursors = cursors.count(meta.cursors);
         Delta {
             log_prune_to: meta.log_start,
             durability: Durability::Full,
@@ -99,10 +96,11 @@ impl Work<'_> {
             rows,
             jobs: jobs.into_iter().map(|(_, change)| change).collect(),
             edges: self.edges.into_changes(),
-            cursors_put: changed().filter_map(|(_, slot)| slot.cursor).collect(),
-            cursors_deleted: changed()
+            cursors_put: cursors.changed().filter_map(|(_, slot)| slot.cursor).collect(),
+            cursors_deleted: cursors
+                .changed()
                 .filter(|(_, slot)| slot.stored && slot.cursor.is_none())
-                .map(|(key, _)| *key)
+                .map(|(key, _)| key)
                 .collect(),
             log: if HAS_FEED { self.log } else { Vec::new() },
         }

@@ -8,6 +8,11 @@ use crate::limits;
 /// A place in a list of dependencies.
 type ChunkAndOn = (u64, u64);
 
+/// So many are asked for at once.
+const ENDS_PER_QUESTION: usize = 1_000;
+/// Lists as long as this are not whole.
+const ENDS_EXPECTED: usize = 8;
+
 impl Work<'_> {
     /// Chunks that wait for this one, above an id, in ascending order, and whether it counts as met for each.
     pub(in crate::engine) fn dependents(
@@ -46,6 +51,32 @@ impl Work<'_> {
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// Asks for who waits for each of these, which are about to change, with few questions for all. For whom many wait is
+    /// asked for again, by itself.
+    pub(in crate::engine) fn expect_ends(&mut self, keys: &[Key]) -> Result<()> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        if keys.iter().all(|key| key.job == first.job)
+            && self.job_in_any_phase(first.job)?.is_none_or(|job| job.edges == 0)
+        {
+            return Ok(());
+        }
+        for keys in keys.chunks(ENDS_PER_QUESTION) {
+            let need = |&on| DependentsNeed { on, after: None, limit: ENDS_EXPECTED };
+            let dependents = keys.iter().map(need).collect();
+            let mut loaded = self.load(&Needs { dependents, dependent_rows: true, ..Needs::default() })?;
+            self.absorb(&mut loaded);
+            let whole =
+                keys.iter().copied().zip(loaded.dependents).filter(|(_, list)| list.len() < ENDS_EXPECTED);
+            self.waiting.extend(whole);
+        }
+        Ok(())
+    }
+
+    /// Whether it is known of a chunk that nobody waits for it.
+    pub(in crate::engine) fn is_waited_for_by_none(&self, on: Key) -> bool {
+        self.waiting.get(&on).is_some_and(Vec::is_empty) && self.edges.on(on).next().is_none()
     }
 
     /// The chunks that each of these depends on, in ascending order.

@@ -1,6 +1,8 @@
 //! More dependents than one commit tells: the rest follows in slices, also after a crash between two of them.
 
-use magnetar::{Completion, JobSpec, JobStatus, JobStore, ResetReach, Selection, limits};
+use magnetar::{
+    ChunkUpdate, Completion, ErrorKind, JobSpec, JobStatus, JobStore, ResetReach, Selection, limits,
+};
 
 use super::{JOB, c, claim, import, import_as};
 use crate::fixture::{Fixture, OTHER};
@@ -122,4 +124,66 @@ pub(crate) async fn a_job_with_slices_left_can_be_deleted(mut fx: Fixture) {
         "nothing of the old one is left"
     );
     fx.verify().await.expect("nothing is damaged");
+}
+
+/// While dependents are still being told, none of them is handed out, and none is done.
+pub(crate) async fn a_reset_holds_before_its_slices_are_done(fx: Fixture) {
+    import(&*fx, fan()).await;
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    settled(&*fx).await;
+    // The last that are told.
+    let late = fx.claim_pending_batch(JOB, usize::try_from(MANY).expect("few")).await.expect("all are ready");
+    let back = late[..late.len() - 2].iter().map(|chunk| ChunkUpdate::Release(chunk.claim())).collect();
+    fx.apply_batch_updates(JOB, back).await.expect("they are open");
+    let reset = fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Direct);
+    reset.await.expect("it is done");
+    let done = fx.complete(&late[late.len() - 1].claim(), Completion::new()).await;
+    assert_eq!(done.expect_err("it came too late").kind(), ErrorKind::Superseded);
+    let claimed = fx.claim_pending_batch(JOB, 10).await.expect("the job exists");
+    assert!(claimed.iter().all(|chunk| chunk.chunk == 0), "{claimed:?}");
+    settled(&*fx).await;
+    let stats = fx.get_stats(JOB).await.expect("the job exists");
+    assert_eq!((stats.blocked, stats.done, stats.settling), (MANY, 0, false));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+/// Of those that a commit tells none may start; the one that is told later may.
+pub(crate) async fn a_job_is_not_stalled_while_dependents_are_to_be_told(fx: Fixture) {
+    let gate = MANY + 1;
+    let waits = (1..MANY).map(|id| c(id).depends_on([0, gate]));
+    import(&*fx, [c(0), c(gate)].into_iter().chain(waits).chain([c(MANY).depends_on([0])])).await;
+    fx.mark_failed(JOB, gate, "broken".into()).await.expect("it is not done");
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    for _ in 0..MANY {
+        let stats = fx.get_stats(JOB).await.expect("the job exists");
+        assert!(!stats.is_stalled(), "{stats:?}");
+        if stats.ready() == 1 {
+            return;
+        }
+        fx.release_all().await.expect("the store is open");
+    }
+    panic!("the slices come to no end");
+}
+
+/// Cancelled by many, and retried with all of them: the cause is looked for among those that are still to come.
+pub(crate) async fn what_many_failures_cancelled_comes_back_with_the_last_of_them(fx: Fixture) {
+    let parts = 3_000;
+    let spec = JobSpec::new().on_dependency_failure(magnetar::DependencyFailure::Cancel);
+    import_as(&*fx, spec, (0..parts).map(c).chain([c(parts).depends_on(0..parts)])).await;
+    for part in (0..parts).step_by(1_000) {
+        fx.mark_failed(JOB, part, "broken".into()).await.expect("it is not done");
+    }
+    let report = fx.get_chunk(JOB, parts).await.expect("it can be read").expect("it is there");
+    assert_eq!(report.status, JobStatus::Cancelled);
+    fx.retry_failed(JOB, Selection::Chunks(vec![0])).await.expect("it failed");
+    let report = fx.get_chunk(JOB, parts).await.expect("it can be read").expect("it is there");
+    let last = (parts - 1) / 1_000 * 1_000;
+    let why = format!("chunk {last}, which it depends on, failed or was cancelled");
+    assert_eq!((report.status, report.error), (JobStatus::Cancelled, Some(why)));
+    let changed = fx.retry_failed(JOB, Selection::All).await.expect("the job exists");
+    assert_eq!(changed, parts / 1_000);
+    let report = fx.get_chunk(JOB, parts).await.expect("it can be read").expect("it is there");
+    assert_eq!(report.status, JobStatus::Pending);
 }

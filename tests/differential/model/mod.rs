@@ -312,10 +312,10 @@ impl Model {
         news(before, self.jobs[&job].chunks[&chunk].status, through)
     }
 
-    /// A dependency that failed or was cancelled.
+    /// A dependency that failed or was cancelled, the last one.
     fn broken(&self, job: i64, chunk: u64) -> Option<u64> {
         let chunks = &self.jobs[&job].chunks;
-        chunks[&chunk].on.keys().copied().find(|on| matches!(chunks[on].status, Failed | Cancelled))
+        chunks[&chunk].on.keys().rev().copied().find(|on| matches!(chunks[on].status, Failed | Cancelled))
     }
 
     fn cancel_by(&mut self, job: i64, chunk: u64, on: u64) {
@@ -712,7 +712,11 @@ impl Model {
                 let of = |chunk: &Chunk| all.contains(&chunk.status);
                 self.jobs[&job].chunks.iter().filter(|(_, chunk)| of(chunk)).map(|(id, _)| *id).collect()
             }
-            Selection::Chunks(named) => named.clone(),
+            Selection::Chunks(named) => {
+                let mut named = named.clone();
+                named.sort_unstable();
+                named
+            }
         };
         for &chunk in &list {
             let status = self.status(job, chunk)?;

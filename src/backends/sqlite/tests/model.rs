@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::backends::contract::EdgesNeed;
 use crate::backends::contract::{
-    Backend, Class, Content, Counts, Cursor, Delta, DependentsNeed, DueNeed, Edge, EdgeChange, Hold,
-    JobChange, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed, Record,
-    Row, RowChange, Subject, page_of,
+    Backend, Class, Content, Counts, Cursor, CursorsNeed, Delta, DependentsNeed, DueNeed, Edge, EdgeChange,
+    Hold, JobChange, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed,
+    Record, Row, RowChange, Subject, page_of,
 };
 use crate::backends::sqlite::tests::{Folder, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
@@ -370,7 +370,7 @@ impl Model {
             owners: random.one_in(2),
             jobs_after: Some((random.maybe(|r| r.below(3).cast_signed()), bound)),
             edges: Some(EdgesNeed { job: key.job, after: after_edge, limit: bound }),
-            cursors: bound,
+            cursors: Some(CursorsNeed { first_job: key.job, last_job: 3, limit: bound }),
             log: Some((since, bound)),
         }
     }
@@ -457,7 +457,10 @@ impl Model {
             needs.edges.unwrap_or(EdgesNeed { job: 0, after: None, limit: 0 });
         let edges = self.edges.keys().filter(|e| e.job == job && after.is_none_or(|a| (e.chunk, e.on) > a));
         assert_eq!(loaded.edges, edges.take(limit).copied().collect::<Vec<_>>());
-        assert_eq!(loaded.cursors, self.cursors.values().take(needs.cursors).copied().collect::<Vec<_>>());
+        let CursorsNeed { first_job, last_job, limit } =
+            needs.cursors.unwrap_or(CursorsNeed { limit: 0, ..CursorsNeed::ALL });
+        let cursors = self.cursors.values().filter(|c| (first_job..=last_job).contains(&c.key.job));
+        assert_eq!(loaded.cursors, cursors.take(limit).copied().collect::<Vec<_>>());
         let (since, bound) = needs.log.unwrap_or((u64::MAX, 0));
         let log: Vec<LogRun> = self.log.iter().filter(|run| run.revision > since).copied().collect();
         assert_eq!(loaded.log, log[..loaded.log.len()], "a prefix");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::backends::contract::{
-    Backend, Class, Counts, Cursor, Delta, Edge, EdgeChange, Hold, JobChange, Key, LogRun, Needs, PageNeed,
-    Record, RowChange, Subject, page_of,
+    Backend, Class, Counts, Cursor, CursorsNeed, Delta, Edge, EdgeChange, Hold, JobChange, Key, LogRun,
+    Needs, PageNeed, Record, RowChange, Subject, page_of,
 };
 use crate::backends::sqlite::tests::{Folder, READY, content, import, job, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
@@ -68,7 +68,7 @@ fn everything() -> Needs {
         jobs: [1].into(),
         rows: (0..10).map(|chunk| Key { job: 1, chunk }).collect(),
         dependencies: vec![Key { job: 1, chunk: 9 }],
-        cursors: 9,
+        cursors: Some(CursorsNeed::ALL),
         log: Some((0, 99)),
         ..Needs::default()
     }
