@@ -4,6 +4,7 @@
  * Everything that must survive a crash is in the store; what is here can be lost at any moment.
  */
 
+import { nameOf } from '../text.js'
 import { partName, removeCopy, sweep } from './parts.js'
 import { Picture } from './picture.js'
 import { planOf } from './plan.js'
@@ -37,7 +38,7 @@ export class Copy extends EventTarget {
 
   /** Reads how the job stands. */
   async open() {
-    this.name = (await this.#store.getJob(this.job)).spec.name ?? `job ${this.job}`
+    this.name = nameOf((await this.#store.getJob(this.job)).spec, `job ${this.job}`)
     await this.picture.open()
     this.described = this.picture.chunks[0].payload.file
   }

@@ -14,8 +14,8 @@ export class Tabs {
 
   constructor() {
     this.#channel.onmessage = ({ data }) => this.#hear(data)
-    // Held for as long as the tab lives, so that others can count.
-    void navigator.locks.request(LOCK + crypto.randomUUID(), () => new Promise(() => {}))
+    // Held for as long as the tab lives, so that others can count. Where a browser denies it, it denies the store too, which says so.
+    navigator.locks.request(LOCK + crypto.randomUUID(), () => new Promise(() => {})).catch(() => {})
   }
 
   /** How many tabs have this page open. */
