@@ -5,7 +5,7 @@ const LOCK = 'magnetar-demo:tab:'
 const ANSWER_MS = 400
 
 export class Tabs {
-  /** Gives the file of a job where this tab has it. */
+  /** Gives the file of a job where this tab has it, and whether the user paused the copy. */
   fileOf = () => undefined
   /** Ends this tab's engine, as a crash would. */
   crash = () => {}
@@ -41,16 +41,16 @@ export class Tabs {
 
   #hear(message) {
     if (message.t === 'want') {
-      const file = this.fileOf(message.job)
-      if (file !== undefined) this.#channel.postMessage({ t: 'file', job: message.job, file })
-    } else if (message.t === 'file') this.#answer(message.job, message.file)
+      const found = this.fileOf(message.job)
+      if (found !== undefined) this.#channel.postMessage({ t: 'file', job: message.job, ...found })
+    } else if (message.t === 'file') this.#answer(message.job, message)
     else if (message.t === 'crash') this.crash()
   }
 
-  #answer(job, file) {
+  #answer(job, found) {
     const asked = this.#asked.get(job)
     this.#asked.delete(job)
     clearTimeout(asked?.timer)
-    asked?.resolve(file)
+    asked?.resolve(found)
   }
 }

@@ -4,7 +4,7 @@ import { engineWorker, open } from '../magnetar.js'
 import { at, reason, save, told, write } from '../dom.js'
 import { logTo } from '../log.js'
 import { bytes, bytesOf, count, counted, percent, span } from '../text.js'
-import { Copy } from './copy.js'
+import { clearStale, Copy } from './copy.js'
 import { listEarlier } from './earlier.js'
 import { dropHandle, keepHandle } from './handles.js'
 import { ChunkMap } from './map.js'
@@ -38,6 +38,7 @@ export function copyView() {
       opened.addEventListener('leader', ({ detail }) => {
         log(detail ? 'This tab’s engine has the job file now.' : 'Another tab’s engine has the job file now.')
       })
+      clearStale(opened).catch((error) => problem(reason(error)))
       return opened
     } catch (error) {
       opening = undefined
@@ -121,7 +122,7 @@ export function copyView() {
         return
       }
       if (handle !== undefined) await keepHandle(copy.job, handle).catch(() => {})
-      provide(file, 'the file you picked')
+      provide({ file, from: 'the file you picked' })
       return
     }
     if (file.size === 0) return problem(told`${file.name} is empty: there is nothing to copy.`)
@@ -151,16 +152,47 @@ export function copyView() {
 
   /** Files that were picked in this tab. */
   const held = new Map()
-  tabs.fileOf = (job) => held.get(job)
+  /** Copies that the user paused: they go on when the user says so, in whichever tab. */
+  const paused = new Set()
+  tabs.fileOf = (job) => (held.has(job) ? { file: held.get(job), isPaused: paused.has(job) } : undefined)
   tabs.crash = () => engine?.terminate()
 
-  function provide(file, from) {
+  function provide({ file, from, isPaused }) {
     held.set(copy.job, file)
     copy.file = file
     need('')
     log(told`Reading ${copy.name} from ${from}.`)
-    showState()
+    if (isPaused) {
+      paused.add(copy.job)
+      copy.state = 'paused'
+      log(told`${copy.name} is paused.`)
+      showState()
+    } else goOn()
+  }
+
+  function goOn() {
+    paused.delete(copy.job)
     void copy.start(lanes())
+  }
+
+  function removedElsewhere({ job, name }) {
+    forget(job)
+    problem(told`${name} was removed in another tab.`)
+    showAll()
+  }
+
+  /** What the address named is no more. */
+  function showAll() {
+    if (!at('copy').hidden) {
+      history.replaceState(null, '', '#copy/all')
+      at('copy').focus({ preventScroll: true })
+    }
+    go('all')
+  }
+
+  function forget(job) {
+    held.delete(job)
+    paused.delete(job)
   }
 
   async function openJob(job) {
@@ -169,6 +201,8 @@ export function copyView() {
     const opened = new Copy(await store(), job)
     opened.addEventListener('error', ({ detail }) => problem(reason(detail)))
     await opened.open()
+    if (opened.isRemoved) return removedElsewhere(opened)
+    opened.addEventListener('removed', () => copy === opened && removedElsewhere(opened))
     copy = opened
     saidTenth = -1
     need('')
@@ -198,8 +232,8 @@ export function copyView() {
 
   async function findSource() {
     const mine = held.get(copy.job)
-    const found = mine ? { file: mine, from: 'the file you picked' } : await findFile(copy.job, copy.described, tabs)
-    if (found.file !== undefined) return provide(found.file, found.from)
+    const found = mine ? { file: mine, from: 'the file you picked', isPaused: paused.has(copy.job) } : await findFile(copy.job, copy.described, tabs)
+    if (found.file !== undefined) return provide(found)
     waiting = found.handle
     const kept = copy.picture.counts.done
     const safe = kept > 0 ? ` What is copied stays: ${counted(kept, 'chunk')}.` : ''
@@ -213,6 +247,7 @@ export function copyView() {
     if (copy === undefined) return
     const left = copy
     copy = undefined
+    at('confirm').close('keep')
     await left.pause()
     left.close()
   }
@@ -229,8 +264,9 @@ export function copyView() {
   const task = (id, work) => at(id).addEventListener('click', () => attempt(work))
 
   task('pause', () => {
-    if (copy.state === 'running') return copy.pause()
-    void copy.start(lanes())
+    if (copy.state !== 'running') return goOn()
+    paused.add(copy.job)
+    return copy.pause()
   })
   task('crash', async () => {
     at('crash').disabled = true
@@ -246,11 +282,11 @@ export function copyView() {
     problem('')
     const tried = copy
     log(told`${tried.name}: ${counted(await tried.retry(), 'chunk')} will be tried again.`)
-    if (copy === tried) void copy.start(lanes())
+    if (copy === tried) goOn()
   })
   task('allow', async () => {
     const found = await allow(waiting, copy.described)
-    if (found.file !== undefined) provide(found.file, found.from)
+    if (found.file !== undefined) provide(found)
     else need(told`The file could not be read. Pick ${copy.name} again.`)
   })
   task('download', async () => save(await assemble(copy.job, copy.parts), copy.name))
@@ -279,23 +315,33 @@ export function copyView() {
       at('verify').disabled = false
     }
   })
-  task('remove', () => at('confirm').showModal())
-  at('confirm').addEventListener('close', async () => {
-    if (at('confirm').returnValue !== 'remove') return
-    const { job, name } = copy
-    await copy.remove()
-    copy = undefined
-    held.delete(job)
-    await dropHandle(job).catch(() => {})
-    log(told`Removed ${name}.`)
-    location.hash = '#copy/all'
+  task('remove', () => {
+    // What was answered the last time would hold for whoever leaves by Escape.
+    at('confirm').returnValue = 'keep'
+    at('confirm').showModal()
   })
+  at('confirm').addEventListener('close', () => {
+    if (at('confirm').returnValue === 'remove') void attempt(remove)
+  })
+
+  async function remove() {
+    const removed = copy
+    try {
+      await removed.remove()
+      log(told`Removed ${removed.name}.`)
+    } finally {
+      forget(removed.job)
+      await dropHandle(removed.job).catch(() => {})
+      // Unless the user went on to another one meanwhile.
+      if (copy === removed || copy === undefined) showAll()
+    }
+  }
 
   at('lanes').addEventListener('change', async () => {
     const slowed = copy
     if (slowed?.state !== 'running') return
     await slowed.pause()
-    if (copy === slowed) void copy.start(lanes())
+    if (copy === slowed) goOn()
   })
 
   for (const id of ['file', 'file-again']) {
