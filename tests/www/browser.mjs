@@ -1,7 +1,7 @@
 /** A real Chromium with a fresh profile, and what the tests ask of its pages. */
 
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,9 @@ const { chromium } = createRequire(new URL('../../bindings/js/package.json', imp
 
 /** The page's address; `cargo xtask test page` serves it. */
 export const ADDRESS = needed('MAGNETAR_PAGE')
+/** The same under a name that no browser takes for secure; `INSECURE_FLAG` makes it known. */
+export const INSECURE_ADDRESS = ADDRESS.replace(/\/\/[^:/]+/, '//magnetar.test')
+export const INSECURE_FLAG = '--host-resolver-rules=MAP magnetar.test 127.0.0.1'
 /** Where what was saved from the page goes. */
 export const SAVED = needed('MAGNETAR_SAVED')
 
@@ -24,13 +27,20 @@ function needed(name) {
   return value
 }
 
-/** Starts a browser; gives its context, and what went wrong in its pages so far. It ends with the test. */
-export async function browser(test, options = {}) {
+/**
+ * Starts a browser, with further flags and preferences of a user; gives its context, and what went wrong in its pages so
+ * far. It ends with the test.
+ */
+export async function browser(test, { flags = [], preferences, ...options } = {}) {
   const profile = mkdtempSync(join(tmpdir(), 'magnetar-page-'))
+  if (preferences !== undefined) {
+    mkdirSync(join(profile, 'Default'))
+    writeFileSync(join(profile, 'Default', 'Preferences'), JSON.stringify(preferences))
+  }
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     headless: true,
-    args: FLAGS,
+    args: [...FLAGS, ...flags],
     acceptDownloads: true,
     viewport: { width: 1400, height: 900 },
     ...options,
@@ -41,7 +51,7 @@ export async function browser(test, options = {}) {
     page.on('pageerror', (error) => problems.push(error.stack))
     page.on('request', (request) => {
       const url = request.url()
-      if (!url.startsWith(ADDRESS) && !/^(blob|data|about):/.test(url)) problems.push(`asked for ${url}`)
+      if (![ADDRESS, INSECURE_ADDRESS].some((own) => url.startsWith(own)) && !/^(blob|data|about):/.test(url)) problems.push(`asked for ${url}`)
     })
   }
   context.pages().forEach(watch)
@@ -85,4 +95,12 @@ export async function saved(page, id, name) {
   const path = join(SAVED, name)
   await download.saveAs(path)
   return path
+}
+
+/** Drops files or folders of this machine on a place of the page, as a user does from another window. */
+export async function drop(page, { x, y }, ...files) {
+  const session = await page.context().newCDPSession(page)
+  const data = { items: [], files, dragOperationsMask: 1 }
+  for (const type of ['dragEnter', 'dragOver', 'drop']) await session.send('Input.dispatchDragEvent', { type, x, y, data })
+  await session.detach()
 }

@@ -67,3 +67,68 @@ test('a job file is inspected, retried, saved and opened again', { timeout: 120_
 
   assert.deepEqual(problems, [])
 })
+
+/** Inspects a file that is made up in the page. */
+async function made(page, manifest, error) {
+  await page.evaluate(async ([manifest, error]) => {
+    const { open } = await import('./magnetar/dist/browser.js')
+    const store = await open(':memory:')
+    await store.importManifest(5, manifest)
+    if (error !== undefined) await store.fail(await store.claimPending(5), error, { permanent: true })
+    const files = new DataTransfer()
+    files.items.add(new File([await store.exportFile()], 'made.redb'))
+    await store.close()
+    const input = document.getElementById('inspect-file')
+    input.files = files.files
+    input.dispatchEvent(new Event('change'))
+  }, [manifest, error])
+  await page.locator('#inspected').waitFor()
+}
+
+test('what a file says keeps to its place', { timeout: 60_000 }, async (t) => {
+  const { context, problems } = await browser(t, { viewport: { width: 360, height: 740 } })
+  const page = context.pages()[0]
+  await page.goto(`${ADDRESS}#inspect`)
+
+  await t.test('a name that turns what follows does not turn the heading', async () => {
+    await made(page, { job: { name: 'tab\u202Egnol' }, chunks: [{ id: 0 }] })
+    const [name, rest] = await page.evaluate(() => {
+      const left = (node) => {
+        const range = document.createRange()
+        range.selectNodeContents(node)
+        return range.getBoundingClientRect().left
+      }
+      return [...document.getElementById('one-job-title').childNodes].filter((node) => node.textContent !== '').map(left)
+    })
+    assert.ok(name < rest, 'the name stands in front')
+    assert.equal(await page.textContent('#one-job-title'), 'tab\u202Egnol (job 5)')
+  })
+
+  await t.test('a name of nothing is none', async () => {
+    await made(page, { job: { name: '' }, chunks: [{ id: 0 }] })
+    await page.locator('#one-job-title', { hasText: /^Job 5$/ }).waitFor()
+    assert.equal(await page.locator('#jobs td').nth(1).textContent(), '–')
+  })
+
+  await t.test('a long error is cut in the list, and whole in the dialog', async () => {
+    const error = 'a long story. '.repeat(220)
+    await made(page, { chunks: [{ id: 0 }] }, error)
+    await page.locator('#chunks tr').waitFor()
+    assert.ok((await page.locator('#chunks tr').boundingBox()).height < 120)
+    await page.click('#chunks button.link')
+    await page.locator('#chunk-fields', { hasText: error.trim() }).waitFor()
+  })
+
+  await t.test('a graph opens with what it is about in sight', async () => {
+    const leaves = Array.from({ length: 120 }, (_, leaf) => ({ id: leaf + 1, depends_on: [0] }))
+    await made(page, { chunks: [{ id: 0 }, ...leaves] })
+    await page.locator('#graph .node').nth(120).waitFor()
+    const isSeen = () => {
+      const [pane, box] = ['#graph', '#graph .centre'].map((at) => document.querySelector(at).getBoundingClientRect())
+      return box.top >= pane.top && box.bottom <= pane.bottom && box.left >= pane.left && box.right <= pane.right
+    }
+    await page.waitForFunction(isSeen)
+  })
+
+  assert.deepEqual(problems, [])
+})

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { ADDRESS, browser } from './browser.mjs'
+import { ADDRESS, browser, INSECURE_ADDRESS, INSECURE_FLAG } from './browser.mjs'
 
 const CONTROLS = new Set(['button', 'link', 'textbox', 'combobox', 'spinbutton', 'progressbar', 'checkbox', 'image', 'application', 'dialog'])
 const SMALL = { name: 'a file with quite a long name that has to fit somewhere.bin', mimeType: 'application/octet-stream', buffer: Buffer.alloc(3_000_000, 7) }
@@ -40,6 +40,37 @@ for (const colorScheme of ['light', 'dark']) {
     assert.deepEqual(problems, [])
   })
 }
+
+/** Opens the sample, where nothing can be copied. */
+async function inspects(page) {
+  await page.click('nav a[href="#inspect"]')
+  await page.click('#sample')
+  await page.locator('#inspected').waitFor()
+}
+
+test('a page that is not secure says what it lacks, and inspects', { timeout: 60_000 }, async (t) => {
+  const { context, problems } = await browser(t, { flags: [INSECURE_FLAG] })
+  const page = context.pages()[0]
+  await page.goto(INSECURE_ADDRESS)
+  assert.equal(await page.evaluate(() => isSecureContext), false)
+  await page.locator('#problem', { hasText: 'no Web Locks, no private files, no SHA-256' }).waitFor()
+  await page.locator('nav a[href="#copy"][aria-current]').waitFor()
+  await inspects(page)
+  assert.deepEqual(problems, [])
+})
+
+test('where the user lets no page keep anything, it says so, has its themes, and inspects', { timeout: 60_000 }, async (t) => {
+  const cookies = 2
+  const { context, problems } = await browser(t, { preferences: { profile: { default_content_setting_values: { cookies } } } })
+  const page = context.pages()[0]
+  await page.goto(ADDRESS)
+  assert.equal(await page.evaluate(() => { try { return typeof localStorage } catch (error) { return error.name } }), 'SecurityError')
+  await page.locator('#problem', { hasText: 'The job store cannot be opened' }).waitFor()
+  await page.click('#theme')
+  assert.equal(await page.textContent('#theme span'), 'light')
+  await inspects(page)
+  assert.deepEqual(problems, [])
+})
 
 test('the keyboard alone picks a view, reaches the controls and reads the map', { timeout: 60_000 }, async (t) => {
   const { context, problems } = await browser(t)

@@ -1,17 +1,20 @@
 /** The page: its theme, and which of the two views the address asks for. */
 
+import { lackingView } from './copy/lacking.js'
 import { copyView } from './copy/view.js'
-import { at } from './dom.js'
+import { at, droppable } from './dom.js'
 import { inspectView } from './inspect/view.js'
 import { theme } from './theme.js'
 
 theme(at('theme'))
 
-const views = { copy: copyView(), inspect: inspectView() }
+const views = { copy: lackingView() ?? copyView(), inspect: inspectView() }
+
+let shown
 
 function show(event) {
   const [name, argument] = location.hash.slice(1).split('/')
-  const shown = name === 'inspect' ? 'inspect' : 'copy'
+  shown = name === 'inspect' ? 'inspect' : 'copy'
   for (const view of Object.keys(views)) {
     at(view).hidden = view !== shown
     const link = document.querySelector(`nav a[href="#${view}"]`)
@@ -28,5 +31,9 @@ document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault()
   document.querySelector('main:not([hidden])').focus()
 })
+droppable(
+  (file, handle) => views[shown].take(file, handle),
+  (folder) => views[shown].refuse(folder),
+)
 addEventListener('hashchange', show)
 show()

@@ -43,35 +43,52 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000)
 }
 
-/** The text of whatever was thrown. */
+/** A sentence with texts in it that may come from a file: `told\`Removed ${name}.\``. For `write`, which takes plain strings too. */
+export function told([first, ...parts], ...values) {
+  const piece = (value) => (typeof value === 'string' ? { text: value } : String(value))
+  return [first, ...parts.flatMap((part, index) => [piece(values[index]), part])]
+}
+
+/** Writes a string, or what was told, into an element. A text of a file stands apart: it cannot turn the order of what is around it. */
+export function write(element, said) {
+  element.replaceChildren(...[said].flat().map((piece) => (typeof piece === 'string' ? piece : make('bdi', {}, piece.text))))
+}
+
+/** The text of whatever was thrown; an error of the page's own has what it tells in `told`. */
 export function reason(error) {
+  if (error?.told !== undefined) return error.told
   if (!(error instanceof Error)) return String(error)
   return error.code && error.name === 'MagnetarError' ? `${error.message} (${error.code})` : error.message || error.name
 }
 
-/** Makes an element a place to drop a file on. `take` gets the item's file and, where the browser has one, its handle. */
-export function droppable(element, take) {
+/**
+ * Makes the whole page a place to drop a file on. `take` gets the file and, where the browser has one, its handle;
+ * `refuse` the name of a folder.
+ */
+export function droppable(take, refuse) {
   let inside = 0
-  const mark = () => element.classList.toggle('over', inside > 0)
-  element.addEventListener('dragenter', (event) => {
-    event.preventDefault()
-    inside++
-    mark()
-  })
-  element.addEventListener('dragleave', () => {
-    inside--
-    mark()
-  })
-  element.addEventListener('dragover', (event) => event.preventDefault())
-  element.addEventListener('drop', async (event) => {
-    event.preventDefault()
+  const mark = () => document.documentElement.classList.toggle('over', inside > 0)
+  /** What is no file, such as a text that is moved within the page, goes where it went anyway. */
+  const onFiles = (type, act) =>
+    document.addEventListener(type, (event) => {
+      if (!event.dataTransfer?.types.includes('Files')) return
+      event.preventDefault()
+      act(event)
+      mark()
+    })
+  onFiles('dragenter', () => inside++)
+  onFiles('dragleave', () => inside--)
+  onFiles('dragover', () => {})
+  onFiles('drop', async ({ dataTransfer }) => {
     inside = 0
-    mark()
-    const item = [...event.dataTransfer.items].find(({ kind }) => kind === 'file')
-    if (item === undefined) return
-    // Both must be asked for before the event is over.
+    const item = [...dataTransfer.items].find(({ kind }) => kind === 'file')
+    // A question that is open is about what is shown.
+    if (item === undefined || document.querySelector('dialog[open]') !== null) return
+    // All must be asked for before the event is over.
     const file = item.getAsFile()
-    const handle = await item.getAsFileSystemHandle?.().catch(() => undefined)
-    if (file !== null) take(file, handle?.kind === 'file' ? handle : undefined)
+    const entry = item.webkitGetAsEntry()
+    const asked = item.getAsFileSystemHandle?.().catch(() => undefined)
+    if (entry?.isDirectory) refuse(entry.name)
+    else if (file !== null) take(file, await asked)
   })
 }

@@ -11,6 +11,7 @@ export const counted = (number, noun) => `${count(number)} ${noun}${number === 1
 
 /** A size in the unit that fits it. */
 export function bytes(number) {
+  if (number === 1) return '1 byte'
   let unit = 0
   let value = number
   while (value >= 1024 && unit < UNITS.length - 1) {
@@ -20,6 +21,9 @@ export function bytes(number) {
   const digits = unit === 0 || Number.isInteger(value) ? 0 : value < 10 ? 2 : value < 100 ? 1 : 0
   return `${value.toFixed(digits)} ${UNITS[unit]}`
 }
+
+/** What a job is called, if it is. */
+export const nameOf = ({ name }, otherwise) => (name?.trim() ? name : otherwise)
 
 /** What is done of a size: `117 of 200 MiB`, with both numbers where their units differ. */
 export function bytesOf(done, all) {

@@ -3,6 +3,15 @@
 const KEY = 'magnetar-theme'
 const THEMES = ['auto', 'light', 'dark']
 
+/** A browser may deny the page to keep anything: then a choice holds for as long as the page is open. */
+function kept(use) {
+  try {
+    return use(localStorage)
+  } catch {
+    return null
+  }
+}
+
 export function theme(button) {
   const name = button.querySelector('span')
   const set = (chosen) => {
@@ -10,11 +19,11 @@ export function theme(button) {
     name.textContent = chosen
     dispatchEvent(new Event('themechange'))
   }
-  const stored = localStorage.getItem(KEY)
+  const stored = kept((storage) => storage.getItem(KEY))
   set(THEMES.includes(stored) ? stored : 'auto')
   button.addEventListener('click', () => {
     const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]
-    localStorage.setItem(KEY, next)
+    kept((storage) => storage.setItem(KEY, next))
     set(next)
   })
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => dispatchEvent(new Event('themechange')))

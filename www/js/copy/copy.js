@@ -4,17 +4,40 @@
  * Everything that must survive a crash is in the store; what is here can be lost at any moment.
  */
 
-import { partName, removeCopy, sweep } from './parts.js'
+import { nameOf } from '../text.js'
+import { jobsWithParts, partName, removeCopy, sweep } from './parts.js'
 import { Picture } from './picture.js'
 import { planOf } from './plan.js'
 import { Pool } from './pool.js'
 
-/** Dispatches `change` with each new state, `error` with what went wrong. */
+/** Held by every tab that works on a job, shared; and by the one that removes what was copied, alone. */
+const lockOf = (job) => `magnetar-demo:copy:${job}`
+
+/** Removes what was copied by a job that is no more, once no tab works on it. */
+async function clear(store, job) {
+  await navigator.locks.request(lockOf(job), async () => {
+    // The same file may have been picked anew meanwhile.
+    const isThere = await store.getJob(job).then(() => true, ({ code }) => code !== 'job_not_found')
+    if (!isThere) await removeCopy(job)
+  })
+}
+
+/** Removes what a tab left behind that was ended between removing a job and removing what it copied. */
+export async function clearStale(store) {
+  // In this order: a job is there before its folder.
+  const jobs = await jobsWithParts()
+  const known = new Set((await store.listJobs()).map(({ jobId }) => jobId))
+  await Promise.all(jobs.filter((job) => !known.has(job)).map((job) => clear(store, job)))
+}
+
+/** Dispatches `change` with each new state, `error` with what went wrong, `removed` when another tab has removed the job. */
 export class Copy extends EventTarget {
   /** `idle`, `running`, `paused`, `finished`, or `stuck`: what is left was given up. */
   state = 'idle'
   /** The file, where this tab has it. */
   file
+  /** Whether another tab has removed the job. */
+  isRemoved = false
   #store
   #stop
   #run
@@ -26,6 +49,7 @@ export class Copy extends EventTarget {
     this.picture = new Picture(store, job)
     this.picture.addEventListener('change', () => this.#settle())
     this.picture.addEventListener('error', ({ detail }) => this.#failed(detail))
+    this.picture.addEventListener('removed', () => this.#removed())
   }
 
   /** Puts a file's job into the store, where it may be already. */
@@ -37,7 +61,7 @@ export class Copy extends EventTarget {
 
   /** Reads how the job stands. */
   async open() {
-    this.name = (await this.#store.getJob(this.job)).spec.name ?? `job ${this.job}`
+    this.name = nameOf((await this.#store.getJob(this.job)).spec, `job ${this.job}`)
     await this.picture.open()
     this.described = this.picture.chunks[0].payload.file
   }
@@ -52,16 +76,24 @@ export class Copy extends EventTarget {
 
   async #work(lanes, signal) {
     this.#set('running')
+    try {
+      await navigator.locks.request(lockOf(this.job), { mode: 'shared', signal }, () => this.#copyAll(lanes, signal))
+    } catch (error) {
+      if (error.code === 'job_not_found') this.#removed()
+      else if (!signal.aborted) this.#failed(error)
+    }
+    if (this.isRemoved) return
+    await this.picture.refresh()
+    if (this.state === 'running' && !this.picture.isComplete && !this.picture.isStuck) this.#set('paused')
+    this.#settle()
+  }
+
+  async #copyAll(lanes, signal) {
     const pool = new Pool(lanes)
     try {
       await this.#store.run(this.job, (chunk, held) => this.#copy(pool, chunk, held.signal), { concurrency: lanes, signal })
-    } catch (error) {
-      if (!signal.aborted) this.#failed(error)
     } finally {
       pool.end()
-      await this.picture.refresh()
-      if (this.state === 'running' && !this.picture.isComplete && !this.picture.isStuck) this.#set('paused')
-      this.#settle()
     }
   }
 
@@ -125,11 +157,19 @@ export class Copy extends EventTarget {
     await this.pause()
     this.close()
     await this.#store.deleteJob(this.job)
-    await removeCopy(this.job)
+    await clear(this.#store, this.job)
   }
 
   close() {
     this.picture.close()
+  }
+
+  #removed() {
+    if (this.isRemoved) return
+    this.isRemoved = true
+    this.close()
+    this.#stop?.abort(new Error('removed'))
+    this.dispatchEvent(new Event('removed'))
   }
 
   async #copy(pool, chunk, signal) {

@@ -1,7 +1,7 @@
 /** The list of jobs that the store knows from before. */
 
 import { make } from '../dom.js'
-import { count, moment, percent } from '../text.js'
+import { count, moment, nameOf, percent } from '../text.js'
 
 /** Fills a list with a link per job, unfinished ones first; the newest on top. */
 export async function listEarlier(store, list) {
@@ -10,7 +10,7 @@ export async function listEarlier(store, list) {
   list.replaceChildren(
     ...jobs.map(({ jobId, spec, stats, createdAtMs }) => {
       const state = stats.isComplete ? 'finished' : `${percent(stats.done / stats.total)} %`
-      const link = make('a', { href: `#copy/${jobId}` }, spec.name ?? `job ${jobId}`)
+      const link = make('a', { href: `#copy/${jobId}` }, make('bdi', {}, nameOf(spec, `job ${jobId}`)))
       const detail = `${count(stats.done)} of ${count(stats.total)} chunks, begun ${moment(createdAtMs)}`
       return make('li', {}, link, make('span', { className: 'state' }, state), make('small', {}, detail))
     }),

@@ -1,6 +1,7 @@
 /** The map of chunks: a grid on a canvas, with marks that differ in shape as well as in colour, and a cursor for the keyboard. */
 
 import { KINDS } from './picture.js'
+import { told, write } from '../dom.js'
 import { bytes, count } from '../text.js'
 
 const SAID = {
@@ -23,6 +24,7 @@ export class ChunkMap {
   #columns = 1
   #cell = CELL_MAX
   #isAsked = false
+  #said = '""'
 
   constructor(canvas, readout, legend) {
     this.#canvas = canvas
@@ -117,14 +119,18 @@ export class ChunkMap {
 
   #say() {
     const chunk = this.#picture.chunks[this.#cursor]
-    let text = ''
+    let said = ''
     if (chunk !== undefined) {
       const { offset, bytes: size } = chunk.payload
-      text = `Chunk ${count(chunk.chunk)}: ${SAID[this.#picture.kind(chunk)]}, ${bytes(size)} from byte ${count(offset)}`
+      let text = `Chunk ${count(chunk.chunk)}: ${SAID[this.#picture.kind(chunk)]}, ${bytes(size)} from byte ${count(offset)}`
       if (chunk.observedChecksum) text += `, SHA-256 ${chunk.observedChecksum.slice(0, 12)}…`
-      if (chunk.error) text += `, last error: ${chunk.error}`
+      said = chunk.error ? told`${text}, last error: ${chunk.error}` : text
     }
-    if (this.#readout.textContent !== text) this.#readout.textContent = text
+    // It is read aloud, so only what is new is written.
+    const shown = JSON.stringify(said)
+    if (shown === this.#said) return
+    this.#said = shown
+    write(this.#readout, said)
   }
 }
 

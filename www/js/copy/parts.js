@@ -9,16 +9,18 @@ const FOLDER = 'copies'
 /** A part's name. */
 export const partName = (chunk, fence) => `${chunk}.${fence}`
 
-/** The folder of a job's parts. */
-export async function folderOf(job) {
-  const root = await navigator.storage.getDirectory()
-  const copies = await root.getDirectoryHandle(FOLDER, { create: true })
-  return copies.getDirectoryHandle(String(job), { create: true })
+/** The folder of a job's parts. Only who writes makes it: a copy that is removed while it is read stays removed. */
+async function folderOf(job, options) {
+  return (await allCopies()).getDirectoryHandle(String(job), options)
+}
+
+async function allCopies() {
+  return (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true })
 }
 
 /** Writes a part, in a worker; returns when it is on the disk. */
 export async function writePart(job, name, bytes) {
-  const folder = await folderOf(job)
+  const folder = await folderOf(job, { create: true })
   const handle = await folder.getFileHandle(name, { create: true })
   const access = await handle.createSyncAccessHandle()
   try {
@@ -58,11 +60,25 @@ export async function sweep(job, names) {
   return stale.length
 }
 
+/** A worker that was ended gives its part back a moment later. */
+const TRIES = 40
+const PAUSE_MS = 50
+
 /** Removes a copy. */
 export async function removeCopy(job) {
-  const root = await navigator.storage.getDirectory()
-  const copies = await root.getDirectoryHandle(FOLDER, { create: true })
-  await copies.removeEntry(String(job), { recursive: true }).catch((error) => {
-    if (error.name !== 'NotFoundError') throw error
-  })
+  const copies = await allCopies()
+  for (let tries = TRIES; ; tries--) {
+    try {
+      return await copies.removeEntry(String(job), { recursive: true })
+    } catch (error) {
+      if (error.name === 'NotFoundError') return
+      if (error.name !== 'NoModificationAllowedError' || tries === 0) throw error
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+    }
+  }
+}
+
+/** The jobs that have a folder. */
+export async function jobsWithParts() {
+  return (await Array.fromAsync((await allCopies()).keys())).map(Number)
 }

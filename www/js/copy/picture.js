@@ -4,7 +4,7 @@
 export const KINDS = ['pending', 'here', 'elsewhere', 'done', 'failed']
 const PAGE = 2_000
 
-/** Dispatches `change` after each change. */
+/** Dispatches `change` after each change, `removed` when the job is no more. */
 export class Picture extends EventTarget {
   /** Chunks by number, as the store gives them. */
   chunks = []
@@ -79,21 +79,36 @@ export class Picture extends EventTarget {
     try {
       while (this.#isStale && !this.#store.isClosed) {
         this.#isStale = false
-        const { changes, next, more } = await this.#store.changes(this.#since, PAGE)
-        this.#since = next
-        this.#isStale ||= more
-        let changed = false
-        for (const { kind, chunk } of changes) {
-          if (kind !== 'chunk' || chunk.jobId !== this.#job) continue
-          this.chunks[chunk.chunk] = chunk
-          changed = true
-        }
-        if (changed) this.#count()
+        await this.#take()
       }
     } catch (error) {
-      if (error.code === 'feed_truncated') await this.#scan()
+      if (error.code === 'job_not_found') this.#removed()
       else if (error.code !== 'closed') this.dispatchEvent(new CustomEvent('error', { detail: error }))
     }
+  }
+
+  async #take() {
+    const page = await this.#store.changes(this.#since, PAGE).catch((error) => {
+      if (error.code !== 'feed_truncated') throw error
+    })
+    if (page === undefined) return this.#scan()
+    this.#since = page.next
+    this.#isStale ||= page.more
+    let changed = false
+    for (const { kind, chunk, jobId } of page.changes) {
+      if (kind === 'jobDeleted' && jobId === this.#job) return this.#removed()
+      if (kind !== 'chunk' || chunk.jobId !== this.#job) continue
+      this.chunks[chunk.chunk] = chunk
+      changed = true
+    }
+    if (changed) this.#count()
+  }
+
+  /** What was shown last stays. */
+  #removed() {
+    this.close()
+    this.#isStale = false
+    this.dispatchEvent(new Event('removed'))
   }
 
   #count() {

@@ -6,7 +6,7 @@ import { isSame } from './plan.js'
 /** The file as another tab or a stored handle gives it; or the handle, where only the user's permission is missing. */
 export async function findFile(job, described, tabs) {
   const fromTab = await tabs.ask(job)
-  if (fromTab !== undefined) return { file: fromTab, from: 'another tab' }
+  if (fromTab !== undefined) return { file: fromTab.file, isPaused: fromTab.isPaused, from: 'another tab' }
   const handle = await handleOf(job).catch(() => undefined)
   if (handle === undefined) return {}
   if ((await handle.queryPermission({ mode: 'read' })) !== 'granted') return { handle }

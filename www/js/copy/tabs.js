@@ -5,7 +5,7 @@ const LOCK = 'magnetar-demo:tab:'
 const ANSWER_MS = 400
 
 export class Tabs {
-  /** Gives the file of a job where this tab has it. */
+  /** Gives the file of a job where this tab has it, and whether the user paused the copy. */
   fileOf = () => undefined
   /** Ends this tab's engine, as a crash would. */
   crash = () => {}
@@ -14,8 +14,8 @@ export class Tabs {
 
   constructor() {
     this.#channel.onmessage = ({ data }) => this.#hear(data)
-    // Held for as long as the tab lives, so that others can count.
-    void navigator.locks.request(LOCK + crypto.randomUUID(), () => new Promise(() => {}))
+    // Held for as long as the tab lives, so that others can count. Where a browser denies it, it denies the store too, which says so.
+    navigator.locks.request(LOCK + crypto.randomUUID(), () => new Promise(() => {})).catch(() => {})
   }
 
   /** How many tabs have this page open. */
@@ -41,16 +41,16 @@ export class Tabs {
 
   #hear(message) {
     if (message.t === 'want') {
-      const file = this.fileOf(message.job)
-      if (file !== undefined) this.#channel.postMessage({ t: 'file', job: message.job, file })
-    } else if (message.t === 'file') this.#answer(message.job, message.file)
+      const found = this.fileOf(message.job)
+      if (found !== undefined) this.#channel.postMessage({ t: 'file', job: message.job, ...found })
+    } else if (message.t === 'file') this.#answer(message.job, message)
     else if (message.t === 'crash') this.crash()
   }
 
-  #answer(job, file) {
+  #answer(job, found) {
     const asked = this.#asked.get(job)
     this.#asked.delete(job)
     clearTimeout(asked?.timer)
-    asked?.resolve(file)
+    asked?.resolve(found)
   }
 }

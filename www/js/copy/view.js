@@ -1,10 +1,10 @@
 /** The view that copies a file: what the user does, and what is shown. */
 
 import { engineWorker, open } from '../magnetar.js'
-import { at, droppable, reason, save } from '../dom.js'
+import { at, reason, save, told, write } from '../dom.js'
 import { logTo } from '../log.js'
 import { bytes, bytesOf, count, counted, percent, span } from '../text.js'
-import { Copy } from './copy.js'
+import { clearStale, Copy } from './copy.js'
 import { listEarlier } from './earlier.js'
 import { dropHandle, keepHandle } from './handles.js'
 import { ChunkMap } from './map.js'
@@ -38,30 +38,39 @@ export function copyView() {
       opened.addEventListener('leader', ({ detail }) => {
         log(detail ? 'This tab’s engine has the job file now.' : 'Another tab’s engine has the job file now.')
       })
+      clearStale(opened).catch((error) => problem(reason(error)))
       return opened
     } catch (error) {
       opening = undefined
-      problem(`The job store cannot be opened: ${reason(error)}`)
-      throw error
+      throw new Error(`The job store cannot be opened: ${reason(error)}`, { cause: error })
     }
   }
 
   // What is shown
 
-  function problem(text) {
-    at('problem').textContent = text
-    at('problem').hidden = text === ''
-    if (text !== '') log(text, 'bad')
+  function problem(said) {
+    write(at('problem'), said)
+    at('problem').hidden = said === ''
+    if (said !== '') log(said, 'bad')
+  }
+
+  /** Does something, and says what went wrong. */
+  const attempt = async (work) => {
+    try {
+      await work()
+    } catch (error) {
+      problem(reason(error))
+    }
   }
 
   /** For screen readers: seldom. The log speaks for itself. */
   const announce = (text) => (at('announce').textContent = text)
 
-  function need(text, action) {
-    at('need').hidden = text === ''
-    at('need-text').textContent = text
+  function need(said, action) {
+    at('need').hidden = said === ''
+    write(at('need-text'), said)
     at('allow').hidden = action !== 'allow'
-    at('pick-again').hidden = text === ''
+    at('pick-again').hidden = said === ''
   }
 
   function showState() {
@@ -107,16 +116,16 @@ export function copyView() {
 
   async function picked(file, handle) {
     problem('')
-    if (copy?.described !== undefined && copy.file === undefined && !at('job').hidden) {
+    if (copy !== undefined && copy.file === undefined && copy.state !== 'finished' && !at('job').hidden) {
       if (!isSame(file, copy.described)) {
-        problem(`That is not the file: this job needs ${copy.described.name} with ${count(copy.described.size)} bytes, as it was when the job began.`)
+        problem(told`That is not the file: this job needs ${copy.described.name} with ${bytes(copy.described.size)}, as it was when the job began.`)
         return
       }
       if (handle !== undefined) await keepHandle(copy.job, handle).catch(() => {})
-      provide(file, 'the file you picked')
+      provide({ file, from: 'the file you picked' })
       return
     }
-    if (file.size === 0) return problem(`${file.name} is empty: there is nothing to copy.`)
+    if (file.size === 0) return problem(told`${file.name} is empty: there is nothing to copy.`)
     const room = await roomFor(file)
     if (room !== undefined) return problem(room)
     const job = await Copy.create(await store(), file)
@@ -132,27 +141,58 @@ export function copyView() {
     const { quota, usage } = await navigator.storage.estimate()
     const free = quota - usage
     if (size <= free) return undefined
-    return `${name} has ${bytes(size)}, and this browser gives the page ${bytes(Math.max(free, 0))}. Remove other copies, or free space on the disk.`
+    return told`${name} has ${bytes(size)}, and this browser gives the page ${bytes(Math.max(free, 0))}. Remove other copies, or free space on the disk.`
   }
 
   /** What was given up, and why. */
   function stuck() {
     const given = copy.picture.chunks.filter((chunk) => copy.picture.kind(chunk) === 'failed')
-    return `${counted(given.length, 'chunk')} could not be copied. Chunk ${given[0].chunk}: ${given[0].error}`
+    return told`${counted(given.length, 'chunk')} of ${copy.name} could not be copied. Chunk ${given[0].chunk}: ${given[0].error}`
   }
 
   /** Files that were picked in this tab. */
   const held = new Map()
-  tabs.fileOf = (job) => held.get(job)
+  /** Copies that the user paused: they go on when the user says so, in whichever tab. */
+  const paused = new Set()
+  tabs.fileOf = (job) => (held.has(job) ? { file: held.get(job), isPaused: paused.has(job) } : undefined)
   tabs.crash = () => engine?.terminate()
 
-  function provide(file, from) {
+  function provide({ file, from, isPaused }) {
     held.set(copy.job, file)
     copy.file = file
     need('')
-    log(`Reading ${copy.name} from ${from}.`)
-    showState()
+    log(told`Reading ${copy.name} from ${from}.`)
+    if (isPaused) {
+      paused.add(copy.job)
+      copy.state = 'paused'
+      log(told`${copy.name} is paused.`)
+      showState()
+    } else goOn()
+  }
+
+  function goOn() {
+    paused.delete(copy.job)
     void copy.start(lanes())
+  }
+
+  function removedElsewhere({ job, name }) {
+    forget(job)
+    problem(told`${name} was removed in another tab.`)
+    showAll()
+  }
+
+  /** What the address named is no more. */
+  function showAll() {
+    if (!at('copy').hidden) {
+      history.replaceState(null, '', '#copy/all')
+      at('copy').focus({ preventScroll: true })
+    }
+    go('all')
+  }
+
+  function forget(job) {
+    held.delete(job)
+    paused.delete(job)
   }
 
   async function openJob(job) {
@@ -161,16 +201,19 @@ export function copyView() {
     const opened = new Copy(await store(), job)
     opened.addEventListener('error', ({ detail }) => problem(reason(detail)))
     await opened.open()
+    if (opened.isRemoved) return removedElsewhere(opened)
+    opened.addEventListener('removed', () => copy === opened && removedElsewhere(opened))
     copy = opened
     saidTenth = -1
+    need('')
     at('start').hidden = true
     at('job').hidden = false
-    at('name').textContent = copy.name
+    write(at('name'), told`${copy.name}`)
     const { chunks, bytesAll, total } = copy.picture
-    at('facts').textContent = `${bytes(bytesAll)} in ${counted(total, 'chunk')} of ${bytes(chunks[0].payload.bytes)}`
+    at('facts').textContent = `${bytes(bytesAll)} in ${counted(total, 'chunk')}${total === 1 ? '' : ` of ${bytes(chunks[0].payload.bytes)}`}`
     copy.addEventListener('change', ({ detail }) => {
       if (copy !== opened) return
-      log(`${STATES[detail]}: ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done.`)
+      log(told`${copy.name}: ${STATES[detail].toLowerCase()}, ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done.`)
       if (detail === 'stuck') problem(stuck())
       showState()
     })
@@ -180,9 +223,8 @@ export function copyView() {
     map.show(copy.picture)
     if (copy.picture.isComplete) {
       copy.state = 'finished'
-      log(`All ${counted(total, 'chunk')} were copied before.`)
-    }
-    else if (copy.picture.counts.done > 0) log(`Found ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done already.`)
+      log(told`${copy.name}: all of it was copied before.`)
+    } else if (copy.picture.counts.done > 0) log(told`${copy.name}: found ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done already.`)
     showState()
     void showTabs()
     if (copy.state !== 'finished') await findSource()
@@ -190,14 +232,14 @@ export function copyView() {
 
   async function findSource() {
     const mine = held.get(copy.job)
-    const found = mine ? { file: mine, from: 'the file you picked' } : await findFile(copy.job, copy.described, tabs)
-    if (found.file !== undefined) return provide(found.file, found.from)
+    const found = mine ? { file: mine, from: 'the file you picked', isPaused: paused.has(copy.job) } : await findFile(copy.job, copy.described, tabs)
+    if (found.file !== undefined) return provide(found)
     waiting = found.handle
     const kept = copy.picture.counts.done
     const safe = kept > 0 ? ` What is copied stays: ${counted(kept, 'chunk')}.` : ''
-    if (waiting !== undefined) need(`To go on, this page must be allowed to read ${copy.name} again.${safe}`, 'allow')
-    else if (found.changed) need(`${copy.name} has changed since the job began. Pick it as it was, or remove this job and begin anew.${safe}`)
-    else need(`To go on, pick ${copy.name} again: a page may not keep a file open over a reload.${safe}`)
+    if (waiting !== undefined) need(told`To go on, this page must be allowed to read ${copy.name} again.${safe}`, 'allow')
+    else if (found.changed) need(told`${copy.name} has changed since the job began. Pick it as it was, or remove this job and begin anew.${safe}`)
+    else need(told`To go on, pick ${copy.name} again: a page may not keep a file open over a reload.${safe}`)
     showState()
   }
 
@@ -205,6 +247,7 @@ export function copyView() {
     if (copy === undefined) return
     const left = copy
     copy = undefined
+    at('confirm').close('keep')
     await left.pause()
     left.close()
   }
@@ -218,18 +261,12 @@ export function copyView() {
     log(`The engine’s worker was ended in the midst of its work. A new one answered after ${Math.round(performance.now() - started)} ms.`, 'good')
   }
 
-  const task = (id, work) =>
-    at(id).addEventListener('click', async () => {
-      try {
-        await work()
-      } catch (error) {
-        problem(reason(error))
-      }
-    })
+  const task = (id, work) => at(id).addEventListener('click', () => attempt(work))
 
   task('pause', () => {
-    if (copy.state === 'running') return copy.pause()
-    void copy.start(lanes())
+    if (copy.state !== 'running') return goOn()
+    paused.add(copy.job)
+    return copy.pause()
   })
   task('crash', async () => {
     at('crash').disabled = true
@@ -243,56 +280,75 @@ export function copyView() {
   })
   task('retry', async () => {
     problem('')
-    log(`${counted(await copy.retry(), 'chunk')} will be tried again.`)
-    void copy.start(lanes())
+    const tried = copy
+    log(told`${tried.name}: ${counted(await tried.retry(), 'chunk')} will be tried again.`)
+    if (copy === tried) goOn()
   })
   task('allow', async () => {
     const found = await allow(waiting, copy.described)
-    if (found.file !== undefined) provide(found.file, found.from)
-    else need(`The file could not be read. Pick ${copy.name} again.`)
+    if (found.file !== undefined) provide(found)
+    else need(told`The file could not be read. Pick ${copy.name} again.`)
   })
   task('download', async () => save(await assemble(copy.job, copy.parts), copy.name))
   task('checksums', () => save(new Blob([copy.checksums()], { type: 'text/plain' }), `${copy.name}.sha256`))
   task('export', async () => save(await (await store()).exportFile(), 'copies.redb'))
   task('verify', async () => {
-    const { total } = copy.picture
+    const verified = copy
+    const { total } = verified.picture
+    const tell = (checked) => {
+      if (copy === verified) at('state').textContent = `Verifying ${count(checked)} of ${count(total)}`
+    }
     at('verify').disabled = true
     try {
-      const wrong = await copy.verify(lanes(), (checked) => (at('state').textContent = `Verifying ${count(checked)} of ${count(total)}`))
+      const wrong = await verified.verify(lanes(), tell)
+      // Whoever left it hears nothing more of it.
+      if (copy !== verified) return
       showState()
       if (wrong.length === 0) {
-        log(`Verified: all ${count(total)} chunks of the copy have their checksums.`, 'good')
+        log(told`${copy.name}: verified, every chunk of the copy has its checksum.`, 'good')
       } else {
         await copy.reset(wrong)
-        problem(`${counted(wrong.length, 'chunk')} of the copy did not have their checksums (${wrong.slice(0, 8).join(', ')}). They will be copied again.`)
+        problem(told`${counted(wrong.length, 'chunk')} of the copy of ${copy.name} had another checksum than what was read (${wrong.slice(0, 8).join(', ')}). What is wrong will be copied again.`)
         await findSource()
       }
     } finally {
       at('verify').disabled = false
     }
   })
-  task('remove', () => at('confirm').showModal())
-  at('confirm').addEventListener('close', async () => {
-    if (at('confirm').returnValue !== 'remove') return
-    const { job, name } = copy
-    await copy.remove()
-    copy = undefined
-    held.delete(job)
-    await dropHandle(job).catch(() => {})
-    log(`Removed ${name}.`)
-    location.hash = '#copy/all'
+  task('remove', () => {
+    // What was answered the last time would hold for whoever leaves by Escape.
+    at('confirm').returnValue = 'keep'
+    at('confirm').showModal()
   })
+  at('confirm').addEventListener('close', () => {
+    if (at('confirm').returnValue === 'remove') void attempt(remove)
+  })
+
+  async function remove() {
+    const removed = copy
+    try {
+      await removed.remove()
+      log(told`Removed ${removed.name}.`)
+    } finally {
+      forget(removed.job)
+      await dropHandle(removed.job).catch(() => {})
+      // Unless the user went on to another one meanwhile.
+      if (copy === removed || copy === undefined) showAll()
+    }
+  }
+
   at('lanes').addEventListener('change', async () => {
-    if (copy?.state !== 'running') return
-    await copy.pause()
-    void copy.start(lanes())
+    const slowed = copy
+    if (slowed?.state !== 'running') return
+    await slowed.pause()
+    if (copy === slowed) goOn()
   })
 
   for (const id of ['file', 'file-again']) {
     at(id).addEventListener('change', ({ target }) => {
       const file = target.files[0]
       target.value = ''
-      if (file !== undefined) picked(file).catch((error) => problem(reason(error)))
+      if (file !== undefined) void attempt(() => picked(file))
     })
     // A picker that gives a handle spares the next pick after a reload.
     at(id).addEventListener('click', (event) => {
@@ -303,7 +359,6 @@ export function copyView() {
         .catch((error) => error.name === 'AbortError' || problem(reason(error)))
     })
   }
-  droppable(at('copy'), (file, handle) => picked(file, handle).catch((error) => problem(reason(error))))
   setInterval(() => {
     if (copy === undefined || document.hidden) return
     showFigures()
@@ -320,7 +375,7 @@ export function copyView() {
       if (argument === undefined && copy !== undefined) return history.replaceState(null, '', `#copy/${copy.job}`)
       await leaveJob()
     } catch (error) {
-      if (error.code !== 'job_not_found') problem(reason(error))
+      problem(error.code === 'job_not_found' ? 'There is no such copy in this browser any more.' : reason(error))
     }
     at('job').hidden = true
     at('start').hidden = false
@@ -329,9 +384,15 @@ export function copyView() {
 
   // One after the other, however fast the user goes.
   let turn = Promise.resolve()
+  const go = (argument) => {
+    turn = turn.then(() => attempt(() => show(argument)))
+  }
   return {
     show(argument) {
-      turn = turn.then(() => show(argument)).catch((error) => problem(reason(error)))
+      if (argument !== undefined) problem('')
+      go(argument)
     },
+    take: (file, handle) => attempt(() => picked(file, handle)),
+    refuse: (folder) => problem(told`${folder} is a folder: drop a single file.`),
   }
 }

@@ -4,8 +4,8 @@ import { draw } from '../dom.js'
 import { count, counted } from '../text.js'
 import { layout, NODE_HEIGHT, NODE_WIDTH } from './layout.js'
 
-/** The drawing; `choose` gets the chunk that the user opens. */
-export function drawing({ chunks, edges }, choose) {
+/** The drawing; `choose` gets the chunk that the user opens. Its centre is `start`, or else what most edges lead to and from. */
+export function drawing({ chunks, edges, start }, choose) {
   const byId = new Map(chunks.map((chunk) => [chunk.chunk, chunk]))
   const laid = layout([...byId.keys()], edges)
   const whole = draw('svg', {
@@ -15,6 +15,7 @@ export function drawing({ chunks, edges }, choose) {
     role: 'group',
     'aria-label': `${counted(chunks.length, 'chunk')} and ${counted(laid.edges.length, 'dependency').replace('ys', 'ies')}. Arrow keys walk along, Enter opens.`,
   })
+  const centre = start ?? hub(edges)
   const lines = laid.edges.map(({ from, to, points }) => {
     const isMet = byId.get(from).status === 'done'
     const line = draw('path', { class: isMet ? 'edge met' : 'edge', d: curve(points) })
@@ -30,7 +31,7 @@ export function drawing({ chunks, edges }, choose) {
     const group = draw(
       'g',
       {
-        class: `node ${status}`,
+        class: `node ${status}${id === centre ? ' centre' : ''}`,
         transform: `translate(${x} ${y})`,
         role: 'button',
         tabindex: groups.size === 0 ? 0 : -1,
@@ -62,6 +63,13 @@ export function drawing({ chunks, edges }, choose) {
   }
   whole.append(...lines.map(({ line }) => line), ...groups.values())
   return whole
+}
+
+/** The chunk with the most edges, the first one of several. */
+function hub(edges) {
+  const degrees = new Map()
+  for (const id of edges.flat()) degrees.set(id, (degrees.get(id) ?? 0) + 1)
+  return [...degrees].reduce((most, one) => (one[1] > most[1] ? one : most))[0]
 }
 
 /** The nearest node in an arrow's direction. */

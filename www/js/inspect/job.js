@@ -1,7 +1,7 @@
 /** One job of an inspected file: its figures, its graph, its chunks. */
 
-import { at, make, mark, save } from '../dom.js'
-import { count, counted, moment } from '../text.js'
+import { at, make, mark, reason, save, told, write } from '../dom.js'
+import { count, counted, moment, nameOf } from '../text.js'
 import { drawing } from './graph.js'
 import { NODES_MAX, partOf } from './part.js'
 
@@ -34,7 +34,7 @@ export function jobView(problem) {
   let shown = 0
   let after
 
-  const attempt = (work) => Promise.resolve(work()).catch((error) => problem(error.message))
+  const attempt = (work) => Promise.resolve(work()).catch((error) => problem(reason(error)))
 
   async function show(from, id) {
     store = from
@@ -43,11 +43,13 @@ export function jobView(problem) {
     const { stats } = await store.getJob(job)
     at('status').value = stats.failed > 0 ? 'failed' : ''
     await refresh()
+    centre()
   }
 
   async function refresh() {
     const { spec, stats } = await store.getJob(job)
-    at('one-job-title').textContent = spec.name === undefined ? `Job ${job}` : `${spec.name} (job ${job})`
+    const named = nameOf(spec)
+    write(at('one-job-title'), named === undefined ? `Job ${job}` : told`${named} (job ${job})`)
     showStats(stats)
     at('retry-all').disabled = stats.failed === 0
     await showGraph(stats.total)
@@ -76,6 +78,15 @@ export function jobView(problem) {
         return make('div', {}, make('dt', {}, label), make('dd', {}, ...(status ? [mark(status)] : []), value))
       }),
     )
+  }
+
+  /** Brings what the graph is about to the middle of what is seen of it. */
+  function centre() {
+    const node = at('graph').querySelector('.centre')
+    if (node === null) return
+    const [pane, box] = [at('graph').getBoundingClientRect(), node.getBoundingClientRect()]
+    at('graph').scrollTop += box.top - pane.top - (pane.height - box.height) / 2
+    at('graph').scrollLeft += box.left - pane.left - (pane.width - box.width) / 2
   }
 
   async function showGraph(total) {
@@ -122,10 +133,10 @@ export function jobView(problem) {
       {},
       make('td', { className: 'number' }, open),
       make('td', { className: 'status' }, mark(status), status),
-      make('td', { className: 'error' }, chunk.error ?? ''),
+      make('td', { className: 'error' }, make('bdi', {}, chunk.error ?? '')),
       make('td', { className: 'number roomy' }, count(chunk.attempts)),
       make('td', { className: 'number roomy' }, count(chunk.losses)),
-      make('td', { className: 'roomy' }, moment(chunk.updatedAtMs)),
+      make('td', { className: 'roomy moment' }, moment(chunk.updatedAtMs)),
       actions,
     )
   }
@@ -152,7 +163,10 @@ export function jobView(problem) {
   at('graph-around').addEventListener('submit', (event) => {
     event.preventDefault()
     around = at('graph-chunk').valueAsNumber
-    void attempt(refresh)
+    void attempt(async () => {
+      await refresh()
+      centre()
+    })
   })
 
   return {

@@ -1,8 +1,8 @@
 /** The view that looks into a job file: opening, jobs, and what is said of it all. */
 
 import { open } from '../magnetar.js'
-import { at, droppable, make, reason, save } from '../dom.js'
-import { bytes, count, counted, moment } from '../text.js'
+import { at, make, reason, save, told, write } from '../dom.js'
+import { bytes, count, counted, moment, nameOf } from '../text.js'
 import { jobView } from './job.js'
 import { fill } from './sample.js'
 
@@ -11,9 +11,9 @@ export function inspectView() {
   let store
   let name
 
-  function problem(text) {
-    at('inspect-problem').textContent = text
-    at('inspect-problem').hidden = text === ''
+  function problem(said) {
+    write(at('inspect-problem'), said)
+    at('inspect-problem').hidden = said === ''
   }
 
   const attempt = async (work) => {
@@ -32,7 +32,7 @@ export function inspectView() {
       await store?.close()
       store = opened
       name = from
-      at('inspected-name').textContent = from
+      write(at('inspected-name'), told`${from}`)
       await showJobs(jobs)
       at('inspect-start').hidden = true
       at('inspected').hidden = false
@@ -46,7 +46,9 @@ export function inspectView() {
 
   async function openFile(file) {
     const opened = await open(':memory:', { from: file }).catch((error) => {
-      throw new Error(`${file.name} is not a job file that can be opened: ${reason(error)}`, { cause: error })
+      // The package speaks to programmers.
+      const why = error.code === 'corrupt' ? 'it was not written by Magnetar, or it is damaged. Choose another file, or another copy of it.' : reason(error)
+      throw Object.assign(new Error('not a job file', { cause: error }), { told: told`${file.name} is not a job file that can be opened: ${why}` })
     })
     await inspect(opened, file.name)
     at('inspected-facts').textContent = `${bytes(file.size)}, ${at('inspected-facts').textContent}`
@@ -64,7 +66,7 @@ export function inspectView() {
     fillJobs(jobs)
     if (jobs.length > 0) await job.show(store, (jobs.find(({ stats }) => stats.failed > 0) ?? jobs[0]).jobId)
     markCurrent()
-    at('inspect-announce').textContent = `${name}: ${counted(jobs.length, 'job')}`
+    write(at('inspect-announce'), told`${name}: ${counted(jobs.length, 'job')}`)
   }
 
   function fillJobs(jobs) {
@@ -80,12 +82,12 @@ export function inspectView() {
         return make(
           'tr',
           { 'data-job': jobId },
-          make('td', {}, button),
-          make('td', {}, spec.name ?? '–'),
+          make('td', { className: 'id' }, button),
+          make('td', { className: 'named' }, make('bdi', {}, nameOf(spec, '–'))),
           make('td', { className: 'number' }, count(stats.total)),
           make('td', { className: 'number' }, count(stats.done)),
           make('td', { className: 'number' }, count(stats.failed)),
-          make('td', { className: 'roomy' }, moment(createdAtMs)),
+          make('td', { className: 'roomy moment' }, moment(createdAtMs)),
         )
       }),
     )
@@ -119,7 +121,10 @@ export function inspectView() {
     target.value = ''
     if (file !== undefined) void attempt(() => openFile(file))
   })
-  droppable(at('inspect'), (file) => void attempt(() => openFile(file)))
 
-  return { show: () => {} }
+  return {
+    show: () => {},
+    take: (file) => attempt(() => openFile(file)),
+    refuse: (folder) => problem(told`${folder} is a folder: drop a single job file.`),
+  }
 }
