@@ -557,13 +557,17 @@ fn release_all(engine: &mut Engine, owner: OwnerId) -> Result<()> {
             Some(Ok(Applied::Again(next))) => op = next,
             Some(Ok(Applied::Same)) => {}
             Some(Ok(Applied::Reply(_))) | None => return Ok(()),
-            // It cannot be now, or nothing is held: a store that is opened for reading.
-            Some(Err(error)) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Unsupported) => {
-                return Ok(());
-            }
+            Some(Err(error)) if holds_nothing_to_release(&error) => return Ok(()),
             Some(Err(error)) => return Err(error),
         }
     }
+}
+
+/// Whether what an owner holds cannot be given back now, or nothing is held here: a store that is opened for reading, or
+/// that another one executes operations for.
+pub(crate) fn holds_nothing_to_release(error: &Error) -> bool {
+    use ErrorKind::{Moved, Poisoned, Shadow, Unsupported};
+    matches!(error.kind(), Poisoned | Unsupported | Moved | Shadow)
 }
 
 pub(crate) fn closed() -> Error {

@@ -331,13 +331,31 @@ impl JobStore for DualStore {
     /// Gives back what this client holds, copies that too where it can be, and releases both stores.
     async fn close(&self) -> Result<()> {
         // A change of the authority that was given up half-way is finished first: there is nobody else to give back to.
-        match self.inner.enter(Length::Long).await {
-            Ok((_pass, side)) => match side.store.release_all().await {
-                // What cannot be given back now is found when the store is opened again.
-                Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Moved) => {}
-                released => drop(released?),
-            },
-            Err(error) => tracing::warn!(%error, "what is held is not given back when the pair is closed"),
+        // One of its steps may be taken only now.
+        let mut left = MOVES_FOLLOWED;
+        loop {
+            match self.inner.enter(Length::Long).await {
+                Ok((_pass, side)) => {
+                    let released = side.store.release_all().await;
+                    if self.inner.is_overtaken(&released) && left > 0 {
+                        left -= 1;
+                        continue;
+                    }
+                    match released {
+                        // What cannot be given back now is found when the store is opened again.
+                        Err(error)
+                            if matches!(
+                                error.kind(),
+                                ErrorKind::Poisoned | ErrorKind::Moved | ErrorKind::Shadow
+                            ) => {}
+                        released => drop(released?),
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what is held is not given back when the pair is closed")
+                }
+            }
+            break;
         }
         if self.inner.active().is_ok() {
             // What is not copied now is copied when the pair is opened again.

@@ -688,8 +688,8 @@ impl Op {
             Op::Pair(step) => affairs::take(work, step),
             // A job that nobody sees, that is in no copy, and that has no revision that others follow.
             Op::ImportSlice(slice @ ImportSlice::Discard { .. }) => slice.apply(work),
-            // Not for anybody to hear of: what is held is held elsewhere, and what is left is done there.
-            Op::ReleaseAll { .. } | Op::Settle | Op::Tidy => Ok(Applied::Reply(Reply::Count(0))),
+            // Not for anybody to hear of: what is left is done elsewhere.
+            Op::Settle | Op::Tidy => Ok(Applied::Reply(Reply::Count(0))),
             _ => Err(refusal),
         }
     }

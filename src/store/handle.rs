@@ -13,7 +13,9 @@ use super::importing::{self, unexpected};
 use super::restoring;
 use super::{ChunkStream, JobStore, Persistence};
 use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
-use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, look, may_block};
+use crate::commit::{
+    Core, DRIVER, Driving, Readers, Watch, closed, holds_nothing_to_release, look, may_block,
+};
 use crate::engine::{self, Bulk, Consumer, Engine, Host, Imports, Kind, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -603,8 +605,8 @@ impl<B: Backing> JobStore for Store<B> {
         match self.release_all().await {
             Ok(_) => {}
             // Poisoned: what is held cannot be given back now, and is found when the file is opened again.
-            // Opened for reading: nothing is held.
-            Err(error) if matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Unsupported) => {}
+            // Opened for reading: nothing is held. Moved, or a copy: what is held is held elsewhere.
+            Err(error) if holds_nothing_to_release(&error) => {}
             Err(error) => return Err(error),
         }
         // Once more when nobody claims any more.

@@ -54,6 +54,8 @@ async fn moves<A: Backing, B: Backing>(from: Store<A>, to: Store<B>) {
     let after = to.digest().await.expect("a digest");
     assert_eq!(before, after);
     assert_eq!(from.claim_pending(JOB).await.expect_err("it was moved").kind(), ErrorKind::Moved);
+    // What is held is held in the other one: that nothing was given back here is not for anybody to take for an answer.
+    assert_eq!(from.release_all().await.expect_err("it was moved").kind(), ErrorKind::Moved);
     // Ids are never used again, and what was held still is.
     assert!(to.new_job(&JobSpec::new()).await.expect("a job") > last);
     let held = to.get_by_status(JOB, JobStatus::Processing).await.expect("a list");
