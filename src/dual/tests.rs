@@ -12,7 +12,9 @@ use std::task::{Context, Poll, Waker};
 
 use super::side::{Side, is_authority};
 use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
-use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx};
+use crate::backends::contract::{
+    Backend, Delta, JobChange, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx,
+};
 use crate::backends::redb::{Options, RedbBackend};
 use crate::backends::sqlite;
 use crate::clock::Clock;
@@ -72,7 +74,7 @@ impl Fault {
 /// What happens to the commits of one store.
 #[derive(Debug, Default)]
 struct Plan {
-    /// From now on outputs are written otherwise than they were handed over.
+    /// From now on outputs and names of jobs are written otherwise than they were handed over.
     is_lying: AtomicBool,
     commits: AtomicUsize,
     fault: Mutex<Option<(usize, Fault)>>,
@@ -134,6 +136,11 @@ impl WriteTx for FaultyTx<'_> {
         if plan.is_lying.load(Ordering::SeqCst) {
             for record in delta.rows.iter_mut().filter_map(|row| row.record.as_mut()).map(Arc::make_mut) {
                 record.output = record.output.as_ref().map(|_| Json::new("a lie").expect("a text is JSON"));
+            }
+            for job in &mut delta.jobs {
+                if let JobChange::Put(job) = job {
+                    job.spec.name = job.spec.name.as_ref().map(|_| "a lie".to_owned());
+                }
             }
         }
         match plan.next() {
@@ -513,6 +520,25 @@ fn a_copy_that_differs_is_named_and_never_worked_with() {
         assert!(dual.claim_pending(JOB).await.expect("it works").is_some());
         let error = handles[1].store.claim_pending(JOB).await.expect_err("it is a copy");
         assert_eq!(error.kind(), ErrorKind::Shadow);
+    });
+}
+
+#[test]
+fn a_job_that_differs_in_the_copy_is_named_and_never_worked_with() {
+    block_on(async {
+        let world = World::new([redb(), sqlite()]);
+        let (dual, _handles) = world.start(OwnerId::from_bytes([1; 16])).await;
+        let dual = dual.expect("a new pair");
+        world.plans[1].is_lying.store(true, Ordering::SeqCst);
+        let job = dual.new_job(&JobSpec::new().name("nightly")).await.expect("a job");
+
+        let compared = dual.compare().await.expect("they can be compared");
+        let [only] = &compared.mismatches[..] else { panic!("{compared:#?}") };
+        assert_eq!((only.job_id, only.chunk, &only.what[..]), (job, None, &["settings"][..]));
+        assert_eq!((compared.mismatch_count, compared.moving), (1, 0));
+        let error = dual.cut_over().await.expect_err("they differ");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert_eq!(dual.status().authority, Some(MoveSide::First));
     });
 }
 
