@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use super::side::{Side, is_authority};
-use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
+use super::{Acknowledge, DualOptions, DualStore, Inner, MovePhase, MoveSide, Roles};
 use crate::backends::contract::{
     Backend, Delta, JobChange, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx,
 };
@@ -555,6 +555,9 @@ fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
                 dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default()).await.expect("an import");
             };
             import().await;
+            // The first chunk has a history, and the one that comes back has none.
+            let claim = dual.claim_pending(JOB).await.expect("it works").expect("one is ready").claim();
+            dual.complete(&claim, Completion::new()).await.expect("it is done");
             dual.catch_up().await.expect("the copy gets on");
             dual.delete_job(JOB).await.expect("it goes");
             import().await;
@@ -574,6 +577,51 @@ fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
             assert!(compared.is_equal(), "{compared:#?}");
             dual.verify().await.expect("nothing is damaged");
         });
+    }
+}
+
+#[test]
+fn records_of_a_store_that_is_not_followed_are_refused() {
+    let (world, other) = (World::new([redb(), redb()]), World::new([redb(), redb()]));
+    let (dual, _handles) = imported(&world);
+    let (stranger, _strangers) = imported(&other);
+    block_on(dual.catch_up()).expect("the copy gets on");
+    let [from, to] = &dual.inner.sides;
+    let copied = block_on(to.standing()).expect("it can be read").expect("it is a copy").copied;
+    block_on(stranger.claim_pending(JOB)).expect("it works").expect("all are ready");
+    block_on(dual.claim_pending(JOB)).expect("it works").expect("all are ready");
+    let page = |of: &Side| {
+        block_on(of.read(move |load| engine::changes_page(load, copied, Invisible::Wait)))
+            .expect("it can be read")
+    };
+    let error = block_on(to.take(page(&stranger.inner.sides[0]))).expect_err("it is another store's");
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(block_on(to.take(page(from))).expect("it follows"), Outcome::Changed);
+}
+
+/// The one that executes goes last, so that there is somebody to finish what was begun.
+#[test]
+fn a_pair_whose_taking_apart_failed_half_way_is_taken_apart_all_the_same() {
+    for fault in [Fault::Full, Fault::CrashBefore] {
+        let world = World::new([redb(), redb()]);
+        let (dual, _handles) = imported(&world);
+        block_on(dual.catch_up()).expect("the copy gets on");
+        let plan = &world.plans[0];
+        *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), fault));
+        block_on(dual.detach()).expect_err("the disk is full, or gone");
+        let (dual, _handles) = if fault.is_crash() {
+            drop((dual, _handles));
+            plan.is_dead.store(false, Ordering::SeqCst);
+            let (dual, handles) = block_on(world.start(OwnerId::from_bytes([2; 16])));
+            (dual.expect("one of them works by itself"), handles)
+        } else {
+            (dual, _handles)
+        };
+        block_on(dual.detach()).expect("nothing is left to do");
+        assert_eq!(dual.status().phase, MovePhase::Detached, "{fault:?}");
+        block_on(dual.claim_pending(JOB)).expect("it works by itself").expect("one is ready");
+        assert_eq!(block_on(dual.consumers()).expect("a list"), [], "nobody follows it");
+        assert_eq!(block_on(dual.cut_over()).expect_err("it is no pair").kind(), ErrorKind::Refused);
     }
 }
 
