@@ -617,8 +617,8 @@ fn a_pair_whose_taking_apart_failed_half_way_is_taken_apart_all_the_same() {
         } else {
             (dual, _handles)
         };
-        block_on(dual.detach()).expect("nothing is left to do");
         assert_eq!(dual.status().phase, MovePhase::Detached, "{fault:?}");
+        block_on(dual.detach()).expect("nothing is left to do");
         block_on(dual.claim_pending(JOB)).expect("it works by itself").expect("one is ready");
         assert_eq!(block_on(dual.consumers()).expect("a list"), [], "nobody follows it");
         assert_eq!(block_on(dual.cut_over()).expect_err("it is no pair").kind(), ErrorKind::Refused);
