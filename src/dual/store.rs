@@ -352,7 +352,7 @@ impl JobStore for DualStore {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "what is held is not given back when the pair is closed")
+                    tracing::warn!(%error, "what is held is not given back when the pair is closed");
                 }
             }
             break;

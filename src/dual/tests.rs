@@ -604,18 +604,18 @@ fn records_of_a_store_that_is_not_followed_are_refused() {
 fn a_pair_whose_taking_apart_failed_half_way_is_taken_apart_all_the_same() {
     for fault in [Fault::Full, Fault::CrashBefore] {
         let world = World::new([redb(), redb()]);
-        let (dual, _handles) = imported(&world);
+        let (dual, handles) = imported(&world);
         block_on(dual.catch_up()).expect("the copy gets on");
         let plan = &world.plans[0];
         *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), fault));
         block_on(dual.detach()).expect_err("the disk is full, or gone");
         let (dual, _handles) = if fault.is_crash() {
-            drop((dual, _handles));
+            drop((dual, handles));
             plan.is_dead.store(false, Ordering::SeqCst);
             let (dual, handles) = block_on(world.start(OwnerId::from_bytes([2; 16])));
             (dual.expect("one of them works by itself"), handles)
         } else {
-            (dual, _handles)
+            (dual, handles)
         };
         assert_eq!(dual.status().phase, MovePhase::Detached, "{fault:?}");
         block_on(dual.detach()).expect("nothing is left to do");
