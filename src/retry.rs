@@ -41,6 +41,15 @@ mod tests {
     }
 
     #[test]
+    fn the_spread_differs_between_jobs_and_between_failures() {
+        let of_jobs = (0..100).map(|job| delay_ms(BACKOFF, job, 5, 3));
+        assert!(of_jobs.collect::<std::collections::BTreeSet<u64>>().len() > 80);
+        // All of them at the cap.
+        let of_failures = (20..120).map(|failures| delay_ms(BACKOFF, 7, 5, failures));
+        assert!(of_failures.collect::<std::collections::BTreeSet<u64>>().len() > 80);
+    }
+
+    #[test]
     fn no_backoff_is_no_wait() {
         assert_eq!(delay_ms(Backoff { initial_ms: 0, max_ms: 0 }, 1, 1, u32::MAX), 0);
     }

@@ -526,6 +526,30 @@ mod tests {
         );
     }
 
+    /// Each of these alone stops who acts on what was read before, whatever else would.
+    #[test]
+    fn a_change_is_undone_only_where_no_other_store_was_the_authority_since() {
+        let part = |now: &Standing, next: &Step| match step(Some(now), 5, next) {
+            Ok(Next::Part(part)) => part,
+            other => panic!("{other:?}"),
+        };
+        let (first, second) = (begin(&lead()), Standing { backfill: None, ..begin(&shadow()) });
+        assert_eq!([(first.epoch, first.barred), (second.epoch, second.barred)], [(1, 1), (0, 0)]);
+        let away = part(&first, &Step::Retire { peer: peer(), epoch: 2 });
+        assert!(undoes(&away, &second));
+        assert!(!undoes(&first, &second), "it executes");
+        let moved = part(&second, &Step::Assume { peer: peer(), epoch: 2, above: 9 });
+        assert!(!undoes(&away, &moved), "the other one executes");
+        let back = part(&moved, &Step::Retire { peer: peer(), epoch: 3 });
+        assert!(!undoes(&away, &back), "the other one was the last to execute");
+        assert!(undoes(&back, &away));
+        assert!(!undoes(&back, &first), "the other one executes still");
+
+        let concede = |since| step(Some(&back), 5, &Step::Concede { peer: peer(), epoch: 9, since });
+        assert_eq!(concede(0).expect_err("it was an authority since").kind(), ErrorKind::Busy);
+        assert!(concede(2).is_ok());
+    }
+
     #[test]
     fn a_store_with_a_history_never_becomes_a_shadow() {
         let error = step(None, 5, &shadow()).unwrap_err();

@@ -6,8 +6,8 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
 
 use magnetar::{
@@ -252,6 +252,32 @@ fn a_store_is_not_reopened_as_another_one_or_as_a_new_one() {
     }
 }
 
+/// All others are dead.
+#[derive(Debug)]
+struct LastOfAll;
+
+impl magnetar::Liveness for LastOfAll {
+    fn announce(&self, _owner: magnetar::OwnerId) -> magnetar::Result<()> {
+        Ok(())
+    }
+
+    fn probe(&self, _owner: magnetar::OwnerId) -> magnetar::Probe {
+        magnetar::Probe::Dead(Box::new(()))
+    }
+}
+
+#[test]
+fn an_import_of_the_dead_is_taken_back_by_the_next_who_opens_the_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("jobs.db");
+    let one = block_on(SqliteStore::open(&path)).expect("it opens");
+    let options = OpenOptions::new().liveness(Arc::new(LastOfAll) as Arc<dyn magnetar::Liveness>);
+    let stream = with_a_pause(|| drop(block_on(SqliteStore::open_with(&path, &options)).expect("it opens")));
+    let error = import(&one, stream).expect_err("it was taken for dead");
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert_eq!(block_on(one.get_job(1)).expect_err("nothing is left of it").kind(), ErrorKind::JobNotFound);
+}
+
 /// Nobody can say who lives: a file that was copied from elsewhere, or a file system without locks.
 #[derive(Debug)]
 struct NobodyKnows;
@@ -288,4 +314,39 @@ fn an_import_of_which_nobody_knows_whether_it_lives_is_taken_back_in_the_end() {
     assert_eq!(overtaken.job(), Some(1), "{overtaken}");
     assert_eq!(block_on(one.get_stats(1)).expect("the job exists").total_chunks, 3);
     block_on(other.verify()).expect("nothing is left of it");
+}
+
+#[test]
+fn an_import_that_was_taken_back_for_another_one_adds_nothing_to_that() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
+    let options = OpenOptions::new()
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .liveness(Arc::new(NobodyKnows) as Arc<dyn magnetar::Liveness>);
+    let open =
+        || block_on(SqliteStore::open_with(folder.path().join("jobs.db"), &options)).expect("it opens");
+    let (one, other) = (open(), open());
+    let (has_begun, goes_on) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|scope| {
+        let mut theirs = None;
+        let stream = with_a_pause(|| {
+            clock.0.fetch_add(magnetar::limits::IMPORT_LEASE_MS, Ordering::SeqCst);
+            theirs = Some(scope.spawn(|| {
+                let stream = with_a_pause(|| {
+                    has_begun.wait();
+                    goes_on.wait();
+                });
+                import(&other, stream)
+            }));
+            has_begun.wait();
+        });
+        let overtaken = import(&one, stream);
+        let theirs = theirs.expect("it came to its second slice");
+        goes_on.wait();
+        let report = theirs.join().expect("no panic").expect("nobody takes it back");
+        assert_eq!(report.added, LARGE);
+        assert_eq!(overtaken.expect_err("it is told").kind(), ErrorKind::Busy);
+    });
+    assert_eq!(block_on(one.get_stats(1)).expect("the job exists").total_chunks, LARGE);
+    block_on(other.verify()).expect("both left it sound");
 }

@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use super::side::{Side, is_authority};
-use super::{Acknowledge, DualOptions, DualStore, Inner, MoveSide, Roles};
-use crate::backends::contract::{Backend, Delta, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx};
+use super::{Acknowledge, DualOptions, DualStore, Inner, MovePhase, MoveSide, Roles};
+use crate::backends::contract::{
+    Backend, Delta, JobChange, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx,
+};
 use crate::backends::redb::{Options, RedbBackend};
 use crate::backends::sqlite;
 use crate::clock::Clock;
@@ -72,7 +74,7 @@ impl Fault {
 /// What happens to the commits of one store.
 #[derive(Debug, Default)]
 struct Plan {
-    /// From now on outputs are written otherwise than they were handed over.
+    /// From now on outputs and names of jobs are written otherwise than they were handed over.
     is_lying: AtomicBool,
     commits: AtomicUsize,
     fault: Mutex<Option<(usize, Fault)>>,
@@ -134,6 +136,11 @@ impl WriteTx for FaultyTx<'_> {
         if plan.is_lying.load(Ordering::SeqCst) {
             for record in delta.rows.iter_mut().filter_map(|row| row.record.as_mut()).map(Arc::make_mut) {
                 record.output = record.output.as_ref().map(|_| Json::new("a lie").expect("a text is JSON"));
+            }
+            for job in &mut delta.jobs {
+                if let JobChange::Put(job) = job {
+                    job.spec.name = job.spec.name.as_ref().map(|_| "a lie".to_owned());
+                }
             }
         }
         match plan.next() {
@@ -516,6 +523,25 @@ fn a_copy_that_differs_is_named_and_never_worked_with() {
     });
 }
 
+#[test]
+fn a_job_that_differs_in_the_copy_is_named_and_never_worked_with() {
+    block_on(async {
+        let world = World::new([redb(), sqlite()]);
+        let (dual, _handles) = world.start(OwnerId::from_bytes([1; 16])).await;
+        let dual = dual.expect("a new pair");
+        world.plans[1].is_lying.store(true, Ordering::SeqCst);
+        let job = dual.new_job(&JobSpec::new().name("nightly")).await.expect("a job");
+
+        let compared = dual.compare().await.expect("they can be compared");
+        let [only] = &compared.mismatches[..] else { panic!("{compared:#?}") };
+        assert_eq!((only.job_id, only.chunk, &only.what[..]), (job, None, &["settings"][..]));
+        assert_eq!((compared.mismatch_count, compared.moving), (1, 0));
+        let error = dual.cut_over().await.expect_err("they differ");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert_eq!(dual.status().authority, Some(MoveSide::First));
+    });
+}
+
 /// Two who copy read the same page, in which a job went and came back, and hand it over for one commit.
 #[test]
 fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
@@ -529,6 +555,9 @@ fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
                 dual.import(JOB, &JobSpec::new(), chunks(new), &Default::default()).await.expect("an import");
             };
             import().await;
+            // The first chunk has a history, and the one that comes back has none.
+            let claim = dual.claim_pending(JOB).await.expect("it works").expect("one is ready").claim();
+            dual.complete(&claim, Completion::new()).await.expect("it is done");
             dual.catch_up().await.expect("the copy gets on");
             dual.delete_job(JOB).await.expect("it goes");
             import().await;
@@ -548,6 +577,51 @@ fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {
             assert!(compared.is_equal(), "{compared:#?}");
             dual.verify().await.expect("nothing is damaged");
         });
+    }
+}
+
+#[test]
+fn records_of_a_store_that_is_not_followed_are_refused() {
+    let (world, other) = (World::new([redb(), redb()]), World::new([redb(), redb()]));
+    let (dual, _handles) = imported(&world);
+    let (stranger, _strangers) = imported(&other);
+    block_on(dual.catch_up()).expect("the copy gets on");
+    let [from, to] = &dual.inner.sides;
+    let copied = block_on(to.standing()).expect("it can be read").expect("it is a copy").copied;
+    block_on(stranger.claim_pending(JOB)).expect("it works").expect("all are ready");
+    block_on(dual.claim_pending(JOB)).expect("it works").expect("all are ready");
+    let page = |of: &Side| {
+        block_on(of.read(move |load| engine::changes_page(load, copied, Invisible::Wait)))
+            .expect("it can be read")
+    };
+    let error = block_on(to.take(page(&stranger.inner.sides[0]))).expect_err("it is another store's");
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(block_on(to.take(page(from))).expect("it follows"), Outcome::Changed);
+}
+
+/// The one that executes goes last, so that there is somebody to finish what was begun.
+#[test]
+fn a_pair_whose_taking_apart_failed_half_way_is_taken_apart_all_the_same() {
+    for fault in [Fault::Full, Fault::CrashBefore] {
+        let world = World::new([redb(), redb()]);
+        let (dual, handles) = imported(&world);
+        block_on(dual.catch_up()).expect("the copy gets on");
+        let plan = &world.plans[0];
+        *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), fault));
+        block_on(dual.detach()).expect_err("the disk is full, or gone");
+        let (dual, _handles) = if fault.is_crash() {
+            drop((dual, handles));
+            plan.is_dead.store(false, Ordering::SeqCst);
+            let (dual, handles) = block_on(world.start(OwnerId::from_bytes([2; 16])));
+            (dual.expect("one of them works by itself"), handles)
+        } else {
+            (dual, handles)
+        };
+        assert_eq!(dual.status().phase, MovePhase::Detached, "{fault:?}");
+        block_on(dual.detach()).expect("nothing is left to do");
+        block_on(dual.claim_pending(JOB)).expect("it works by itself").expect("one is ready");
+        assert_eq!(block_on(dual.consumers()).expect("a list"), [], "nobody follows it");
+        assert_eq!(block_on(dual.cut_over()).expect_err("it is no pair").kind(), ErrorKind::Refused);
     }
 }
 

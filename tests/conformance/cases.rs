@@ -180,6 +180,8 @@ macro_rules! always {
                 of_very_many_dependents_the_last_one_keeps_a_missing_chunk_too
                 dependencies_are_replaced_by_those_of_the_new_manifest
                 a_changed_policy_counts_at_once
+                each_setting_of_a_chunk_that_changes_is_taken_over
+                a_failure_that_was_ignored_stays_so_under_a_changed_priority
                 dependencies_may_name_what_the_job_has_already
                 an_unknown_dependency_refuses_the_whole_import
                 a_circle_refuses_the_whole_import_and_is_named
@@ -298,6 +300,7 @@ macro_rules! threaded {
                 a_dependency_taken_away_in_the_group_closes_no_circle
                 dependencies_added_in_one_group_close_no_circle
                 a_chunk_added_before_in_the_group_is_missing_from_the_next_manifest
+                a_chunk_deleted_and_added_in_one_group_begins_anew
                 a_retry_of_all_sees_what_failed_before_it_in_the_group
                 one_claim_is_ended_once_whoever_comes_first
                 a_claim_given_up_while_its_commit_runs_is_released

@@ -225,6 +225,31 @@ fn a_pair_that_its_authority_has_left_is_not_made_again_by_who_has_it_open() {
 }
 
 #[test]
+fn a_pair_that_its_authority_has_left_is_made_again_by_who_opens_it_anew() {
+    let (from, to) = (sqlite(), redb());
+    fill(&from, 10);
+    let pair = || block_on(DualStore::new(&from, &to, &DualOptions::new()));
+    let dual = pair().expect("a pair");
+    block_on(dual.catch_up()).expect("the copy gets on");
+    drop(dual);
+    block_on(from.leave_pair()).expect("it is let go");
+    // What is done meanwhile comes too.
+    block_on(from.new_job(&JobSpec::new())).expect("a job");
+    block_on(from.delete_job(JOB)).expect("it goes");
+    let dual = pair().expect("a pair again");
+    block_on(dual.catch_up()).expect("the copy gets on");
+    let compared = block_on(dual.compare()).expect("they can be compared");
+    assert!(compared.is_equal() && compared.jobs == 2, "{compared:#?}");
+    assert!(block_on(dual.cut_over()).expect("it moves").is_equal());
+    drop(dual);
+    // The one that works now leaves: the other one was moved for good.
+    block_on(to.leave_pair()).expect("it is let go");
+    assert_eq!(pair().expect_err("it was moved").kind(), ErrorKind::Refused);
+    assert_eq!(block_on(from.new_job(&JobSpec::new())).expect_err("it was moved").kind(), ErrorKind::Moved);
+    block_on(to.new_job(&JobSpec::new())).expect("it works by itself");
+}
+
+#[test]
 fn stores_under_different_owners_are_no_pair() {
     let other = RedbStore::in_memory_with(&OpenOptions::new().owner(OwnerId::from_bytes([6; 16])));
     let error = block_on(DualStore::new(&sqlite(), &other.expect("memory"), &DualOptions::new()));

@@ -231,6 +231,7 @@ pub(crate) async fn a_longer_circle_is_named_and_refused_as_a_whole(fx: Fixture)
     for named in ["1 -> 50", "50 -> 49"] {
         assert!(error.to_string().contains(named), "{error}");
     }
+    assert!(!error.to_string().contains("1 -> 1 "), "each is named once: {error}");
 }
 
 pub(crate) async fn a_diamond_is_no_circle(fx: Fixture) {

@@ -54,7 +54,8 @@ pub(crate) async fn r04_nothing_fenced_is_taken_after_the_chunk_is_done(fx: Fixt
     import(&*fx, [c(1)]).await;
     let held = claim(&*fx).await.claim();
     fx.complete(&held, seen("x")).await.expect("it is open");
-    changes_nothing!(fx, ErrorKind::Superseded, fx.fail(&held, "late"));
+    let error = changes_nothing!(fx, ErrorKind::Superseded, fx.fail(&held, "late"));
+    assert!(error.to_string().contains("that claim was ended, it is done now"), "{error}");
     changes_nothing!(fx, ErrorKind::Superseded, fx.heartbeat(&held));
     changes_nothing!(fx, ErrorKind::Superseded, fx.release(&held));
 }
@@ -113,6 +114,9 @@ pub(crate) async fn r05_a_fence_from_the_future_is_none(fx: Fixture) {
     fx.release(&held).await.expect("it is open");
     let second = claim(&*fx).await.claim();
     assert!(second.fence > later.fence, "the release took a revision too");
+    import(&*fx, [c(1), c(2)]).await;
+    let error = changes_nothing!(fx, ErrorKind::Superseded, fx.heartbeat(&Claim { chunk: 2, ..held }));
+    assert!(error.to_string().contains("it was never claimed"), "{error}");
 }
 
 pub(crate) async fn r06_a_stale_heartbeat_extends_nothing(fx: Fixture) {

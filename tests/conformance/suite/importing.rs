@@ -247,6 +247,40 @@ pub(crate) async fn a_changed_policy_counts_at_once(fx: Fixture) {
     assert_eq!(status(&*fx, 3).await, Cancelled);
 }
 
+pub(crate) async fn each_setting_of_a_chunk_that_changes_is_taken_over(fx: Fixture) {
+    let changes: [fn(NewChunk) -> NewChunk; 7] = [
+        |c| c.priority(3),
+        |c| c.attempts_max(9),
+        |c| c.losses_max(8),
+        |c| c.on_dependency_failure(DependencyFailure::Ignore),
+        |c| c.depends_on([1]),
+        |c| c.checksum("abc"),
+        |c| c.payload(Json::new(&[1]).expect("it is JSON")),
+    ];
+    let mut chunk = c(2);
+    import(&*fx, [c(1), chunk.clone()]).await;
+    for (at, change) in changes.into_iter().enumerate() {
+        chunk = change(chunk);
+        assert_eq!(counts(&import(&*fx, [chunk.clone()]).await), [0, 1, 0, 0, 0, 0, 0], "change {at}");
+        assert_eq!(counts(&import(&*fx, [chunk.clone()]).await), [0, 0, 1, 0, 0, 0, 0], "change {at}");
+    }
+    let state = get(&*fx, 2).await;
+    assert_eq!((state.priority, state.attempts_max, state.losses_max), (3, 9, 8));
+    assert_eq!((state.unmet_dependencies, state.checksum.as_deref()), (1, Some("abc")));
+    fx.mark_failed(JOB, 1, "broken".into()).await.expect("it is not done");
+    assert_eq!(claim_ids(&*fx).await, [2], "the failure is ignored");
+}
+
+pub(crate) async fn a_failure_that_was_ignored_stays_so_under_a_changed_priority(fx: Fixture) {
+    let spec = JobSpec::new().on_dependency_failure(DependencyFailure::Ignore);
+    import_as(&*fx, spec, [c(1), c(2).depends_on([1])]).await;
+    fx.mark_failed(JOB, 1, "broken".into()).await.expect("it is not done");
+    fx.retry_failed(JOB, Selection::All).await.expect("the job exists");
+    import(&*fx, [c(2).depends_on([1]).priority(1)]).await;
+    assert_eq!(get(&*fx, 2).await.unmet_dependencies, 0, "the policy is the job's still");
+    assert_eq!(claim_ids(&*fx).await, [2, 1]);
+}
+
 pub(crate) async fn dependencies_may_name_what_the_job_has_already(fx: Fixture) {
     import(&*fx, [c(1), c(2)]).await;
     mark_done(&*fx, [1]).await;

@@ -241,6 +241,25 @@ pub(crate) async fn a_chunk_added_before_in_the_group_is_missing_from_the_next_m
     assert_eq!(ids(&crate::support::chunks_of(&*fx, JOB).await), [1]);
 }
 
+pub(crate) async fn a_chunk_deleted_and_added_in_one_group_begins_anew(fx: Fixture) {
+    import(&*fx, [c(1), c(2), c(3).depends_on([1])]).await;
+    fx.mark_status(JOB, 2, JobStatus::Done, None).await.expect("it is ready");
+    let (spec, keep) = (JobSpec::new(), ImportOptions::new());
+    let delete = ImportOptions::new().on_missing(OnMissing::Delete);
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(1))].into_iter()), &delete)),
+            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(2)), Ok(c(3))].into_iter()), &keep)),
+        ],
+    );
+    assert_eq!(kinds(&answers), [None; 2]);
+    fx.verify().await.expect("nothing is damaged");
+    assert_eq!(statuses(&*fx).await, [JobStatus::Pending; 3]);
+    assert_eq!(get(&*fx, 3).await.unmet_dependencies, 0);
+    assert_eq!(fx.claim_pending_batch(JOB, 9).await.expect("the job exists").len(), 3);
+}
+
 pub(crate) async fn a_retry_of_all_sees_what_failed_before_it_in_the_group(fx: Fixture) {
     import(&*fx, [c(1), c(2)]).await;
     let answers = together(
