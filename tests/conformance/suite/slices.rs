@@ -80,7 +80,7 @@ pub(crate) async fn a_reset_through_takes_back_thousands(fx: Fixture) {
     settled(&*fx).await;
     let all = fx.claim_pending_batch(JOB, 10_000).await.expect("all are ready");
     assert_eq!(all.len() as u64, MANY);
-    let updates = all.iter().map(|s| magnetar::ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
+    let updates = all.iter().map(|s| ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
     let answers = fx.apply_batch_updates(JOB, updates).await.expect("the call is fine");
     assert!(answers.iter().all(Result::is_ok));
     assert!(fx.get_stats(JOB).await.expect("the job exists").is_complete());
@@ -97,7 +97,7 @@ pub(crate) async fn what_is_left_of_a_reset_through_is_not_forgotten_when_the_ch
     super::mark_done(&*fx, [0]).await;
     settled(&*fx).await;
     let all = fx.claim_pending_batch(JOB, 10_000).await.expect("all are ready");
-    let updates = all.iter().map(|s| magnetar::ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
+    let updates = all.iter().map(|s| ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
     fx.apply_batch_updates(JOB, updates).await.expect("the call is fine");
     fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
     super::mark_done(&*fx, [0]).await;
