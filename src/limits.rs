@@ -1,4 +1,4 @@
-//! Every limit of Magnetar, in one place. Each has a test at it and one past it.
+//! Every limit of Magnetar, in one place. What a caller can reach has a test at it and one past it.
 //!
 //! Sizes are in bytes of UTF-8, times in milliseconds.
 

@@ -187,3 +187,17 @@ pub(crate) async fn what_many_failures_cancelled_comes_back_with_the_last_of_the
     let report = fx.get_chunk(JOB, parts).await.expect("it can be read").expect("it is there");
     assert_eq!(report.status, JobStatus::Pending);
 }
+
+/// Each tells fewer than one chunk may, all of them more than one commit.
+pub(crate) async fn what_many_ends_tell_is_told_to_the_end(fx: Fixture) {
+    let (hubs, each) = (20, limits::DEPENDENTS_PER_COMMIT_MAX as u64 / 2);
+    assert!(hubs * each > limits::TOLD_PER_COMMIT_MAX as u64);
+    let waits = (hubs..hubs * (each + 1)).map(|id| c(id).depends_on([id % hubs]));
+    import(&*fx, (0..hubs).map(c).chain(waits)).await;
+    let held = fx.claim_pending_batch(JOB, usize::try_from(hubs).expect("few")).await.expect("all are ready");
+    let done = held.iter().map(|hub| ChunkUpdate::Complete(hub.claim(), Completion::new())).collect();
+    fx.apply_batch_updates(JOB, done).await.expect("they are open");
+    let stats = settled(&*fx).await;
+    assert_eq!((stats.ready(), stats.blocked, stats.settling), (hubs * each, 0, false));
+    fx.verify().await.expect("nothing is damaged");
+}
