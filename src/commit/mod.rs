@@ -17,6 +17,7 @@ mod thread;
 mod ticket;
 #[cfg(target_family = "wasm")]
 mod unthreaded;
+mod waiters;
 mod watch;
 
 use std::collections::VecDeque;
@@ -35,6 +36,7 @@ pub(crate) use blocking::may_block;
 pub(crate) use ticket::Ticket;
 #[cfg(target_family = "wasm")]
 pub(crate) use unthreaded::{DRIVER, Driving, Readers, look, offload};
+pub(crate) use waiters::{Place, Waiters};
 pub(crate) use watch::Latest;
 pub use watch::Watch;
 #[cfg(not(target_family = "wasm"))]
