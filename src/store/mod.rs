@@ -119,6 +119,9 @@ pub trait JobStore: Debug + Send + Sync {
     /// existing job, see [`ImportOptions::in_slices`]; deleted first, its id is one that has no job, and goes to nobody else.
     async fn new_job(&self, spec: &JobSpec) -> Result<i64>;
 
+    ///
+    /// Nobody sees it any more from the first commit on. Where it is large its rows go in slices, though the future is dropped;
+    /// after a crash they go when the store is opened.
     /// Deletes a job with everything in it. A job that does not exist is [`Outcome::Unchanged`].
     async fn delete_job(&self, job_id: i64) -> Result<Outcome>;
 
@@ -200,17 +203,24 @@ pub trait JobStore: Debug + Send + Sync {
     /// Fails a chunk for good, until it is retried.
     async fn mark_failed(&self, job_id: i64, chunk: u64, error: String) -> Result<Outcome>;
 
+    ///
+    /// Of all chunks it goes in slices where they are more than [`crate::limits::SLICE_ROWS_MAX`]: others may see and change
+    /// the job between two of them. A call that was begun is done whole though its future is dropped; after a crash or a
+    /// `close()` in the middle it is called again.
+    ///
     /// Brings failed chunks back to pending with their counts reset, and with them what their failure had cancelled.
     /// Named chunks may also be cancelled ones. Gives how many came back, all of them: what is told to dependents in later
     /// commits ([`crate::limits::DEPENDENTS_PER_COMMIT_MAX`]) is not counted.
     async fn retry_failed(&self, job_id: i64, chunks: Selection) -> Result<u64>;
 
     /// Takes the results of done chunks back: they are pending again, and what depends on them is blocked again.
-    /// `through` resets the done ones among those too. Gives how many were reset, as [`JobStore::retry_failed`] counts.
+    /// `through` resets the done ones among those too. Gives how many were reset, as [`JobStore::retry_failed`] counts; it
+    /// goes in slices as that does.
     async fn reset(&self, job_id: i64, chunks: Selection, through: ResetReach) -> Result<u64>;
 
     /// Cancels chunks that are not done, and by [`DependencyFailure::Cancel`](crate::DependencyFailure::Cancel) what depends
-    /// on them. Gives how many were cancelled, as [`JobStore::retry_failed`] counts.
+    /// on them. Gives how many were cancelled, as [`JobStore::retry_failed`] counts; it goes in slices as that
+    /// does.
     async fn cancel(&self, job_id: i64, chunks: Selection) -> Result<u64>;
 
     // Recovering

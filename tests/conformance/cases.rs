@@ -299,6 +299,7 @@ macro_rules! threaded {
                 one_claim_is_ended_once_whoever_comes_first
                 a_claim_given_up_while_its_commit_runs_is_released
                 many_threads_work_a_job_off_and_no_chunk_is_done_twice
+                what_goes_in_slices_is_done_whole_though_its_caller_has_gone
             }
         }
     };
