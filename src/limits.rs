@@ -7,6 +7,9 @@ use std::ops::RangeInclusive;
 /// The largest job id, chunk id, revision and fence: `2^53 - 1`, the largest integer that is exact in JavaScript.
 pub const ID_MAX: u64 = (1 << 53) - 1;
 
+/// An export is restored where no revision in it is above this: half of [`ID_MAX`], so that the store can go on for good.
+pub const RESTORED_REVISION_MAX: u64 = ID_MAX / 2;
+
 /// A manifest read as one text (TOML or JSON) is at most this long. Longer ones come as JSON Lines or CSV.
 pub const MANIFEST_BYTES_MAX: usize = 64 << 20;
 
