@@ -80,7 +80,8 @@ pub const RESTORE_SETTLED_ROWS: usize = 500;
 /// Rows that one transaction of an import changes at most; a larger import goes in slices.
 pub const IMPORT_ROWS_PER_COMMIT_MAX: usize = 50_000;
 
-/// Payload bytes that one slice of an import holds at most, so that a slice's memory is bounded.
+/// Payload bytes that one transaction of an import changes at most, give or take one chunk's, so that its memory is
+/// bounded; a larger import goes in slices.
 pub const IMPORT_BYTES_PER_COMMIT_MAX: usize = 32 << 20;
 
 /// Dependents that one completion frees in its own commit; the rest follow in slices under a durable cursor.
