@@ -7,6 +7,9 @@ use std::ops::RangeInclusive;
 /// The largest job id, chunk id, revision and fence: `2^53 - 1`, the largest integer that is exact in JavaScript.
 pub const ID_MAX: u64 = (1 << 53) - 1;
 
+/// An export is restored where no revision in it is above this: half of [`ID_MAX`], so that the store can go on for good.
+pub const RESTORED_REVISION_MAX: u64 = ID_MAX / 2;
+
 /// A manifest read as one text (TOML or JSON) is at most this long. Longer ones come as JSON Lines or CSV.
 pub const MANIFEST_BYTES_MAX: usize = 64 << 20;
 
@@ -77,7 +80,8 @@ pub const RESTORE_SETTLED_ROWS: usize = 500;
 /// Rows that one transaction of an import changes at most; a larger import goes in slices.
 pub const IMPORT_ROWS_PER_COMMIT_MAX: usize = 50_000;
 
-/// Payload bytes that one slice of an import holds at most, so that a slice's memory is bounded.
+/// Payload bytes that one transaction of an import changes at most, give or take one chunk's, so that its memory is
+/// bounded; a larger import goes in slices.
 pub const IMPORT_BYTES_PER_COMMIT_MAX: usize = 32 << 20;
 
 /// Dependents that one completion frees in its own commit; the rest follow in slices under a durable cursor.

@@ -3,16 +3,18 @@
 #![allow(missing_docs, reason = "a test crate documents itself by its names")]
 #![cfg(all(feature = "sqlite", feature = "redb"))]
 
-use std::future::Future;
+use std::cell::Cell;
+use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
 
 use magnetar::{
     Backoff, ChunkStream, Clock, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobStatus,
-    JobStore, NewChunk, OpenOptions, RedbStore, SqliteStore, block_on, chunks,
+    JobStore, NewChunk, OpenOptions, RedbStore, SqliteStore, block_on, chunks, worker,
 };
 
 #[derive(Debug)]
@@ -349,4 +351,101 @@ fn an_import_that_was_taken_back_for_another_one_adds_nothing_to_that() {
     });
     assert_eq!(block_on(one.get_stats(1)).expect("the job exists").total_chunks, LARGE);
     block_on(other.verify()).expect("both left it sound");
+}
+
+fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    // Outside of `block_on`, where reads go to the store's reading threads.
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Keeps the two reading threads of a store busy for as long as what is returned lives.
+fn reading(store: &SqliteStore) -> Vec<Sender<()>> {
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let (begun, begins) = channel();
+        let (hold, wait) = channel::<()>();
+        let mut read = Box::pin(store.fold_by_status(1, JobStatus::Pending, wait, move |wait, _| {
+            begun.send(()).ok();
+            wait.recv().ok();
+        }));
+        assert!(poll_once(read.as_mut()).is_pending());
+        begins.recv().expect("it is read");
+        held.push(hold);
+    }
+    held
+}
+
+#[test]
+fn a_failed_chunk_needs_no_read_before_the_next_one_begins_and_a_drop_gives_that_one_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = block_on(SqliteStore::open(folder.path().join("jobs.db"))).expect("it opens");
+    import(&store, first(3)).expect("it is imported");
+    let _reading = reading(&store);
+    let begun = Cell::new(0);
+    let handler = async |context: worker::Context| {
+        begun.set(context.chunk());
+        if context.chunk() == 0 { Err("not yet") } else { pending::<Result<Completion, _>>().await }
+    };
+    {
+        let mut run = Box::pin(worker::Worker::new(Arc::new(store.clone())).job(1).run(handler));
+        while begun.get() != 1 {
+            assert!(poll_once(run.as_mut()).is_pending());
+            std::thread::yield_now();
+        }
+    }
+    let mut watch = store.watch();
+    while block_on(store.get_stats(1)).expect("the job exists").processing > 0 {
+        block_on(watch.changed()).expect("the store is open");
+    }
+}
+
+#[test]
+fn a_read_that_nobody_waits_for_any_more_is_not_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = block_on(SqliteStore::open(folder.path().join("jobs.db"))).expect("it opens");
+    import(&store, first(1)).expect("it is imported");
+    let held = reading(&store);
+    let looked = Arc::new(AtomicU64::new(0));
+    let look = || {
+        let looked = Arc::clone(&looked);
+        Box::pin(store.fold_by_status(1, JobStatus::Pending, (), move |(), _| {
+            looked.fetch_add(1, Ordering::SeqCst);
+        }))
+    };
+    let (mut given_up, mut awaited) = (look(), look());
+    assert!(poll_once(given_up.as_mut()).is_pending());
+    drop(given_up);
+    assert!(poll_once(awaited.as_mut()).is_pending());
+    drop(held);
+    while poll_once(awaited.as_mut()).is_pending() {
+        std::thread::yield_now();
+    }
+    assert_eq!(looked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn waits_that_were_given_up_are_not_kept() {
+    struct Counted {
+        _one: Arc<()>,
+    }
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+    let store = block_on(SqliteStore::in_memory()).expect("it opens");
+    import(&store, first(1)).expect("it is imported");
+    let one = Arc::new(());
+    let waker = || Waker::from(Arc::new(Counted { _one: Arc::clone(&one) }));
+    for _ in 0..10 {
+        let mut watch = store.watch();
+        assert!(pin!(watch.changed()).poll(&mut Context::from_waker(&waker())).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&one), 1, "of a watch");
+    let handler = async |context: worker::Context| {
+        for _ in 0..10 {
+            assert!(pin!(context.cancelled()).poll(&mut Context::from_waker(&waker())).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&one), 1, "of a handler");
+        Ok::<_, String>(Completion::new())
+    };
+    block_on(worker::Worker::new(Arc::new(store.clone())).run(handler)).expect("it works");
 }

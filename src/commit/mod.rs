@@ -17,6 +17,7 @@ mod thread;
 mod ticket;
 #[cfg(target_family = "wasm")]
 mod unthreaded;
+mod waiters;
 mod watch;
 
 use std::collections::VecDeque;
@@ -35,6 +36,7 @@ pub(crate) use blocking::may_block;
 pub(crate) use ticket::Ticket;
 #[cfg(target_family = "wasm")]
 pub(crate) use unthreaded::{DRIVER, Driving, Readers, look, offload};
+pub(crate) use waiters::{Place, Waiters};
 pub(crate) use watch::Latest;
 pub use watch::Watch;
 #[cfg(not(target_family = "wasm"))]
@@ -50,6 +52,19 @@ struct Entry {
     op: Op,
     /// Where the answer goes; `None` for work of the store itself.
     reply: Option<oneshot::Sender<Result<Reply>>>,
+    /// A slice of it is committed, and the others follow whether its caller is there or not.
+    goes_on: bool,
+}
+
+impl Entry {
+    fn new(op: Op, reply: Option<oneshot::Sender<Result<Reply>>>) -> Self {
+        Entry { op, reply, goes_on: false }
+    }
+
+    /// Whether somebody waits for its answer.
+    fn is_awaited(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| !reply.is_canceled())
+    }
 }
 
 /// Something that concerns the store as a whole; done between commits.
@@ -148,7 +163,7 @@ impl Core {
                 let _ = sender.send(Err(refusal.clone()));
                 return Ticket::new(self, receiver);
             }
-            queue.waiting.push_back(Entry { op, reply: Some(sender) });
+            queue.waiting.push_back(Entry::new(op, Some(sender)));
             if !queue.is_gathered() {
                 return Ticket::new(self, receiver);
             }
@@ -174,7 +189,7 @@ impl Core {
             if queue.refusal.is_some() {
                 return;
             }
-            queue.waiting.push_back(Entry { op, reply: None });
+            queue.waiting.push_back(Entry::new(op, None));
         }
         match self.driver {
             Driver::Thread => self.wake.notify_one(),
@@ -294,7 +309,7 @@ impl Core {
                 && let Some(entry) = queue.waiting.pop_front()
             {
                 // Its caller is gone, and it was not started.
-                if entry.reply.as_ref().is_none_or(|reply| !reply.is_canceled()) {
+                if entry.goes_on || entry.reply.is_none() || entry.is_awaited() {
                     group.push(entry);
                 }
             }
@@ -338,8 +353,8 @@ impl Core {
                     self.finished(&entry.op);
                     self.answer(entry.reply, Ok(reply));
                 }
-                Ok(Applied::Again(op)) => self.queue().waiting.push_back(Entry { op, reply: entry.reply }),
-                Ok(Applied::Same) => self.queue().waiting.push_back(entry),
+                Ok(Applied::Again(op)) => self.go_on(Entry { op, ..entry }),
+                Ok(Applied::Same) => self.go_on(entry),
                 Err(error) => {
                     self.finished(&entry.op);
                     if entry.reply.is_none() && !self.is_inherited(&entry.op, &error) {
@@ -356,10 +371,16 @@ impl Core {
             let mut queue = self.queue();
             if !queue.settling {
                 queue.settling = true;
-                queue.waiting.push_back(Entry { op: Op::Settle, reply: None });
+                queue.waiting.push_back(Entry::new(Op::Settle, None));
             }
         }
         answered
+    }
+
+    /// Has an operation wait for its next commit.
+    fn go_on(&self, entry: Entry) {
+        let goes_on = matches!(entry.op, Op::Bulk(_));
+        self.queue().waiting.push_back(Entry { goes_on, ..entry });
     }
 
     /// Whoever is told that the store is to be reopened does so, and what waits goes on then. Where nobody was told,
@@ -369,7 +390,7 @@ impl Core {
             let mut queue = self.queue();
             let Some(refusal) = queue.refusal.clone().filter(|_| queue.on_hold) else { return };
             let (untold, own): (VecDeque<_>, _) =
-                take(&mut queue.waiting).into_iter().partition(|entry| entry.reply.is_some());
+                take(&mut queue.waiting).into_iter().partition(Entry::is_awaited);
             queue.waiting = own;
             (refusal, untold)
         };

@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
+use super::{Place, Waiters};
+
 /// The newest revision, and who waits for a newer one.
 #[derive(Debug, Default)]
 pub(crate) struct Latest {
@@ -16,7 +18,7 @@ pub(crate) struct Latest {
 pub(super) struct State {
     pub(super) revision: u64,
     pub(super) closed: bool,
-    waiting: Vec<Waker>,
+    waiting: Waiters,
     /// Others that are told of the same revisions.
     beside: Vec<Weak<Latest>>,
     pub(super) watchers: usize,
@@ -34,7 +36,7 @@ impl Latest {
         let (woken, beside) = {
             let mut state = self.state();
             state.revision = state.revision.max(revision);
-            (std::mem::take(&mut state.waiting), state.beside.clone())
+            (state.waiting.take(), state.beside.clone())
         };
         self.moved.notify_all();
         woken.into_iter().for_each(Waker::wake);
@@ -45,7 +47,7 @@ impl Latest {
         let woken = {
             let mut state = self.state();
             state.closed = true;
-            std::mem::take(&mut state.waiting)
+            state.waiting.take()
         };
         self.moved.notify_all();
         woken.into_iter().for_each(Waker::wake);
@@ -85,13 +87,14 @@ impl Latest {
 pub struct Watch {
     latest: Arc<Latest>,
     seen: u64,
+    place: Place,
 }
 
 impl Watch {
     pub(crate) fn new(latest: &Arc<Latest>) -> Self {
         let mut state = latest.state();
         state.watchers += 1;
-        Watch { seen: state.revision, latest: Arc::clone(latest) }
+        Watch { seen: state.revision, latest: Arc::clone(latest), place: Place::default() }
     }
 
     /// Waits until the store has committed a change that this watch has not told of yet; many at once are told as one.
@@ -110,9 +113,9 @@ impl Watch {
             } else if state.closed {
                 Poll::Ready(None)
             } else {
-                if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                    state.waiting.push(context.waker().clone());
-                }
+                let replaced = state.waiting.wait(&mut self.place, context.waker());
+                drop(state);
+                drop(replaced);
                 Poll::Pending
             }
         })
@@ -122,7 +125,12 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.latest.state().watchers -= 1;
+        let left = {
+            let mut state = self.latest.state();
+            state.watchers -= 1;
+            state.waiting.leave(&mut self.place)
+        };
+        drop(left);
         self.latest.moved.notify_all();
     }
 }

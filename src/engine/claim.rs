@@ -66,11 +66,10 @@ fn take(
     taken: &mut Vec<Key>,
 ) -> Result<()> {
     let event = Event::Claim { owner, seq, lease_ms: request.lease_ms };
-    let mut from = 0;
     while taken.len() < request.count {
         let job = match request.job_id {
             Some(job) => job,
-            None => match work.ready_job_from(from)? {
+            None => match work.ready_job()? {
                 Some(job) => job,
                 None => return Ok(()),
             },
@@ -83,10 +82,125 @@ fn take(
                 taken.push(key);
             }
         }
-        if request.job_id.is_some() {
+        if request.job_id.is_some() || taken.len() == request.count {
             return Ok(());
         }
-        from = job + 1;
+        work.pass_ready_job(job);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backends::contract::{
+        Content, Counts, Delta, JobPhase, JobRow, Load, Loaded, Meta, Needs, PageNeed, Record, Row, WriteTx,
+    };
+    use crate::clock::SystemClock;
+    use crate::engine::Host;
+    use crate::model::{Durability, JobSpec};
+    use crate::owners::Alone;
+
+    /// A storage with so many jobs of one chunk each, that counts what it is asked.
+    struct Jobs {
+        count: i64,
+        asked: i64,
+    }
+
+    fn job(id: i64) -> JobRow {
+        JobRow {
+            id,
+            spec: JobSpec::new(),
+            phase: JobPhase::Open,
+            owner: None,
+            seq: 0,
+            edges: 0,
+            edges_upward: 0,
+            counts: Counts { by_class: [1; 7] },
+            created_at_ms: 1,
+            revision: 1,
+        }
+    }
+
+    fn row(job: i64) -> Row {
+        let content = Content {
+            checksum: None,
+            payload: None,
+            priority: 0,
+            attempts_max: None,
+            losses_max: None,
+            on_dependency_failure: None,
+            created_at_ms: 1,
+            updated_at_ms: 1,
+            revision: 1,
+        };
+        Row {
+            key: Key { job, chunk: 0 },
+            content: Arc::new(content),
+            record: Record::shared_fresh(),
+            unmet: 0,
+        }
+    }
+
+    impl Load for Jobs {
+        fn load(&mut self, needs: &Needs) -> Result<Loaded> {
+            self.asked += 1;
+            let mut loaded = Loaded::new(Meta {
+                store_id: [1; 16],
+                revision: 1,
+                last_job: self.count,
+                clock_ms: 0,
+                cursors: 0,
+                log_start: 0,
+                affairs: None,
+            });
+            loaded.jobs = needs.jobs.iter().map(|&id| (id, Some(job(id)))).collect();
+            let rows = |job, is_first: bool| is_first.then(|| row(job)).into_iter().collect();
+            loaded.ready = needs.ready.iter().map(|need| rows(need.job, need.after.is_none())).collect();
+            loaded.ready_job = needs.ready_job_from.filter(|from| *from < self.count);
+            Ok(loaded)
+        }
+
+        fn page(&mut self, _: &PageNeed, _: &mut dyn FnMut(Row)) -> Result<()> {
+            unreachable!("nobody lists")
+        }
+    }
+
+    impl WriteTx for Jobs {
+        fn commit(self: Box<Self>, _: Delta) -> Result<()> {
+            unreachable!("nobody commits")
+        }
+    }
+
+    #[test]
+    fn claims_of_one_group_pass_each_job_that_they_emptied_once_and_find_what_comes_back() {
+        const OWNER: OwnerId = OwnerId::from_bytes([7; 16]);
+        let host = Host {
+            clock: Arc::new(SystemClock),
+            liveness: Arc::new(Alone),
+            owner: OWNER,
+            imports: Default::default(),
+            durability: Durability::Full,
+        };
+        let mut storage = Jobs { count: 100, asked: 0 };
+        let (mut work, _) = Work::open(&mut storage, &host, 1, &Needs::default()).unwrap();
+        let claim = |work: &mut Work<'_>| {
+            let mut taken = Vec::new();
+            take(work, OWNER, 0, &ClaimRequest::new(), &mut taken).unwrap();
+            taken.pop().map(|key| key.job)
+        };
+        for job in 0..90 {
+            assert_eq!(claim(&mut work), Some(job));
+        }
+        for job in [40, 20] {
+            let fence = work.row(Key { job, chunk: 0 }).unwrap().record.fence;
+            work.happen(Key { job, chunk: 0 }, Event::Release { fence }).unwrap();
+        }
+        let rest: Vec<i64> = std::iter::from_fn(|| claim(&mut work)).collect();
+        assert_eq!(rest, [20, 40].into_iter().chain(90..100).collect::<Vec<_>>());
+        drop(work);
+        assert!(storage.asked <= 5 * storage.count, "{} questions", storage.asked);
+    }
 }

@@ -60,8 +60,12 @@ pub(super) struct Work<'t> {
     jobs: HashMap<i64, JobSlot>,
     rows: HashMap<Key, RowSlot>,
     windows: HashMap<i64, Front>,
-    /// Jobs in which this group made something ready.
+    /// Jobs in which this group made something ready, and did not take all of it since.
     readied: BTreeSet<i64>,
+    /// Below this job storage has nothing ready that this group has not taken.
+    taken_below: i64,
+    /// The lowest job from there on in which storage has something ready, once it was asked.
+    stored_ready: Option<Option<i64>>,
     /// Rows of each job that this group moved from one class to another, new ones among them, each time.
     moved: HashMap<i64, Vec<u64>>,
     /// New rows to which nothing else happens in this group; see [`Work::add_rows`].
@@ -101,6 +105,8 @@ impl<'t> Work<'t> {
             rows: HashMap::new(),
             windows: HashMap::new(),
             readied: BTreeSet::new(),
+            taken_below: 0,
+            stored_ready: None,
             moved: HashMap::new(),
             added: Vec::new(),
             edges: ChangedEdges::new(),
@@ -196,6 +202,7 @@ impl<'t> Work<'t> {
         });
         slot.dirty = true;
         slot.job = Some(JobRow { revision, ..job });
+        self.readied.insert(job.id);
     }
 
     /// Moves a job to another phase. Who follows the changes is not told.

@@ -169,7 +169,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                 return Ok(Step::Unchanged);
             }
             subject.must_be_open(fence)?;
-            let attempts = record.attempts + 1;
+            let attempts = record.attempts.saturating_add(1);
             let spent =
                 failure == Failure::Permanent || rules.attempts_max != 0 && attempts >= rules.attempts_max;
             changed(Record {
@@ -216,7 +216,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             if record.status != JobStatus::Processing || !over {
                 return Ok(Step::Unchanged);
             }
-            let losses = record.losses + 1;
+            let losses = record.losses.saturating_add(1);
             if rules.losses_max != 0 && losses >= rules.losses_max {
                 return changed(Record {
                     status: JobStatus::Failed,

@@ -71,7 +71,10 @@ pub fn csv<R: Read>(reader: R) -> Result<CsvRows<R>> {
         columns.push(Column { name: name.to_owned(), known });
     }
     if !columns.iter().any(|column| column.name == "id") {
+        let other = columns.iter().find(|column| column.name.eq_ignore_ascii_case("id"));
+        let other = other.map(|other| format!("missing; write {} in small letters", other.name));
         let text = match &columns[..] {
+            _ if other.is_some() => other.as_deref().unwrap_or_default(),
             [only] if only.name.contains([';', '\t']) => "missing; put commas between the columns",
             _ => "missing; the first line names the columns, and id must be one of them",
         };

@@ -412,11 +412,13 @@ impl<'de> Visitor<'de> for Whole<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
-        Err(self.wrong(&number.to_string(), "; write it without a point or an exponent"))
+        Err(self.wrong(&format!("{number:?}"), "; write it without a point or an exponent"))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Err(self.wrong(&format!("{text:?}"), "; write it without quotes"))
+        let is_time = self.key == "lease" || self.key.starts_with("backoff.");
+        let hint = if is_time { "; write milliseconds, without quotes" } else { "; write it without quotes" };
+        Err(self.wrong(&format!("{text:?}"), hint))
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {

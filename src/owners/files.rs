@@ -9,12 +9,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Liveness, Probe};
 use foldhash::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::OwnerId;
+
+/// The ending of a file's name before it is locked.
+const UNLOCKED: &str = "new";
+
+/// A file that is older than this and not locked yet never will be: a crash left it.
+const UNLOCKED_FOR: Duration = Duration::from_secs(3_600);
 
 /// The owners of one store file.
 #[derive(Debug)]
@@ -61,7 +68,7 @@ impl OwnerFiles {
     fn create(&self, owner: OwnerId) -> io::Result<Option<Held>> {
         fs::create_dir_all(&self.folder)?;
         let path = self.path(owner);
-        let unlocked = path.with_extension("new");
+        let unlocked = path.with_extension(UNLOCKED);
         let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unlocked)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -74,6 +81,15 @@ impl OwnerFiles {
         }
         fs::rename(&unlocked, &path)?;
         Ok(Some(Held { path, _file: file }))
+    }
+}
+
+/// Removes a file that a crash left before it was locked.
+fn remove_old(path: &Path) {
+    let modified = path.metadata().and_then(|meta| meta.modified());
+    if modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNLOCKED_FOR)) {
+        // Another process may have been quicker.
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -117,6 +133,10 @@ impl Liveness for OwnerFiles {
     fn forget_dead(&self, still_holding: &[OwnerId]) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == UNLOCKED) {
+                remove_old(&path);
+                continue;
+            }
             let owner = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
             let Some(owner) = owner else { continue };
             if still_holding.contains(&owner) {
@@ -198,5 +218,18 @@ mod tests {
         files.forget_dead(&[owner(5)]);
         let left = |byte| files.path(owner(byte)).exists();
         assert_eq!([left(4), left(5), left(6)], [true, true, false]);
+    }
+
+    #[test]
+    fn a_file_that_a_crash_left_before_it_was_locked_goes_and_one_of_this_moment_stays() {
+        let (_folder, store) = folder();
+        let files = OwnerFiles::beside(&store);
+        fs::create_dir_all(&files.folder).unwrap();
+        let unlocked = |byte| files.path(owner(byte)).with_extension(UNLOCKED);
+        let old = File::create(unlocked(1)).unwrap();
+        old.set_modified(old.metadata().unwrap().modified().unwrap() - 2 * UNLOCKED_FOR).unwrap();
+        File::create(unlocked(2)).unwrap();
+        files.forget_dead(&[]);
+        assert_eq!([unlocked(1), unlocked(2)].map(|path| path.exists()), [false, true]);
     }
 }

@@ -113,8 +113,12 @@ impl Shared {
         let answer = move || question(&mut *reader.0.snapshot()?);
         let Some(readers) = self.readers.as_ref().filter(|_| !may_block()) else { return answer() };
         let (sender, receiver) = oneshot::channel();
-        // A caller that has gone does not need the answer.
-        readers.run(Box::new(move || drop(sender.send(answer()))))?;
+        // A caller that has gone does not need the answer, and is in nobody's way.
+        readers.run(Box::new(move || {
+            if !sender.is_canceled() {
+                drop(sender.send(answer()));
+            }
+        }))?;
         receiver.await.unwrap_or_else(|_| Err(closed()))
     }
 

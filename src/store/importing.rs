@@ -211,11 +211,12 @@ async fn into_existing(
         report.unchanged += (total - differing.len()) as u64;
         compared.unchanged = report.unchanged;
         changed.extend(differing);
-        let is_long = changed.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX;
+        let is_long = changed.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX
+            || payload_bytes(&changed) > limits::IMPORT_BYTES_PER_COMMIT_MAX;
         if is_long && !options.in_slices {
-            return Err(too_many_changed().in_job(job));
+            return Err(too_much_changed().in_job(job));
         }
-        if is_long || options.in_slices && payload_bytes(&changed) >= limits::IMPORT_BYTES_PER_COMMIT_MAX {
+        if is_long {
             let keep = ImportOptions { on_missing: OnMissing::Keep, ..options };
             changed.sort_unstable_by_key(|chunk| chunk.id);
             let rest = changed.split_off(changed.len().min(limits::IMPORT_ROWS_PER_COMMIT_MAX));
@@ -242,10 +243,11 @@ fn payload_bytes(chunks: &[NewChunk]) -> usize {
     chunks.iter().filter_map(|chunk| chunk.payload.as_ref()).map(|payload| payload.as_str().len()).sum()
 }
 
-fn too_many_changed() -> Error {
+fn too_much_changed() -> Error {
     let text = format!(
-        "more than {} chunks would change in one step; ask for an import in slices, which are restartable but not one step, or delete the job first: an import into an id that has no job is one step, however large",
-        limits::IMPORT_ROWS_PER_COMMIT_MAX
+        "more than {} chunks, or more than {} MiB of payloads, would change in one step; ask for an import in slices, which are restartable but not one step, or delete the job first: an import into an id that has no job is one step, however large",
+        limits::IMPORT_ROWS_PER_COMMIT_MAX,
+        limits::IMPORT_BYTES_PER_COMMIT_MAX >> 20
     );
     Error::new(ErrorKind::TooLarge, text)
 }

@@ -67,8 +67,8 @@ pub trait JobStore: Debug + Send + Sync {
 
     /// Upserts a stream of chunks into a job, in memory bounded by a slice. See [`ImportOptions`].
     ///
-    /// Up to [`crate::limits::IMPORT_ROWS_PER_COMMIT_MAX`] changed rows are one transaction. More, into a new job, go in
-    /// slices and become visible in one step at the end. More, into an existing job, are refused unless
+    /// Up to [`crate::limits::IMPORT_ROWS_PER_COMMIT_MAX`] changed rows, with payloads of up to
+    /// [`crate::limits::IMPORT_BYTES_PER_COMMIT_MAX`], are one transaction. More, into a new job, go in slices and become visible in one step at the end. More, into an existing job, are refused unless
     /// [`ImportOptions::in_slices`] is asked for; then a dependency must already exist or come in the same slice.
     async fn import(
         &self,
@@ -115,11 +115,13 @@ pub trait JobStore: Debug + Send + Sync {
 
     /// Creates an empty job under an id that was never used before.
     ///
-    /// From then on it exists: an import of more than [`crate::limits::IMPORT_ROWS_PER_COMMIT_MAX`] chunks into it is one into an
-    /// existing job, see [`ImportOptions::in_slices`]; deleted first, its id is one that has no job, and goes to nobody else.
+    /// From then on it exists: an import of more than fits into one transaction is one into an existing job, see [`ImportOptions::in_slices`]; deleted first, its id is one that has no job, and goes to nobody else.
     async fn new_job(&self, spec: &JobSpec) -> Result<i64>;
 
     /// Deletes a job with everything in it. A job that does not exist is [`Outcome::Unchanged`].
+    ///
+    /// Nobody sees it any more from the first commit on. Where it is large its rows go in slices, though the future is dropped;
+    /// after a crash they go when the store is opened.
     async fn delete_job(&self, job_id: i64) -> Result<Outcome>;
 
     /// Makes a chunk wait for others of its job. Refused, with nothing changed, where one does not exist, where it
@@ -201,16 +203,23 @@ pub trait JobStore: Debug + Send + Sync {
     async fn mark_failed(&self, job_id: i64, chunk: u64, error: String) -> Result<Outcome>;
 
     /// Brings failed chunks back to pending with their counts reset, and with them what their failure had cancelled.
+    ///
+    /// Of all chunks it goes in slices where they are more than [`crate::limits::SLICE_ROWS_MAX`]: others may see and change
+    /// the job between two of them. A call that was begun is done whole though its future is dropped; after a crash or a
+    /// `close()` in the middle it is called again.
+    ///
     /// Named chunks may also be cancelled ones. Gives how many came back, all of them: what is told to dependents in later
     /// commits ([`crate::limits::DEPENDENTS_PER_COMMIT_MAX`]) is not counted.
     async fn retry_failed(&self, job_id: i64, chunks: Selection) -> Result<u64>;
 
     /// Takes the results of done chunks back: they are pending again, and what depends on them is blocked again.
-    /// `through` resets the done ones among those too. Gives how many were reset, as [`JobStore::retry_failed`] counts.
+    /// `through` resets the done ones among those too. Gives how many were reset, as [`JobStore::retry_failed`] counts; it
+    /// goes in slices as that does.
     async fn reset(&self, job_id: i64, chunks: Selection, through: ResetReach) -> Result<u64>;
 
     /// Cancels chunks that are not done, and by [`DependencyFailure::Cancel`](crate::DependencyFailure::Cancel) what depends
-    /// on them. Gives how many were cancelled, as [`JobStore::retry_failed`] counts.
+    /// on them. Gives how many were cancelled, as [`JobStore::retry_failed`] counts; it goes in slices as that
+    /// does.
     async fn cancel(&self, job_id: i64, chunks: Selection) -> Result<u64>;
 
     // Recovering

@@ -77,6 +77,8 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
     let mut slice = Slice::default();
     let mut restored = Restored::default();
     let mut is_first = true;
+    // An export beside a large import has rows above the revision that it says for itself.
+    let mut newest = 0;
     let end = loop {
         let Some(line) = lines.next()? else { return Err(lines.located(&Error::invalid("there is no end"))) };
         match line {
@@ -91,6 +93,7 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
                 if [job.created_at_ms, job.revision].iter().any(|number| *number > limits::ID_MAX) {
                     return Err(lines.located(&Error::invalid("a number is above 2^53 - 1")));
                 }
+                newest = newest.max(job.revision);
                 let token = job.revision;
                 let begun = under_way.jobs.entry(job.id);
                 begun.and_modify(|begun| begun.job = job.clone()).or_insert(Begun {
@@ -107,6 +110,7 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
                     + text(&record.state.payload)
                     + text(&record.state.output)
                     + 16 * record.depends_on.len();
+                newest = newest.max(record.state.revision);
                 let row = engine::restored_row(*record).map_err(|e| lines.located(&e))?;
                 if !under_way.jobs.contains_key(&row.key().job) {
                     let error =
@@ -142,9 +146,14 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
     if lines.next()?.is_some() {
         return Err(lines.located(&Error::invalid("there is more behind the end")));
     }
-    let numbers = [end.revision, u64::try_from(end.job_id_max).unwrap_or(u64::MAX)];
-    if numbers.iter().any(|number| *number > limits::ID_MAX) {
-        return Err(lines.located(&Error::invalid("a number is not one from 0 to 2^53 - 1")));
+    if u64::try_from(end.job_id_max).is_ok_and(|id| id <= limits::ID_MAX) {
+        newest = newest.max(end.revision);
+    } else {
+        return Err(lines.located(&Error::invalid("job_id_max is not one from 0 to 2^53 - 1")));
+    }
+    if newest > limits::RESTORED_REVISION_MAX {
+        let text = format!("a revision is above {}; no store comes that far", limits::RESTORED_REVISION_MAX);
+        return Err(lines.located(&Error::invalid(text)));
     }
     hand_over(shared, under_way, &mut slice, &mut is_first).await?;
     for (&job, begun) in &under_way.jobs {
@@ -159,9 +168,9 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
         restored.chunks += row.map_or(0, |row| row.counts.by_class.iter().sum());
     }
     let jobs = under_way.jobs.values().map(|begun| (begun.job.clone(), begun.token)).collect();
-    let publish = Restore::Publish { jobs, revision: end.revision, job_id_max: end.job_id_max };
+    let publish = Restore::Publish { jobs, revision: newest, job_id_max: end.job_id_max };
     shared.core.submit(Op::Restore(publish)).await?;
-    restored.revision = end.revision;
+    restored.revision = newest;
     Ok(restored)
 }
 

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use crate::commit::{Place, Waiters};
 use crate::model::{Claim, JobState, Json};
 
 /// Why a handler should stop.
@@ -98,7 +99,8 @@ impl Context {
 
     /// Resolves when the handler should stop.
     pub async fn cancelled(&self) -> Cancellation {
-        poll_fn(|task| self.cancel.poll(task.waker())).await
+        let mut waiting = Waiting { cancel: &self.cancel, place: Place::default() };
+        poll_fn(|task| waiting.poll(task.waker())).await
     }
 }
 
@@ -111,7 +113,7 @@ struct State {
     reason: Option<Cancellation>,
     /// The handler has said that its error is the last word.
     is_permanent: bool,
-    waiting: Vec<Waker>,
+    waiting: Waiters,
 }
 
 impl Cancel {
@@ -126,7 +128,7 @@ impl Cancel {
             if state.reason != Some(Cancellation::Superseded) {
                 state.reason = Some(reason);
             }
-            std::mem::take(&mut state.waiting)
+            state.waiting.take()
         };
         woken.into_iter().for_each(Waker::wake);
     }
@@ -138,15 +140,30 @@ impl Cancel {
     pub(super) fn is_permanent(&self) -> bool {
         self.state().is_permanent
     }
+}
 
-    fn poll(&self, waker: &Waker) -> Poll<Cancellation> {
-        let mut state = self.state();
+/// Somebody who waits for it.
+struct Waiting<'a> {
+    cancel: &'a Cancel,
+    place: Place,
+}
+
+impl Waiting<'_> {
+    fn poll(&mut self, waker: &Waker) -> Poll<Cancellation> {
+        let mut state = self.cancel.state();
         if let Some(reason) = state.reason {
             return Poll::Ready(reason);
         }
-        if !state.waiting.iter().any(|other| other.will_wake(waker)) {
-            state.waiting.push(waker.clone());
-        }
+        let replaced = state.waiting.wait(&mut self.place, waker);
+        drop(state);
+        drop(replaced);
         Poll::Pending
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let left = self.cancel.state().waiting.leave(&mut self.place);
+        drop(left);
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures_util::future::{join, join_all};
 
-use super::pulse::Hold;
+use super::pulse::{Hold, Keeper};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::model::{ChunkUpdate, ClaimRequest, Completion, JobState, JobStatus, check_size};
+use crate::model::{ChunkUpdate, ClaimRequest, Completion, JobState, check_size};
 use crate::store::JobStore;
 
 /// How a claim is to end.
@@ -48,7 +48,7 @@ pub(super) struct Finished {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Became {
     Completed,
-    Retried { delay_ms: u64 },
+    Retried,
     Failed,
     Released,
 }
@@ -58,20 +58,31 @@ pub(super) enum Became {
 pub(super) struct Exchanged {
     pub(super) settled: Vec<(Finished, Result<Became>)>,
     /// `None` where nothing was asked for, or nothing came to be asked.
-    pub(super) claimed: Option<Result<Vec<JobState>>>,
+    pub(super) claimed: Option<Result<Vec<Claimed>>>,
 }
+
+/// A claim that the store answered with, held from there on: whoever drops the run before it is begun gives it back.
+pub(super) type Claimed = (JobState, Hold);
 
 pub(super) async fn exchange(
     store: Arc<dyn JobStore>,
+    keeper: Keeper,
     mut finished: Vec<Finished>,
     request: Option<ClaimRequest>,
 ) -> Exchanged {
+    let hold = |claims: Vec<JobState>| -> Vec<Claimed> {
+        let held = claims.into_iter().map(|state| {
+            let hold = keeper.hold(&state);
+            (state, hold)
+        });
+        held.collect()
+    };
     if let ([one], Some(request)) = (&finished[..], &request)
         && let End::Complete(completion) = &one.end
     {
         let answer = store.complete_and_claim(&one.hold.claim(), completion.clone(), request).await;
         let (became, claimed) = match answer {
-            Ok(claims) => (Ok(Became::Completed), Some(Ok(claims))),
+            Ok(claims) => (Ok(Became::Completed), Some(Ok(hold(claims)))),
             // Whether there is anything to claim, the next exchange finds out.
             Err(error) => (Err(error), None),
         };
@@ -86,7 +97,7 @@ pub(super) async fn exchange(
     let ends = join_all(parts.map(|part| end(&*store, part)));
     let claims = async {
         match &request {
-            Some(request) => Some(store.claim(request).await),
+            Some(request) => Some(store.claim(request).await.map(hold)),
             None => None,
         }
     };
@@ -110,31 +121,16 @@ async fn end(store: &dyn JobStore, part: &[Finished]) -> Vec<Result<Became>> {
         Ok(answers) => answers,
         Err(error) => vec![Err(error); part.len()],
     };
-    let mut became = Vec::with_capacity(part.len());
-    for (one, answer) in part.iter().zip(answers) {
-        became.push(match answer {
-            Ok(_) => Ok(after(store, one).await),
-            Err(error) => Err(error),
-        });
-    }
-    became
+    part.iter().zip(answers).map(|(one, answer)| answer.map(|_| became(one))).collect()
 }
 
-async fn after(store: &dyn JobStore, one: &Finished) -> Became {
+/// What the store makes of an end that it took: known without asking, so that a wave of failures costs no reads.
+fn became(one: &Finished) -> Became {
     match one.end {
         End::Complete(_) => Became::Completed,
         End::Release => Became::Released,
-        End::Fail(_) | End::FailPermanently(_) => {
-            let claim = one.hold.claim();
-            match store.get_chunk(claim.job_id, claim.chunk).await {
-                Ok(Some(state)) if state.status == JobStatus::Failed => Became::Failed,
-                Ok(Some(state)) => {
-                    Became::Retried { delay_ms: state.not_before.map_or(0, |until| until.duration_ms) }
-                }
-                // The failure is kept all the same; that the chunk cannot be seen shows in what comes next.
-                Ok(None) | Err(_) => Became::Retried { delay_ms: 0 },
-            }
-        }
+        End::Fail(_) if !one.hold.is_last() => Became::Retried,
+        End::Fail(_) | End::FailPermanently(_) => Became::Failed,
     }
 }
 

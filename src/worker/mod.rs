@@ -108,7 +108,8 @@ impl Worker {
         self
     }
 
-    /// The same, waiting for new work when there is none, until it is asked to stop.
+    /// The same, waiting for new work when there is none, until it is asked to stop. The job may be one that is still to
+    /// come.
     #[must_use]
     pub fn keep_running(mut self) -> Self {
         self.plan.keep_running = true;

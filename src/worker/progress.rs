@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use crate::commit::{Place, Waiters};
 use crate::error::Result;
 use crate::limits;
 use crate::model::JobStats;
@@ -54,6 +55,7 @@ impl fmt::Display for Report {
 pub struct Progress {
     reports: Arc<Reports>,
     seen: u64,
+    place: Place,
 }
 
 impl Progress {
@@ -68,14 +70,21 @@ impl Progress {
                 }
                 _ if state.closed => Poll::Ready(None),
                 _ => {
-                    if !state.waiting.iter().any(|other| other.will_wake(task.waker())) {
-                        state.waiting.push(task.waker().clone());
-                    }
+                    let replaced = state.waiting.wait(&mut self.place, task.waker());
+                    drop(state);
+                    drop(replaced);
                     Poll::Pending
                 }
             }
         })
         .await
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let left = self.reports.state().waiting.leave(&mut self.place);
+        drop(left);
     }
 }
 
@@ -91,7 +100,7 @@ struct State {
     latest: Option<Report>,
     number: u64,
     closed: bool,
-    waiting: Vec<Waker>,
+    waiting: Waiters,
 }
 
 impl Reports {
@@ -103,7 +112,7 @@ impl Reports {
         let woken = {
             let mut state = self.state();
             change(&mut state);
-            std::mem::take(&mut state.waiting)
+            state.waiting.take()
         };
         woken.into_iter().for_each(Waker::wake);
     }
@@ -120,7 +129,7 @@ pub(super) struct Publisher {
 impl Publisher {
     pub(super) fn progress(&self) -> Progress {
         self.reports.wanted.store(true, Ordering::Relaxed);
-        Progress { reports: Arc::clone(&self.reports), seen: 0 }
+        Progress { reports: Arc::clone(&self.reports), seen: 0, place: Place::default() }
     }
 
     pub(super) fn is_wanted(&self) -> bool {

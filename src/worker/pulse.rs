@@ -128,26 +128,9 @@ impl Pulse {
         Ok(Pulse { shared, ended: Some(ended) })
     }
 
-    /// Keeps a claim alive for as long as what is returned lives.
-    pub(super) fn hold(&self, state: &JobState) -> Hold {
-        let claim = state.claim();
-        let lease_ms = state.lease.map_or(limits::LEASE_MS_DEFAULT, |lease| lease.duration_ms);
-        let period = Duration::from_millis(lease_ms) / BEATS_PER_LEASE;
-        let cancel = Arc::new(Cancel::default());
-        let at = monotonic() + period;
-        let sooner = {
-            let mut state = self.shared.state();
-            state.held.insert(claim, Held { cancel: Arc::clone(&cancel), period, returned: false });
-            let sooner = state.beat_at.is_none_or(|beat| at < beat);
-            if sooner {
-                state.beat_at = Some(at);
-            }
-            sooner
-        };
-        if sooner {
-            self.shared.unpark();
-        }
-        Hold { claim, cancel, shared: Arc::clone(&self.shared) }
+    /// What keeps claims alive from the moment at which the store answers with them.
+    pub(super) fn keeper(&self) -> Keeper {
+        Keeper(Arc::clone(&self.shared))
     }
 
     /// What happened since the last look; the task is woken for more.
@@ -214,10 +197,42 @@ impl Drop for Pulse {
     }
 }
 
+/// Keeps claims alive.
+#[derive(Debug)]
+pub(super) struct Keeper(Arc<Shared>);
+
+impl Keeper {
+    /// Keeps a claim alive for as long as what is returned lives.
+    pub(super) fn hold(&self, state: &JobState) -> Hold {
+        let claim = state.claim();
+        let lease_ms = state.lease.map_or(limits::LEASE_MS_DEFAULT, |lease| lease.duration_ms);
+        let period = Duration::from_millis(lease_ms) / BEATS_PER_LEASE;
+        let cancel = Arc::new(Cancel::default());
+        let at = monotonic() + period;
+        let sooner = {
+            let mut state = self.0.state();
+            state.held.insert(claim, Held { cancel: Arc::clone(&cancel), period, returned: false });
+            let sooner = state.beat_at.is_none_or(|beat| at < beat);
+            if sooner {
+                state.beat_at = Some(at);
+            }
+            sooner
+        };
+        if sooner {
+            self.0.unpark();
+        }
+        let failures = state.attempts.saturating_add(1);
+        let is_last = state.attempts_max != 0 && failures >= state.attempts_max;
+        Hold { claim, failures, is_last, cancel, shared: Arc::clone(&self.0) }
+    }
+}
+
 /// Somebody works on a claim. Dropped before it is settled, the claim is given back.
 #[derive(Debug)]
 pub(super) struct Hold {
     claim: Claim,
+    failures: u32,
+    is_last: bool,
     cancel: Arc<Cancel>,
     shared: Arc<Shared>,
 }
@@ -225,6 +240,16 @@ pub(super) struct Hold {
 impl Hold {
     pub(super) fn claim(&self) -> Claim {
         self.claim
+    }
+
+    /// The chunk's failed attempts, once this one fails too.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Whether this is the last attempt that the chunk has, by what was the limit when it was claimed.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last
     }
 
     pub(super) fn cancel(&self) -> &Arc<Cancel> {

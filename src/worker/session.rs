@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::{Future, poll_fn};
+use std::mem::take;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
@@ -14,15 +15,16 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::context::{Cancellation, Context};
-use super::exchange::{Became, End, Exchanged, Finished, exchange, is_wrong_result};
+use super::exchange::{Became, Claimed, End, Exchanged, Finished, exchange, is_wrong_result};
 use super::progress::standing;
 use super::pulse::{Hold, Pulse, is_about_claim};
 use super::shutdown::Shutdown;
 use super::summary::{Ending, Summary};
 use crate::clock::monotonic;
 use crate::commit::Watch;
-use crate::error::{Error, Result, Retry};
-use crate::model::{ClaimRequest, Completion, JobState, JobStats};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::model::{Claim, ClaimRequest, Completion, JobStats};
+use crate::retry;
 use crate::store::JobStore;
 
 /// Between two looks for work that nothing here tells of (another process's changes, over leases): at first, and at most.
@@ -40,6 +42,32 @@ type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) enum Returned {
     Result(Result<Completion, String>),
     Panicked(String),
+}
+
+/// A chunk that failed here and comes back.
+struct Retried {
+    job: i64,
+    chunk: u64,
+    failures: u32,
+    /// Its failure was answered by then.
+    at: Instant,
+}
+
+/// When chunks come back, by what their jobs say of the wait. A job is asked about once, however many of its chunks failed.
+async fn comebacks(store: Arc<dyn JobStore>, mut retried: Vec<Retried>) -> Vec<Instant> {
+    retried.sort_unstable_by_key(|one| one.job);
+    let mut comebacks = Vec::with_capacity(retried.len());
+    for of_job in retried.chunk_by(|a, b| a.job == b.job) {
+        // Where it cannot be told, it is looked for work soon all the same.
+        let Ok(job) = store.get_job(of_job[0].job).await else { continue };
+        let backoff = job.spec.backoff.unwrap_or_default();
+        comebacks.extend(of_job.iter().map(|one| {
+            let delay_ms = retry::delay_ms(backoff, one.job, one.chunk, one.failures);
+            // One more, for the part of a millisecond that the store's clock does not show.
+            one.at + Duration::from_millis(delay_ms + 1)
+        }));
+    }
+    comebacks
 }
 
 /// How a run is to go.
@@ -77,7 +105,13 @@ pub(super) struct Session<S, F: Future> {
     changed: bool,
     look_after: Duration,
     laters: u32,
-    /// When chunks that failed here come back.
+    /// When it is looked for work in any case.
+    look_at: Instant,
+    /// Chunks that failed here and come back.
+    retried: Vec<Retried>,
+    /// When some of them do.
+    asking: Option<Pending<Vec<Instant>>>,
+    /// When those come back of which that is known.
     comebacks: BinaryHeap<Reverse<Instant>>,
     /// What was running was dropped, for a shutdown that does not wait.
     given_up: bool,
@@ -105,6 +139,9 @@ where
             changed: false,
             look_after: LOOK_AFTER,
             laters: 0,
+            look_at: monotonic(),
+            retried: Vec::new(),
+            asking: None,
             comebacks: BinaryHeap::new(),
             given_up: false,
             summary: Summary::new(),
@@ -155,6 +192,13 @@ where
                 self.take_in(answers, wanted)?;
                 exchanged = true;
             }
+            self.ask_for_comebacks();
+            if let Some(asking) = &mut self.asking
+                && let Poll::Ready(comebacks) = asking.as_mut().poll(task)
+            {
+                self.asking = None;
+                self.take_in_comebacks(comebacks);
+            }
             if let Some(look) = &mut self.look
                 && let Poll::Ready(stats) = look.as_mut().poll(task)
             {
@@ -199,11 +243,12 @@ where
         };
         if wanted > 0 || !self.finished.is_empty() {
             let request = (wanted > 0).then(|| ClaimRequest { count: wanted, ..self.plan.request.clone() });
-            let finished = std::mem::take(&mut self.finished);
+            let finished = take(&mut self.finished);
             if wanted > 0 {
                 self.changed = false;
             }
-            self.exchange = Some((Box::pin(exchange(Arc::clone(&self.store), finished, request)), wanted));
+            let exchanging = exchange(Arc::clone(&self.store), self.pulse.keeper(), finished, request);
+            self.exchange = Some((Box::pin(exchanging), wanted));
             return true;
         }
         if self.rest == Rest::Dry
@@ -243,7 +288,7 @@ where
         for (one, answer) in answers.settled {
             match answer {
                 Ok(became) => {
-                    self.count(&became);
+                    self.count(became, &one.hold);
                     one.hold.settle();
                 }
                 Err(error) if error.retry() == Retry::Later => {
@@ -267,6 +312,10 @@ where
                 later = Some(error);
                 None
             }
+            // It may be still to come, or come again.
+            Some(Err(error)) if self.plan.keep_running && error.kind() == ErrorKind::JobNotFound => {
+                Some(Vec::new())
+            }
             Some(Err(error)) => {
                 fatal = Some(error);
                 None
@@ -274,8 +323,8 @@ where
         };
         let any = claimed.as_ref().is_some_and(|claims| !claims.is_empty());
         let short = claimed.as_ref().is_some_and(|claims| claims.len() < wanted);
-        for state in claimed.into_iter().flatten() {
-            self.begin(state);
+        for claimed in claimed.into_iter().flatten() {
+            self.begin(claimed);
         }
         if let Some(error) = fatal {
             return Err(error);
@@ -284,26 +333,54 @@ where
     }
 
     /// Works on a chunk, or gives it back at once where it was claimed just before a shutdown.
-    fn begin(&mut self, state: JobState) {
-        let hold = self.pulse.hold(&state);
+    fn begin(&mut self, (state, hold): Claimed) {
         if self.is_stopping() {
-            self.finished.push(Finished { hold, end: End::Release });
             return;
         }
         let context = Context::new(state, Arc::clone(hold.cancel()));
         self.running.push((self.start)(context, hold));
     }
 
-    fn count(&mut self, became: &Became) {
+    fn count(&mut self, became: Became, hold: &Hold) {
         match became {
             Became::Completed => self.summary.completed += 1,
             Became::Failed => self.summary.failed += 1,
             Became::Released => self.summary.released += 1,
-            Became::Retried { delay_ms } => {
+            Became::Retried => {
                 self.summary.retried += 1;
-                // One more, for the part of a millisecond that the store's clock does not show.
-                self.comebacks.push(Reverse(monotonic() + Duration::from_millis(delay_ms + 1)));
+                let Claim { job_id, chunk, .. } = hold.claim();
+                self.retried.push(Retried { job: job_id, chunk, failures: hold.failures(), at: monotonic() });
             }
+        }
+    }
+
+    /// Asks when the chunks come back that have failed since it was asked last.
+    fn ask_for_comebacks(&mut self) {
+        if self.asking.is_none() && !self.retried.is_empty() {
+            self.asking = Some(Box::pin(comebacks(Arc::clone(&self.store), take(&mut self.retried))));
+        }
+    }
+
+    /// Forgets the moments that have passed, and gives the next one.
+    fn next_comeback(&mut self, now: Instant) -> Option<Instant> {
+        while self.comebacks.peek().is_some_and(|Reverse(at)| *at <= now) {
+            self.comebacks.pop();
+        }
+        self.comebacks.peek().map(|Reverse(at)| *at)
+    }
+
+    /// Has the run woken when it is time to look for work: what is ready then may be told by nobody.
+    fn tick(&mut self, now: Instant) {
+        let comeback = self.next_comeback(now);
+        self.pulse.tick_at(comeback.map_or(self.look_at, |comeback| self.look_at.min(comeback)));
+    }
+
+    fn take_in_comebacks(&mut self, comebacks: Vec<Instant>) {
+        let now = monotonic();
+        self.next_comeback(now);
+        self.comebacks.extend(comebacks.into_iter().map(Reverse));
+        if self.rest == Rest::Dry {
+            self.tick(now);
         }
     }
 
@@ -329,12 +406,9 @@ where
         if short {
             self.rest = Rest::Dry;
             self.looked = false;
-            while self.comebacks.peek().is_some_and(|Reverse(at)| *at <= now) {
-                self.comebacks.pop();
-            }
-            let look = now + self.look_after;
+            self.look_at = now + self.look_after;
             self.look_after = (self.look_after * 3 / 2).min(LOOK_AFTER_MAX);
-            self.pulse.tick_at(self.comebacks.peek().map_or(look, |Reverse(comeback)| look.min(*comeback)));
+            self.tick(now);
         }
         Ok(())
     }

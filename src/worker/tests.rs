@@ -57,7 +57,7 @@ fn refused(finished: Finished) -> Exchanged {
 fn a_result_that_the_store_was_too_busy_for_is_sent_again() {
     let (store, state) = one_claim();
     let pulse = pulse_on(&store);
-    let hold = pulse.hold(&state);
+    let hold = pulse.keeper().hold(&state);
     let mut session = Session::new(store, plan(), pulse, nothing_more);
     session.take_in(refused(Finished { hold, end: End::Complete(Completion::new()) }), 1).unwrap();
     let summary = block_on(session.run()).unwrap();
@@ -68,7 +68,7 @@ fn a_result_that_the_store_was_too_busy_for_is_sent_again() {
 fn a_store_that_stays_busy_ends_the_run_with_the_error() {
     let (store, state) = one_claim();
     let pulse = pulse_on(&store);
-    let hold = pulse.hold(&state);
+    let hold = pulse.keeper().hold(&state);
     let mut session = Session::new(Arc::clone(&store), plan(), pulse, nothing_more);
     session.finished.push(Finished { hold, end: End::Complete(Completion::new()) });
     let outcomes: Vec<Result<()>> = (0..=LATER_TIMES)
@@ -87,8 +87,10 @@ fn a_completion_that_was_refused_says_nothing_of_what_there_is_to_claim() {
     let (store, state) = one_claim();
     let pulse = pulse_on(&store);
     block_on(store.cancel(1, Selection::All)).unwrap();
-    let finished = vec![Finished { hold: pulse.hold(&state), end: End::Complete(Completion::new()) }];
-    let exchanged = block_on(exchange(Arc::clone(&store), finished, Some(ClaimRequest::new().job(1))));
+    let finished =
+        vec![Finished { hold: pulse.keeper().hold(&state), end: End::Complete(Completion::new()) }];
+    let exchanged =
+        block_on(exchange(Arc::clone(&store), pulse.keeper(), finished, Some(ClaimRequest::new().job(1))));
     let (one, answer) = exchanged.settled.into_iter().next().unwrap();
     assert_eq!(answer.unwrap_err().kind(), ErrorKind::Superseded);
     assert!(exchanged.claimed.is_none(), "so that the run does not take the store for empty");

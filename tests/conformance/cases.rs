@@ -248,6 +248,7 @@ macro_rules! always {
                 a_circle_across_slices_is_found_before_anything_shows
                 what_is_unchanged_of_a_large_import_is_free
                 too_many_changes_of_an_existing_job_are_refused_unless_slices_are_asked_for
+                one_step_takes_as_many_bytes_as_the_limit_says_and_slices_take_more
                 one_transaction_takes_as_many_rows_as_the_limit_says
                 other_operations_run_between_the_slices
                 a_large_job_is_listed_page_by_page_and_deleted_whole
@@ -305,6 +306,7 @@ macro_rules! threaded {
                 a_retry_of_all_sees_what_failed_before_it_in_the_group
                 one_claim_is_ended_once_whoever_comes_first
                 a_claim_given_up_while_its_commit_runs_is_released
+                what_goes_in_slices_is_done_whole_though_its_caller_has_gone
                 many_threads_work_a_job_off_and_no_chunk_is_done_twice
             }
         }

@@ -240,6 +240,33 @@ fn lines_that_no_store_could_have_written_are_refused_by_number() {
 }
 
 #[test]
+fn a_restored_store_can_go_on_whatever_numbers_the_file_has() {
+    let original = zoo::open(&*places().remove(0).1);
+    block_on(zoo::fill(&original));
+    let text = lines_of(&original.store);
+    let lines: Vec<&str> = text.lines().collect();
+    let lines = &lines[..lines.len() - 1];
+    let spent: Vec<String> =
+        lines.iter().map(|line| line.replace("\"attempts\":0", "\"attempts\":4294967295")).collect();
+    let spent: Vec<&str> = spent.iter().map(String::as_str).collect();
+    // An export beside a large import ends with a revision below those of some of its lines.
+    for (end, newest) in [(5, 32), (limits::RESTORED_REVISION_MAX, limits::RESTORED_REVISION_MAX)] {
+        for (name, place) in places() {
+            let copy = zoo::open(&*place);
+            let past = ended(lines, limits::RESTORED_REVISION_MAX + 1);
+            assert_eq!(restore(&*copy.store, &past).expect_err("it is past").kind(), ErrorKind::InvalidInput);
+            let restored = restore(&*copy.store, &ended(&spent, end)).expect("it is restored");
+            assert_eq!(restored.revision, newest, "{name}");
+            for state in block_on(copy.store.get_by_status(42, JobStatus::Processing)).expect("listed") {
+                block_on(copy.store.fail(&state.claim(), "again")).expect("it is open");
+            }
+            let claimed = block_on(copy.store.claim(&ClaimRequest::new())).expect("the store works");
+            assert!(claimed[0].fence > newest, "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_line_at_the_limit_is_read_and_one_past_it_is_not() {
     for (_, place) in places() {
         let copy = zoo::open(&*place);

@@ -141,6 +141,25 @@ fn a_worker_that_keeps_running_takes_new_work_until_it_is_stopped_from_another_t
 }
 
 #[test]
+fn a_worker_that_keeps_running_waits_for_a_job_that_is_still_to_come() {
+    let store = block_on(magnetar::open(":memory:")).unwrap();
+    let stop = Shutdown::new();
+    let handler = async |_: Context| {
+        stop.request();
+        Ok::<_, String>(Completion::new())
+    };
+    let run = Worker::new(Arc::clone(&store)).job(JOB).keep_running().shutdown(&stop).run(handler);
+    let create = async {
+        for _ in 0..20 {
+            give_way().await;
+        }
+        add(&*store, [NewChunk::new(1)], &JobSpec::new()).await;
+    };
+    let (summary, ()) = block_on(join(run, create));
+    assert_eq!(summary.unwrap().completed, 1);
+}
+
+#[test]
 fn a_worker_that_waits_hears_of_new_work_at_once_instead_of_at_its_next_look() {
     const ROUNDS: u64 = 30;
     let store = store_of(1, &JobSpec::new());

@@ -29,6 +29,7 @@ const WAL_BYTES_PRIMED: u64 = 1_000 * (4096 + 24) + 32;
 
 /// Opens or creates a store in a file.
 pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
+    must_name_a_file(path)?;
     let lock = lock(path)?;
     let is_new = look(path)?;
     if is_new {
@@ -68,6 +69,17 @@ pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
     prime_wal(&mut connection, path)?;
     drop(lock);
     Ok(connection)
+}
+
+fn must_name_a_file(path: &Path) -> Result<()> {
+    let fault = if path.as_os_str().is_empty() {
+        "the path is empty; name a file, or :memory:".to_owned()
+    } else if path.is_dir() {
+        format!("{} is a folder; name a file in it", path.display())
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(fault))
 }
 
 /// A store that was there already is not made anew.

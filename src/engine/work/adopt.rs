@@ -37,6 +37,7 @@ impl Work<'_> {
         let adopted = JobRow { edges, edges_upward, counts, ..job };
         if slot.job.as_ref() != Some(&adopted) {
             slot.dirty = true;
+            self.readied.insert(adopted.id);
             slot.job = Some(adopted);
         }
     }

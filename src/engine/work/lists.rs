@@ -59,11 +59,26 @@ impl Work<'_> {
         window.horizon = horizon;
     }
 
-    /// The lowest job at or above an id that has something ready, or had before this group took it.
-    pub(in crate::engine) fn ready_job_from(&mut self, from: i64) -> Result<Option<i64>> {
-        let stored = self.load(&Needs { ready_job_from: Some(from), ..Needs::default() })?.ready_job;
-        let here = self.readied.range(from..).next().copied();
-        Ok(stored.into_iter().chain(here).min())
+    /// The lowest job that may have something ready.
+    pub(in crate::engine) fn ready_job(&mut self) -> Result<Option<i64>> {
+        let stored = match self.stored_ready {
+            Some(stored) => stored,
+            None => {
+                let needs = Needs { ready_job_from: Some(self.taken_below), ..Needs::default() };
+                let stored = self.load(&needs)?.ready_job;
+                *self.stored_ready.insert(stored)
+            }
+        };
+        Ok(stored.into_iter().chain(self.readied.first().copied()).min())
+    }
+
+    /// Nothing is ready in the job that was given last.
+    pub(in crate::engine) fn pass_ready_job(&mut self, job: i64) {
+        self.readied.remove(&job);
+        if self.stored_ready == Some(Some(job)) {
+            self.taken_below = job + 1;
+            self.stored_ready = None;
+        }
     }
 
     /// A page of a job's rows, as storage and this group have them, and behind which id it goes on where it does.

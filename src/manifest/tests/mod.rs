@@ -199,6 +199,8 @@ fn an_unknown_key_of_the_job_or_of_the_top_is_named() {
         None,
         &["line 3", "backoff.max:", "initial_ms and max_ms"],
     );
+    invalid_toml("[job]\nlease = \"60s\"", None, &["line 2", "lease: \"60s\" is not", "milliseconds"]);
+    invalid_toml("[job.backoff]\ninitial_ms = \"1s\"", None, &["initial_ms: \"1s\" is not", "milliseconds"]);
     invalid_toml("[job.backoff]\ninitial_ms = 1", None, &["line 1", "backoff.max_ms: missing"]);
 }
 
@@ -223,6 +225,7 @@ fn an_error_of_form_names_line_column_chunk_and_key() {
         ("priority", "\"high\"", &["\"high\" is not a whole number from -2147483648", "quotes"][..]),
         ("priority", "2147483648", &["2147483648 is not"]),
         ("priority", "1.5", &["1.5 is not", "point"]),
+        ("priority", "1.0", &["1.0 is not", "point"]),
         ("max_attempts", "-1", &["-1 is not a whole number from 0 to 4294967295"]),
         ("max_attempts", "4294967296", &["4294967296 is not"]),
         ("max_losses", "true", &["true is not"]),

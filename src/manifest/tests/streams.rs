@@ -263,6 +263,7 @@ fn csv_takes_crlf_blank_lines_and_a_byte_order_mark() {
 fn an_error_of_csv_names_line_and_column() {
     invalid_row("", None, &["line 1: ", "names the columns"]);
     invalid_row("checksum\nx\n", None, &["line 1: id: missing"]);
+    invalid_row("checksum,ID\nx,1\n", None, &["line 1: id: missing", "write ID in small letters"]);
     invalid_row("id;checksum\n1;x\n", None, &["line 1: id: missing", "commas"]);
     invalid_row("id,checksum,id\n", None, &["line 1: id: stands twice", "1 and 3"]);
     invalid_row("id,a, a \n", None, &["line 1: a: stands twice"]);

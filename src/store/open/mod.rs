@@ -148,6 +148,9 @@ pub async fn open(path: impl AsRef<Path>) -> Result<Arc<dyn JobStore>> {
 /// is a store in memory. Where the engine is not compiled in, the error ([`crate::ErrorKind::BackendMissing`]) names
 /// its feature.
 ///
+/// A store works on threads of its own, which a process that is forked does not have: open it after a `fork`, not before,
+/// unless the child only executes another program.
+///
 /// ```
 /// # magnetar::block_on(async {
 /// use magnetar::JobStore;

@@ -135,6 +135,20 @@ pub(crate) async fn too_many_changes_of_an_existing_job_are_refused_unless_slice
     assert_eq!(fx.get_stats(JOB).await.expect("the job exists").ready(), ROWS + 2);
 }
 
+pub(crate) async fn one_step_takes_as_many_bytes_as_the_limit_says_and_slices_take_more(fx: Fixture) {
+    let text = "x".repeat(limits::PAYLOAD_BYTES_MAX - 2);
+    let payload = magnetar::Json::new(&text).expect("it is JSON");
+    let most = (limits::IMPORT_BYTES_PER_COMMIT_MAX / limits::PAYLOAD_BYTES_MAX) as u64;
+    let first = |count| (0..count).map(|id| Ok(c(id).payload(payload.clone())));
+    import(&*fx, []).await;
+    let error = refused(stream(&*fx, first(most + 1), ImportOptions::new()).await, ErrorKind::TooLarge);
+    assert!(error.to_string().contains("slices"), "{error}");
+    assert_eq!(chunks_of(&*fx, JOB).await, []);
+    stream(&*fx, first(most), ImportOptions::new()).await.expect("that many are one step");
+    let report = stream(&*fx, first(most + 1), ImportOptions::new()).await.expect("one of them is new");
+    assert_eq!((report.added, report.unchanged), (1, most));
+}
+
 pub(crate) async fn one_transaction_takes_as_many_rows_as_the_limit_says(fx: Fixture) {
     import(&*fx, []).await;
     let new = || (0..ROWS).map(|id| Ok(c(id)));

@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 
 use magnetar::{
     ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, OnMissing, Outcome, Result,
-    Selection,
+    Selection, limits,
 };
 
 use super::{JOB, c, claim, get, ids, import, status, statuses, try_import};
@@ -290,23 +290,46 @@ pub(crate) async fn one_claim_is_ended_once_whoever_comes_first(fx: Fixture) {
 pub(crate) async fn a_claim_given_up_while_its_commit_runs_is_released(fx: Fixture) {
     import(&*fx, [c(1)]).await;
     let store = fx.handle();
-    thread::scope(|scope| {
-        let caller = scope.spawn(|| {
-            let mut context = Context::from_waker(Waker::noop());
-            fx.clock.hold();
-            let mut claiming = call(store.claim_pending(JOB));
-            assert!(claiming.as_mut().poll(&mut context).is_pending(), "the driver is held");
-            fx.clock.wait_until_asked();
-            drop(claiming);
-            fx.clock.release();
-        });
-        caller.join().expect("the caller does not panic");
-    });
+    given_up(&fx, store.claim_pending(JOB));
     fx.verify().await.expect("nothing is damaged");
     fx.new_job(&JobSpec::new()).await.expect("the store is open");
     let state = get(&*fx, 1).await;
     assert_eq!((state.status, state.losses), (JobStatus::Pending, 0));
     assert!(state.fence > 0, "it was claimed, and given back");
+}
+
+/// Hands in a call, and drops it while its first commit is under way.
+fn given_up<T: std::fmt::Debug>(fx: &Fixture, future: impl Future<Output = Result<T>> + Send) {
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let mut context = Context::from_waker(Waker::noop());
+            fx.clock.hold();
+            let mut calling = call(future);
+            assert!(calling.as_mut().poll(&mut context).is_pending(), "the driver is held");
+            fx.clock.wait_until_asked();
+            drop(calling);
+            fx.clock.release();
+        });
+        caller.join().expect("the caller does not panic");
+    });
+}
+
+pub(crate) async fn what_goes_in_slices_is_done_whole_though_its_caller_has_gone(fx: Fixture) {
+    let many = 2 * limits::SLICE_ROWS_MAX as u64 + 1;
+    import(&*fx, (0..many).map(c)).await;
+    // Each call is in a commit of its own, and the next slice is in it too.
+    let slices_pass = async || {
+        for _ in 0..4 {
+            fx.new_job(&JobSpec::new()).await.expect("the store is open");
+        }
+    };
+    let store = fx.handle();
+    given_up(&fx, store.cancel(JOB, Selection::All));
+    slices_pass().await;
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").cancelled, many);
+    given_up(&fx, store.delete_job(JOB));
+    slices_pass().await;
+    assert_eq!(fx.delete_job(JOB).await.expect("it is gone"), Outcome::Unchanged);
 }
 
 pub(crate) async fn many_threads_work_a_job_off_and_no_chunk_is_done_twice(fx: Fixture) {

@@ -36,6 +36,19 @@ fn ready(backend: &mut SqliteBackend, job: i64) -> u64 {
 }
 
 #[test]
+fn what_cannot_be_a_file_is_refused_by_name_and_nothing_is_made_beside_it() {
+    let folder = Folder::new();
+    let path = folder.file();
+    std::fs::create_dir(&path).unwrap();
+    for (path, says) in [(path.as_path(), "is a folder"), (Path::new(""), "the path is empty")] {
+        let error = open(path).err().expect("it was opened");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
 fn what_is_not_ours_is_refused_and_left_as_it_is() {
     let folder = Folder::new();
     let text = folder.file();
