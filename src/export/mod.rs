@@ -50,7 +50,7 @@
 //! | `owner` | utf8, nullable | who holds it, while processing |
 //! | `lease_until`, `not_before` | timestamp (ms, UTC), nullable | while processing; while delayed |
 //! | `created_at`, `updated_at` | timestamp (ms, UTC) | |
-//! | `revision` | int64 | orders all changes of a store |
+//! | `revision` | int64 | of the chunk's own newest change; `unmet_dependencies` changes without it |
 //!
 //! # A store that is at work
 //!

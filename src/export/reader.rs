@@ -179,7 +179,7 @@ where
         self.revision = page.next;
         for change in page.changes {
             match change {
-                Change::Chunk { state, depends_on, kept } => {
+                Change::Chunk { state, depends_on, kept, .. } => {
                     if self.wants(state.job_id, Some(state.status)) {
                         items.push(Item::Chunk(Box::new(ChunkRecord::new(*state, depends_on, *kept))));
                     }

@@ -205,6 +205,9 @@ macro_rules! always {
                 the_feed_tells_of_what_was_deleted
                 a_heartbeat_is_not_told_to_the_feed
                 a_changed_dependency_is_told_to_the_feed
+                what_a_chunk_waits_for_is_told_to_the_feed
+                a_job_is_told_to_the_feed_before_its_chunks
+                a_revision_that_the_store_has_not_come_to_is_refused_by_the_feed
                 a_watch_tells_of_changes_once_and_many_as_one
             }
             limits {
