@@ -156,6 +156,7 @@ macro_rules! always {
                 a_dependency_added_by_an_import_ends_a_lapsed_claim
                 a_dependency_on_what_is_under_way_waits
                 a_longer_circle_is_named_and_refused_as_a_whole
+                a_circle_among_very_many_is_found
                 a_diamond_is_no_circle
                 two_that_very_many_wait_for_free_them_in_one_commit
                 a_blocked_and_delayed_chunk_waits_for_both
