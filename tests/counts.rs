@@ -38,6 +38,7 @@ struct Disk {
 struct Counts {
     syncs: AtomicU64,
     pages: AtomicU64,
+    pages_read: AtomicU64,
     crowd: Crowd,
 }
 
@@ -127,6 +128,7 @@ impl Storage for Disk {
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.counts.pages_read.fetch_add(bytes.len().div_ceil(PAGE) as u64, Ordering::Relaxed);
         self.bytes.read(offset, bytes)
     }
 
@@ -335,6 +337,39 @@ fn a_batch_is_one_sync_and_few_pages() {
     });
     assert!(per_operation.syncs <= 1.0 / 256.0, "{per_operation:?}");
     assert!(per_operation.pages <= 0.03 * MARGIN, "{per_operation:?}");
+}
+
+/// A job in which one dependency is on a higher id, so that others may close a circle: what is asked is near them.
+#[test]
+fn a_dependency_is_checked_against_what_is_near_it() {
+    let chain = (0..CHUNKS).map(|id| match id {
+        0 => chunk(0),
+        1 => chunk(1).depends_on([CHUNKS - 1]),
+        2 => chunk(2),
+        _ => chunk(id).depends_on([id - 1]),
+    });
+    let (store, counts) = filled_as(&OpenOptions::new().cache_bytes(0), chain);
+    let import = |id| {
+        let new = chunks(std::iter::once(Ok(chunk(id))));
+        block_on(store.import(JOB, &JobSpec::new(), new, &ImportOptions::new())).expect("it is imported");
+    };
+    import(CHUNKS);
+    let read = |what: &str, work: &dyn Fn()| {
+        let before = counts.pages_read.load(Ordering::Relaxed);
+        work();
+        let pages = counts.pages_read.load(Ordering::Relaxed) - before;
+        println!("{what}: {pages} pages are read");
+        assert!(pages < 100, "{what}: {pages} pages");
+    };
+    read("a chunk without dependencies", &|| import(CHUNKS + 1));
+    read("one behind all others", &|| {
+        block_on(store.add_dependency(JOB, CHUNKS, vec![CHUNKS - 1])).expect("there is no circle");
+    });
+    read("one before all others", &|| {
+        block_on(store.add_dependency(JOB, 2, vec![CHUNKS + 1])).expect("there is no circle");
+    });
+    let error = block_on(store.add_dependency(JOB, 2, vec![CHUNKS])).expect_err("it is a circle of all");
+    assert_eq!(error.kind(), magnetar::ErrorKind::DependencyCycle);
 }
 
 /// All that a relaxed commit costs is its write; one in [`limits::UNSYNCED_REVISIONS_MAX`] revisions is synced, and whatever

@@ -161,10 +161,10 @@ impl<'a> From<&'a JobInfo> for Info<'a> {
 /// An entry of the change feed: its kind, and what `feed.ts` makes an object of.
 fn told(change: &Change) -> Box<RawValue> {
     match change {
-        Change::Chunk { state, depends_on, .. } => {
+        Change::Chunk { state, depends_on, revision, .. } => {
             let mut text = Vec::new();
             row::write(state, &mut text);
-            json(&("chunk", serde_json::from_slice::<&RawValue>(&text).ok(), depends_on))
+            json(&("chunk", serde_json::from_slice::<&RawValue>(&text).ok(), depends_on, revision))
         }
         Change::ChunkDeleted { job_id, chunk, revision } => json(&("chunkDeleted", job_id, chunk, revision)),
         Change::Job { job, revision } => json(&("job", Info::from(&**job), revision)),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::settle;
 use super::work::Work;
 use super::{Result, finish};
-use foldhash::{HashMap, HashSet};
+use foldhash::{HashSet, HashSetExt};
 
 use crate::backends::contract::{Edge, Key};
 use crate::error::{Error, ErrorKind};
@@ -16,6 +16,9 @@ use crate::model::{JobStatus, Outcome};
 
 /// Dependencies of a job that are read in one question.
 const EDGES_PER_PAGE: usize = 100_000;
+
+/// Chunks before or behind new dependencies that are looked at, before all dependencies of the job are.
+const SEARCHED_CHUNKS_MAX: usize = 4_096;
 
 /// Makes a chunk wait for others.
 pub(super) fn add(work: &mut Work<'_>, key: Key, on: &[u64]) -> Result<Outcome> {
@@ -44,7 +47,8 @@ pub(super) fn add(work: &mut Work<'_>, key: Key, on: &[u64]) -> Result<Outcome> 
         let target = work.row_if_any(Key { job: key.job, chunk: on })?;
         statuses.push((on, target.ok_or_else(|| unknown(key, on))?.record.status));
     }
-    check_cycle(work, key, &new)?;
+    let added: Vec<(u64, u64)> = new.iter().map(|&on| (key.chunk, on)).collect();
+    check_graph(work, key.job, &HashSet::new(), &added)?;
 
     let mut unmet = unmet_before;
     for &(on, status) in &statuses {
@@ -106,44 +110,6 @@ pub(crate) fn find_cycle(edges: &[(u64, u64)]) -> Result<Option<Cycle>> {
     Ok(Graph::from_edges_within(ends, edges)?.check_acyclic().err())
 }
 
-/// Follows the new dependencies' own ones back, looking for the chunk itself.
-fn check_cycle(work: &mut Work<'_>, key: Key, new: &BTreeSet<u64>) -> Result<()> {
-    let upward = work.job(key.job)?.edges_upward > 0 || new.iter().any(|&on| on > key.chunk);
-    if !upward {
-        // Every dependency is on a lower id: there is no way back up.
-        return Ok(());
-    }
-    let mut came_from: HashMap<u64, u64> = new.iter().map(|&on| (on, key.chunk)).collect();
-    let mut front: Vec<u64> = new.iter().copied().collect();
-    let mut seen: HashSet<u64> = new.iter().copied().collect();
-    while !front.is_empty() {
-        let keys: Vec<Key> = front.iter().map(|&chunk| Key { job: key.job, chunk }).collect();
-        let lists = work.dependencies(&keys)?;
-        let mut next = Vec::new();
-        for (&from, list) in front.iter().zip(lists) {
-            for on in list {
-                if on == key.chunk {
-                    let mut path = vec![from];
-                    while let Some(&before) = came_from.get(path.last().unwrap_or(&from))
-                        && before != key.chunk
-                    {
-                        path.push(before);
-                    }
-                    path.push(key.chunk);
-                    path.reverse();
-                    return Err(cycle(key.job, Cycle::new(path)));
-                }
-                if seen.insert(on) {
-                    came_from.insert(on, from);
-                    next.push(on);
-                }
-            }
-        }
-        front = next;
-    }
-    Ok(())
-}
-
 /// Refuses changes to a job's dependencies that would close a circle.
 ///
 /// `replaced` are chunks whose dependencies are all given anew; `added` is what they, and others, shall have.
@@ -153,21 +119,94 @@ pub(super) fn check_graph(
     replaced: &HashSet<u64>,
     added: &[(u64, u64)],
 ) -> Result<()> {
-    let upward = work.job_in_any_phase(job)?.map_or(0, |job| job.edges_upward);
-    if upward == 0 && added.iter().all(|&(chunk, on)| on < chunk) {
+    let (present, upward) = work.job_in_any_phase(job)?.map_or((0, 0), |job| (job.edges, job.edges_upward));
+    // Where every dependency is on a lower id there is no way back up.
+    if added.is_empty() || (upward == 0 && added.iter().all(|&(chunk, on)| on < chunk)) {
         return Ok(());
     }
     let mut edges = added.to_vec();
-    if work.job_in_any_phase(job)?.is_some_and(|job| job.edges > 0) {
-        let mut after = None;
-        loop {
-            let (page, next) = work.edges_page(job, after, EDGES_PER_PAGE)?;
-            edges.extend(page.iter().filter(|e| !replaced.contains(&e.chunk)).map(|e| (e.chunk, e.on)));
-            if next.is_none() {
-                break;
-            }
-            after = next;
-        }
+    if present > 0 {
+        edges.extend(match search(work, job, replaced, added)? {
+            Some(found) => found,
+            None => whole(work, job, replaced)?,
+        });
     }
     find_cycle(&edges)?.map_or(Ok(()), |found| Err(cycle(job, found)))
+}
+
+/// One side of new dependencies: the chunks on it that are known, those of them whose neighbours are not, and the
+/// dependencies between.
+struct Side {
+    seen: HashSet<u64>,
+    front: Vec<u64>,
+    edges: Vec<(u64, u64)>,
+}
+
+impl Side {
+    fn new(ends: impl Iterator<Item = u64>) -> Self {
+        let seen: HashSet<u64> = ends.collect();
+        Side { front: seen.iter().copied().collect(), seen, edges: Vec::new() }
+    }
+}
+
+/// A circle that new dependencies close leads through one of them: all of it lies below them, among what they lead to,
+/// and all of it above, among who waits for them. Gives the dependencies that are on the side which ends first; nothing
+/// where both are large.
+fn search(
+    work: &mut Work<'_>,
+    job: i64,
+    replaced: &HashSet<u64>,
+    added: &[(u64, u64)],
+) -> Result<Option<Vec<(u64, u64)>>> {
+    let mut below = Side::new(added.iter().map(|(_, on)| *on));
+    let mut above = Side::new(added.iter().map(|(chunk, _)| *chunk));
+    let mut is_above_open = true;
+    loop {
+        let upward = is_above_open && above.seen.len() < below.seen.len();
+        let side = if upward { &mut above } else { &mut below };
+        if side.front.is_empty() {
+            return Ok(Some(std::mem::take(&mut side.edges)));
+        }
+        if side.seen.len() > SEARCHED_CHUNKS_MAX {
+            return Ok(None);
+        }
+        let keys: Vec<Key> = side.front.iter().map(|&chunk| Key { job, chunk }).collect();
+        let lists = if upward {
+            let limit = 2 * SEARCHED_CHUNKS_MAX / keys.len() + 1;
+            let lists = work.waiting_for(&keys, limit)?;
+            is_above_open = lists.iter().all(|list| list.len() < limit);
+            lists
+        } else {
+            work.dependencies(&keys)?
+        };
+        if upward && !is_above_open {
+            continue;
+        }
+        for (at, list) in std::mem::take(&mut side.front).into_iter().zip(lists) {
+            for other in list {
+                let edge = if upward { (other, at) } else { (at, other) };
+                // What those have is among what is added.
+                if replaced.contains(&edge.0) {
+                    continue;
+                }
+                side.edges.push(edge);
+                if side.seen.insert(other) {
+                    side.front.push(other);
+                }
+            }
+        }
+    }
+}
+
+/// All dependencies of a job, but for those of some chunks.
+fn whole(work: &mut Work<'_>, job: i64, but: &HashSet<u64>) -> Result<Vec<(u64, u64)>> {
+    let (mut edges, mut after) = (Vec::new(), None);
+    loop {
+        let (page, next) = work.edges_page(job, after, EDGES_PER_PAGE)?;
+        edges.extend(page.iter().filter(|edge| !but.contains(&edge.chunk)).map(|edge| (edge.chunk, edge.on)));
+        after = match next {
+            None => return Ok(edges),
+            next => next,
+        };
+    }
 }

@@ -2,7 +2,10 @@
 
 use super::edges::cycle;
 use super::import::is_unchanged;
+use super::records::entries;
 use super::whole;
+use foldhash::HashMap;
+
 use crate::backends::contract::{
     Class, Counts, DependentsNeed, EdgesNeed, JobPhase, JobRow, Key, Load, Loaded, Needs, PageNeed,
     ReadyNeed, Row, Subject,
@@ -260,70 +263,75 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     if loaded.meta.affairs.as_ref().is_some_and(|affairs| affairs.has_lost(since, newest)) {
         return truncated("which a power cut may have taken back".into());
     }
-    let mut entries: Vec<(u64, Subject, Key)> = Vec::new();
-    // Every revision is in the log, so the last one that was loaded says how far this page goes.
-    let mut covered = newest;
-    'runs: for run in std::mem::take(&mut loaded.log) {
-        for i in 0..run.count {
-            let revision = run.revision + i;
-            if revision <= since {
-                continue;
-            }
-            if entries.len() == limit {
-                covered = revision - 1;
-                break 'runs;
-            }
-            // Of one thing there is one change, but for runs of neighbouring chunks.
-            let chunk = run.key.chunk + i;
-            entries.push((revision, run.subject, Key { chunk, ..run.key }));
-            covered = revision;
-        }
+    if since > newest {
+        let text = format!(
+            "changes after revision {since} were asked for, the store is at {newest}; it is not the store that gave that revision"
+        );
+        return Err(Error::invalid(text));
     }
-    let keys: Vec<Key> =
-        entries.iter().filter(|(_, s, _)| *s == Subject::Chunk).map(|(_, _, key)| *key).collect();
-    let jobs = entries.iter().map(|(_, _, key)| key.job).collect();
-    let needs = Needs { jobs, rows: keys.clone(), dependencies: keys.clone(), ..Needs::default() };
-    let mut state = load.load(&needs)?;
-    let listed = keys.iter().zip(&state.dependencies);
-    let rows = listed.filter_map(|(key, list)| Some((state.rows.get(key)?.as_ref()?, list.as_slice())));
-    let mut unmet = whole::unmet(load, rows)?;
-    let mut dependencies = keys.iter().zip(std::mem::take(&mut state.dependencies));
-    let mut changes = Vec::new();
-    let mut waits = false;
-    for (revision, subject, key) in entries {
-        let job = state.jobs.get(&key.job).and_then(Option::as_ref);
-        let depends_on = if subject == Subject::Chunk {
-            dependencies.next().map(|(_, list)| list).unwrap_or_default()
-        } else {
-            Vec::new()
-        };
-        if job.is_some_and(|job| job.phase == JobPhase::Importing) {
-            // Invisible until it is published whole: the feed waits for it.
-            covered = revision - 1;
-            waits = true;
+    let (entries, covered) = entries(std::mem::take(&mut loaded.log), since, limit, newest);
+    let is_row = |subject| matches!(subject, Subject::Chunk | Subject::Met);
+    let rows = entries.iter().filter(|(_, subject, _)| is_row(*subject));
+    // A chunk is told where the page names it last; not at all where its row says that it has changed behind that.
+    let last: HashMap<Key, u64> = rows.map(|(revision, _, key)| (*key, *revision)).collect();
+    let mut page = Changes { changes: Vec::new(), next: covered, more: covered < newest, newest };
+    let mut bytes = 0;
+    for slice in entries.chunks(whole::ROWS_PER_QUESTION) {
+        let named = slice.iter().filter(|(revision, subject, key)| {
+            is_row(*subject) && last.get(key).is_some_and(|last| last == revision)
+        });
+        let keys: Vec<Key> = named.map(|(_, _, key)| *key).collect();
+        let jobs = slice.iter().map(|(_, _, key)| key.job).collect();
+        let needs = Needs { jobs, rows: keys.clone(), dependencies: keys.clone(), ..Needs::default() };
+        let mut state = load.load(&needs)?;
+        let listed = keys.iter().zip(&state.dependencies);
+        let rows = listed.filter_map(|(key, list)| Some((state.rows.get(key)?.as_ref()?, list.as_slice())));
+        let mut unmet = whole::unmet(load, rows)?;
+        let lists = std::mem::take(&mut state.dependencies);
+        let mut lists: HashMap<Key, Vec<u64>> = keys.into_iter().zip(lists).collect();
+        for &(revision, subject, key) in slice {
+            let job = state.jobs.get(&key.job).and_then(Option::as_ref);
+            if job.is_some_and(|job| job.phase == JobPhase::Importing) {
+                // Invisible until it is published whole: the feed waits for it.
+                (page.next, page.more) = (revision - 1, false);
+                return Ok(page);
+            }
+            match (subject, job.filter(|job| job.phase == JobPhase::Open)) {
+                (Subject::Chunk | Subject::Met, Some(job)) if last.get(&key) == Some(&revision) => {
+                    let depends_on = lists.remove(&key).unwrap_or_default();
+                    let row = state.rows.get(&key).and_then(Option::as_ref);
+                    if let Some(row) = row
+                        && row.record.revision.max(row.content.revision) <= revision
+                    {
+                        bytes += row.text_bytes() + 8 * depends_on.len();
+                        page.changes.push(Change::Chunk {
+                            state: Box::new(machine::state(row.clone(), &job.spec)),
+                            depends_on,
+                            kept: Box::new(whole::kept(row, unmet.remove(&key).unwrap_or_default())),
+                            revision,
+                        });
+                    }
+                }
+                // Told each time, so that none of its chunks is told of before it.
+                (Subject::Job, Some(job)) => {
+                    page.changes.push(Change::Job {
+                        job: Box::new(info(job.clone(), state.meta.cursors > 0)),
+                        revision,
+                    });
+                }
+                (Subject::ChunkGone, Some(_)) => {
+                    page.changes.push(Change::ChunkDeleted { job_id: key.job, chunk: key.chunk, revision });
+                }
+                (Subject::JobGone, _) => page.changes.push(Change::JobDeleted { job_id: key.job, revision }),
+                _ => {}
+            }
+        }
+        if bytes >= limits::RECORD_PAGE_BYTES
+            && let Some((revision, _, _)) = slice.last()
+        {
+            (page.next, page.more) = (*revision, *revision < newest);
             break;
         }
-        match (subject, job.filter(|job| job.phase == JobPhase::Open)) {
-            (Subject::Chunk, Some(job)) => {
-                let row = state.rows.get(&key).and_then(Option::as_ref);
-                if let Some(row) = row
-                    && row.record.revision.max(row.content.revision) == revision
-                {
-                    let seen = machine::state(row.clone(), &job.spec);
-                    let kept = whole::kept(row, unmet.remove(&key).unwrap_or_default());
-                    changes.push(Change::Chunk { state: Box::new(seen), depends_on, kept: Box::new(kept) });
-                }
-            }
-            (Subject::Job, Some(job)) if job.revision == revision => {
-                changes
-                    .push(Change::Job { job: Box::new(info(job.clone(), state.meta.cursors > 0)), revision });
-            }
-            (Subject::ChunkGone, Some(_)) => {
-                changes.push(Change::ChunkDeleted { job_id: key.job, chunk: key.chunk, revision });
-            }
-            (Subject::JobGone, _) => changes.push(Change::JobDeleted { job_id: key.job, revision }),
-            _ => {}
-        }
     }
-    Ok(Changes { changes, next: covered, more: !waits && covered < newest })
+    Ok(page)
 }

@@ -213,7 +213,8 @@ pub(crate) fn changes_page(load: &mut dyn Load, since: u64, invisible: Invisible
         ));
     }
     let mut page = RecordPage::new(&meta, Part::Changes { since, covered: meta.revision });
-    let (entries, mut covered) = entries(std::mem::take(&mut loaded.log), since, meta.revision);
+    let log = std::mem::take(&mut loaded.log);
+    let (entries, mut covered) = entries(log, since, limits::RECORDS_PER_PAGE_MAX, meta.revision);
     let mut jobs: BTreeMap<i64, Option<JobRow>> = BTreeMap::new();
     let mut seen: BTreeSet<Key> = BTreeSet::new();
     let (mut named, mut bytes) = (BTreeSet::new(), 0);
@@ -262,10 +263,10 @@ pub(crate) fn changes_page(load: &mut dyn Load, since: u64, invisible: Invisible
     Ok(page)
 }
 
-type Entry = (u64, Subject, Key);
+pub(super) type Entry = (u64, Subject, Key);
 
-/// The single changes of runs of the log, and up to which revision they are all.
-fn entries(runs: Vec<LogRun>, since: u64, newest: u64) -> (Vec<Entry>, u64) {
+/// The single changes of runs of the log, so many at most, and up to which revision they are all.
+pub(super) fn entries(runs: Vec<LogRun>, since: u64, limit: usize, newest: u64) -> (Vec<Entry>, u64) {
     let mut entries: Vec<Entry> = Vec::new();
     for run in runs {
         for i in 0..run.count {
@@ -273,14 +274,14 @@ fn entries(runs: Vec<LogRun>, since: u64, newest: u64) -> (Vec<Entry>, u64) {
             if revision <= since {
                 continue;
             }
-            if entries.len() == limits::RECORDS_PER_PAGE_MAX {
+            if entries.len() == limit {
                 return (entries, revision - 1);
             }
             let chunk = run.key.chunk + i;
             entries.push((revision, run.subject, Key { chunk, ..run.key }));
         }
     }
-    let is_full = entries.len() == limits::RECORDS_PER_PAGE_MAX;
+    let is_full = entries.len() == limit;
     match entries.last() {
         // There may be more that was not loaded.
         Some((last, _, _)) if is_full => {

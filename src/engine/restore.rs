@@ -182,8 +182,8 @@ pub(crate) fn not_empty() -> Error {
     Error::new(ErrorKind::Refused, "the store has jobs already; restore into a new store")
 }
 
-/// Whether a dependency counts as met follows from what became of it. The lines say it too, but were written one
-/// after the other, perhaps while it changed.
+/// Whether a dependency counts as met follows from what became of it. The lines say it too, but older builds wrote them
+/// one after the other while it changed, and a chunk with very many dependents may not have told all of them yet.
 fn settle(
     work: &mut Work<'_>,
     job: i64,

@@ -12,7 +12,7 @@ use crate::machine;
 use crate::model::{ChunkRecord, ChunkRecords, JobStatus, Kept, StoreInfo};
 
 /// Rows of one question: how far a page of very large ones may overshoot its bytes.
-const ROWS_PER_QUESTION: usize = 128;
+pub(super) const ROWS_PER_QUESTION: usize = 128;
 
 pub(crate) fn store_info(load: &mut dyn Load) -> Result<StoreInfo> {
     let Meta { revision, last_job, .. } = load.load(&Needs::default())?.meta;

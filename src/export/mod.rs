@@ -50,15 +50,17 @@
 //! | `owner` | utf8, nullable | who holds it, while processing |
 //! | `lease_until`, `not_before` | timestamp (ms, UTC), nullable | while processing; while delayed |
 //! | `created_at`, `updated_at` | timestamp (ms, UTC) | |
-//! | `revision` | int64 | orders all changes of a store |
+//! | `revision` | int64 | of the chunk's own newest change; `unmet_dependencies` changes without it |
 //!
 //! # A store that is at work
 //!
 //! Each row is a chunk as it stood when its page was read. CSV, Parquet and Arrow leave it at that: what changes
 //! during an export may show or not, and is in the next export [`since`](Export::since) the revision of this one.
-//! JSON Lines of whole jobs go on until they have caught up with the store: chunks that changed meanwhile follow
-//! once more at the end, and the later line counts. What stands in them is the store as it was at one moment. Between
-//! the slices of a large import there is no such moment: the export ends with [`crate::ErrorKind::Busy`] then.
+//! JSON Lines of whole jobs go on until they have caught up with the store: what changed meanwhile follows once more,
+//! and the later line counts. What stands in them is the store as it was at one moment, [`Exported::revision`]; but for
+//! heartbeats, which are no changes. Between the slices of a large import there is no such moment: the export ends with
+//! [`crate::ErrorKind::Busy`] then. So it does where whoever takes it is slower than the store changes, for then it
+//! never catches up: export into a local file, and send that.
 
 mod bytes;
 mod csv;

@@ -5,17 +5,19 @@ use std::ops::Deref;
 
 use super::Filter;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::model::{Change, ChunkRecord, JobInfo, JobStatus};
 use crate::store::JobStore;
 
 /// Rows of one page.
 const PAGE_ROWS: usize = 2_000;
 
-/// Entries of one page of the change feed, which is not bounded in bytes.
-const PAGE_CHANGES: usize = 500;
-
 /// Jobs of one page.
 const PAGE_JOBS: usize = 500;
+
+/// So many times an export reads up to where the store was when it began to, and finds that it has gone on by more
+/// than a page; then it does not come nearer.
+const ROUNDS_MAX: u32 = 32;
 
 /// One thing that an export is about.
 #[derive(Debug)]
@@ -29,19 +31,37 @@ pub(super) enum Item {
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     Start,
-    /// Between two jobs.
-    Jobs,
-    /// Within a job, behind a chunk.
-    Chunks {
-        job: i64,
-        after: Option<u64>,
-    },
-    /// In the change feed, behind a revision: at least up to another.
+    /// Through the jobs by id, and through the chunks of each.
+    Walk,
+    /// In the change feed, at least up to a revision.
     Changes {
-        since: u64,
         until: u64,
     },
     Over,
+}
+
+/// What the walk has read.
+#[derive(Debug, Clone, Copy)]
+enum Walked {
+    /// The jobs up to one, whole.
+    Jobs(Option<i64>),
+    /// Those before a job, and of that one the chunks up to one.
+    Chunks {
+        job: i64,
+        last: Option<u64>,
+    },
+    All,
+}
+
+impl Walked {
+    /// Whether it has come past a job, or past one of its chunks: a change of it is news then.
+    fn has(self, job: i64, chunk: Option<u64>) -> bool {
+        match self {
+            Walked::Jobs(last) => last.is_some_and(|last| job <= last),
+            Walked::Chunks { job: at, last } => job < at || (job == at && (chunk.is_none() || chunk <= last)),
+            Walked::All => true,
+        }
+    }
 }
 
 /// Reads a store through its paged calls.
@@ -49,14 +69,17 @@ enum Stage {
 pub(super) struct Reader<S> {
     store: S,
     filter: Filter,
-    /// Whether what changes meanwhile is read once more, at the end.
+    /// Whether what changes meanwhile is read once more, so that all of it stood so at one moment.
     follows: bool,
     stage: Stage,
-    /// Jobs that were listed and whose turn is still to come, and behind which job the list goes on.
+    walked: Walked,
+    /// Jobs that were listed and whose turn is still to come.
     jobs: VecDeque<JobInfo>,
-    jobs_after: Option<i64>,
-    /// Everything up to here is read, once it is over.
+    /// Of what was walked, everything up to here is read.
     revision: u64,
+    /// What was read since it was last looked how far the store is.
+    unlooked: usize,
+    rounds: u32,
     job_id_max: i64,
 }
 
@@ -70,18 +93,21 @@ where
             filter,
             follows: false,
             stage: Stage::Start,
+            walked: Walked::Jobs(None),
             jobs: VecDeque::new(),
-            jobs_after: None,
             revision: 0,
+            unlooked: 0,
+            rounds: 0,
             job_id_max: 0,
         }
     }
 
-    /// The same; what changes meanwhile is read once more at the end, so that all of it stood so at one moment.
+    /// The same; what changes meanwhile is read once more, so that all of it stood so at one moment.
     ///
-    /// Only of whole jobs: a chunk that no longer has the status that is asked for would stay.
+    /// Only of whole jobs: a chunk that no longer has the status that is asked for would stay, and what changed since a
+    /// revision is no whole.
     pub(super) fn following(mut self) -> Self {
-        self.follows = self.filter.statuses.is_empty();
+        self.follows = self.filter.statuses.is_empty() && self.filter.since.is_none();
         self
     }
 
@@ -105,9 +131,8 @@ where
         self.stage = match stage {
             Stage::Over => return Ok(None),
             Stage::Start => self.start().await?,
-            Stage::Jobs => self.next_job(&mut items).await?,
-            Stage::Chunks { job, after } => self.chunks(job, after, &mut items).await?,
-            Stage::Changes { since, until } => self.changes(since, until, &mut items).await?,
+            Stage::Walk => self.walk(&mut items).await?,
+            Stage::Changes { until } => self.changes(until, &mut items).await?,
         };
         Ok(Some(items))
     }
@@ -115,20 +140,32 @@ where
     async fn start(&mut self) -> Result<Stage> {
         let info = self.store.info().await?;
         (self.revision, self.job_id_max) = (info.visible_revision, info.job_id_max);
-        let Some(since) = self.filter.since else { return Ok(Stage::Jobs) };
-        if since > info.revision {
-            let text = format!(
-                "changes since revision {since} were asked for, the store is at {}; it is not the store of the export before",
-                info.revision
-            );
-            return Err(Error::new(ErrorKind::InvalidInput, text));
-        }
-        Ok(Stage::Changes { since, until: info.visible_revision })
+        let Some(since) = self.filter.since else { return Ok(Stage::Walk) };
+        (self.revision, self.walked) = (since, Walked::All);
+        Ok(Stage::Changes { until: info.visible_revision })
     }
 
-    async fn next_job(&mut self, items: &mut Vec<Item>) -> Result<Stage> {
+    async fn walk(&mut self, items: &mut Vec<Item>) -> Result<Stage> {
+        if self.follows && self.unlooked >= PAGE_ROWS {
+            self.unlooked = 0;
+            let newest = self.store.changes(self.revision, 1).await?.newest;
+            // The feed is kept for so long only: what was walked is brought up to date before it is cut off.
+            if newest - self.revision > limits::FEED_REVISIONS_KEPT / 2 {
+                return Ok(Stage::Changes { until: newest });
+            }
+        }
+        let stage = match self.walked {
+            Walked::Jobs(after) => self.next_job(after, items).await?,
+            Walked::Chunks { job, last } => self.chunks(job, last, items).await?,
+            Walked::All if self.follows => Stage::Changes { until: self.revision },
+            Walked::All => Stage::Over,
+        };
+        self.unlooked += items.len();
+        Ok(stage)
+    }
+
+    async fn next_job(&mut self, after: Option<i64>, items: &mut Vec<Item>) -> Result<Stage> {
         if self.jobs.is_empty() {
-            let after = self.jobs_after;
             self.jobs = if self.filter.jobs.is_empty() {
                 self.store.list_jobs(after, PAGE_JOBS).await?.into()
             } else {
@@ -139,73 +176,87 @@ where
                 }
             };
         }
-        let Some(info) = self.jobs.pop_front() else {
-            if !self.follows {
-                return Ok(Stage::Over);
+        self.walked = match self.jobs.pop_front() {
+            Some(info) => {
+                let job = info.job_id;
+                items.push(Item::Job(Box::new(info)));
+                Walked::Chunks { job, last: None }
             }
-            // Whatever was seen so far is no newer than this: there the lines are of one moment.
-            let until = self.store.info().await?.revision;
-            return Ok(Stage::Changes { since: self.revision, until });
+            None => Walked::All,
         };
-        let job = info.job_id;
-        self.jobs_after = Some(job);
-        items.push(Item::Job(Box::new(info)));
-        Ok(Stage::Chunks { job, after: None })
+        Ok(Stage::Walk)
     }
 
-    async fn chunks(&mut self, job: i64, after: Option<u64>, items: &mut Vec<Item>) -> Result<Stage> {
+    async fn chunks(&mut self, job: i64, last: Option<u64>, items: &mut Vec<Item>) -> Result<Stage> {
         let mut statuses = self.filter.statuses.iter().copied();
         let only = match (statuses.next(), statuses.next()) {
             (Some(status), None) => Some(status),
             _ => None,
         };
-        let page = match self.store.page_records(job, only, after, PAGE_ROWS).await {
+        self.walked = Walked::Jobs(Some(job));
+        let page = match self.store.page_records(job, only, last, PAGE_ROWS).await {
             Ok(page) => page,
             // It was deleted meanwhile.
-            Err(error) if error.kind() == ErrorKind::JobNotFound => return Ok(Stage::Jobs),
+            Err(error) if error.kind() == ErrorKind::JobNotFound => return Ok(Stage::Walk),
             Err(error) => return Err(error),
         };
-        let next = match page.records.last() {
-            Some(last) if page.more => Stage::Chunks { job, after: Some(last.state.chunk) },
-            _ => Stage::Jobs,
-        };
+        if let Some(record) = page.records.last().filter(|_| page.more) {
+            self.walked = Walked::Chunks { job, last: Some(record.state.chunk) };
+        }
         let wanted = page.records.into_iter().filter(|record| self.wants(job, Some(record.state.status)));
         items.extend(wanted.map(|record| Item::Chunk(Box::new(record))));
-        Ok(next)
+        Ok(Stage::Walk)
     }
 
-    async fn changes(&mut self, since: u64, until: u64, items: &mut Vec<Item>) -> Result<Stage> {
-        let page = self.store.changes(since, PAGE_CHANGES).await?;
+    async fn changes(&mut self, until: u64, items: &mut Vec<Item>) -> Result<Stage> {
+        let page = self.store.changes(self.revision, limits::PAGE_ROWS_MAX).await?;
         self.revision = page.next;
+        let walked = self.walked;
         for change in page.changes {
             match change {
-                Change::Chunk { state, depends_on, kept } => {
-                    if self.wants(state.job_id, Some(state.status)) {
+                Change::Chunk { state, depends_on, kept, .. } => {
+                    if self.wants(state.job_id, Some(state.status))
+                        && walked.has(state.job_id, Some(state.chunk))
+                    {
                         items.push(Item::Chunk(Box::new(ChunkRecord::new(*state, depends_on, *kept))));
                     }
                 }
                 Change::ChunkDeleted { job_id, chunk, revision } => {
-                    if self.wants(job_id, None) {
+                    if self.wants(job_id, None) && walked.has(job_id, Some(chunk)) {
                         items.push(Item::ChunkDeleted { job_id, chunk, revision });
                     }
                 }
                 Change::Job { job, .. } => {
-                    if self.wants(job.job_id, None) {
+                    if self.wants(job.job_id, None) && walked.has(job.job_id, None) {
                         items.push(Item::Job(job));
                     }
                 }
                 Change::JobDeleted { job_id, revision } => {
-                    if self.wants(job_id, None) {
+                    if self.wants(job_id, None) && walked.has(job_id, None) {
                         items.push(Item::JobDeleted { job_id, revision });
                     }
                 }
             }
         }
         if page.more && page.next < until {
-            return Ok(Stage::Changes { since: page.next, until });
+            return Ok(Stage::Changes { until });
+        }
+        if !matches!(walked, Walked::All) {
+            // What was listed before may be gone by now.
+            self.jobs.clear();
+            return Ok(Stage::Walk);
+        }
+        if page.more && self.follows {
+            self.rounds += 1;
+            if self.rounds >= ROUNDS_MAX {
+                let text = "the store changes faster than the export is taken; export into a local file, or while less is done";
+                return Err(Error::new(ErrorKind::Busy, text));
+            }
+            return Ok(Stage::Changes { until: page.newest });
         }
         self.job_id_max = self.store.info().await?.job_id_max;
-        if page.next < until {
+        // A thing that changed again behind the page was left out: of one moment is only what ends with the store.
+        if page.next < if self.follows { page.newest } else { until } {
             let text = "a large import is under way, so that the store is between two moments; export again when it is done";
             return Err(Error::new(ErrorKind::Busy, text));
         }

@@ -9,7 +9,8 @@ use super::{JobInfo, JobState, Kept};
 #[serde(rename_all = "snake_case", tag = "kind")]
 #[non_exhaustive]
 pub enum Change {
-    /// A chunk was created or changed; with the chunks it depends on.
+    /// A chunk was created or changed, or one of its dependencies began or ceased to count as met; with the chunks it
+    /// depends on.
     Chunk {
         /// The chunk's state.
         state: Box<JobState>,
@@ -17,6 +18,9 @@ pub enum Change {
         depends_on: Vec<u64>,
         /// What the store keeps of it beside its state.
         kept: Box<Kept>,
+        /// The store's revision of the change: [`JobState::revision`], and above it where what changed last is whether
+        /// its dependencies count as met, which leaves the chunk's own revision as it is.
+        revision: u64,
     },
     /// A chunk was deleted.
     ChunkDeleted {
@@ -27,7 +31,7 @@ pub enum Change {
         /// The store's revision of the deletion.
         revision: u64,
     },
-    /// A job was created or its settings changed.
+    /// A job was created or its settings changed. It is told each time, as it stands now: so it comes before its chunks.
     Job {
         /// The job as it stands.
         job: Box<JobInfo>,
@@ -47,8 +51,8 @@ impl Change {
     /// The store's revision of the change.
     pub fn revision(&self) -> u64 {
         match self {
-            Change::Chunk { state, .. } => state.revision,
-            Change::ChunkDeleted { revision, .. }
+            Change::Chunk { revision, .. }
+            | Change::ChunkDeleted { revision, .. }
             | Change::Job { revision, .. }
             | Change::JobDeleted { revision, .. } => *revision,
         }
@@ -63,8 +67,11 @@ pub struct Changes {
     pub changes: Vec<Change>,
     /// Hand this to the next call of `changes`.
     pub next: u64,
-    /// Whether there is more already.
+    /// Whether there is more already. A page may be shorter than asked for, to bound its memory.
     pub more: bool,
+    /// The newest revision of the store when the page was read. `next` is behind it while there is more, and while the
+    /// feed waits for an import whose job nobody sees yet.
+    pub newest: u64,
 }
 
 /// Somebody who follows the change feed, and for whom it is kept.

@@ -127,7 +127,7 @@ pub struct JobState {
     pub created_at_ms: u64,
     /// When it last changed, in milliseconds since the Unix epoch.
     pub updated_at_ms: u64,
-    /// The store's revision at its last change. Orders all changes of a store.
+    /// The store's revision at its last change; [`JobState::unmet_dependencies`] changes without it.
     pub revision: u64,
 }
 

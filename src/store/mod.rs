@@ -302,7 +302,12 @@ pub trait JobStore: Debug + Send + Sync {
 
     /// The newest state of everything that changed after a revision, in revision order, at most about `limit` entries.
     ///
-    /// Start at 0; hand [`Changes::next`] back. Asking for what was pruned is [`crate::ErrorKind::FeedTruncated`].
+    /// Start at 0; hand [`Changes::next`] back. Asking for what was pruned is [`crate::ErrorKind::FeedTruncated`]; from a
+    /// revision that the store has not come to, [`crate::ErrorKind::InvalidInput`].
+    ///
+    /// What changes again behind a page may be left out of it, and comes with a later one: a picture that is made of the
+    /// pages is the store as it was at [`Changes::next`] once that is [`Changes::newest`]. Not told are heartbeats, and
+    /// what a chunk has from its job ([`JobState::attempts_max`], [`JobState::losses_max`]) where only the job changed.
     async fn changes(&self, since: u64, limit: usize) -> Result<Changes>;
 
     /// Has the feed keep whatever a consumer has not got yet, the deletions too, until it says that it has. Durable, and

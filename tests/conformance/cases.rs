@@ -156,6 +156,7 @@ macro_rules! always {
                 a_dependency_added_by_an_import_ends_a_lapsed_claim
                 a_dependency_on_what_is_under_way_waits
                 a_longer_circle_is_named_and_refused_as_a_whole
+                a_circle_among_very_many_is_found
                 a_diamond_is_no_circle
                 two_that_very_many_wait_for_free_them_in_one_commit
                 a_blocked_and_delayed_chunk_waits_for_both
@@ -207,6 +208,9 @@ macro_rules! always {
                 the_feed_tells_of_what_was_deleted
                 a_heartbeat_is_not_told_to_the_feed
                 a_changed_dependency_is_told_to_the_feed
+                what_a_chunk_waits_for_is_told_to_the_feed
+                a_job_is_told_to_the_feed_before_its_chunks
+                a_revision_that_the_store_has_not_come_to_is_refused_by_the_feed
                 a_watch_tells_of_changes_once_and_many_as_one
             }
             limits {

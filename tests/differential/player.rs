@@ -1,5 +1,6 @@
 //! Plays a sequence on all stores and on the model in lockstep, and compares.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use magnetar::{
@@ -347,22 +348,23 @@ fn told(change: &Change) -> String {
     format!("{revision} {what:?}")
 }
 
-/// The feed from the beginning: of each thing that exists the newest change, and what is gone.
+/// The feed from the beginning: each chunk that exists where it is named last, each job that exists, and what is gone.
 fn feed(model: &Model) -> Vec<String> {
-    let newest = |(revision, told): &(u64, Told)| match *told {
-        Told::Chunk(job, chunk) => model.chunk(job, chunk).is_ok_and(|chunk| chunk.revision == *revision),
-        Told::ChunkGone(job, _) => model.jobs.contains_key(&job),
-        Told::Job(job) => model.job(job).is_ok_and(|job| job.revision == *revision),
-        Told::JobGone(_) => true,
-        // Its record is as it was.
-        Told::Met(..) => false,
+    let row = |told: &Told| match *told {
+        Told::Chunk(job, chunk) | Told::Met(job, chunk) => Some((job, chunk)),
+        _ => None,
     };
-    model
-        .log
-        .iter()
-        .filter(|entry| newest(entry))
-        .map(|(revision, told)| format!("{revision} {told:?}"))
-        .collect()
+    let rows = model.log.iter().filter_map(|(revision, told)| Some((row(told)?, *revision)));
+    let last: BTreeMap<(i64, u64), u64> = rows.collect();
+    let told = |(revision, told): &(u64, Told)| match *told {
+        Told::Chunk(job, chunk) | Told::Met(job, chunk) => (last[&(job, chunk)] == *revision
+            && model.chunk(job, chunk).is_ok_and(|chunk| chunk.revision <= *revision))
+        .then_some(Told::Chunk(job, chunk)),
+        Told::ChunkGone(job, _) | Told::Job(job) => model.jobs.contains_key(&job).then_some(*told),
+        Told::JobGone(_) => Some(*told),
+    };
+    let entry = |entry: &(u64, Told)| Some(format!("{} {:?}", entry.0, told(entry)?));
+    model.log.iter().filter_map(entry).collect()
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "an answer is given once")]

@@ -9,6 +9,7 @@
 #[cfg(all(feature = "analytics", not(target_family = "wasm")))]
 mod columns;
 mod hostile;
+mod moment;
 #[cfg(all(feature = "analytics", not(target_family = "wasm")))]
 mod outside;
 mod parts;

@@ -80,6 +80,8 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(await store.cancel(1, [1, 2]), 2)
       const feed = await store.changes(0)
       assert.equal(feed.more, false)
+      assert.ok(feed.changes.every(({ revision }, at) => at === 0 || revision > feed.changes[at - 1].revision))
+      await assert.rejects(store.changes(feed.next + 1), code('invalid_input'))
       assert.deepEqual(feed.changes.filter((change) => change.kind === 'chunk').map((change) => change.chunk.chunk).sort(), [1, 2, 3, 4])
       assert.deepEqual(feed.changes.find((change) => change.chunk?.chunk === 2).dependsOn, [1])
       const id = await store.newJob({ name: 'second' })

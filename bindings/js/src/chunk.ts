@@ -58,7 +58,7 @@ export interface Chunk<Payload = unknown, Output = unknown> extends Claim {
   readonly createdAtMs: number
   /** When it last changed, in milliseconds since 1970. */
   readonly updatedAtMs: number
-  /** The store's revision at its last change. Orders all changes of a store. */
+  /** The store's revision at its last change; `unmetDependencies` changes without it. */
   readonly revision: number
 }
 

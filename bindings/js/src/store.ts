@@ -393,7 +393,10 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.#call('graph', { job: whole(job, 'job'), format: one(format, 'format', ['mermaid', 'dot']) }, options)
   }
 
-  /** The newest state of everything that changed after a revision. Begin with 0; hand `next` back. */
+  /**
+   * The newest state of everything that changed after a revision. Begin with 0; hand `next` back. What was pruned is the
+   * code `feed_truncated`, a revision that the store has not come to `invalid_input`.
+   */
   async changes(
     since: number,
     limit = PAGE,

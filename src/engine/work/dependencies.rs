@@ -79,6 +79,22 @@ impl Work<'_> {
         self.waiting.get(&on).is_some_and(Vec::is_empty) && self.edges.on(on).next().is_none()
     }
 
+    /// Chunks that wait for each of these, in any order. A list is as long as the limit, or longer, where there may be
+    /// more.
+    pub(in crate::engine) fn waiting_for(&mut self, keys: &[Key], limit: usize) -> Result<Vec<Vec<u64>>> {
+        let dependents = keys.iter().map(|&on| DependentsNeed { on, after: None, limit }).collect();
+        let lists = self.load(&Needs { dependents, ..Needs::default() })?.dependents;
+        let with_changes = |(&on, list): (&Key, Vec<(u64, bool)>)| {
+            let is_full = list.len() >= limit;
+            let is_stored = |chunk: &u64| {
+                is_full || !self.edges.is_listed(&Edge { job: on.job, chunk: *chunk, on: on.chunk })
+            };
+            let stored = list.into_iter().map(|(chunk, _)| chunk).filter(is_stored);
+            stored.chain(self.edges.on(on).map(|(chunk, _)| chunk)).collect()
+        };
+        Ok(keys.iter().zip(lists).map(with_changes).collect())
+    }
+
     /// The chunks that each of these depends on, in ascending order.
     pub(in crate::engine) fn dependencies(&mut self, keys: &[Key]) -> Result<Vec<Vec<u64>>> {
         let mut lists = self.load(&Needs { dependencies: keys.to_vec(), ..Needs::default() })?.dependencies;

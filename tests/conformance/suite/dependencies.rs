@@ -1,13 +1,13 @@
 //! What becomes of a chunk when another that it depends on is done, fails, is cancelled or comes back.
 
 use magnetar::{
-    ChunkUpdate, ClaimRequest, Completion, DependencyFailure, ErrorKind, JobSpec, JobStatus, JobStore,
-    Outcome, ResetReach, Selection, limits,
+    ChunkUpdate, ClaimRequest, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobStatus,
+    JobStore, Outcome, ResetReach, Selection, limits,
 };
 
 use super::{
     JOB, c, changes_nothing, claim, claim_ids, complete_all, get, import, import_as, mark_done, refused,
-    status, statuses,
+    status, statuses, try_import,
 };
 use crate::fixture::Fixture;
 
@@ -232,6 +232,18 @@ pub(crate) async fn a_longer_circle_is_named_and_refused_as_a_whole(fx: Fixture)
         assert!(error.to_string().contains(named), "{error}");
     }
     assert!(!error.to_string().contains("1 -> 1 "), "each is named once: {error}");
+}
+
+pub(crate) async fn a_circle_among_very_many_is_found(fx: Fixture) {
+    let between = 2..5_002;
+    let all = between.clone().map(|id| c(id).depends_on([1]));
+    import(&*fx, [c(1)].into_iter().chain(all).chain([c(6_000).depends_on(between), c(6_001)])).await;
+    fx.add_dependency(JOB, 1, vec![6_001]).await.expect("it closes no circle");
+    let error = changes_nothing!(fx, ErrorKind::DependencyCycle, fx.add_dependency(JOB, 1, vec![6_000]));
+    assert!(error.to_string().contains("1 -> 6000 -> "), "{error}");
+    let twice = [c(6_002).depends_on([6_001]), c(6_001).depends_on([6_000, 6_002])];
+    try_import(&*fx, JOB, JobSpec::new(), twice, ImportOptions::new()).await.expect_err("two at once");
+    fx.add_dependency(JOB, 6_000, vec![6_001]).await.expect("it closes no circle");
 }
 
 pub(crate) async fn a_diamond_is_no_circle(fx: Fixture) {

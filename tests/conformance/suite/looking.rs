@@ -245,7 +245,8 @@ pub(crate) async fn the_feed_lists_the_newest_state_of_each_thing_in_the_order_o
             other => panic!("{other:?} is not of a chunk"),
         })
         .collect();
-    assert_eq!(states, [(1, JobStatus::Done, vec![]), (3, JobStatus::Cancelled, vec![])]);
+    let pending = (2, JobStatus::Pending, vec![1]);
+    assert_eq!(states, [(1, JobStatus::Done, vec![]), pending, (3, JobStatus::Cancelled, vec![])]);
     let whole = changes_since(&*fx, 0).await;
     let order: Vec<u64> = whole.iter().map(Change::revision).collect();
     assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
@@ -315,6 +316,69 @@ pub(crate) async fn a_changed_dependency_is_told_to_the_feed(fx: Fixture) {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Brings a picture of the chunks up to date by the feed.
+async fn follow(
+    fx: &Fixture,
+    picture: &mut BTreeMap<u64, magnetar::JobState>,
+    since: &mut u64,
+    limit: usize,
+) {
+    loop {
+        let page = fx.changes(*since, limit).await.expect("nothing was pruned");
+        let revisions: Vec<u64> = page.changes.iter().map(Change::revision).collect();
+        assert!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
+        assert!(revisions.iter().all(|told| *told > *since && *told <= page.next), "{revisions:?}");
+        assert!(page.next <= page.newest && page.more == (page.next < page.newest));
+        *since = page.next;
+        for change in page.changes {
+            if let Change::Chunk { state, .. } = change {
+                picture.insert(state.chunk, *state);
+            }
+        }
+        if !page.more {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn what_a_chunk_waits_for_is_told_to_the_feed(fx: Fixture) {
+    import(&*fx, (0..6).map(|id| c(id).depends_on((0..id).filter(|_| id > 2)))).await;
+    for limit in [1, 2, 100] {
+        let (mut picture, mut since) = (BTreeMap::new(), 0);
+        follow(&fx, &mut picture, &mut since, limit).await;
+        for step in 0..3 {
+            match step {
+                0 => mark_done(&*fx, [0, 1, 2]).await,
+                1 => mark_done(&*fx, [3]).await,
+                _ => {
+                    fx.reset(JOB, Selection::All, magnetar::ResetReach::Direct).await.expect("it exists");
+                }
+            }
+            follow(&fx, &mut picture, &mut since, limit).await;
+            let chunks: Vec<_> = picture.values().cloned().collect();
+            let there = fx.page_by_status(JOB, None, None, 100).await.expect("it exists");
+            assert_eq!(chunks, there, "in pages of {limit}, after step {step}");
+        }
+    }
+}
+
+pub(crate) async fn a_job_is_told_to_the_feed_before_its_chunks(fx: Fixture) {
+    import(&*fx, [c(1)]).await;
+    let named = JobSpec::new().name("later");
+    try_import(&*fx, JOB, named, [c(1), c(2)], ImportOptions::new()).await.expect("it is fine");
+    let page = fx.changes(0, 2).await.expect("nothing was pruned");
+    assert_eq!(page.changes.iter().map(about).collect::<Vec<_>>(), [(JOB, None, "is"), (JOB, Some(1), "is")]);
+}
+
+pub(crate) async fn a_revision_that_the_store_has_not_come_to_is_refused_by_the_feed(fx: Fixture) {
+    import(&*fx, [c(1)]).await;
+    let newest = fx.info().await.expect("it tells").revision;
+    assert_eq!(fx.changes(newest, 1).await.expect("nothing is there yet").next, newest);
+    let error = fx.changes(newest + 1, 1).await.expect_err("it is of another store");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains(&newest.to_string()), "{error}");
 }
 
 pub(crate) async fn a_watch_tells_of_changes_once_and_many_as_one(fx: Fixture) {
