@@ -361,7 +361,7 @@ fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
 
 /// Keeps the two reading threads of a store busy for as long as what is returned lives.
 fn reading(store: &SqliteStore) -> Vec<Sender<()>> {
-    let mut held = Vec::new();
+    let mut kept = Vec::new();
     for _ in 0..2 {
         let (begun, begins) = channel();
         let (hold, wait) = channel::<()>();
@@ -371,9 +371,9 @@ fn reading(store: &SqliteStore) -> Vec<Sender<()>> {
         }));
         assert!(poll_once(read.as_mut()).is_pending());
         begins.recv().expect("it is read");
-        held.push(hold);
+        kept.push(hold);
     }
-    held
+    kept
 }
 
 #[test]

@@ -64,8 +64,9 @@ pub(super) struct Work<'t> {
     readied: BTreeSet<i64>,
     /// Below this job storage has nothing ready that this group has not taken.
     taken_below: i64,
-    /// The lowest job from there on in which storage has something ready, once it was asked.
-    stored_ready: Option<Option<i64>>,
+    /// The lowest job from there on in which storage has something ready, once it was asked; above every id where there is
+    /// none.
+    stored_ready: Option<i64>,
     /// Rows of each job that this group moved from one class to another, new ones among them, each time.
     moved: HashMap<i64, Vec<u64>>,
     /// New rows to which nothing else happens in this group; see [`Work::add_rows`].

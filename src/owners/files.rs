@@ -21,7 +21,7 @@ use crate::model::OwnerId;
 const UNLOCKED: &str = "new";
 
 /// A file that is older than this and not locked yet never will be: a crash left it.
-const UNLOCKED_FOR: Duration = Duration::from_secs(3_600);
+const UNLOCKED_FOR: Duration = Duration::from_hours(1);
 
 /// The owners of one store file.
 #[derive(Debug)]

@@ -61,21 +61,21 @@ impl Work<'_> {
 
     /// The lowest job that may have something ready.
     pub(in crate::engine) fn ready_job(&mut self) -> Result<Option<i64>> {
-        let stored = match self.stored_ready {
-            Some(stored) => stored,
-            None => {
-                let needs = Needs { ready_job_from: Some(self.taken_below), ..Needs::default() };
-                let stored = self.load(&needs)?.ready_job;
-                *self.stored_ready.insert(stored)
-            }
+        let stored = if let Some(stored) = self.stored_ready {
+            stored
+        } else {
+            let needs = Needs { ready_job_from: Some(self.taken_below), ..Needs::default() };
+            let stored = self.load(&needs)?.ready_job;
+            *self.stored_ready.insert(stored.unwrap_or(i64::MAX))
         };
-        Ok(stored.into_iter().chain(self.readied.first().copied()).min())
+        let lowest = self.readied.first().map_or(stored, |here| stored.min(*here));
+        Ok((lowest != i64::MAX).then_some(lowest))
     }
 
     /// Nothing is ready in the job that was given last.
     pub(in crate::engine) fn pass_ready_job(&mut self, job: i64) {
         self.readied.remove(&job);
-        if self.stored_ready == Some(Some(job)) {
+        if self.stored_ready == Some(job) {
             self.taken_below = job + 1;
             self.stored_ready = None;
         }
