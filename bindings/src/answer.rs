@@ -102,6 +102,9 @@ pub(crate) struct Failure {
     chunk: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conflicts: Vec<u64>,
+    /// Nothing goes on before the file is opened anew.
+    #[serde(skip)]
+    pub(crate) is_poison: bool,
 }
 
 impl From<Error> for Failure {
@@ -117,6 +120,7 @@ impl From<Error> for Failure {
             job: error.job(),
             chunk: error.chunk(),
             conflicts: error.conflicts().to_vec(),
+            is_poison: error.retry() == Retry::AfterReopen,
         }
     }
 }
@@ -131,25 +135,24 @@ impl Failure {
         } else {
             ""
         };
-        Failure {
-            code: code(ErrorKind::InvalidInput),
-            retry: "never",
-            message: format!("the call cannot be read: {why}{of_half}"),
-            job: None,
-            chunk: None,
-            conflicts: Vec::new(),
-        }
+        Failure::new(ErrorKind::InvalidInput, "never", format!("the call cannot be read: {why}{of_half}"))
+    }
+
+    /// The engine that had an import has ended. The one that says so has no part in it, and goes on.
+    pub(crate) fn import_lost() -> Self {
+        let why = "the store was opened anew while an import was under way: look what became of it, then import again";
+        Failure::new(ErrorKind::OutcomeUnknown, AFTER_REOPEN, why.to_owned())
+    }
+
+    fn new(kind: ErrorKind, retry: &'static str, message: String) -> Self {
+        let conflicts = Vec::new();
+        Failure { code: code(kind), retry, message, job: None, chunk: None, conflicts, is_poison: false }
     }
 
     /// The same, said to be of what follows a line of the source.
     pub(crate) fn after_line(mut self, line: u64) -> Self {
         self.message = format!("after line {line}: {}", self.message);
         self
-    }
-
-    /// Whether nothing goes on before the file is opened anew.
-    pub(crate) fn is_poison(&self) -> bool {
-        self.retry == AFTER_REOPEN
     }
 
     pub(crate) fn json(&self) -> String {
