@@ -103,11 +103,17 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
       this.#note()
       this.dispatchEvent(new CustomEvent('change', { detail: revision }))
     }
+    this.#client.onlost = () => {
+      for (const note of [...this.losing]) note()
+    }
     this.#client.onleader = (isHere) => this.dispatchEvent(new CustomEvent('leader', { detail: isHere }))
   }
 
   /** Loops that wait for a change, or for the closing, however many: Node takes a dozen listeners for a leak. @internal */
   readonly waiting = new Set<() => void>()
+
+  /** Loops that make no call while they wait, and are to make one where no engine can be had: it is rejected. @internal */
+  readonly losing = new Set<() => void>()
 
   #note(): void {
     for (const note of [...this.waiting]) note()
@@ -290,7 +296,10 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.#call('releaseAll', {}, options)
   }
 
-  /** Has the file opened anew. It happens by itself when a write fails; what waits goes on. In memory it is refused. */
+  /**
+   * Has the file opened anew, where it is here: what another tab has open stays so. It happens by itself when a write
+   * fails; what waits goes on. In memory it is refused.
+   */
   async reopen(): Promise<void> {
     this.#client.reopen()
     await this.listJobs({ limit: 1 })
@@ -404,7 +413,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return { changes: changes.map((told) => changeOf<Payload, Output>(told as never)), next, more }
   }
 
-  /** How a job goes on, as an async iterable and as events. */
+  /** How a job goes on until it is finished or stalled, as an async iterable and as events. */
   progress(job: number, options: CallOptions = {}): JobProgress {
     return new JobProgress(this, whole(job, 'job'), options.signal)
   }
@@ -427,7 +436,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /**
    * The bytes of the store's file, as `importFile` and a native `RedbStore::open` take them. (`RedbStore::open_read_only`
-   * wants a file that was closed: what a store in use wrote last is not in its trees yet.)
+   * wants a file that was closed: what a store in use wrote last is not in its trees yet.) `too_large` where there is no
+   * memory for them.
    */
   async exportFile(): Promise<Blob> {
     const bytes = await this.#client.exportFile()
