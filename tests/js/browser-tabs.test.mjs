@@ -120,40 +120,46 @@ for (const name of names) {
       await again.close()
     })
 
-    test('a tab that had a file does not go on with the empty one that came after it', async () => {
-      const [one, two] = [await running.page(), await running.page()]
-      await one.goto(site.url)
-      const told = await one.evaluate(async () => {
-        const { open } = await import('/browser.js')
-        let worker
-        // From the second one on with the file gone, as where the user clears the site's data.
-        const clear = encodeURIComponent(`
-          const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('magnetar')
-          for (let isThere = true; isThere; ) {
-            await folder.removeEntry('cleared.redb').then(() => (isThere = false), async ({ name }) => {
-              isThere = name !== 'NotFoundError'
-              await new Promise((resolve) => setTimeout(resolve, 10))
-            })
+    test('a tab that had a file, or followed one that had it, does not go on with the empty one that came after it', async () => {
+      const [one, two, three] = [await running.page(), await running.page(), await running.page()]
+      const begin = async (page, isFirst) => {
+        await page.goto(site.url)
+        await page.evaluate(async (isFirst) => {
+          const { open } = await import('/browser.js')
+          // Finds the file gone, as where the user has cleared the site's data.
+          const text = encodeURIComponent(`
+            const { getFileHandle } = FileSystemDirectoryHandle.prototype
+            FileSystemDirectoryHandle.prototype.getFileHandle = async function (name, options) {
+              const isThere = () => this.removeEntry(name).then(() => false, (error) => error.name !== 'NotFoundError')
+              while (await isThere()) await new Promise((resolve) => setTimeout(resolve, 10))
+              return getFileHandle.call(this, name, options)
+            }
+            await import('/worker-browser.js')`)
+          const make = () => {
+            globalThis.worker = new Worker(isFirst ? '/worker-browser.js' : `/in-worker.js?${text}`, { type: 'module' })
+            isFirst = false
+            return worker
           }
-          await import('/worker-browser.js')`)
-        const make = () => (worker = new Worker(worker ? `/in-worker.js?${clear}` : '/worker-browser.js', { type: 'module' }))
-        globalThis.store = await open('cleared', { worker: make })
-        globalThis.code = () => store.getStats(1).then(({ total }) => total, (error) => error.code)
-        await store.importManifest(1, { chunks: [{ id: 1 }] })
-        const before = await code()
-        worker.terminate()
-        return [before, await code(), await code()]
-      })
-      assert.deepEqual(told, [1, 'corrupt', 'corrupt'])
-      await two.goto(site.url)
-      await two.evaluate(async () => {
+          globalThis.store = await open('cleared', { worker: make })
+          globalThis.total = () => store.getStats(1).then(({ total }) => total, (error) => error.code)
+        }, isFirst)
+      }
+      await begin(one, true)
+      await one.evaluate(() => store.importManifest(1, { chunks: [{ id: 1 }] }))
+      await begin(two, false)
+      assert.deepEqual([await one.evaluate(() => total()), await two.evaluate(() => total())], [1, 1])
+      // Its next worker stands in line behind that of the other one.
+      await one.evaluate(() => worker.terminate())
+      for (const page of [one, two, one, two]) assert.equal(await page.evaluate(() => total()), 'corrupt')
+      await three.goto(site.url)
+      await three.evaluate(async () => {
         const { open } = await import('/browser.js')
         globalThis.store = await open('cleared')
         await store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] })
       })
-      assert.equal(await one.evaluate(() => code()), 'corrupt')
-      assert.equal(await two.evaluate(async () => (await store.getStats(1)).total), 2)
-      await Promise.all([one.close(), two.close()])
+      for (const page of [one, two]) assert.equal(await page.evaluate(() => total()), 'corrupt')
+      assert.equal(await three.evaluate(async () => (await store.getStats(1)).total), 2)
+      await Promise.all([one.close(), two.close(), three.close()])
     })
 
     test('a store has one name with the ending of its file and without it', async () => {

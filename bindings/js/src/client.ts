@@ -364,6 +364,8 @@ export class Client {
         this.onchange(message.revision)
         break
       case 'leading': {
+        // One that had begun to wait before this client knew which store it is.
+        if (this.#isOther(message)) return this.#hear({ t: 'failed', failure: anotherStore() })
         const seat = this.#seat!
         this.#deathsInLine = 0
         // What opens the file anew finds it there.
@@ -395,10 +397,13 @@ export class Client {
       return this.#rejectAll(new MagnetarError(failure('locked', why, 'later')))
     }
     const { lock, post, close } = connect()
-    const isOther = leading.store !== (this.#target.store ?? leading.store)
     const refuse = () => this.#rejectAll(new MagnetarError(anotherStore()))
-    this.#follow({ id: leader, isHere: false, post: isOther ? refuse : post, close }, leading)
+    this.#follow({ id: leader, isHere: false, post: this.#isOther(leading) ? refuse : post, close }, leading)
     this.#around.watch?.(lock, () => this.#gone(leader), this.#watches.signal)
+  }
+
+  #isOther({ store }: Leading): boolean {
+    return store !== (this.#target.store ?? store)
   }
 
   /** Another tab led, and has ended. Our own thread, or another tab's, says so when it leads; where we have none, we try. */

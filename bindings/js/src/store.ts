@@ -89,7 +89,7 @@ const PAGE = 10_000
  * that a crashed engine left unanswered is made again by itself, and done once. Errors are `MagnetarError`s.
  *
  * Events: `change` after changes of anybody's, with the revision in `detail`; `leader` when another tab or thread has the
- * file, with whether it is this one's own in `detail`; `close`.
+ * file, with whether it is this one's own in `detail`, and a `change` after it, because the last one may be untold; `close`.
  */
 export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   readonly #client: Client
