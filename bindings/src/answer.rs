@@ -93,7 +93,7 @@ impl Lines {
 /// An error as it crosses.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
-    code: String,
+    code: Box<str>,
     retry: &'static str,
     message: String,
     #[serde(rename = "jobId", skip_serializing_if = "Option::is_none")]
@@ -110,7 +110,7 @@ pub(crate) struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure {
-            code: code(error.kind()),
+            code: code(error.kind()).into(),
             retry: match error.retry() {
                 Retry::Never => "never",
                 Retry::Later => "later",
@@ -146,7 +146,15 @@ impl Failure {
 
     fn new(kind: ErrorKind, retry: &'static str, message: String) -> Self {
         let conflicts = Vec::new();
-        Failure { code: code(kind), retry, message, job: None, chunk: None, conflicts, is_poison: false }
+        Failure {
+            code: code(kind).into(),
+            retry,
+            message,
+            job: None,
+            chunk: None,
+            conflicts,
+            is_poison: false,
+        }
     }
 
     /// The same, said to be of what follows a line of the source.
