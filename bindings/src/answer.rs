@@ -93,7 +93,7 @@ impl Lines {
 /// An error as it crosses.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
-    code: String,
+    code: Box<str>,
     retry: &'static str,
     message: String,
     #[serde(rename = "jobId", skip_serializing_if = "Option::is_none")]
@@ -102,12 +102,15 @@ pub(crate) struct Failure {
     chunk: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conflicts: Vec<u64>,
+    /// Nothing goes on before the file is opened anew.
+    #[serde(skip)]
+    pub(crate) is_poison: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure {
-            code: code(error.kind()),
+            code: code(error.kind()).into(),
             retry: match error.retry() {
                 Retry::Never => "never",
                 Retry::Later => "later",
@@ -117,6 +120,7 @@ impl From<Error> for Failure {
             job: error.job(),
             chunk: error.chunk(),
             conflicts: error.conflicts().to_vec(),
+            is_poison: error.retry() == Retry::AfterReopen,
         }
     }
 }
@@ -131,13 +135,25 @@ impl Failure {
         } else {
             ""
         };
+        Failure::new(ErrorKind::InvalidInput, "never", format!("the call cannot be read: {why}{of_half}"))
+    }
+
+    /// The engine that had an import has ended. The one that says so has no part in it, and goes on.
+    pub(crate) fn import_lost() -> Self {
+        let why = "the store was opened anew while an import was under way: look what became of it, then import again";
+        Failure::new(ErrorKind::OutcomeUnknown, AFTER_REOPEN, why.to_owned())
+    }
+
+    fn new(kind: ErrorKind, retry: &'static str, message: String) -> Self {
+        let conflicts = Vec::new();
         Failure {
-            code: code(ErrorKind::InvalidInput),
-            retry: "never",
-            message: format!("the call cannot be read: {why}{of_half}"),
+            code: code(kind).into(),
+            retry,
+            message,
             job: None,
             chunk: None,
-            conflicts: Vec::new(),
+            conflicts,
+            is_poison: false,
         }
     }
 
@@ -145,11 +161,6 @@ impl Failure {
     pub(crate) fn after_line(mut self, line: u64) -> Self {
         self.message = format!("after line {line}: {}", self.message);
         self
-    }
-
-    /// Whether nothing goes on before the file is opened anew.
-    pub(crate) fn is_poison(&self) -> bool {
-        self.retry == AFTER_REOPEN
     }
 
     pub(crate) fn json(&self) -> String {

@@ -44,7 +44,7 @@ pub(crate) struct Fields<'a> {
     on_conflict: Option<String>,
     on_missing: Option<String>,
     in_slices: bool,
-    pub(crate) import: Option<u32>,
+    pub(crate) import: Option<u64>,
     pub(crate) last: bool,
     /// The updates of a batch, each a call by itself.
     #[serde(borrow)]

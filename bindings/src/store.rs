@@ -23,12 +23,12 @@ pub struct JobStore {
     /// The host's handle, released with the store.
     storage: Option<u32>,
     living: Arc<Living>,
-    /// A few at most: the imports under way, by number and client.
-    feeds: Vec<(u32, OwnerId, Feed)>,
-    feeds_begun: u32,
+    /// A few at most: the imports under way, each named by its client and the number of the call that began it. No other
+    /// import ever has that name, of whichever engine.
+    feeds: Vec<(OwnerId, u64, Feed)>,
+    id: String,
     /// A write failed and its outcome is unknown.
     is_poisoned: bool,
-    revision: u64,
     watch: magnetar::Watch,
 }
 
@@ -81,17 +81,23 @@ impl JobStore {
     pub fn died(&mut self, client: &str) -> Option<String> {
         let client: OwnerId = client.parse().ok()?;
         self.living.remove(client);
-        self.feeds.retain(|(_, owner, _)| *owner != client);
+        self.feeds.retain(|(owner, ..)| *owner != client);
         let reaped = block_on(self.store.reap());
         self.look_around();
         reaped.err().map(|error| self.noted(error))
     }
 
-    /// The revision of the newest change that was committed through this store.
+    /// Which store it is: no other file has this id but copies.
+    #[wasm_bindgen(getter)]
+    pub fn id(&self) -> String {
+        self.id.clone()
+    }
+
+    /// The revision of the newest change.
     #[allow(clippy::cast_precision_loss, reason = "revisions are exact in JavaScript")]
     #[wasm_bindgen(getter)]
     pub fn revision(&self) -> f64 {
-        self.revision as f64
+        self.watch.revision() as f64
     }
 
     /// Whether a write failed with its outcome unknown: nothing goes on before the file is opened anew.
@@ -125,14 +131,14 @@ impl JobStore {
             let _ = host::release(handle);
         })?;
         let watch = store.watch();
+        let id = block_on(store.id())?;
         Ok(JobStore {
             store,
             storage: Some(handle),
             living,
             feeds: Vec::new(),
-            feeds_begun: 0,
+            id,
             is_poisoned: false,
-            revision: 0,
             watch,
         })
     }
@@ -154,7 +160,7 @@ impl JobStore {
         }
         let answers = block_on(all(tasks));
         for (id, answer) in ids.into_iter().zip(answers) {
-            self.is_poisoned |= answer.as_ref().is_err_and(Failure::is_poison);
+            self.is_poisoned |= answer.as_ref().is_err_and(|failure| failure.is_poison);
             lines.push(id, answer);
         }
         self.look_around();
@@ -162,56 +168,50 @@ impl JobStore {
 
     fn task<'a>(&mut self, client: OwnerId, seq: u64, name: String, fields: Fields<'a>) -> Task<'a> {
         Task::Done(match name.as_str() {
-            "importBegin" => self.begin(client, fields),
-            "importPiece" => {
-                let text = fields.text.as_deref().unwrap_or_default();
-                self.piece(fields.import.unwrap_or_default(), text, fields.last)
-            }
-            "importAbort" => Ok(Answer::of(&self.end(fields.import))),
+            "importBegin" => self.begin(client, seq, fields),
+            "importPiece" => self.piece(client, &fields),
+            "importAbort" => Ok(Answer::of(&self.end(client, fields.import))),
             _ => return Task::Running(Box::pin(call::run(self.store.clone(), client, seq, name, fields))),
         })
     }
 
-    /// Begins an import whose chunks come piece by piece. Gives the number under which they do.
-    fn begin(&mut self, client: OwnerId, mut fields: Fields<'_>) -> Answered {
+    /// Begins an import whose chunks come piece by piece. Gives the number under which they do: that of this call.
+    fn begin(&mut self, client: OwnerId, seq: u64, mut fields: Fields<'_>) -> Answered {
         let (job, options) = (fields.job()?, fields.import_options()?);
         let spec = fields.spec.take().unwrap_or_default();
-        self.feeds_begun += 1;
-        self.feeds.push((self.feeds_begun, client, Feed::new(self.store.clone(), job, spec, options)));
-        Ok(Answer::of(&self.feeds_begun))
+        self.feeds.push((client, seq, Feed::new(self.store.clone(), job, spec, options)));
+        Ok(Answer::of(&seq))
     }
 
-    fn piece(&mut self, import: u32, text: &str, is_last: bool) -> Answered {
-        let Some((_, _, feed)) = self.feeds.iter_mut().find(|(number, ..)| *number == import) else {
-            let why = format!("import {import} is not under way here; begin it anew");
-            return Err(Failure::from(Error::from_source(std::io::Error::other(why))));
+    fn piece(&mut self, client: OwnerId, fields: &Fields<'_>) -> Answered {
+        let is_meant =
+            |(owner, seq, _): &&mut (OwnerId, u64, Feed)| (*owner, Some(*seq)) == (client, fields.import);
+        let Some((_, _, feed)) = self.feeds.iter_mut().find(is_meant) else {
+            return Err(Failure::import_lost());
         };
-        let pushed = feed.push(text, is_last);
-        if is_last || pushed.is_err() {
-            self.end(Some(import));
+        let pushed = feed.push(fields.text.as_deref().unwrap_or_default(), fields.last);
+        if fields.last || pushed.is_err() {
+            self.end(client, fields.import);
         }
         Ok(Answer::of(&pushed?))
     }
 
     /// Drops an import; says whether it was under way.
-    fn end(&mut self, import: Option<u32>) -> bool {
+    fn end(&mut self, client: OwnerId, import: Option<u64>) -> bool {
         let before = self.feeds.len();
-        self.feeds.retain(|(number, ..)| Some(*number) != import);
+        self.feeds.retain(|(owner, seq, _)| (*owner, Some(*seq)) != (client, import));
         self.feeds.len() < before
     }
 
     /// Notes what was committed.
     fn look_around(&mut self) {
         let changed = std::pin::pin!(self.watch.changed());
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        if let Poll::Ready(Some(revision)) = changed.poll(&mut context) {
-            self.revision = revision;
-        }
+        let _ = changed.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     }
 
     fn noted(&mut self, error: Error) -> String {
         let failure = Failure::from(error);
-        self.is_poisoned |= failure.is_poison();
+        self.is_poisoned |= failure.is_poison;
         failure.json()
     }
 }

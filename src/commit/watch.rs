@@ -78,8 +78,9 @@ impl Latest {
 ///
 /// let store = magnetar::open(":memory:").await?;
 /// let mut watch = store.watch();
+/// assert_eq!(watch.revision(), 0);
 /// store.new_job(&magnetar::JobSpec::new()).await?;
-/// assert!(watch.changed().await.is_some());
+/// assert_eq!(watch.changed().await, Some(watch.revision()));
 /// # Ok::<(), magnetar::Error>(())
 /// # }).unwrap();
 /// ```
@@ -91,6 +92,12 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// The newest revision that it has told of; at first the one that the store had when the watch began.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.seen
+    }
+
     pub(crate) fn new(latest: &Arc<Latest>) -> Self {
         let mut state = latest.state();
         state.watchers += 1;

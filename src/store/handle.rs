@@ -25,6 +25,7 @@ use crate::model::{
     ResetReach, Restored, Selection, StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
 };
 use crate::owners::Liveness;
+use crate::standing::id_text;
 
 /// Names a storage engine in a [`Store`]'s type.
 pub trait Backing: std::fmt::Debug + Send + Sync + 'static {}
@@ -248,6 +249,24 @@ impl<B: Backing> Store<B> {
     #[must_use]
     pub fn on_behalf_of(&self, client: OwnerId, seq: u64) -> Self {
         Store { caller: Caller { owner: client, seq: seq.min(limits::ID_MAX) }, ..self.clone() }
+    }
+
+    /// Which store this is: made at random with it, and shared only by copies of the file. Whoever opens a file again
+    /// can tell from it whether another one has come in its place.
+    ///
+    /// ```
+    /// # #[cfg(feature = "redb")]
+    /// # magnetar::block_on(async {
+    /// use magnetar::RedbStore;
+    ///
+    /// let store = RedbStore::in_memory()?;
+    /// assert_eq!(store.id().await?, store.clone().id().await?);
+    /// assert_ne!(store.id().await?, RedbStore::in_memory()?.id().await?);
+    /// # Ok::<(), magnetar::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn id(&self) -> Result<String> {
+        Ok(id_text(self.shared.read(engine::meta).await?.store_id))
     }
 
     /// Goes through the chunks that [`JobStore::get_by_status`] lists, from one snapshot, and gives what they were folded

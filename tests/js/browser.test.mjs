@@ -213,7 +213,7 @@ for (const name of names) {
         const code = () => store.claimPending(1).then(() => 'claimed', (error) => error.code)
         return Promise.all([code(), code()])
       })
-      assert.deepEqual(codes, ['crashed', 'crashed'])
+      assert.deepEqual(codes, ['unavailable', 'unavailable'])
       await two.close()
     })
 

@@ -22,9 +22,12 @@ export async function serve() {
       return response.setHeader('content-type', 'text/javascript').end(decodeURIComponent(request.url.split('?')[1]))
     }
     if (path === '/') return response.setHeader('content-type', 'text/html').end(PAGE)
-    const file = join(folder, 'dist', path)
+    // The package as its next version may be, which speaks another protocol.
+    const isNext = path.startsWith('/next/') && path.endsWith('.js')
+    const file = join(folder, 'dist', path.replace('/next/', '/'))
     if (!file.startsWith(folder) || !existsSync(file)) return response.writeHead(404).end()
-    response.setHeader('content-type', TYPES[extname(file)] ?? 'application/octet-stream').end(readFileSync(file))
+    response.setHeader('content-type', TYPES[extname(file)] ?? 'application/octet-stream')
+    response.end(isNext ? readFileSync(file, 'utf8').replaceAll(/(protocol:|\.protocol!==)\w+/g, '$12') : readFileSync(file))
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() }
@@ -37,7 +40,15 @@ const CHROMIUM = [
 
 /** Starts a browser with a profile; `page()` gives a tab in it with `evaluate(function, argument)`. */
 const start = {
-  async chromium(profile, { isPrivate, unsafe }) {
+  async chromium(profile, { isPrivate, unsafe, keepsPages }) {
+    if (keepsPages) {
+      const { default: puppeteer } = await import(pathToFileURL(require.resolve('puppeteer-core')).href)
+      const browser = await puppeteer.launch({
+        executablePath: '/usr/bin/chromium', headless: true, userDataDir: profile, args: CHROMIUM,
+        ignoreDefaultArgs: ['--disable-back-forward-cache'],
+      })
+      return { page: () => browser.newPage(), close: () => browser.close() }
+    }
     const { chromium } = require('playwright-core')
     const launch = { executablePath: '/usr/bin/chromium', args: unsafe ? [...CHROMIUM, `--host-resolver-rules=MAP ${unsafe} 127.0.0.1`] : CHROMIUM }
     const started = isPrivate ? await chromium.launch(launch) : undefined
@@ -83,7 +94,8 @@ function killTree(profile) {
 
 /**
  * A browser with a fresh profile, which goes with it. `isPrivate`: its windows are; `unsafe`: a host name that is this
- * machine, and that the browser does not know to be; `quotaKb`: what all origins may keep, in Firefox.
+ * machine, and that the browser does not know to be; `quotaKb`: what all origins may keep, in Firefox; `keepsPages`: in
+ * the back/forward cache, as a user's Chromium does and a driver's does not.
  */
 export async function browser(name, profile = mkdtempSync(join(tmpdir(), `magnetar-${name}-`)), options = {}) {
   const started = await start[name](profile, options)

@@ -119,12 +119,13 @@ pub(crate) fn packaging() -> Outcome {
 
 /// The face in both Nodes, and what becomes of a store when its process is killed.
 pub(crate) fn test_in_node() -> Outcome {
-    test(&["face", "storage", "crash", "native"], &[22, 24], &[]).into()
+    test(&["face", "engines", "storage", "crash", "native"], &[22, 24], &[]).into()
 }
 
 /// The package on pages of real browsers.
 pub(crate) fn test_in_browsers() -> Outcome {
-    test(&["browser", "browser-storage", "browser-crash", "native-browser"], &[24], &[]).into()
+    test(&["browser", "browser-tabs", "browser-storage", "browser-crash", "native-browser"], &[24], &[])
+        .into()
 }
 
 /// The same with many more rounds.

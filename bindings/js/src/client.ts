@@ -6,8 +6,8 @@
  */
 
 import { Chunks } from './chunk.js'
-import { type Failure, failure, given, MagnetarError, textOf } from './errors.js'
-import { type FromSeat, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
+import { anotherStore, type ErrorCode, type Failure, failure, given, MagnetarError, textOf } from './errors.js'
+import { type FromSeat, type Leading, PROTOCOL, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
 import type { Persistence } from './store.js'
 
 /** A thread, or this one, that may come to lead. */
@@ -29,17 +29,19 @@ export interface Elsewhere {
 /** What differs between runtimes. */
 export interface Surroundings {
   /** Starts a thread. What comes from it goes to `hear`, and its death by itself to `died`. */
-  seat(hear: (message: FromSeat) => void, died: (why: string) => void): Seat
+  seat(hear: (message: FromSeat) => void, died: (why: string, code?: ErrorCode) => void): Seat
   /** Makes this client's life visible to others; gives how to end that. */
   live?(client: string): Promise<() => void>
-  /** Tells when whoever holds a lock has ended. */
-  watch?(lock: string, gone: () => void): void
+  /** Tells when whoever holds a lock has ended, until the signal. */
+  watch?(lock: string, gone: () => void, signal: AbortSignal): void
   /** Hears of leaders in other tabs. */
   listen?(
     client: string,
-    found: (leader: string, persistence: Persistence, connect: () => Elsewhere) => void,
+    found: (leading: Leading, connect: () => Elsewhere) => void,
     hear: (message: FromSeat) => void,
   ): () => void
+  /** Tells when the page stands still, its threads with it, and when it goes on. Gives how to end that. */
+  still?(stop: () => void, goOn: () => void): () => void
 }
 
 /** Calls whose second answer would not be the first one's. */
@@ -88,6 +90,8 @@ export class Client {
   #id: string | undefined
   /** Is told of changes. */
   onchange: (revision: number) => void = () => {}
+  /** Is told when all calls were rejected, mostly for want of an engine. */
+  onlost: () => void = () => {}
   /** Is told whenever another leader serves this client. */
   onleader: (isHere: boolean) => void = () => {}
   persistence: Persistence = 'memory'
@@ -102,6 +106,9 @@ export class Client {
   #leader: Leader | undefined
   #unlock: (() => void) | undefined
   #unlisten: (() => void) | undefined
+  #unstill: (() => void) | undefined
+  #isStill = false
+  #watches = new AbortController()
   /** No more calls are taken; those on their way are answered. */
   #isClosing = false
   #closing: Promise<void> | undefined
@@ -133,10 +140,10 @@ export class Client {
     const client = new Client(around, target)
     try {
       client.#unlock = await around.live?.(client.id)
-      client.#unlisten = around.listen?.(
-        client.id,
-        (leader, persistence, connect) => client.#found(leader, persistence, connect),
-        (message) => client.#hear(message),
+      client.#listen()
+      client.#unstill = around.still?.(
+        () => client.#stop(),
+        () => client.#goOn(),
       )
       // The first answer says that there is a leader.
       await client.call('listJobs', { limit: 1 })
@@ -145,6 +152,33 @@ export class Client {
       client.#end()
       throw error
     }
+  }
+
+  #listen(): void {
+    this.#unlisten = this.#around.listen?.(
+      this.id,
+      (leading, connect) => this.#found(leading, connect),
+      (message) => this.#hear(message),
+    )
+  }
+
+  /** The page stands still: others get the file, or the place in line. What is under way is sent again, as after a death. */
+  #stop(): void {
+    this.#isStill = true
+    clearTimeout(this.#anew)
+    // A page in whose cache something happens is thrown out of it.
+    this.#watches.abort()
+    this.#leave()
+    this.#unlisten?.()
+    this.#shut?.(undefined)
+  }
+
+  #goOn(): void {
+    this.#isStill = false
+    if (this.#isClosed) return
+    this.#watches = new AbortController()
+    this.#listen()
+    this.#sit()
   }
 
   /** Makes a call; an error of its arguments is thrown at once. */
@@ -188,9 +222,9 @@ export class Client {
     return this.#ask('export', (id) => ({ t: 'export', client: this.id, id }))
   }
 
-  /** Opens the file anew. */
+  /** Opens the file anew, where it is here. */
   reopen(): void {
-    if (this.#leader === undefined || this.#seat === undefined) return
+    if (this.#leader?.isHere !== true) return
     if (this.#target.name === undefined) throw new MagnetarError(failure('refused', 'a store in memory has no file that could be opened anew'))
     this.#died(failure('crashed', 'it was to be opened anew'))
   }
@@ -278,6 +312,7 @@ export class Client {
 
   /** Where no thread can be had, or told what to do, nobody is left to wait in vain. */
   #sit(): void {
+    if (this.#isStill) return
     try {
       this.#start()
     } catch (error) {
@@ -289,16 +324,16 @@ export class Client {
   #start(): void {
     clearTimeout(this.#anew)
     let unborn: ReturnType<typeof setTimeout> | undefined
-    const died = (why: string) => {
+    const died = (why: string, code: ErrorCode = 'crashed') => {
       clearTimeout(unborn)
-      if (this.#seat === seat) this.#died(failure('crashed', why))
+      if (this.#seat === seat) this.#died(failure(code, why))
     }
     const seat: Seat = this.#around.seat(
       (message) => {
         if (this.#seat !== seat) return
         if (message.t === 'here') {
           clearTimeout(unborn)
-          this.#around.watch?.(message.lock, () => died('the worker was terminated'))
+          this.#around.watch?.(message.lock, () => died('the worker was terminated'), this.#watches.signal)
         } else this.#hear(message)
       },
       died,
@@ -306,10 +341,10 @@ export class Client {
     this.#seat = seat
     // One that ended before it could say anything has nobody else to tell of it; one that is slow gets longer next time.
     if (this.#around.watch !== undefined) {
-      unborn = setTimeout(() => died('the worker did not start'), BIRTH_MS << this.#deaths)
+      unborn = setTimeout(() => died('the worker did not start', 'unavailable'), BIRTH_MS << this.#deaths)
     }
     this.#hold()
-    seat.post({ t: 'start', start: { ...this.#target, client: this.id, seat: randomId() } })
+    seat.post({ t: 'start', start: { ...this.#target, protocol: PROTOCOL, client: this.id, seat: randomId() } })
   }
 
   #hear(message: FromSeat): void {
@@ -329,14 +364,13 @@ export class Client {
         this.onchange(message.revision)
         break
       case 'leading': {
+        // One that had begun to wait before this client knew which store it is.
+        if (this.#isOther(message)) return this.#hear({ t: 'failed', failure: anotherStore() })
         const seat = this.#seat!
         this.#deathsInLine = 0
         // What opens the file anew finds it there.
         if (this.#target.name !== undefined) this.#target.from = undefined
-        this.#follow(
-          { id: message.leader, isHere: true, post: (sent) => seat.post(sent), close: () => {} },
-          message.persistence,
-        )
+        this.#follow({ id: message.leader, isHere: true, post: (sent) => seat.post(sent), close: () => {} }, message)
         break
       }
       case 'failed':
@@ -355,15 +389,21 @@ export class Client {
     }
   }
 
-  #found(leader: string, persistence: Persistence, connect: () => Elsewhere): void {
+  #found(leading: Leading, connect: () => Elsewhere): void {
+    const { leader } = leading
     if (this.#leader?.id === leader || this.#isClosed) return
     if (this.#target.from !== undefined) {
       const why = 'the store is open in another tab: close it there, or give the file another name'
       return this.#rejectAll(new MagnetarError(failure('locked', why, 'later')))
     }
     const { lock, post, close } = connect()
-    this.#follow({ id: leader, isHere: false, post, close }, persistence)
-    this.#around.watch?.(lock, () => this.#gone(leader))
+    const refuse = () => this.#rejectAll(new MagnetarError(anotherStore()))
+    this.#follow({ id: leader, isHere: false, post: this.#isOther(leading) ? refuse : post, close }, leading)
+    this.#around.watch?.(lock, () => this.#gone(leader), this.#watches.signal)
+  }
+
+  #isOther({ store }: Leading): boolean {
+    return store !== (this.#target.store ?? store)
   }
 
   /** Another tab led, and has ended. Our own thread, or another tab's, says so when it leads; where we have none, we try. */
@@ -374,10 +414,11 @@ export class Client {
   }
 
   /** Another leader: it is sent whatever the one before did not answer. */
-  #follow(leader: Leader, persistence: Persistence): void {
+  #follow(leader: Leader, { persistence, store }: Leading): void {
     this.#leader?.close()
     this.#leader = leader
     this.persistence = persistence
+    this.#target.store ??= store
     leader.post({ t: 'hello', client: this.id })
     this.#unsent = []
     for (const pending of [...this.#pending.values()]) {
@@ -412,7 +453,9 @@ export class Client {
   }
 
   #givenUp(over: string): Failure {
-    return this.#isFull ? this.#why : failure('crashed', `${TRIES_MAX} engines ended ${over}: ${this.#why.message}`)
+    if (this.#isFull) return this.#why
+    const code = this.#why.code === 'unavailable' ? 'unavailable' : 'crashed'
+    return failure(code, `${TRIES_MAX} engines ended ${over}: ${this.#why.message}`)
   }
 
   /** The thread has ended by itself; another takes its place. */
@@ -497,6 +540,7 @@ export class Client {
       this.#settle(pending)
       if (!pending.isAbandoned) pending.reject(error)
     }
+    this.onlost()
   }
 
   #settle(pending: Pending): void {
@@ -521,6 +565,7 @@ export class Client {
     this.#rejectAll(closed())
     this.#leave()
     this.#unlisten?.()
+    this.#unstill?.()
     this.#unlock?.()
   }
 }

@@ -1,7 +1,7 @@
 /** The engine in this thread: the module, the open store in it, and what a trap leaves behind. */
 
 import init, { JobStore, __wbg_reset_state, initSync } from './magnetar.js'
-import { type Failure, failure, failureOf, MagnetarError } from './errors.js'
+import { anotherStore, type Failure, failure, failureOf, MagnetarError } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
 import { register, takePanic, takeThrown, unregister, type Bytes } from './storage.js'
 
@@ -125,6 +125,8 @@ export interface EngineOptions {
   /** Clients that are known to live. */
   living: string[]
   cacheBytes?: number
+  /** Which store it is to be, where it was open before. */
+  store?: string
 }
 
 /** The engine trapped or gave its file up: it is of no use any more. */
@@ -158,12 +160,14 @@ export class Engine {
 
   /** Opens a store. What was opened for it is closed again where that fails. */
   static async open(options: EngineOptions): Promise<Engine> {
-    const { bytes, from, owner, living, cacheBytes } = options
+    const { bytes, from, owner, living, cacheBytes, store } = options
     try {
       await load(options.wasm)
       if (from !== undefined) {
         tryOut(from, owner)
         fill(bytes, from)
+      } else if (store !== undefined && bytes.len() === 0) {
+        throw new MagnetarError(anotherStore())
       } else if (isUnfinished(bytes)) {
         throw new MagnetarError(failure('corrupt', 'the import that was to make this store was not finished: import the file again'))
       }
@@ -174,7 +178,11 @@ export class Engine {
     const handle = register(bytes)
     try {
       const config = JSON.stringify({ storage: handle, owner, living, cacheBytes })
-      return new Engine(JobStore.open(config), handle, bytes)
+      const opened = JobStore.open(config)
+      if (opened.id === (store ?? opened.id)) return new Engine(opened, handle, bytes)
+      opened.close()
+      opened.free()
+      throw new MagnetarError(anotherStore())
     } catch (error) {
       unregister(handle)
       try {
@@ -190,7 +198,12 @@ export class Engine {
     }
   }
 
-  /** The revision of the newest change that was committed here. */
+  /** Which store it is. */
+  get id(): string {
+    return this.#store.id
+  }
+
+  /** The revision of the newest change. */
   get revision(): number {
     return this.#isOver ? 0 : this.#guarded(() => this.#store.revision)
   }

@@ -96,6 +96,12 @@ export function failure(code: ErrorCode, message: string, retry: Retry = 'never'
   return { code, retry, message }
 }
 
+/** The file is not the one that was opened. */
+export function anotherStore(): Failure {
+  const why = 'another store stands where this one was opened, whose file was deleted or replaced'
+  return failure('corrupt', `${why}: put it back, or close this one and open the other`)
+}
+
 /** What was thrown, as an error that can cross. */
 export function failureOf(thrown: unknown): Failure {
   if (thrown instanceof MagnetarError) {

@@ -1,7 +1,7 @@
 /** Files of Node, Bun and Deno, and the lock that one process holds on each. */
 
 import {
-  closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, realpathSync, statSync, writeSync,
+  closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, realpathSync, statSync, unlinkSync, writeSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { failure, MagnetarError } from './errors.js'
@@ -105,7 +105,9 @@ function locked(path: string, cause: unknown): MagnetarError {
 
 /** Hard links are names of equal rank, each of which would have a lock of its own. */
 function refuseSecondName(path: string): void {
-  const { nlink = 0 } = statSync(path, { throwIfNoEntry: false }) ?? {}
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found?.isDirectory()) throw new MagnetarError(failure('io', `${path} is a folder: give the store another name`))
+  const { nlink = 0 } = found ?? {}
   if (nlink < 2) return
   const why = `${path} has ${nlink} names (hard links), and the lock goes by the name, so that two programs could open it at once`
   throw new MagnetarError(failure('refused', `${why}: remove the others, or open a copy`))
@@ -128,15 +130,18 @@ function refuseNative(path: string): void {
 }
 
 class NodeFile implements Bytes {
+  readonly #path: string
+  readonly #isNew: boolean
   readonly #fd: number
   readonly #lock: Lock
   #isClosed = false
 
   constructor(path: string, lock: Lock) {
-    const isNew = !existsSync(path)
-    this.#fd = openSync(path, isNew ? 'wx+' : 'r+', 0o600)
+    this.#path = path
+    this.#isNew = !existsSync(path)
+    this.#fd = openSync(path, this.#isNew ? 'wx+' : 'r+', 0o600)
     this.#lock = lock
-    if (isNew) syncFolder(path)
+    if (this.#isNew) syncFolder(path)
   }
 
   len(): number {
@@ -163,7 +168,9 @@ class NodeFile implements Bytes {
     if (this.#isClosed) return
     this.#isClosed = true
     try {
+      const isFutile = this.#isNew && this.len() === 0
       closeSync(this.#fd)
+      if (isFutile) unlinkSync(this.#path)
     } finally {
       this.#lock.release()
     }

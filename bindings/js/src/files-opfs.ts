@@ -1,6 +1,6 @@
 /** Files of the origin's private file system, for a dedicated worker. */
 
-import { failure, MagnetarError } from './errors.js'
+import { failure, given, MagnetarError } from './errors.js'
 import type { Bytes } from './storage.js'
 
 /** What a worker has of a file, and nobody else at the same time. */
@@ -32,9 +32,9 @@ export async function folder(): Promise<FileSystemDirectoryHandle> {
   return (await navigator.storage.getDirectory()).getDirectoryHandle(FOLDER, { create: true })
 }
 
-/** The file that a store of a name is in. */
+/** The file that a store of a name is in, by which its locks and channels go. */
 export function fileName(name: string): string {
-  const encoded = encodeURIComponent(name).replaceAll('*', '%2A')
+  const encoded = given(() => encodeURIComponent(name)).replaceAll('*', '%2A')
   return encoded.endsWith('.redb') ? encoded : `${encoded}.redb`
 }
 

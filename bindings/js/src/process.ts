@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import type { Worker } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
 import { MemoryBytes } from './files-memory.js'
+import { fileName } from './files-node.js'
 import type { FromSeat, ToSeat } from './protocol.js'
 import { serveInline } from './seat-inline.js'
 import { placeOf } from './seat-node.js'
@@ -25,6 +26,8 @@ export async function openIn<Payload, Output>(
   options: OpenOptions,
 ): Promise<JobStore<Payload, Output>> {
   const start = await startOf(name, options)
+  // Once: whatever opens the file anew finds it there, wherever the program is by then.
+  if (start.name !== undefined) start.name = fileName(start.name)
   const around: Surroundings = {
     seat: (hear, died) => {
       if (start.name === undefined) return inline(parts, hear, new MemoryBytes())

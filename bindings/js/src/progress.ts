@@ -7,8 +7,10 @@ type Listener = Parameters<EventTarget['addEventListener']>[1]
 type ListenerOptions = Parameters<EventTarget['addEventListener']>[2]
 
 /**
- * Tells how a job stands, now and after each change, until it is finished: as an async iterable, and as events
- * `progress` with the statistics in `detail`. Many changes at once are told as one; the last state is always told.
+ * Tells how a job stands, now and after each change, until nothing more comes by itself: it is finished, as a job
+ * without chunks is at once, or stalled (`isStalled`: what is left waits for failed dependencies). As an async iterable,
+ * and as events `progress` with the statistics in `detail`, for as long as somebody listens; an event `error` tells why
+ * it broke off. Many changes at once are told as one; the last state is always told.
  *
  * ```js
  * for await (const stats of store.progress(42)) console.log(`${stats.percent.toFixed(1)} %`)
@@ -18,7 +20,9 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
   readonly #store: JobStore<any, any>
   readonly #job: number
   readonly #signal: AbortSignal | undefined
-  #isTelling = false
+  readonly #listeners = new Set<Listener>()
+  /** Ends the events when nobody listens to them any more. */
+  #heard: AbortController | undefined
 
   /** @internal */
   constructor(store: JobStore<any, any>, job: number, signal: AbortSignal | undefined) {
@@ -30,12 +34,30 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
 
   override addEventListener(type: string, listener: Listener, options?: ListenerOptions): void {
     super.addEventListener(type, listener, options)
-    if (this.#isTelling) return
-    this.#isTelling = true
-    void this.#tell()
+    if (type !== 'progress') return
+    this.#listeners.add(listener)
+    const { once = false, signal = undefined } = Object(options) as AddEventListenerOptions
+    const leave = () => this.removeEventListener(type, listener)
+    if (once) super.addEventListener(type, leave, { once })
+    if (signal?.aborted) leave()
+    else signal?.addEventListener('abort', leave, { once: true })
+    if (this.#heard === undefined && this.#listeners.size > 0) void this.#tell((this.#heard = new AbortController()))
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Stats, void, undefined> {
+  override removeEventListener(type: string, listener: Listener, options?: ListenerOptions): void {
+    super.removeEventListener(type, listener, options)
+    if (type !== 'progress') return
+    this.#listeners.delete(listener)
+    if (this.#listeners.size > 0) return
+    this.#heard?.abort()
+    this.#heard = undefined
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Stats, void, undefined> {
+    return this.#states(this.#signal)
+  }
+
+  async *#states(signal: AbortSignal | undefined): AsyncGenerator<Stats, void, undefined> {
     let changed = true
     let wake = () => {}
     const note = () => {
@@ -43,11 +65,12 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
       wake()
     }
     this.#store.waiting.add(note)
-    this.#signal?.addEventListener('abort', note)
+    this.#store.losing.add(note)
+    signal?.addEventListener('abort', note)
     let told = ''
     const leave = this.#store.watching()
     try {
-      while (!this.#signal?.aborted && !this.#store.isClosed) {
+      while (!signal?.aborted && !this.#store.isClosed) {
         if (!changed) {
           await new Promise<void>((resolve) => (wake = resolve))
           continue
@@ -57,22 +80,27 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
         const now = JSON.stringify(stats)
         if (now !== told) yield stats
         told = now
-        if (stats.isFinished) return
+        if (stats.isFinished || stats.isStalled) return
       }
     } finally {
       leave()
       this.#store.waiting.delete(note)
-      this.#signal?.removeEventListener('abort', note)
+      this.#store.losing.delete(note)
+      signal?.removeEventListener('abort', note)
     }
   }
 
-  async #tell(): Promise<void> {
+  async #tell(heard: AbortController): Promise<void> {
+    const { signal } = heard
     try {
-      for await (const stats of this) this.dispatchEvent(new CustomEvent('progress', { detail: stats }))
+      const states = this.#states(this.#signal === undefined ? signal : AbortSignal.any([this.#signal, signal]))
+      for await (const stats of states) {
+        if (!signal.aborted) this.dispatchEvent(new CustomEvent('progress', { detail: stats }))
+      }
     } catch (error) {
       this.dispatchEvent(new CustomEvent('error', { detail: error }))
     } finally {
-      this.#isTelling = false
+      if (this.#heard === heard) this.#heard = undefined
     }
   }
 }

@@ -21,7 +21,7 @@ export function serveInline(place: Place, post: (message: FromSeat, transfer?: T
   let isEnded = false
   const died = (failure: Failure) => post({ t: 'dead', failure })
   const start = async (message: ToSeat & { t: 'start' }) => {
-    const { name, wasm, client, seat, cacheBytes, from } = message.start
+    const { name, wasm, client, seat, cacheBytes, from, store } = message.start
     try {
       const engine = await Engine.open({
         wasm: () => place.wasm(wasm),
@@ -31,10 +31,11 @@ export function serveInline(place: Place, post: (message: FromSeat, transfer?: T
         // Whoever else had the file open is gone: it has a lock.
         living: [client],
         cacheBytes,
+        store,
       })
       server = new Server(engine, died)
       if (isEnded) server.abandon()
-      else post({ t: 'leading', leader: seat, persistence: place.persistence })
+      else post({ t: 'leading', leader: seat, persistence: place.persistence, store: engine.id })
     } catch (error) {
       post({ t: error instanceof EngineDied ? 'dead' : 'failed', failure: failureOf(error) })
     }

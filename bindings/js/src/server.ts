@@ -1,7 +1,7 @@
 /** The server: has the engine, and carries out what its clients send. */
 
-import type { Engine } from './engine.js'
-import { type Failure, failureOf } from './errors.js'
+import { type Engine, EngineDied } from './engine.js'
+import { type Failure, failure, failureOf, textOf } from './errors.js'
 import type { ToClient, ToServer } from './protocol.js'
 
 /** How the server reaches a client. */
@@ -17,19 +17,23 @@ export class Server {
   readonly #clients = new Map<string, Post>()
   readonly #died: (why: Failure) => void
   #engine: Engine
-  #told = 0
+  #told: number
   #isTelling = false
   #isOver = false
 
   constructor(engine: Engine, died: (why: Failure) => void) {
     this.#engine = engine
     this.#died = died
+    this.#told = engine.revision
   }
 
-  /** A client that lives. */
+  /** A client that lives. It is told how far the store is: what the engine before committed last it may not have told. */
   join(client: string, post: Post): void {
     this.#clients.set(client, post)
-    this.#guard(() => this.#engine.lives(client))
+    this.#guard(() => {
+      this.#engine.lives(client)
+      post({ t: 'changed', revision: this.#engine.revision })
+    })
   }
 
   /** A client that died, or said goodbye: what it held is pending again. */
@@ -73,8 +77,15 @@ export class Server {
     const post = this.#clients.get(client)
     if (post === undefined) return
     this.#guard(() => {
-      const bytes = this.#engine.exportFile()
-      post({ t: 'file', id, bytes }, [bytes.buffer as ArrayBuffer])
+      try {
+        const bytes = this.#engine.exportFile()
+        post({ t: 'file', id, bytes }, [bytes.buffer as ArrayBuffer])
+      } catch (error) {
+        if (error instanceof EngineDied) throw error
+        // The engine has no part in it.
+        const why = `the file does not fit into memory: ${textOf(error)}; copy the file itself, where it is closed`
+        post({ t: 'file', id, failure: error instanceof RangeError ? failure('too_large', why) : failureOf(error) })
+      }
     })
   }
 

@@ -89,7 +89,7 @@ const PAGE = 10_000
  * that a crashed engine left unanswered is made again by itself, and done once. Errors are `MagnetarError`s.
  *
  * Events: `change` after changes of anybody's, with the revision in `detail`; `leader` when another tab or thread has the
- * file, with whether it is this one's own in `detail`; `close`.
+ * file, with whether it is this one's own in `detail`, and a `change` after it, because the last one may be untold; `close`.
  */
 export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   readonly #client: Client
@@ -103,11 +103,17 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
       this.#note()
       this.dispatchEvent(new CustomEvent('change', { detail: revision }))
     }
+    this.#client.onlost = () => {
+      for (const note of [...this.losing]) note()
+    }
     this.#client.onleader = (isHere) => this.dispatchEvent(new CustomEvent('leader', { detail: isHere }))
   }
 
   /** Loops that wait for a change, or for the closing, however many: Node takes a dozen listeners for a leak. @internal */
   readonly waiting = new Set<() => void>()
+
+  /** Loops that make no call while they wait, and are to make one where no engine can be had: it is rejected. @internal */
+  readonly losing = new Set<() => void>()
 
   #note(): void {
     for (const note of [...this.waiting]) note()
@@ -290,7 +296,10 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.#call('releaseAll', {}, options)
   }
 
-  /** Has the file opened anew. It happens by itself when a write fails; what waits goes on. In memory it is refused. */
+  /**
+   * Has the file opened anew, where it is here: what another tab has open stays so. It happens by itself when a write
+   * fails; what waits goes on. In memory it is refused.
+   */
   async reopen(): Promise<void> {
     this.#client.reopen()
     await this.listJobs({ limit: 1 })
@@ -407,7 +416,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return { changes: changes.map((told) => changeOf<Payload, Output>(told as never)), next, more }
   }
 
-  /** How a job goes on, as an async iterable and as events. */
+  /** How a job goes on until it is finished or stalled, as an async iterable and as events. */
   progress(job: number, options: CallOptions = {}): JobProgress {
     return new JobProgress(this, whole(job, 'job'), options.signal)
   }
@@ -430,7 +439,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /**
    * The bytes of the store's file, as `importFile` and a native `RedbStore::open` take them. (`RedbStore::open_read_only`
-   * wants a file that was closed: what a store in use wrote last is not in its trees yet.)
+   * wants a file that was closed: what a store in use wrote last is not in its trees yet.) `too_large` where there is no
+   * memory for them.
    */
   async exportFile(): Promise<Blob> {
     const bytes = await this.#client.exportFile()

@@ -2,9 +2,10 @@
 
 import { Client, type Seat, type Surroundings } from './client.js'
 import type { WasmSource } from './engine.js'
-import { failure, MagnetarError } from './errors.js'
+import { type ErrorCode, failure, MagnetarError } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
-import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js'
+import { fileName } from './files-opfs.js'
+import { type Broadcast, type FromSeat, names, otherVersion, PROTOCOL, type ToSeat } from './protocol.js'
 import { type Place, serveInline } from './seat-inline.js'
 import { startOf } from './start.js'
 import { JobStore, type OpenOptions } from './store.js'
@@ -25,9 +26,11 @@ export async function openIn<Payload, Output>(
   if (start.name === undefined) {
     return new JobStore(await Client.open({ seat: (hear) => inline(parts, hear) }, start))
   }
-  if (navigator.locks === undefined) {
-    throw new MagnetarError(failure('unavailable', 'this context has no Web Locks; it needs a secure context (https or localhost)'))
+  if (navigator.locks === undefined || typeof BroadcastChannel === 'undefined') {
+    const why = 'this context has no Web Locks, or no BroadcastChannel; it needs a secure context (https or localhost)'
+    throw new MagnetarError(failure('unavailable', why))
   }
+  start.name = fileName(start.name)
   if (options.persist) await navigator.storage.persist?.()
   return new JobStore(await Client.open(tab(parts, start.name, options), start))
 }
@@ -55,8 +58,9 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
           })
         navigator.locks.request(names.clientLock(store, client), held).catch(dead)
       }),
-    watch: (lock, gone) => {
-      navigator.locks.request(lock, gone).catch(() => {})
+    watch: (lock, gone, signal) => {
+      // One page that stands still is not in the way of others.
+      navigator.locks.request(lock, { mode: 'shared', signal }, gone).catch(() => {})
     },
     listen: (client, found, hear) => {
       const answers = new BroadcastChannel(names.toClient(store, client))
@@ -65,9 +69,14 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
       tabs.onmessage = ({ data }: MessageEvent<Broadcast>) => {
         // Its own worker tells a client directly, before or after this.
         if (data.t !== 'leader' || data.client === client) return
-        found(data.leader, data.persistence, () => {
-          const channel = new BroadcastChannel(names.toLeader(store, data.leader))
+        found(data, () => {
           const lock = names.seatLock(store, data.leader)
+          if (data.protocol !== PROTOCOL) {
+            // In place of every answer.
+            const lines = `${JSON.stringify([0, 1, otherVersion('another tab')])}\n`
+            return { lock, post: () => hear({ t: 'answers', lines }), close: () => {} }
+          }
+          const channel = new BroadcastChannel(names.toLeader(store, data.leader))
           return { lock, post: (message) => channel.postMessage(message), close: () => channel.close() }
         })
       }
@@ -77,19 +86,45 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
         tabs.close()
       }
     },
+    still: (stop, goOn) => {
+      const told = ({ type, persisted }: PageTransitionEvent) => {
+        if (persisted) (type === 'pagehide' ? stop : goOn)()
+      }
+      addEventListener('pagehide', told)
+      addEventListener('pageshow', told)
+      return () => {
+        removeEventListener('pagehide', told)
+        removeEventListener('pageshow', told)
+      }
+    },
   }
 }
 
-function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {
+function thread(
+  parts: Parts,
+  options: OpenOptions,
+  hear: (message: FromSeat) => void,
+  died: (why: string, code?: ErrorCode) => void,
+): Seat {
   const worker = (options.worker?.() as Worker | undefined) ?? parts.worker()
-  worker.onmessage = ({ data }: MessageEvent<FromSeat>) => hear(data)
+  let start: ToSeat | undefined
+  let isLoaded = false
+  worker.onmessage = ({ data }: MessageEvent<FromSeat>) => {
+    isLoaded = true
+    if (data.t === 'ready') return worker.postMessage(start)
+    start = undefined
+    hear(data)
+  }
   worker.onmessageerror = () => died('a message of the worker cannot be read')
   worker.onerror = (event) => {
     event.preventDefault()
-    died(event.message || 'the worker cannot be started: is its script served?')
+    died(event.message || 'the worker cannot be started: is its script served?', isLoaded ? 'crashed' : 'unavailable')
   }
   return {
-    post: (message: ToSeat, transfer) => worker.postMessage(message, transfer ?? []),
+    post: (message, transfer) => {
+      if (message.t === 'start') start = message
+      worker.postMessage(message, transfer ?? [])
+    },
     // What was given as a worker may be none.
     end: () => worker.terminate?.(),
   }

@@ -5,8 +5,8 @@
 
 import { compiled, Engine, EngineDied, type WasmSource } from './engine.js'
 import { type Failure, failureOf } from './errors.js'
-import { fileName, openFile } from './files-opfs.js'
-import { type Broadcast, type FromSeat, names, type Start, type ToClient, type ToSeat, type ToServer } from './protocol.js'
+import { openFile } from './files-opfs.js'
+import { type Broadcast, type FromSeat, type Leading, names, otherVersion, PROTOCOL, type Start, type ToClient, type ToSeat, type ToServer } from './protocol.js'
 import { Server } from './server.js'
 
 interface WorkerScope {
@@ -24,13 +24,21 @@ let shut: () => void = () => {
   scope.close()
 }
 
+let isStarted = false
 scope.onmessage = ({ data }) => {
   if (data.t === 'start') {
+    if (isStarted) return
+    isStarted = true
+    if (data.start.protocol !== PROTOCOL) return scope.postMessage({ t: 'failed', failure: otherVersion("the engine's worker") })
     live(data.start)
     void wait(data.start)
   } else if (data.t === 'shut') shut()
   else receive(data)
 }
+// A worker that loads this by `import()` has not heard what it was told before.
+setTimeout(() => {
+  if (!isStarted) scope.postMessage({ t: 'ready' })
+})
 
 /** Has whoever started this worker know when it is gone: nothing else tells of a worker that was terminated. */
 function live(start: Start): void {
@@ -64,11 +72,12 @@ async function lead(start: Start): Promise<void> {
   const living = held.flatMap(({ name }) => (name?.startsWith(prefix) ? [name.slice(prefix.length)] : []))
   const engine = await Engine.open({
     wasm: () => module,
-    bytes: await openFile(fileName(store)),
+    bytes: await openFile(store),
     from: start.from,
     owner: start.seat,
     living,
     cacheBytes: start.cacheBytes,
+    store: start.store,
   })
   const server = new Server(engine, die)
   const leader = start.seat
@@ -91,6 +100,7 @@ async function lead(start: Start): Promise<void> {
   const fromOthers = new BroadcastChannel(names.toLeader(store, leader))
   fromOthers.onmessage = ({ data }: MessageEvent<ToServer>) => {
     if (data.t === 'hello') {
+      channels.get(data.client)?.close()
       const channel = new BroadcastChannel(names.toClient(store, data.client))
       channels.set(data.client, channel)
       server.join(data.client, (message: ToClient) => channel.postMessage(message))
@@ -105,11 +115,12 @@ async function lead(start: Start): Promise<void> {
   }
 
   const tabs = new BroadcastChannel(names.tabs(store))
-  const announcement: Broadcast = { t: 'leader', leader, client: start.client, persistence: 'opfs' }
+  const leading: Leading = { leader, persistence: 'opfs', store: engine.id }
+  const announcement: Broadcast = { t: 'leader', protocol: PROTOCOL, client: start.client, ...leading }
   tabs.onmessage = ({ data }: MessageEvent<Broadcast>) => {
     if (data.t === 'who') tabs.postMessage(announcement)
   }
-  scope.postMessage({ t: 'leading', leader, persistence: 'opfs' })
+  scope.postMessage({ t: 'leading', ...leading })
   tabs.postMessage(announcement)
 
   await new Promise<void>((release) => {

@@ -1,0 +1,237 @@
+// Tabs that come and go: one leaves while others work, stands still in a cache, or runs another version.
+
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { browser, names, serve } from './browsers.mjs'
+
+for (const name of names) {
+  describe(name, () => {
+    let site
+    let running
+    before(async () => {
+      site = await serve()
+      running = await browser(name)
+    })
+    after(async () => {
+      await running?.close()
+      running?.remove()
+      site?.close()
+    })
+    const opened = async (store, at = '/browser.js', page = undefined) => {
+      page ??= await running.page()
+      await page.goto(site.url)
+      await page.evaluate(async ([store, at]) => {
+        const { open } = await import(at)
+        globalThis.code = (promise) => promise.then(() => 'done', (error) => error.code)
+        globalThis.store = await open(store)
+      }, [store, at])
+      return page
+    }
+
+    test('an import whose leader is closed goes into no other tab’s job', async () => {
+      const [leader, one, two] = [await opened('imports'), await opened('imports'), await opened('imports')]
+      for (const page of [one, two]) {
+        await page.evaluate(() => {
+          const part = (of, from) =>
+            Array.from({ length: 12_000 }, (_, id) => `{"id":${from + id},"of":"${of}","pad":"${'x'.repeat(60)}"}\n`).join('')
+          /** Resolves when the first part is away. The second one waits for `goOn`. */
+          globalThis.begin = (job, of, hasSecond) =>
+            new Promise((taken) => {
+              let parts = 0
+              const goOn = new Promise((resolve) => (globalThis.goOn = resolve))
+              const source = new ReadableStream({
+                async pull(controller) {
+                  if (++parts === 1) return controller.enqueue(new TextEncoder().encode(part(of, 0)))
+                  taken()
+                  await goOn
+                  if (parts === 2 && hasSecond) controller.enqueue(new TextEncoder().encode(part(of, 500_000)))
+                  else controller.close()
+                },
+              }, { highWaterMark: 0 })
+              globalThis.imported = store.importManifest(job, source, { format: 'jsonl' }).then(({ added }) => added, ({ code }) => code)
+            })
+        })
+      }
+      await one.evaluate(() => begin(1, 'one', true))
+      await leader.close()
+      await two.evaluate(async () => {
+        await store.listJobs()
+        await begin(2, 'two', false)
+      })
+      assert.equal(await one.evaluate(() => (goOn(), imported)), 'outcome_unknown')
+      assert.equal(await two.evaluate(() => (goOn(), imported)), 12_000)
+      const of = await two.evaluate(async () => {
+        const of = new Set([await code(store.getStats(1))])
+        for await (const { payload } of store.chunks(2)) of.add(payload.of)
+        return [...of]
+      })
+      assert.deepEqual(of, ['job_not_found', 'two'])
+      await Promise.all([one.close(), two.close()])
+    })
+
+    test('what the tab before committed last is told by the one that leads then', async () => {
+      for (const how of ['store', 'page']) {
+        const [one, two] = [await opened(`told ${how}`), await opened(`told ${how}`)]
+        await one.evaluate(() => store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] }))
+        await two.evaluate(
+          () =>
+            new Promise((begun) => {
+              globalThis.watched = (async () => {
+                let last
+                for await (const { done } of store.progress(1)) begun((last = done))
+                return last
+              })()
+            }),
+        )
+        await one.evaluate(async (isClosed) => {
+          await store.run(1, () => {})
+          if (isClosed) await store.close()
+        }, how === 'store')
+        await one.close()
+        assert.equal(await two.evaluate(() => watched), 2)
+        await two.close()
+      }
+    })
+
+    test('tabs of different versions do not take each other’s word', async () => {
+      const [one, next] = [await opened('versions'), await running.page()]
+      await one.evaluate(() => store.importManifest(1, { chunks: [{ id: 1 }] }))
+      await next.goto(site.url)
+      const ask = async () => {
+        const { open } = await import('/next/browser.js')
+        return open('versions').then(() => 'opened', ({ code, message }) => `${code}: ${message}`)
+      }
+      assert.match(await next.evaluate(ask), /^unsupported: another tab runs another version/)
+      const mixed = async () => {
+        const { open } = await import('/browser.js')
+        const worker = () => new Worker('/next/worker-browser.js', { type: 'module' })
+        return open('mixed', { worker }).then(() => 'opened', ({ code }) => code)
+      }
+      assert.equal(await next.evaluate(mixed), 'unsupported')
+      // The other way round, and then alone.
+      await one.close()
+      assert.equal(await next.evaluate(ask), 'opened')
+      const again = await running.page()
+      await again.goto(site.url)
+      const open = () => import('/browser.js').then(({ open }) => open('versions')).then((store) => store.getStats(1)).then(({ total }) => total, ({ code }) => code)
+      assert.equal(await again.evaluate(open), 'unsupported')
+      await next.close()
+      assert.equal(await again.evaluate(open), 1)
+      await again.close()
+    })
+
+    test('a tab that had a file, or followed one that had it, does not go on with the empty one that came after it', async () => {
+      const [one, two, three] = [await running.page(), await running.page(), await running.page()]
+      const begin = async (page, isFirst) => {
+        await page.goto(site.url)
+        await page.evaluate(async (isFirst) => {
+          const { open } = await import('/browser.js')
+          // Finds the file gone, as where the user has cleared the site's data.
+          const text = encodeURIComponent(`
+            const { getFileHandle } = FileSystemDirectoryHandle.prototype
+            FileSystemDirectoryHandle.prototype.getFileHandle = async function (name, options) {
+              const isThere = () => this.removeEntry(name).then(() => false, (error) => error.name !== 'NotFoundError')
+              while (await isThere()) await new Promise((resolve) => setTimeout(resolve, 10))
+              return getFileHandle.call(this, name, options)
+            }
+            await import('/worker-browser.js')`)
+          const make = () => {
+            globalThis.worker = new Worker(isFirst ? '/worker-browser.js' : `/in-worker.js?${text}`, { type: 'module' })
+            isFirst = false
+            return worker
+          }
+          globalThis.store = await open('cleared', { worker: make })
+          globalThis.total = () => store.getStats(1).then(({ total }) => total, (error) => error.code)
+        }, isFirst)
+      }
+      await begin(one, true)
+      await one.evaluate(() => store.importManifest(1, { chunks: [{ id: 1 }] }))
+      await begin(two, false)
+      assert.deepEqual([await one.evaluate(() => total()), await two.evaluate(() => total())], [1, 1])
+      // Its next worker stands in line behind that of the other one.
+      await one.evaluate(() => worker.terminate())
+      for (const page of [one, two, one, two]) assert.equal(await page.evaluate(() => total()), 'corrupt')
+      await three.goto(site.url)
+      await three.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        globalThis.store = await open('cleared')
+        await store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] })
+      })
+      for (const page of [one, two]) assert.equal(await page.evaluate(() => total()), 'corrupt')
+      assert.equal(await three.evaluate(async () => (await store.getStats(1)).total), 2)
+      await Promise.all([one.close(), two.close(), three.close()])
+    })
+
+    test('a store has one name with the ending of its file and without it', async () => {
+      const [one, two] = [await opened('alias'), await opened('alias.redb')]
+      await one.evaluate(() => store.importManifest(1, { chunks: [{ id: 1 }] }))
+      assert.equal(await two.evaluate(async () => (await store.getStats(1)).total), 1)
+      const half = await two.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        return code(open('\ud800'))
+      })
+      assert.equal(half, 'invalid_input')
+      await Promise.all([one.close(), two.close()])
+    })
+
+    test('a worker that loads the package late is started', async () => {
+      const page = await opened('early')
+      const made = await page.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        let made = 0
+        const text = encodeURIComponent(`await import('/worker-browser.js')`)
+        const worker = () => (made++, new Worker(`/in-worker.js?${text}`, { type: 'module' }))
+        await (await open('late', { worker })).close()
+        return made
+      })
+      assert.equal(made, 1)
+      await page.close()
+    })
+
+    test('a page without broadcast channels is told so', async () => {
+      const page = await running.page()
+      await page.goto(site.url)
+      const told = await page.evaluate(async () => {
+        delete globalThis.BroadcastChannel
+        const { open } = await import('/browser.js')
+        return open('no channel').then(() => 'opened', ({ code }) => code)
+      })
+      assert.equal(told, 'unavailable')
+      await page.close()
+    })
+  })
+}
+
+test('a tab that stands still in the cache holds nobody up, and goes on when it is back', { skip: !names.includes('chromium') }, async (t) => {
+  const site = await serve()
+  const running = await browser('chromium', undefined, { keepsPages: true })
+  t.after(async () => {
+    await running.close()
+    running.remove()
+    site.close()
+  })
+  const opened = async () => {
+    const page = await running.page()
+    await page.goto(site.url)
+    await page.evaluate(async () => {
+      const { open } = await import('/browser.js')
+      globalThis.store = await open('cached')
+    })
+    return page
+  }
+  const one = await opened()
+  await one.evaluate(() => {
+    addEventListener('pageshow', ({ persisted }) => (globalThis.isBack = persisted))
+    return store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] })
+  })
+  await one.goto(`${site.url}?elsewhere`)
+  await one.goBack()
+  const back = await one.evaluate(async () => [isBack, (await store.claimPending(1)).chunk])
+  assert.deepEqual(back, [true, 1])
+  const two = await opened()
+  assert.equal(await two.evaluate(async () => (await store.getStats(1)).total), 2)
+  await one.bringToFront()
+  await one.goto(`${site.url}?elsewhere`)
+  await two.bringToFront()
+  assert.equal(await two.evaluate(async () => (await store.claimPending(1)).chunk > 0), true)
+})
