@@ -29,7 +29,7 @@ impl Cursors {
     /// How many there are where storage has so many.
     pub(super) fn count(&self, stored: u64) -> u64 {
         self.changed().fold(stored, |count, (_, slot)| {
-            count + u64::from(slot.cursor.is_some()) - u64::from(slot.stored)
+            (count + u64::from(slot.cursor.is_some())).saturating_sub(u64::from(slot.stored))
         })
     }
 }
@@ -38,12 +38,10 @@ impl Work<'_> {
     /// The cursors of a job that storage holds, and those of this group.
     fn cursors(&mut self, job: i64) -> Result<&mut BTreeMap<u64, CursorSlot>> {
         if !self.cursors.0.contains_key(&job) {
-            let stored = match self.meta.cursors {
-                0 => Vec::new(),
-                _ => {
-                    let cursors = Some(CursorsNeed::of_job(job));
-                    self.load(&Needs { cursors, ..Needs::default() })?.cursors
-                }
+            let cursors = (self.meta.cursors > 0).then(|| CursorsNeed::of_job(job));
+            let stored = match cursors {
+                None => Vec::new(),
+                cursors => self.load(&Needs { cursors, ..Needs::default() })?.cursors,
             };
             let slot = |cursor: Cursor| {
                 (cursor.key.chunk, CursorSlot { cursor: Some(cursor), stored: true, dirty: false })
