@@ -289,3 +289,22 @@ fn an_import_of_which_nobody_knows_whether_it_lives_is_taken_back_in_the_end() {
     assert_eq!(block_on(one.get_stats(1)).expect("the job exists").total_chunks, 3);
     block_on(other.verify()).expect("nothing is left of it");
 }
+
+#[test]
+fn a_fold_has_each_chunk_once_for_as_long_as_it_wants_more() {
+    let store = RedbStore::in_memory().expect("it opens");
+    import(&store, first(500)).expect("it is imported");
+    for (wanted, more) in
+        [(1, true), (31, true), (32, true), (33, true), (499, true), (500, false), (900, false)]
+    {
+        let note = move |ids: &mut Vec<u64>, chunk: magnetar::JobState| {
+            ids.push(chunk.chunk);
+            ids.len() < wanted
+        };
+        for limit in [wanted, 1_000] {
+            let folded = store.fold_by_status(1, Some(JobStatus::Pending), None, limit, Vec::new(), note);
+            let (ids, has_more) = block_on(folded).expect("the job exists");
+            assert_eq!((ids, has_more), ((0..500.min(wanted as u64)).collect(), more), "{wanted} of {limit}");
+        }
+    }
+}

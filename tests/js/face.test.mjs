@@ -8,6 +8,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
+import { inspect } from 'node:util'
+import { runInNewContext } from 'node:vm'
 import { folder as unpacked, load } from './package.mjs'
 
 const { open, importFile, MagnetarError, JobStore } = await load()
@@ -541,6 +543,7 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(list.at(3_000), undefined)
       assert.equal(list.at(5).payload.text, 'zwölf "Boxkämpfer"\n')
       assert.equal([...list].length, 3_000)
+      assert.deepEqual([JSON.stringify(list), inspect(list)], [JSON.stringify([...list]), inspect([...list])])
       let counted = 0
       for await (const chunk of store.chunks(1)) counted += chunk.chunk === counted ? 1 : 0
       assert.equal(counted, 3_000)
@@ -555,6 +558,24 @@ for (const [place, opened] of Object.entries(places)) {
       let counted = 0
       for await (const chunk of store.chunks(1)) counted += chunk.jobId
       assert.equal(counted, 100_001)
+    })
+
+    test('pages of large chunks end by their bytes, and lists come in pieces', async (t) => {
+      const store = kept(t, await opened())
+      const payload = 'ü'.repeat(450_000)
+      for (const first of [0, 20]) await store.importManifest(1, { chunks: Array.from({ length: 20 }, (_, n) => ({ id: first + n, payload })) })
+      const page = await store.pageByStatus(1)
+      assert.ok(page.length < 40 && page.more, `${page.length}`)
+      const rest = await store.pageByStatus(1, { after: 39 - page.length })
+      assert.deepEqual([rest.length, rest.more], [page.length, false])
+      const seen = []
+      for await (const chunk of store.chunks(1)) seen.push(chunk.payload === payload ? chunk.chunk : -1)
+      assert.deepEqual(seen, Array.from({ length: 40 }, (_, id) => id))
+      let bytes = 0
+      for await (const piece of store.exportCsv(1)) bytes += piece.length
+      assert.ok(bytes > 40 * 900_000)
+      const claimed = await store.claimPendingBatch(1, 40)
+      assert.deepEqual([claimed.length, claimed.more, claimed.at(39).payload === payload], [40, false, true])
     })
 
     test('chunks are exported as CSV, with formulas defused', async (t) => {
@@ -741,6 +762,41 @@ test('calls of one tick go over in parts where they say much, in their order', a
   assert.deepEqual(answers, [...claimed.map(() => 'changed'), 'result_conflict'])
   assert.equal(sent.length - before, 3)
   assert.ok(Math.max(...sent) < 17 << 20, sent.join())
+})
+
+test('an answer that cannot be read rejects its call, and the others have theirs', async (t) => {
+  const { Worker } = await import('node:worker_threads')
+  let isSpoilt = false
+  const worker = () => {
+    const made = new Worker(new URL('worker-node.js', packed))
+    const on = made.on.bind(made)
+    const spoilt = (message) => (message.t === 'answers' && isSpoilt ? { ...message, lines: message.lines.replace(/^(\[\d+,).*/, '$1?') } : message)
+    made.on = (event, hear) => on(event, event === 'message' ? (message) => hear(spoilt(message)) : hear)
+    return made
+  }
+  const store = kept(t, await open(join(folder, 'spoilt'), { worker }))
+  isSpoilt = true
+  const [first, second] = await Promise.allSettled([store.listJobs(), store.listJobs()])
+  isSpoilt = false
+  assert.ok(code('too_large')(first.reason))
+  assert.deepEqual(second.value, [])
+})
+
+test('what is no file makes no store', async () => {
+  const name = join(folder, 'never')
+  for (const from of [undefined, null, '', 0, false, [1], 'abc']) {
+    await assert.rejects(importFile(name, from), code('invalid_input'))
+    await assert.rejects(open(name, { from }), code('invalid_input'))
+  }
+  await assert.rejects(open(name, null), code('invalid_input'))
+  assert.equal(existsSync(`${name}.redb`), false)
+  const store = await open(':memory:')
+  const file = await store.exportFile()
+  await store.close()
+  // As another frame has it.
+  const bytes = runInNewContext('(length) => new ArrayBuffer(length)')(file.size)
+  new Uint8Array(bytes).set(new Uint8Array(await file.arrayBuffer()))
+  await (await importFile(':memory:', bytes)).close()
 })
 
 test('names that are none are refused', async () => {

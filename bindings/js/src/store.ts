@@ -328,12 +328,15 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return (await this.#call<Chunks<Payload, Output>>('getChunk', place(job, chunk), options)).at(0)
   }
 
-  /** Every chunk of a status, by id; up to 100,000, past that use `chunks`. */
+  /** Every chunk of a status, by id; up to 100,000 and 128 MiB, past that use `chunks`. */
   async getByStatus(job: number, status: Status, options?: CallOptions): Promise<Chunks<Payload, Output>> {
     return this.#call('getByStatus', { job: whole(job, 'job'), status: one(status, 'status', STATUSES) }, options)
   }
 
-  /** Up to `limit` chunks above an id, by id; of one status, or of all. */
+  /**
+   * Up to `limit` chunks (default and at most 10,000) above an id, by id; of one status, or of all. Fewer where they come
+   * to 16 MiB: the page's `more` says whether there are others.
+   */
   async pageByStatus(
     job: number,
     page: { status?: Status; after?: number; limit?: number } = {},
@@ -348,7 +351,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     for (;;) {
       const page = await this.pageByStatus(job, { status, after, limit: PAGE }, options)
       yield* page
-      if (page.length < PAGE) return
+      if (!page.more) return
       after = page.at(-1)!.chunk
     }
   }
@@ -420,7 +423,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
         controller.enqueue(encoder.encode((isFirst ? HEADER : '') + page.map(record).join('')))
         isFirst = false
         after = page.at(-1)?.chunk
-        if (page.length < 1_000) controller.close()
+        if (!page.more) controller.close()
       },
     })
   }
