@@ -60,6 +60,26 @@ for (const name of names) {
       await page.close()
     })
 
+    test('the address of a module is one of the page', async () => {
+      const page = await tab()
+      const found = await page.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        history.replaceState(null, '', '/deeper/page')
+        const found = []
+        for (const [name, wasm] of [['addressed', '../magnetar.wasm'], [':memory:', '../magnetar.wasm'], ['nowhere', 'magnetar.wasm'], ['none', 'http://']]) {
+          try {
+            await (await open(name, { wasm })).close()
+            found.push('opened')
+          } catch (error) {
+            found.push(error.code)
+          }
+        }
+        return found
+      })
+      assert.deepEqual(found, ['opened', 'opened', 'unavailable', 'invalid_input'])
+      await page.close()
+    })
+
     // Of a hundred pages whose worker makes a worker, Firefox 153 gets stuck in one or two: `new Worker` does not return
     // there, whatever the script, and that worker's event loop stands still. That, and nothing else, is tried again.
     const TRIES = 5

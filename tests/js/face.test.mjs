@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
-import { linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -220,6 +220,24 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getChunk(1, 1)).observedChecksum, 'sum')
     })
 
+    test('a result that is no JSON is refused and not emptied', async (t) => {
+      const store = kept(t, await opened())
+      const none = [() => 1, Symbol('s'), NaN, Infinity, new Map([[1, 2]]), new Error('no'), new Response('no'), new Uint8Array(2), { toJSON: () => undefined }]
+      const made = [undefined, null, 0, 'text', false, { a: undefined, b: NaN }, Object.assign(Object.create(null), { a: 1 }), [1], new Date(0), { toJSON: () => 7 }]
+      const results = [null, null, 0, 'text', false, { b: null }, { a: 1 }, [1], '1970-01-01T00:00:00.000Z', 7]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(none.length + made.length) })
+      const report = await store.run(1, (chunk) => [...none, ...made][chunk.chunk])
+      assert.deepEqual(report, { completed: made.length, failed: none.length, released: 0, superseded: 0 })
+      assert.deepEqual((await store.getByStatus(1, 'done')).map((chunk) => chunk.output), results)
+      assert.match((await store.getChunk(1, 4)).error, /no JSON \(Map\)/)
+      await store.retryFailed(1)
+      const chunk = await store.claimPending(1)
+      for (const output of none) {
+        await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
+        await assert.rejects(store.applyBatchUpdates(1, [{ complete: chunk, output }]), code('invalid_input'))
+      }
+    })
+
     test('a loop ends with its signal, and the chunk that it holds is completed if its body ended', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(5))
@@ -391,6 +409,8 @@ for (const [place, opened] of Object.entries(places)) {
       await store.importManifest(1, chunks(2))
       await assert.rejects(store.run(1), code('invalid_input'))
       await assert.rejects(store.run(1, () => {}, { concurrency: 0 }), code('invalid_input'))
+      const large = [store.claimPendingBatch(1, 1e15), store.pageByStatus(1, { limit: 1e15 }), store.run(1, () => {}, { concurrency: 1e5 }), open(':memory:', { cacheBytes: 1e15 })]
+      for (const call of large) await assert.rejects(call, (error) => code('invalid_input')(error) && /: use a whole number from [01] to \d+$/.test(error.message))
       const chunk = await store.claimPending(1)
       for (const result of [{ size: 3 }, 5, 'text', null]) await assert.rejects(store.complete(chunk, result), code('invalid_input'))
       await assert.rejects(store.applyBatchUpdates(1, [{ compleet: chunk }]), code('invalid_input'))
@@ -400,6 +420,20 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.importManifest(1, { chunks: [{ id: 9, dependsOn: [1] }] }), /depends_on/)
       await assert.rejects(store.importManifest(1, 'x', { format: 'xml' }), /"xml": use one of toml, json, jsonl, csv/)
       assert.equal((await store.getStats(1)).total, 2)
+      await store.releaseAll()
+      const report = await store.run(1, async ({ chunk }) => { if (chunk === 1) await store.deleteJob(1) })
+      assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 1 })
+    })
+
+    test('what is no signal is refused before anything is done', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      const signal = new AbortController()
+      for (const call of [
+        () => store.claimPending(1, { signal }), () => store.run(1, () => {}, { signal }), () => store.claims(1, { signal }).next(),
+        () => store.importManifest(1, chunks(2), { signal }), () => store.progress(1, { signal }),
+      ]) await assert.rejects(async () => call(), code('invalid_input'))
+      assert.equal((await store.getByStatus(1, 'pending')).length, 1)
     })
 
     test('many lanes wait together', async (t) => {

@@ -5,6 +5,7 @@
  * by the client's id and the call's number. What cannot be sent again is rejected as `outcome_unknown`.
  */
 
+import { signalled } from './arguments.js'
 import { Chunks } from './chunk.js'
 import { type Failure, failure, given, MagnetarError, textOf } from './errors.js'
 import { type FromSeat, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
@@ -150,8 +151,9 @@ export class Client {
   /** Makes a call; an error of its arguments is thrown at once. */
   call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
     if (this.#isClosing) return Promise.reject(closed())
-    if (signal?.aborted) return Promise.reject(signal.reason)
-    return this.#call(name, fields, signal)
+    const leaving = signalled(signal)
+    if (leaving?.aborted) return Promise.reject(leaving.reason)
+    return this.#call(name, fields, leaving)
   }
 
   #call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {

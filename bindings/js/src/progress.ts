@@ -1,5 +1,6 @@
 /** How a job goes on, as an async iterable and as events. */
 
+import { signalled } from './arguments.js'
 import type { Stats } from './stats.js'
 import type { JobStore } from './store.js'
 
@@ -25,7 +26,7 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     super()
     this.#store = store
     this.#job = job
-    this.#signal = signal
+    this.#signal = signalled(signal)
   }
 
   override addEventListener(type: string, listener: Listener, options?: ListenerOptions): void {

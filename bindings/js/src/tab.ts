@@ -2,7 +2,7 @@
 
 import { Client, type Seat, type Surroundings } from './client.js'
 import type { WasmSource } from './engine.js'
-import { failure, MagnetarError } from './errors.js'
+import { failure, given, MagnetarError } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
 import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js'
 import { type Place, serveInline } from './seat-inline.js'
@@ -22,6 +22,9 @@ export async function openIn<Payload, Output>(
   options: OpenOptions,
 ): Promise<JobStore<Payload, Output>> {
   const start = await startOf(name, options)
+  // The worker, which loads it, is elsewhere.
+  const { wasm } = start
+  if (typeof wasm === 'string') start.wasm = given(() => new URL(wasm, globalThis.document?.baseURI ?? location.href).href)
   if (start.name === undefined) {
     return new JobStore(await Client.open({ seat: (hear) => inline(parts, hear) }, start))
   }
