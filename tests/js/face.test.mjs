@@ -280,6 +280,63 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual([stats.processing, stats.done], [0, report.completed])
     })
 
+    test('what a handler gives is its result only where it has said nothing', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(3) })
+      let given = 0
+      const report = await store.run(1, (chunk) => {
+        if (chunk.chunk === 0) chunk.fail('no')
+        if (chunk.chunk === 1) chunk.complete('said')
+        if (chunk.chunk === 2 && given++ === 0) chunk.release()
+        return 'given'
+      })
+      assert.deepEqual(report, { completed: 2, failed: 1, released: 1, superseded: 0 })
+      const found = (await store.pageByStatus(1)).map((chunk) => [chunk.status, chunk.output])
+      assert.deepEqual(found, [['failed', null], ['done', 'said'], ['done', 'given']])
+    })
+
+    test('what is claimed while the signal ends it is given back, and nobody begins with it', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      let ended
+      const claim = store.claimPending.bind(store)
+      store.claimPending = (...asked) => claim(...asked).finally(() => ended.abort())
+      const none = () => assert.fail('nobody is to begin')
+      ended = new AbortController()
+      assert.deepEqual(await store.run(1, none, { signal: ended.signal }), { completed: 0, failed: 0, released: 1, superseded: 0 })
+      ended = new AbortController()
+      for await (const _ of store.claims(1, { signal: ended.signal })) none()
+      assert.deepEqual((await store.getByStatus(1, 'pending')).map(({ attempts }) => attempts), [0, 0])
+    })
+
+    test('whoever gives chunks back gets the next after a pause', async (t) => {
+      const store = kept(t, await opened())
+      let turns = 0
+      const seen = []
+      const release = (chunk) => {
+        seen.push(turns)
+        setTimeout(() => turns++, 0)
+        if (seen.length % 3 !== 0) chunk.release()
+      }
+      for (const job of [1, 2]) await store.importManifest(job, chunks(1))
+      await store.run(1, release)
+      assert.deepEqual(seen, [0, 1, 2])
+      while (turns < 3) await new Promise((resolve) => setTimeout(resolve, 1))
+      for await (const chunk of store.claims(2)) release(chunk)
+      assert.deepEqual(seen.slice(3), [3, 4, 5])
+    })
+
+    test('timers have their turn however fast calls are answered', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      let isDue = false
+      setTimeout(() => (isDue = true), 0)
+      for (let calls = 0; !isDue; calls++) {
+        assert.ok(calls < 100_000)
+        await store.getStats(1)
+      }
+    })
+
     test('run says what became of each claim, and not what its handler believed', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, { job: { max_attempts: 1 }, chunks: [{ id: 0, checksum: 'right' }, { id: 1 }, { id: 2 }, { id: 3 }, { id: 4 }] })
@@ -408,6 +465,7 @@ for (const [place, opened] of Object.entries(places)) {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(2))
       await assert.rejects(store.run(1), code('invalid_input'))
+      await assert.rejects(store.run(9, () => {}), code('job_not_found'))
       await assert.rejects(store.run(1, () => {}, { concurrency: 0 }), code('invalid_input'))
       const large = [store.claimPendingBatch(1, 1e15), store.pageByStatus(1, { limit: 1e15 }), store.run(1, () => {}, { concurrency: 1e5 }), open(':memory:', { cacheBytes: 1e15 })]
       for (const call of large) await assert.rejects(call, (error) => code('invalid_input')(error) && /: use a whole number from [01] to \d+$/.test(error.message))

@@ -8,6 +8,7 @@ import { type Broadcast, type FromSeat, names, type ToSeat } from './protocol.js
 import { type Place, serveInline } from './seat-inline.js'
 import { startOf } from './start.js'
 import { JobStore, type OpenOptions } from './store.js'
+import { inTurns } from './turns.js'
 
 /** What the package is made of beside this script, and how it is had. */
 export interface Parts {
@@ -44,7 +45,7 @@ function inline(parts: Parts, hear: (message: FromSeat) => void): Seat {
       return typeof given === 'string' ? fetch(given) : given
     },
   }
-  return serveInline(memory, (message) => queueMicrotask(() => hear(message)))
+  return serveInline(memory, inTurns(hear))
 }
 
 function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
