@@ -6,6 +6,7 @@ import { getEventListeners } from 'node:events'
 import { existsSync, linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { after, describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
@@ -548,6 +549,10 @@ for (const [place, opened] of Object.entries(places)) {
         assert.deepEqual((await store.getChunk(job, 1)).payload, { path: 'a' }, `source ${job}`)
       }
       assert.equal((await store.getJob(6)).spec.name, 'l')
+      assert.equal((await store.importManifest(20, Readable.from([lines]), { format: 'jsonl' })).added, 2)
+      assert.equal((await store.importManifest(21, Readable.from([Buffer.from(json)]))).added, 1)
+      for (const source of [lines, bytes(lines), new Blob([lines])]) await assert.rejects(store.importManifest(50, source), /format: 'jsonl'/)
+      for (const path of ['./manifest.json', 'jobs.toml', 'https://example.com/jobs']) await assert.rejects(store.importManifest(50, path), /is it a path/)
       await assert.rejects(store.importManifest(50, '[[chunks]]\nid = 1\n[[chunks]]\nid = 1\n'), code('duplicate_chunk'))
       await assert.rejects(store.importManifest(50, bytes('{"id":1}\n{"id":}\n'), { format: 'jsonl' }), code('invalid_manifest'))
       await assert.rejects(store.importManifest(50, new Response('no', { status: 404 })), code('invalid_input'))
@@ -609,6 +614,23 @@ for (const [place, opened] of Object.entries(places)) {
       await Promise.all(left.map(({ waiting }) => waiting))
       await store.close()
       await Promise.all(left.map(({ refused }) => refused))
+    })
+
+    test('an iterable that has gone silent ends with its signal', async (t) => {
+      const store = kept(t, await opened())
+      const ended = new AbortController()
+      let asked
+      const waiting = new Promise((resolve) => (asked = resolve))
+      async function* silent() {
+        yield '{"id":1}\n'
+        asked()
+        await new Promise(() => {})
+      }
+      const importing = store.importManifest(1, silent(), { format: 'jsonl', signal: ended.signal })
+      await waiting
+      ended.abort(new Error('enough'))
+      await assert.rejects(importing, /enough/)
+      await assert.rejects(store.getJob(1), code('job_not_found'))
     })
 
     test('a stream without ends of lines is refused before it has filled the memory', async (t) => {

@@ -2,10 +2,14 @@
 
 import { signalled } from './arguments.js'
 import type { Stats } from './stats.js'
-import type { JobStore } from './store.js'
+import type { JobStore, Listeners, Told } from './store.js'
 
-type Listener = Parameters<EventTarget['addEventListener']>[1]
-type ListenerOptions = Parameters<EventTarget['addEventListener']>[2]
+/** The events of a job's progress. */
+export interface ProgressEvents {
+  progress: Told<Stats>
+  /** Why nothing more is told. */
+  error: Told<unknown>
+}
 
 /**
  * Tells how a job stands, now and after each change, until it is finished: as an async iterable, and as events
@@ -29,12 +33,14 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     this.#signal = signalled(signal)
   }
 
-  override addEventListener(type: string, listener: Listener, options?: ListenerOptions): void {
-    super.addEventListener(type, listener, options)
+  override addEventListener: Listeners<ProgressEvents> = (...given: Parameters<EventTarget['addEventListener']>) => {
+    super.addEventListener(...given)
     if (this.#isTelling) return
     this.#isTelling = true
     void this.#tell()
   }
+
+  declare removeEventListener: Listeners<ProgressEvents>
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Stats, void, undefined> {
     let changed = true
