@@ -304,7 +304,8 @@ fn a_fold_has_each_chunk_once_for_as_long_as_it_wants_more() {
         for limit in [wanted, 1_000] {
             let folded = store.fold_by_status(1, Some(JobStatus::Pending), None, limit, Vec::new(), note);
             let (ids, has_more) = block_on(folded).expect("the job exists");
-            assert_eq!((ids, has_more), ((0..500.min(wanted as u64)).collect(), more), "{wanted} of {limit}");
+            let expected: Vec<u64> = (0..wanted.min(500) as u64).collect();
+            assert_eq!((ids, has_more), (expected, more), "{wanted} of {limit}");
         }
     }
 }
