@@ -365,10 +365,12 @@ fn reading(store: &SqliteStore) -> Vec<Sender<()>> {
     for _ in 0..2 {
         let (begun, begins) = channel();
         let (hold, wait) = channel::<()>();
-        let mut read = Box::pin(store.fold_by_status(1, JobStatus::Pending, wait, move |wait, _| {
-            begun.send(()).ok();
-            wait.recv().ok();
-        }));
+        let mut read =
+            Box::pin(store.fold_by_status(1, Some(JobStatus::Pending), None, 1_000, wait, move |wait, _| {
+                begun.send(()).ok();
+                wait.recv().ok();
+                true
+            }));
         assert!(poll_once(read.as_mut()).is_pending());
         begins.recv().expect("it is read");
         kept.push(hold);
@@ -409,8 +411,9 @@ fn a_read_that_nobody_waits_for_any_more_is_not_done() {
     let looked = Arc::new(AtomicU64::new(0));
     let look = || {
         let looked = Arc::clone(&looked);
-        Box::pin(store.fold_by_status(1, JobStatus::Pending, (), move |(), _| {
+        Box::pin(store.fold_by_status(1, Some(JobStatus::Pending), None, 1_000, (), move |(), _| {
             looked.fetch_add(1, Ordering::SeqCst);
+            true
         }))
     };
     let (mut given_up, mut awaited) = (look(), look());
@@ -449,4 +452,24 @@ fn waits_that_were_given_up_are_not_kept() {
         Ok::<_, String>(Completion::new())
     };
     block_on(worker::Worker::new(Arc::new(store.clone())).run(handler)).expect("it works");
+}
+
+#[test]
+fn a_fold_has_each_chunk_once_for_as_long_as_it_wants_more() {
+    let store = RedbStore::in_memory().expect("it opens");
+    import(&store, first(500)).expect("it is imported");
+    for (wanted, more) in
+        [(1, true), (31, true), (32, true), (33, true), (499, true), (500, false), (900, false)]
+    {
+        let note = move |ids: &mut Vec<u64>, chunk: magnetar::JobState| {
+            ids.push(chunk.chunk);
+            ids.len() < wanted
+        };
+        for limit in [wanted, 1_000] {
+            let folded = store.fold_by_status(1, Some(JobStatus::Pending), None, limit, Vec::new(), note);
+            let (ids, has_more) = block_on(folded).expect("the job exists");
+            let expected: Vec<u64> = (0..wanted.min(500) as u64).collect();
+            assert_eq!((ids, has_more), (expected, more), "{wanted} of {limit}");
+        }
+    }
 }

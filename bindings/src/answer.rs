@@ -1,4 +1,5 @@
-//! Answers as lines of JSON: `[id,0,value]`, `[id,1,error]`, or `[id,2,count]` with so many lines after it, a row each.
+//! Answers as lines of JSON: `[id,0,value]`, `[id,1,error]`, or `[id,2,count,more]` with so many lines after it, a row
+//! each, and whether there are more behind them.
 //!
 //! Rows are on lines of their own so that a long list need not be parsed to be passed on, nor all of it to be used.
 
@@ -22,30 +23,43 @@ impl Answer {
 
 impl From<Vec<JobState>> for Answer {
     fn from(chunks: Vec<JobState>) -> Self {
-        let mut rows = Rows::default();
-        chunks.iter().for_each(|chunk| rows.add(chunk));
+        let mut rows = Rows::of_at_most(0);
+        for chunk in &chunks {
+            rows.add(chunk);
+        }
         Answer::Rows(rows)
     }
 }
 
 /// Chunks, a line each.
-#[derive(Default)]
 pub(crate) struct Rows {
     count: usize,
+    /// So many bytes there is room for.
+    room: usize,
+    /// Whether there are more chunks behind them.
+    pub(crate) has_more: bool,
     /// One after the other: a long text that grows is moved over and over, into memory that nobody has touched yet.
     pieces: Vec<Vec<u8>>,
 }
 
 impl Rows {
-    pub(crate) fn add(&mut self, chunk: &JobState) {
+    pub(crate) fn of_at_most(bytes: usize) -> Self {
+        Rows { count: 0, room: bytes, has_more: false, pieces: Vec::new() }
+    }
+
+    /// Whether there is room for another one.
+    pub(crate) fn add(&mut self, chunk: &JobState) -> bool {
         if self.pieces.last().is_none_or(|piece| piece.len() >= PIECE_BYTES) {
             self.pieces.push(Vec::new());
         }
         if let Some(piece) = self.pieces.last_mut() {
+            let before = piece.len();
             row::write(chunk, piece);
             piece.push(b'\n');
             self.count += 1;
+            self.room = self.room.saturating_sub(piece.len() - before);
         }
+        self.room > 0
     }
 }
 
@@ -66,8 +80,8 @@ impl Lines {
     pub(crate) fn push(&mut self, id: u64, answer: Result<Answer, Failure>) {
         match answer {
             Ok(Answer::Value(value)) => self.line(&(id, 0, value)),
-            Ok(Answer::Rows(Rows { count, pieces })) => {
-                self.line(&(id, 2, count));
+            Ok(Answer::Rows(Rows { count, has_more, pieces, .. })) => {
+                self.line(&(id, 2, count, has_more));
                 self.0.reserve(pieces.iter().map(Vec::len).sum());
                 pieces.iter().for_each(|piece| self.0.extend_from_slice(piece));
             }
@@ -144,7 +158,7 @@ impl Failure {
         Failure::new(ErrorKind::OutcomeUnknown, AFTER_REOPEN, why.to_owned())
     }
 
-    fn new(kind: ErrorKind, retry: &'static str, message: String) -> Self {
+    pub(crate) fn new(kind: ErrorKind, retry: &'static str, message: String) -> Self {
         let conflicts = Vec::new();
         Failure {
             code: code(kind).into(),
@@ -202,7 +216,7 @@ mod tests {
         lines.push(4, "nine".parse::<magnetar::JobStatus>().map(|_| Answer::of(&0)).map_err(Failure::from));
         let text = String::from_utf8(lines.into_bytes()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..3], ["[1,0,7]", "[2,0,\"a\"]", "[3,2,0]"]);
+        assert_eq!(lines[..3], ["[1,0,7]", "[2,0,\"a\"]", "[3,2,0,false]"]);
         assert!(lines[3].starts_with(r#"[4,1,{"code":"invalid_input","retry":"never","message":"#));
     }
 }

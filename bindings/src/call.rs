@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use magnetar::{
-    Change, ChunkUpdate, Claim, ClaimRequest, Completion, GraphFormat, ImportOptions, JobInfo, JobSpec,
-    JobState, JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore,
+    Change, ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, GraphFormat, ImportOptions, JobInfo,
+    JobSpec, JobState, JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore,
     ResetReach, Selection, limits,
 };
 use serde::{Deserialize, Serialize};
@@ -242,13 +242,17 @@ async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answ
     Ok(match name {
         "getChunk" => Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?).into(),
         "getByStatus" => {
-            let add = |rows: &mut Rows, chunk: JobState| rows.add(&chunk);
-            Answer::Rows(store.fold_by_status(fields.job()?, fields.status()?, Rows::default(), add).await?)
+            fields.status()?;
+            let rows = list(store, fields, limits::LIST_ROWS_MAX, LIST_BYTES_MAX).await?;
+            if rows.has_more {
+                let (count, mib) = (limits::LIST_ROWS_MAX, LIST_BYTES_MAX >> 20);
+                let why =
+                    format!("the list has more than {count} chunks or {mib} MiB: use chunks or pageByStatus");
+                return Err(Failure::new(ErrorKind::TooLarge, "never", why));
+            }
+            Answer::Rows(rows)
         }
-        "page" => {
-            let page = store.page_by_status(fields.job()?, fields.status, fields.after, fields.limit());
-            page.await?.into()
-        }
+        "page" => Answer::Rows(list(store, fields, fields.limit(), PAGE_BYTES).await?),
         "getStats" => Answer::of(&row::stats(&store.get_stats(fields.job()?).await?)),
         "getJob" => Answer::of(&Info::from(&store.get_job(fields.job()?).await?)),
         "listJobs" => {
@@ -273,6 +277,20 @@ async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answ
         }
         name => return Err(Failure::input(&format!("there is no call {name:?}"))),
     })
+}
+
+/// A page ends early once it has so many bytes.
+const PAGE_BYTES: usize = 16 << 20;
+/// A list that is to be whole has at most so many.
+const LIST_BYTES_MAX: usize = 128 << 20;
+
+async fn list(store: &RedbStore, fields: &Fields<'_>, limit: usize, bytes: usize) -> Result<Rows, Failure> {
+    let add = |rows: &mut Rows, chunk: JobState| rows.add(&chunk);
+    let (job, start) = (fields.job()?, Rows::of_at_most(bytes));
+    let (mut rows, has_more) =
+        store.fold_by_status(job, fields.status, fields.after, limit, start, add).await?;
+    rows.has_more = has_more;
+    Ok(rows)
 }
 
 async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {

@@ -48,15 +48,38 @@ pub(crate) fn page(load: &mut dyn Load, need: PageNeed) -> Result<Vec<JobState>>
     Ok(states)
 }
 
-/// The same, each handed over as it is found.
+/// Rows of a page's first question; each further one asks for twice as many, so that few are read that are not wanted.
+const ROWS_AT_FIRST: usize = 32;
+
+/// The same, each handed over as it is found, for as long as more are wanted. Whether there are more behind them.
 pub(crate) fn each_of_page(
     load: &mut dyn Load,
     need: PageNeed,
-    each: &mut dyn FnMut(JobState),
-) -> Result<()> {
+    each: &mut dyn FnMut(JobState) -> bool,
+) -> Result<bool> {
     let mut loaded = load.load(&Needs { jobs: [need.job].into(), ..Needs::default() })?;
     let job = open(&mut loaded, need.job)?;
-    load.page(&need, &mut |row| each(machine::state(row, &job.spec)))
+    let PageNeed { mut after, limit: mut left, .. } = need;
+    let (mut asked, mut is_wanted) = (ROWS_AT_FIRST, true);
+    while is_wanted && left > 0 {
+        let question = PageNeed { after, limit: asked.min(left), ..need };
+        let mut found = 0;
+        load.page(&question, &mut |row| {
+            if is_wanted {
+                found += 1;
+                after = Some(row.key.chunk);
+                is_wanted = each(machine::state(row, &job.spec));
+            }
+        })?;
+        if is_wanted && found < question.limit {
+            return Ok(false);
+        }
+        left -= found;
+        asked *= 2;
+    }
+    let mut has_more = false;
+    load.page(&PageNeed { after, limit: 1, ..need }, &mut |_| has_more = true)?;
+    Ok(has_more)
 }
 
 /// Of chunks in ascending order, those that storage does not have just as they are.

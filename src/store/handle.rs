@@ -269,10 +269,11 @@ impl<B: Backing> Store<B> {
         Ok(id_text(self.shared.read(engine::meta).await?.store_id))
     }
 
-    /// Goes through the chunks that [`JobStore::get_by_status`] lists, from one snapshot, and gives what they were folded
-    /// into: of a long list only that is in memory.
+    /// Goes through the chunks that [`JobStore::page_by_status`] lists, up to [`limits::LIST_ROWS_MAX`], from one snapshot
+    /// and for as long as `fold` says that it wants more. Gives what they were folded into: of a long list only that is in
+    /// memory; and whether there are more behind them.
     ///
-    /// Errors: those of `get_by_status`, and what was folded is gone then.
+    /// Errors: those of `page_by_status`, and what was folded is gone then.
     ///
     /// ```
     /// # #[cfg(feature = "redb")]
@@ -283,32 +284,32 @@ impl<B: Backing> Store<B> {
     /// let chunks = (1..=3).map(|id| Ok(NewChunk::new(id)));
     /// store.import(7, &Default::default(), magnetar::chunks(chunks), &Default::default()).await?;
     ///
-    /// let sum = store.fold_by_status(7, JobStatus::Pending, 0, |sum, chunk| *sum += chunk.chunk).await?;
-    /// assert_eq!(sum, 1 + 2 + 3);
+    /// let add = |sum: &mut u64, chunk: magnetar::JobState| {
+    ///     *sum += chunk.chunk;
+    ///     *sum < 3
+    /// };
+    /// assert_eq!(store.fold_by_status(7, Some(JobStatus::Pending), None, 100, 0, add).await?, (1 + 2, true));
+    /// assert_eq!(store.fold_by_status(7, None, Some(2), 100, 0, add).await?, (3, false));
     /// # Ok::<(), magnetar::Error>(())
     /// # }).unwrap();
     /// ```
     pub async fn fold_by_status<T: Send + 'static>(
         &self,
         job_id: i64,
-        status: JobStatus,
+        status: Option<JobStatus>,
+        after: Option<u64>,
+        limit: usize,
         start: T,
-        mut fold: impl FnMut(&mut T, JobState) + Send + 'static,
-    ) -> Result<T> {
-        let job = check_job_id(job_id)?;
-        let classes = machine::listed_classes(status);
-        let need = PageNeed { job, classes, after: None, limit: limits::LIST_ROWS_MAX + 1 };
-        let folded = self.shared.read(move |load| {
-            let (mut folded, mut count) = (start, 0);
-            engine::each_of_page(load, need, &mut |state| {
-                count += 1;
-                fold(&mut folded, state);
-            })?;
-            Ok((folded, count))
-        });
-        let (folded, count) = folded.await?;
-        check_whole(count, job, PAGED_TWIN)?;
-        Ok(folded)
+        mut fold: impl FnMut(&mut T, JobState) -> bool + Send + 'static,
+    ) -> Result<(T, bool)> {
+        let need = page_need(job_id, status, after, limit, limits::LIST_ROWS_MAX)?;
+        self.shared
+            .read(move |load| {
+                let mut folded = start;
+                let has_more = engine::each_of_page(load, need, &mut |state| fold(&mut folded, state))?;
+                Ok((folded, has_more))
+            })
+            .await
     }
 
     /// Puts back what owners hold that are proven dead by now, and what lapsed. It happens by itself where a claim finds
@@ -409,29 +410,38 @@ fn check_update(job: i64, update: ChunkUpdate) -> Result<ChunkUpdate> {
 
 /// A list that must be whole: one more than the limit is an error.
 fn whole<T>(list: Vec<T>, job: i64, twin: &str) -> Result<Vec<T>> {
-    check_whole(list.len(), job, twin)?;
-    Ok(list)
-}
-
-/// What lists the chunks of a status a page at a time.
-const PAGED_TWIN: &str = "page_by_status, which lists a page at a time";
-
-fn check_whole(count: usize, job: i64, twin: &str) -> Result<()> {
-    if count <= limits::LIST_ROWS_MAX {
-        return Ok(());
+    if list.len() <= limits::LIST_ROWS_MAX {
+        return Ok(list);
     }
     let text = format!("the list has more than {} entries; use {twin}", limits::LIST_ROWS_MAX);
     Err(Error::new(ErrorKind::TooLarge, text).in_job(job))
 }
 
 fn check_limit(limit: usize) -> Result<usize> {
-    if (1..=limits::PAGE_ROWS_MAX).contains(&limit) {
+    check_rows(limit, limits::PAGE_ROWS_MAX)
+}
+
+fn check_rows(limit: usize, max: usize) -> Result<usize> {
+    if (1..=max).contains(&limit) {
         return Ok(limit);
     }
-    Err(Error::invalid(format!(
-        "a page of {limit} entries is out of range: use 1 to {}",
-        limits::PAGE_ROWS_MAX
-    )))
+    Err(Error::invalid(format!("a page of {limit} entries is out of range: use 1 to {max}")))
+}
+
+/// A page's question, checked.
+fn page_need(
+    job_id: i64,
+    status: Option<JobStatus>,
+    after: Option<u64>,
+    limit: usize,
+    limit_max: usize,
+) -> Result<PageNeed> {
+    Ok(PageNeed {
+        job: check_job_id(job_id)?,
+        classes: status.map_or(&[][..], machine::listed_classes),
+        after: after.map(check_chunk_id).transpose()?,
+        limit: check_rows(limit, limit_max)?,
+    })
 }
 
 #[async_trait]
@@ -643,7 +653,7 @@ impl<B: Backing> JobStore for Store<B> {
         let classes = machine::listed_classes(status);
         let need = PageNeed { job, classes, after: None, limit: limits::LIST_ROWS_MAX + 1 };
         let list = self.shared.read(move |load| engine::page(load, need)).await?;
-        whole(list, job, PAGED_TWIN)
+        whole(list, job, "page_by_status, which lists a page at a time")
     }
 
     #[instrument(level = "debug", skip(self))]
@@ -654,10 +664,7 @@ impl<B: Backing> JobStore for Store<B> {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<JobState>> {
-        let job = check_job_id(job_id)?;
-        let classes = status.map_or(&[][..], machine::listed_classes);
-        let after = after.map(check_chunk_id).transpose()?;
-        let need = PageNeed { job, classes, after, limit: check_limit(limit)? };
+        let need = page_need(job_id, status, after, limit, limits::PAGE_ROWS_MAX)?;
         self.shared.read(move |load| engine::page(load, need)).await
     }
 
@@ -669,10 +676,7 @@ impl<B: Backing> JobStore for Store<B> {
         after: Option<u64>,
         limit: usize,
     ) -> Result<ChunkRecords> {
-        let job = check_job_id(job_id)?;
-        let classes = status.map_or(&[][..], machine::listed_classes);
-        let after = after.map(check_chunk_id).transpose()?;
-        let need = PageNeed { job, classes, after, limit: check_limit(limit)? };
+        let need = page_need(job_id, status, after, limit, limits::PAGE_ROWS_MAX)?;
         self.shared.read(move |load| engine::records(load, need)).await
     }
 

@@ -53,10 +53,34 @@ for (const name of names) {
         await store.importManifest(1, { chunks: [{ id: 1 }] })
         for await (const chunk of store.claims(1)) chunk.complete(7)
         const { output } = await store.getChunk(1, 1)
+        // Timers have their turn however fast calls are answered.
+        let isDue = false
+        setTimeout(() => (isDue = true), 0)
+        for (let calls = 0; !isDue && calls < 100_000; calls++) await store.getStats(1)
         await store.close()
-        return [store.persistence, output]
+        return [store.persistence, output, isDue]
       })
-      assert.deepEqual(done, ['memory', 7])
+      assert.deepEqual(done, ['memory', 7, true])
+      await page.close()
+    })
+
+    test('the address of a module is one of the page', async () => {
+      const page = await tab()
+      const found = await page.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        history.replaceState(null, '', '/deeper/page')
+        const found = []
+        for (const [name, wasm] of [['addressed', '../magnetar.wasm'], [':memory:', '../magnetar.wasm'], ['nowhere', 'magnetar.wasm'], ['none', 'http://']]) {
+          try {
+            await (await open(name, { wasm })).close()
+            found.push('opened')
+          } catch (error) {
+            found.push(error.code)
+          }
+        }
+        return found
+      })
+      assert.deepEqual(found, ['opened', 'opened', 'unavailable', 'invalid_input'])
       await page.close()
     })
 

@@ -3,11 +3,14 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
-import { linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { after, describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
+import { inspect } from 'node:util'
+import { runInNewContext } from 'node:vm'
 import { folder as unpacked, load } from './package.mjs'
 
 const { open, importFile, MagnetarError, JobStore } = await load()
@@ -220,6 +223,24 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getChunk(1, 1)).observedChecksum, 'sum')
     })
 
+    test('a result that is no JSON is refused and not emptied', async (t) => {
+      const store = kept(t, await opened())
+      const none = [() => 1, Symbol('s'), NaN, Infinity, new Map([[1, 2]]), new Error('no'), new Response('no'), new Uint8Array(2), { toJSON: () => undefined }]
+      const made = [undefined, null, 0, 'text', false, { a: undefined, b: NaN }, Object.assign(Object.create(null), { a: 1 }), [1], new Date(0), { toJSON: () => 7 }]
+      const results = [null, null, 0, 'text', false, { b: null }, { a: 1 }, [1], '1970-01-01T00:00:00.000Z', 7]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(none.length + made.length) })
+      const report = await store.run(1, (chunk) => [...none, ...made][chunk.chunk])
+      assert.deepEqual(report, { completed: made.length, failed: none.length, released: 0, superseded: 0 })
+      assert.deepEqual((await store.getByStatus(1, 'done')).map((chunk) => chunk.output), results)
+      assert.match((await store.getChunk(1, 4)).error, /no JSON \(Map\)/)
+      await store.retryFailed(1)
+      const chunk = await store.claimPending(1)
+      for (const output of none) {
+        await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
+        await assert.rejects(store.applyBatchUpdates(1, [{ complete: chunk, output }]), code('invalid_input'))
+      }
+    })
+
     test('a loop ends with its signal, and the chunk that it holds is completed if its body ended', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(5))
@@ -260,6 +281,63 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(report.failed, 0)
       const stats = await store.getStats(1)
       assert.deepEqual([stats.processing, stats.done], [0, report.completed])
+    })
+
+    test('what a handler gives is its result only where it has said nothing', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(3) })
+      let given = 0
+      const report = await store.run(1, (chunk) => {
+        if (chunk.chunk === 0) chunk.fail('no')
+        if (chunk.chunk === 1) chunk.complete('said')
+        if (chunk.chunk === 2 && given++ === 0) chunk.release()
+        return 'given'
+      })
+      assert.deepEqual(report, { completed: 2, failed: 1, released: 1, superseded: 0 })
+      const found = (await store.pageByStatus(1)).map((chunk) => [chunk.status, chunk.output])
+      assert.deepEqual(found, [['failed', null], ['done', 'said'], ['done', 'given']])
+    })
+
+    test('what is claimed while the signal ends it is given back, and nobody begins with it', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      let ended
+      const claim = store.claimPending.bind(store)
+      store.claimPending = (...asked) => claim(...asked).finally(() => ended.abort())
+      const none = () => assert.fail('nobody is to begin')
+      ended = new AbortController()
+      assert.deepEqual(await store.run(1, none, { signal: ended.signal }), { completed: 0, failed: 0, released: 1, superseded: 0 })
+      ended = new AbortController()
+      for await (const _ of store.claims(1, { signal: ended.signal })) none()
+      assert.deepEqual((await store.getByStatus(1, 'pending')).map(({ attempts }) => attempts), [0, 0])
+    })
+
+    test('whoever gives chunks back gets the next after a pause', async (t) => {
+      const store = kept(t, await opened())
+      let turns = 0
+      const seen = []
+      const release = (chunk) => {
+        seen.push(turns)
+        setTimeout(() => turns++, 0)
+        if (seen.length % 3 !== 0) chunk.release()
+      }
+      for (const job of [1, 2]) await store.importManifest(job, chunks(1))
+      await store.run(1, release)
+      assert.deepEqual(seen, [0, 1, 2])
+      while (turns < 3) await new Promise((resolve) => setTimeout(resolve, 1))
+      for await (const chunk of store.claims(2)) release(chunk)
+      assert.deepEqual(seen.slice(3), [3, 4, 5])
+    })
+
+    test('timers have their turn however fast calls are answered', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      let isDue = false
+      setTimeout(() => (isDue = true), 0)
+      for (let calls = 0; !isDue; calls++) {
+        assert.ok(calls < 100_000)
+        await store.getStats(1)
+      }
     })
 
     test('run says what became of each claim, and not what its handler believed', async (t) => {
@@ -390,7 +468,10 @@ for (const [place, opened] of Object.entries(places)) {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(2))
       await assert.rejects(store.run(1), code('invalid_input'))
+      await assert.rejects(store.run(9, () => {}), code('job_not_found'))
       await assert.rejects(store.run(1, () => {}, { concurrency: 0 }), code('invalid_input'))
+      const large = [store.claimPendingBatch(1, 1e15), store.pageByStatus(1, { limit: 1e15 }), store.run(1, () => {}, { concurrency: 1e5 }), open(':memory:', { cacheBytes: 1e15 })]
+      for (const call of large) await assert.rejects(call, (error) => code('invalid_input')(error) && /: use a whole number from [01] to \d+$/.test(error.message))
       const chunk = await store.claimPending(1)
       for (const result of [{ size: 3 }, 5, 'text', null]) await assert.rejects(store.complete(chunk, result), code('invalid_input'))
       await assert.rejects(store.applyBatchUpdates(1, [{ compleet: chunk }]), code('invalid_input'))
@@ -400,6 +481,20 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.importManifest(1, { chunks: [{ id: 9, dependsOn: [1] }] }), /depends_on/)
       await assert.rejects(store.importManifest(1, 'x', { format: 'xml' }), /"xml": use one of toml, json, jsonl, csv/)
       assert.equal((await store.getStats(1)).total, 2)
+      await store.releaseAll()
+      const report = await store.run(1, async ({ chunk }) => { if (chunk === 1) await store.deleteJob(1) })
+      assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 1 })
+    })
+
+    test('what is no signal is refused before anything is done', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      const signal = new AbortController()
+      for (const call of [
+        () => store.claimPending(1, { signal }), () => store.run(1, () => {}, { signal }), () => store.claims(1, { signal }).next(),
+        () => store.importManifest(1, chunks(2), { signal }), () => store.progress(1, { signal }),
+      ]) await assert.rejects(async () => call(), code('invalid_input'))
+      assert.equal((await store.getByStatus(1, 'pending')).length, 1)
     })
 
     test('many lanes wait together', async (t) => {
@@ -456,6 +551,10 @@ for (const [place, opened] of Object.entries(places)) {
         assert.deepEqual((await store.getChunk(job, 1)).payload, { path: 'a' }, `source ${job}`)
       }
       assert.equal((await store.getJob(6)).spec.name, 'l')
+      assert.equal((await store.importManifest(20, Readable.from([lines]), { format: 'jsonl' })).added, 2)
+      assert.equal((await store.importManifest(21, Readable.from([Buffer.from(json)]))).added, 1)
+      for (const source of [lines, bytes(lines), new Blob([lines])]) await assert.rejects(store.importManifest(50, source), /format: 'jsonl'/)
+      for (const path of ['./manifest.json', 'jobs.toml', 'https://example.com/jobs']) await assert.rejects(store.importManifest(50, path), /is it a path/)
       await assert.rejects(store.importManifest(50, '[[chunks]]\nid = 1\n[[chunks]]\nid = 1\n'), code('duplicate_chunk'))
       await assert.rejects(store.importManifest(50, bytes('{"id":1}\n{"id":}\n'), { format: 'jsonl' }), code('invalid_manifest'))
       await assert.rejects(store.importManifest(50, new Response('no', { status: 404 })), code('invalid_input'))
@@ -519,6 +618,23 @@ for (const [place, opened] of Object.entries(places)) {
       await Promise.all(left.map(({ refused }) => refused))
     })
 
+    test('an iterable that has gone silent ends with its signal', async (t) => {
+      const store = kept(t, await opened())
+      const ended = new AbortController()
+      let asked
+      const waiting = new Promise((resolve) => (asked = resolve))
+      async function* silent() {
+        yield '{"id":1}\n'
+        asked()
+        await new Promise(() => {})
+      }
+      const importing = store.importManifest(1, silent(), { format: 'jsonl', signal: ended.signal })
+      await waiting
+      ended.abort(new Error('enough'))
+      await assert.rejects(importing, /enough/)
+      await assert.rejects(store.getJob(1), code('job_not_found'))
+    })
+
     test('a stream without ends of lines is refused before it has filled the memory', async (t) => {
       const store = kept(t, await opened())
       let pulled = 0
@@ -543,6 +659,7 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(list.at(3_000), undefined)
       assert.equal(list.at(5).payload.text, 'zwölf "Boxkämpfer"\n')
       assert.equal([...list].length, 3_000)
+      assert.deepEqual([JSON.stringify(list), inspect(list)], [JSON.stringify([...list]), inspect([...list])])
       let counted = 0
       for await (const chunk of store.chunks(1)) counted += chunk.chunk === counted ? 1 : 0
       assert.equal(counted, 3_000)
@@ -557,6 +674,24 @@ for (const [place, opened] of Object.entries(places)) {
       let counted = 0
       for await (const chunk of store.chunks(1)) counted += chunk.jobId
       assert.equal(counted, 100_001)
+    })
+
+    test('pages of large chunks end by their bytes, and lists come in pieces', async (t) => {
+      const store = kept(t, await opened())
+      const payload = 'ü'.repeat(450_000)
+      for (const first of [0, 20]) await store.importManifest(1, { chunks: Array.from({ length: 20 }, (_, n) => ({ id: first + n, payload })) })
+      const page = await store.pageByStatus(1)
+      assert.ok(page.length < 40 && page.more, `${page.length}`)
+      const rest = await store.pageByStatus(1, { after: 39 - page.length })
+      assert.deepEqual([rest.length, rest.more], [page.length, false])
+      const seen = []
+      for await (const chunk of store.chunks(1)) seen.push(chunk.payload === payload ? chunk.chunk : -1)
+      assert.deepEqual(seen, Array.from({ length: 40 }, (_, id) => id))
+      let bytes = 0
+      for await (const piece of store.exportCsv(1)) bytes += piece.length
+      assert.ok(bytes > 40 * 900_000)
+      const claimed = await store.claimPendingBatch(1, 40)
+      assert.deepEqual([claimed.length, claimed.more, claimed.at(39).payload === payload], [40, false, true])
     })
 
     test('chunks are exported as CSV, with formulas defused', async (t) => {
@@ -743,6 +878,41 @@ test('calls of one tick go over in parts where they say much, in their order', a
   assert.deepEqual(answers, [...claimed.map(() => 'changed'), 'result_conflict'])
   assert.equal(sent.length - before, 3)
   assert.ok(Math.max(...sent) < 17 << 20, sent.join())
+})
+
+test('an answer that cannot be read rejects its call, and the others have theirs', async (t) => {
+  const { Worker } = await import('node:worker_threads')
+  let isSpoilt = false
+  const worker = () => {
+    const made = new Worker(new URL('worker-node.js', packed))
+    const on = made.on.bind(made)
+    const spoilt = (message) => (message.t === 'answers' && isSpoilt ? { ...message, lines: message.lines.replace(/^(\[\d+,).*/, '$1?') } : message)
+    made.on = (event, hear) => on(event, event === 'message' ? (message) => hear(spoilt(message)) : hear)
+    return made
+  }
+  const store = kept(t, await open(join(folder, 'spoilt'), { worker }))
+  isSpoilt = true
+  const [first, second] = await Promise.allSettled([store.listJobs(), store.listJobs()])
+  isSpoilt = false
+  assert.ok(code('too_large')(first.reason))
+  assert.deepEqual(second.value, [])
+})
+
+test('what is no file makes no store', async () => {
+  const name = join(folder, 'never')
+  for (const from of [undefined, null, '', 0, false, [1], 'abc']) {
+    await assert.rejects(importFile(name, from), code('invalid_input'))
+    await assert.rejects(open(name, { from }), code('invalid_input'))
+  }
+  await assert.rejects(open(name, null), code('invalid_input'))
+  assert.equal(existsSync(`${name}.redb`), false)
+  const store = await open(':memory:')
+  const file = await store.exportFile()
+  await store.close()
+  // As another frame has it.
+  const bytes = runInNewContext('(length) => new ArrayBuffer(length)')(file.size)
+  new Uint8Array(bytes).set(new Uint8Array(await file.arrayBuffer()))
+  await (await importFile(':memory:', bytes)).close()
 })
 
 test('names that are none are refused', async () => {

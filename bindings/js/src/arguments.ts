@@ -1,13 +1,48 @@
 /** Arguments of calls, as the engine takes them: whatever is none is refused in words. */
 
 import type { Claim, Status } from './chunk.js'
-import { described, invalid, textOf } from './errors.js'
+import { described, given, invalid, textOf } from './errors.js'
 import type { Completion, Selection, Update } from './store.js'
 
 /** An id as the engine takes it: exact. */
-export function whole(value: number, name: string): number {
-  if (Number.isSafeInteger(value) && value >= 0) return value
-  throw invalid(`${name} is ${described(value)}: use a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`)
+export function whole(value: number, name: string, max = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isSafeInteger(value) && value >= 0 && value <= max) return value
+  throw invalid(`${name} is ${described(value)}: use a whole number from 0 to ${max}`)
+}
+
+/** A page, and what is claimed at once, has at most so many chunks. */
+const COUNT_MAX = 10_000
+
+/** A signal, before anything is done. A controller, which has one, is none. */
+export function signalled(signal: AbortSignal | null | undefined): AbortSignal | undefined {
+  if (signal === null || signal === undefined) return undefined
+  if (typeof signal.aborted === 'boolean' && typeof signal.addEventListener === 'function') return signal
+  throw invalid(`signal is ${described(signal)}: give an AbortSignal, as an AbortController has in its signal`)
+}
+
+/** What kind of object the host says that it is: its class would be another one in each frame. */
+export function kindOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1)
+}
+
+/**
+ * A result has a JSON form that says what it is. `JSON.stringify` drops functions and symbols, makes `null` of what is no
+ * number, and of an instance of a class whatever it shows by accident: `{}` of a Map, an Error, a Response.
+ */
+function output(value: unknown): unknown {
+  return given(() => {
+    const made = typeof Object(value).toJSON === 'function' ? (value as { toJSON(key: string): unknown }).toJSON('') : value
+    const isNone = made === undefined ? value !== undefined : typeof made === 'number' && !Number.isFinite(made)
+    if (!isNone && typeof made !== 'function' && typeof made !== 'symbol' && isPlain(made)) return made
+    throw invalid(`the output is no JSON (${typeof made === 'number' ? made : kindOf(made)}): give a text, a finite number, true, false, null, a plain object, an array, or what has toJSON`)
+  })
+}
+
+function isPlain(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return true
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // Of this realm or of another one.
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 export function one<T extends string>(value: T, name: string, choices: readonly T[]): T {
@@ -32,7 +67,7 @@ export function fenced(claim: Claim): [number, number, number] {
 export function reported(result: Completion): Completion {
   const stranger = typeof result === 'object' && result !== null ? Object.keys(result).find((key) => key !== 'output' && key !== 'checksum') : ''
   if (stranger !== undefined) throw invalid(`a result is { output, checksum }, with your own inside of output, and has no ${stranger || described(result)}`)
-  return { output: result.output, checksum: result.checksum }
+  return { output: output(result.output), checksum: result.checksum }
 }
 
 export function ids(chunks: readonly number[], name: string): number[] {
@@ -51,7 +86,7 @@ export function place(job: number, chunk: number): { job: number; chunk: number 
 export function asked({ job, count, leaseMs }: { job?: number; count?: number; leaseMs?: number }): object {
   return {
     job: job === undefined ? undefined : whole(job, 'job'),
-    count: count === undefined ? undefined : whole(count, 'count'),
+    count: count === undefined ? undefined : whole(count, 'count', COUNT_MAX),
     leaseMs: leaseMs === undefined ? undefined : whole(leaseMs, 'leaseMs'),
   }
 }
@@ -59,7 +94,7 @@ export function asked({ job, count, leaseMs }: { job?: number; count?: number; l
 export function paged({ after, limit }: { after?: number; limit?: number }): object {
   return {
     after: after === undefined ? undefined : whole(after, 'after'),
-    limit: limit === undefined ? undefined : whole(limit, 'limit'),
+    limit: limit === undefined ? undefined : whole(limit, 'limit', COUNT_MAX),
   }
 }
 
@@ -68,7 +103,7 @@ export function failed(claim: Claim, error: unknown, permanent?: boolean): [stri
 }
 
 export function updateOf(update: Update): [string, object] {
-  if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: update.output, checksum: update.checksum }]
+  if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: output(update.output), checksum: update.checksum }]
   if ('fail' in update) return failed(update.fail, update.error, update.permanent)
   if ('release' in update) return ['release', { claim: fenced(update.release) }]
   if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]

@@ -97,10 +97,13 @@ export function chunkOf<P, O>(row: Row): Chunk<P, O> {
 /** A list of chunks. Each is decoded when it is first looked at, so that a long list costs what is used of it. */
 export class Chunks<Payload = unknown, Output = unknown> implements Iterable<Chunk<Payload, Output>> {
   readonly #rows: (string | Chunk<Payload, Output>)[]
+  /** Whether a page ended, at its limit or at 16 MiB, before the last chunk: the next one begins after its last. */
+  readonly more: boolean
 
   /** @internal */
-  constructor(lines: string[]) {
+  constructor(lines: string[], more = false) {
     this.#rows = lines
+    this.more = more
   }
 
   /** How many there are. */
@@ -129,4 +132,10 @@ export class Chunks<Payload = unknown, Output = unknown> implements Iterable<Chu
   toArray(): Chunk<Payload, Output>[] {
     return Array.from(this)
   }
+
+  /** What `JSON.stringify`, and `console.log` of Node, show. */
+  toJSON(): Chunk<Payload, Output>[] {
+    return this.toArray()
+  }
 }
+Object.assign(Chunks.prototype, { [Symbol.for('nodejs.util.inspect.custom')]: Chunks.prototype.toJSON })

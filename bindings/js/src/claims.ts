@@ -1,5 +1,6 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
+import { signalled } from './arguments.js'
 import type { Chunk } from './chunk.js'
 import { closed } from './client.js'
 import { MagnetarError, textOf } from './errors.js'
@@ -19,7 +20,10 @@ export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Pa
    * used up; or at once, where no further attempt would go well (`permanent`).
    */
   fail(error: unknown, options?: { permanent?: boolean }): void
-  /** Has the end of the body give the chunk back; it costs the chunk nothing. */
+  /**
+   * Has the end of the body give the chunk back; it costs the chunk nothing. It may come back at once, so whoever gives
+   * back several in a row gets the next after ever longer pauses, up to a second.
+   */
   release(): void
 }
 
@@ -27,7 +31,7 @@ export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Pa
 type Said<Output> = { as: 'complete'; result: Completion<Output> } | { as: 'fail'; error: string; permanent?: boolean } | { as: 'release' }
 
 /** What the end of a body means that has said nothing. */
-const UNSAID = { as: 'complete', result: {} } as const
+export const UNSAID = { as: 'complete', result: {} } as const
 
 /** While others work, the next look comes with a change, or after this at the latest. */
 const LOOK_AGAIN_MS = 1_000
@@ -185,8 +189,10 @@ export async function* claims<P, O>(
   job: number,
   options: ClaimOptions & { wait?: boolean },
 ): AsyncGenerator<HeldChunk<P, O>, void, undefined> {
-  const { signal, wait = true, leaseMs } = options
+  const { wait = true, leaseMs } = options
+  const signal = signalled(options.signal)
   let held: Held<P, O> | undefined
+  let releases = 0
   let isEarly = true
   // A body that waits for nothing but its signal is to be told.
   const leave = store.watching()
@@ -196,10 +202,12 @@ export async function* claims<P, O>(
       if (held?.said.as === 'complete') {
         const done: Held<P, O> = held
         held = undefined
+        releases = 0
         done.end()
         claimed = await completeAndNext(store, done, job, leaseMs)
       } else {
-        if (held !== undefined) await finish(store, held)
+        if (held !== undefined && (await finish(store, held)) === 'released') await rest(store, releases++, signal)
+        else releases = 0
         held = undefined
         claimed = await store.claimPending(job, { leaseMs })
       }
@@ -208,7 +216,9 @@ export async function* claims<P, O>(
         continue
       }
       held = new Held(store, claimed, signal)
-      yield held.chunk
+      // Claimed while the loop was ended.
+      if (held.chunk.signal.aborted) held.said = { as: 'release' }
+      else yield held.chunk
     }
     isEarly = false
   } finally {
@@ -245,18 +255,31 @@ export async function somethingToCome(store: JobStore<never, never> | JobStore<a
   return !signal?.aborted
 }
 
+/** After a chunk was given back, which may come back at once: longer for each in a row. */
+export async function rest(store: JobStore<any, any>, releases: number, signal?: AbortSignal): Promise<void> {
+  if (!signal?.aborted) await nextChange(store, signal, 8 << Math.min(releases, 7), false).promise
+}
+
 /** Resolves with the next change of the store, its closing, the signal, or after a while: deadlines are not told. */
-function nextChange(store: JobStore<any, any>, signal?: AbortSignal): { promise: Promise<void>; forget: () => void } {
+function nextChange(
+  store: JobStore<any, any>,
+  signal?: AbortSignal,
+  ms = LOOK_AGAIN_MS,
+  isForChanges = true,
+): { promise: Promise<void>; forget: () => void } {
   let forget = () => {}
   const promise = new Promise<void>((resolve) => {
-    const timer = setTimeout(() => forget(), LOOK_AGAIN_MS)
+    const note = () => {
+      if (isForChanges || store.isClosed) forget()
+    }
+    const timer = setTimeout(() => forget(), ms)
     forget = () => {
       clearTimeout(timer)
-      store.waiting.delete(forget)
+      store.waiting.delete(note)
       signal?.removeEventListener('abort', forget)
       resolve()
     }
-    store.waiting.add(forget)
+    store.waiting.add(note)
     signal?.addEventListener('abort', forget)
   })
   return { promise, forget: () => forget() }

@@ -5,6 +5,7 @@
  * by the client's id and the call's number. What cannot be sent again is rejected as `outcome_unknown`.
  */
 
+import { signalled } from './arguments.js'
 import { Chunks } from './chunk.js'
 import { anotherStore, type ErrorCode, type Failure, failure, given, MagnetarError, textOf } from './errors.js'
 import { type FromSeat, type Leading, PROTOCOL, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
@@ -184,8 +185,9 @@ export class Client {
   /** Makes a call; an error of its arguments is thrown at once. */
   call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
     if (this.#isClosing) return Promise.reject(closed())
-    if (signal?.aborted) return Promise.reject(signal.reason)
-    return this.#call(name, fields, signal)
+    const leaving = signalled(signal)
+    if (leaving?.aborted) return Promise.reject(leaving.reason)
+    return this.#call(name, fields, leaving)
   }
 
   #call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
@@ -493,27 +495,25 @@ export class Client {
   }
 
   #answers(lines: string | Uint8Array): void {
-    const text = typeof lines === 'string' ? lines : new TextDecoder().decode(lines)
-    let at = 0
-    while (at < text.length) {
-      const end = text.indexOf('\n', at)
-      const [id, kind, value] = JSON.parse(text.slice(at, end)) as [number, number, unknown]
-      at = end + 1
-      let answer = value
-      if (kind === 2) {
-        const rows = new Array<string>(value as number)
-        for (let row = 0; row < rows.length; row++) {
-          const end = text.indexOf('\n', at)
-          rows[row] = text.slice(at, end)
-          at = end + 1
+    const next = linesOf(lines)
+    for (let line = next(); line !== undefined; line = next()) {
+      // Also of a line that cannot be read, so that its call does not wait in vain.
+      const pending = this.#pending.get(parseInt(line.slice(1, 20)))
+      try {
+        const [id, kind, value, more] = JSON.parse(line) as [number, number, unknown, boolean?]
+        let answer = value
+        if (kind === 2) {
+          const rows = new Array<string>(value as number)
+          for (let row = 0; row < rows.length; row++) rows[row] = next()!
+          answer = new Chunks(rows, more)
         }
-        answer = new Chunks(rows)
+        if (id === 0) this.#rejectAll(new MagnetarError(value as Failure))
+        else if (pending === undefined) continue
+        else if (kind === 1) this.#reject(pending, value as Failure)
+        else this.#resolve(pending, answer)
+      } catch (error) {
+        if (pending !== undefined) this.#reject(pending, failure('too_large', `the answer cannot be read: ${textOf(error)}`))
       }
-      const pending = this.#pending.get(id)
-      if (id === 0) this.#rejectAll(new MagnetarError(value as Failure))
-      else if (pending === undefined) continue
-      else if (kind === 1) this.#reject(pending, value as Failure)
-      else this.#resolve(pending, answer)
     }
   }
 
@@ -576,4 +576,32 @@ export function closed(): MagnetarError {
 
 async function hops(count: number): Promise<void> {
   for (let hop = 0; hop < count; hop++) await undefined
+}
+
+/** Answers are made text in pieces of this length: what all of them come to may be more than a text can be. */
+const PIECE_BYTES = 16 << 20
+
+/** Gives line after line. Of a line that is longer than a text can be only the begin is there. */
+function linesOf(lines: string | Uint8Array): () => string | undefined {
+  let text = typeof lines === 'string' ? lines : ''
+  let bytes = typeof lines === 'string' ? new Uint8Array() : lines
+  let at = 0
+  return () => {
+    if (at === text.length) {
+      if (bytes.length === 0) return undefined
+      const end = bytes.lastIndexOf(10, PIECE_BYTES) + 1 || bytes.indexOf(10) + 1
+      const piece = bytes.subarray(0, end)
+      bytes = bytes.subarray(end)
+      at = 0
+      try {
+        text = new TextDecoder().decode(piece)
+      } catch {
+        text = `${new TextDecoder().decode(piece.subarray(0, 64))}\n`
+      }
+    }
+    const end = text.indexOf('\n', at)
+    const line = text.slice(at, end)
+    at = end + 1
+    return line
+  }
 }

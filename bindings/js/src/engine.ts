@@ -91,7 +91,7 @@ function tryOut(from: Uint8Array, owner: string): void {
  */
 function fill(bytes: Bytes, from: Uint8Array): void {
   if (bytes.len() > 0 && !isUnfinished(bytes)) {
-    throw new MagnetarError(failure('refused', 'the store exists already: give the file another name, or export and delete that one'))
+    throw new MagnetarError(failure('refused', 'the store exists already: give the file another name'))
   }
   const put = (start: number, part: Uint8Array) => {
     for (let at = 0; at < part.length; ) {

@@ -1,7 +1,8 @@
 /** Manifests: what a job consists of, from wherever it comes. */
 
+import { kindOf, signalled } from './arguments.js'
 import { closed } from './client.js'
-import { given, invalid } from './errors.js'
+import { described, given, invalid } from './errors.js'
 import type { ImportReport, JobSpec } from './stats.js'
 import type { JobStore } from './store.js'
 
@@ -24,7 +25,7 @@ export interface ManifestChunk<Payload = unknown> {
   max_losses?: number
   /** What becomes of it when a dependency fails, where it differs from the job's. */
   on_dependency_failure?: 'wait' | 'cancel' | 'ignore'
-  /** What the worker gets. */
+  /** What the worker gets, as JSON of at most 1 MiB. */
   payload?: Payload
 }
 
@@ -36,14 +37,22 @@ export interface Manifest<Payload = unknown> {
 }
 
 /**
- * Where a manifest comes from: an object, its text in TOML or JSON, a `Response` or `Blob` of such text, or a stream of
- * bytes or text. JSON Lines are read as they come, in memory bounded by a slice; everything else is read whole.
+ * Where a manifest comes from: an object, its text (not its path), a `Response` or `Blob` of such text, or a stream of bytes
+ * or text, one of Node too. A text is TOML, JSON, JSON Lines or CSV; where neither a content type nor a file's name says
+ * which of the last two it is, `format` has to. JSON Lines are read as they come, in memory bounded by a slice; everything
+ * else is read whole.
  */
-export type ManifestSource<Payload = unknown> = Manifest<Payload> | string | Response | Blob | ReadableStream<Uint8Array | string>
+export type ManifestSource<Payload = unknown> =
+  | Manifest<Payload>
+  | string
+  | Response
+  | Blob
+  | ReadableStream<Uint8Array | string>
+  | AsyncIterable<Uint8Array | string>
 
 /** How an import is done. */
 export interface ImportOptions {
-  /** The form of a text. Told from its content type or its first character where it is not given. */
+  /** The form of a text. Told from its content type, its file's name or its first character (`{` is JSON, any other TOML) where it is not given. */
   format?: 'toml' | 'json' | 'jsonl' | 'csv'
   /** What holds for all chunks, for CSV, which has no place for it. */
   job?: JobSpec
@@ -66,7 +75,8 @@ const PIECE_CHARS = 1 << 20
 const LINE_CHARS_MAX = 4 << 20
 
 export async function importManifest(store: JobStore<any, any>, call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
-  const { format, job: spec, signal, ...rest } = options
+  const { format, job: spec, signal: leaving, ...rest } = options
+  const signal = signalled(leaving)
   const choices = { job, spec, ...rest }
   let type = format
   let text = given(() => {
@@ -83,8 +93,18 @@ export async function importManifest(store: JobStore<any, any>, call: Call, job:
     for await (const piece of pieces) text += piece
     type = found.type
   }
-  const form: Format = type ?? (/^[\s\uFEFF]*\{/.test(text) ? 'json' : 'toml')
+  const form: Format = type ?? guessed(text)
   return call('import', { ...choices, spec: form === 'csv' ? spec : undefined, format: form, text }, signal)
+}
+
+/** The form of a text of which nothing says what it is. */
+function guessed(text: string): Format {
+  if (/^[\s\uFEFF]*\{.*\}\s*\n\s*\{/.test(text)) throw invalid("the manifest has an object in each line: for JSON Lines say format: 'jsonl'")
+  // A line without what either form has at least.
+  if (/^[^\s#=[{][^\n=[{]*$/.test(text)) {
+    throw invalid(`${described(text.slice(0, 100))} is no manifest; is it a path? Give the text itself, or await fetch(url), or a stream of the file`)
+  }
+  return /^[\s\uFEFF]*\{/.test(text) ? 'json' : 'toml'
 }
 
 function isManifest(source: ManifestSource): source is Manifest {
@@ -111,13 +131,19 @@ type Format = NonNullable<ImportOptions['format']>
 type Stream = ReadableStream<Uint8Array | string>
 
 async function opened(source: Exclude<ManifestSource, Manifest>, format: Format | undefined): Promise<{ stream: Stream; type: Format | undefined }> {
-  if (typeof source === 'string') return { stream: streamOf(source), type: format }
-  if (source instanceof Response) {
-    if (!source.ok) throw invalid(`the manifest cannot be fetched: ${source.url}: HTTP ${source.status}`)
-    return { stream: source.body ?? streamOf(''), type: format ?? typed(source.headers.get('content-type') ?? '', source.url) }
+  if (typeof source === 'string') return { stream: streamOf([source]), type: format }
+  const kind = kindOf(source)
+  if (kind === 'Response') {
+    const { ok, url, status, body, headers } = source as Response
+    if (!ok) throw invalid(`the manifest cannot be fetched: ${url}: HTTP ${status}`)
+    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url) }
   }
-  if (source instanceof Blob) return { stream: source.stream(), type: format ?? typed(source.type, (source as File).name ?? '') }
-  if (source instanceof ReadableStream) return { stream: source, type: format }
+  if (kind === 'Blob' || kind === 'File') {
+    const file = source as File
+    return { stream: file.stream(), type: format ?? typed(file.type, file.name ?? '') }
+  }
+  if (kind === 'ReadableStream') return { stream: source as Stream, type: format }
+  if (typeof Object(source)[Symbol.asyncIterator] === 'function') return { stream: streamOf(source as AsyncIterable<string>), type: format }
   throw invalid('a manifest is an object with chunks, a text, a Response, a Blob or a stream')
 }
 
@@ -130,13 +156,20 @@ function typed(type: string, name: string): Format | undefined {
   return undefined
 }
 
-function streamOf(text: string): Stream {
-  return new ReadableStream({
-    start(controller) {
-      controller.enqueue(text)
-      controller.close()
+/** Unlike what it is made of it can be left while it says nothing. */
+function streamOf(source: AsyncIterable<Uint8Array | string> | string[]): Stream {
+  const parts = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const { done, value } = await parts.next()
+        if (done) controller.close()
+        else controller.enqueue(value)
+      },
+      cancel: async () => void (await parts.return?.()),
     },
-  })
+    { highWaterMark: 0 },
+  )
 }
 
 /** A source that says nothing more does not keep an import that its caller, or the store, has ended. */

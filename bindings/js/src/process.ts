@@ -11,6 +11,7 @@ import { placeOf } from './seat-node.js'
 import type { Bytes } from './storage.js'
 import { startOf } from './start.js'
 import { JobStore, type OpenOptions } from './store.js'
+import { inTurns } from './turns.js'
 import { warm } from './warm.js'
 
 /** What the package is made of beside this script, and how it is had. */
@@ -84,7 +85,7 @@ function warmOnce(parts: Parts): void {
 function inline(parts: Parts, hear: (message: FromSeat) => void, memory?: Bytes): Seat {
   const file = placeOf(() => ownModule(parts))
   const place = memory === undefined ? file : { ...file, persistence: 'memory' as const, open: () => memory }
-  return serveInline(place, (message) => queueMicrotask(() => hear(message)))
+  return serveInline(place, inTurns(hear))
 }
 
 function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {

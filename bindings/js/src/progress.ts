@@ -1,10 +1,15 @@
 /** How a job goes on, as an async iterable and as events. */
 
+import { signalled } from './arguments.js'
 import type { Stats } from './stats.js'
-import type { JobStore } from './store.js'
+import type { JobStore, Listener, ListenerOptions, Listeners, Told } from './store.js'
 
-type Listener = Parameters<EventTarget['addEventListener']>[1]
-type ListenerOptions = Parameters<EventTarget['addEventListener']>[2]
+/** The events of a job's progress. */
+export interface ProgressEvents {
+  progress: Told<Stats>
+  /** Why nothing more is told. */
+  error: Told<unknown>
+}
 
 /**
  * Tells how a job stands, now and after each change, until nothing more comes by itself: it is finished, as a job
@@ -29,10 +34,10 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     super()
     this.#store = store
     this.#job = job
-    this.#signal = signal
+    this.#signal = signalled(signal)
   }
 
-  override addEventListener(type: string, listener: Listener, options?: ListenerOptions): void {
+  override addEventListener: Listeners<ProgressEvents> = (type: string, listener: Listener, options?: ListenerOptions) => {
     super.addEventListener(type, listener, options)
     if (type !== 'progress') return
     this.#listeners.add(listener)
@@ -44,7 +49,7 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     if (this.#heard === undefined && this.#listeners.size > 0) void this.#tell((this.#heard = new AbortController()))
   }
 
-  override removeEventListener(type: string, listener: Listener, options?: ListenerOptions): void {
+  override removeEventListener: Listeners<ProgressEvents> = (type: string, listener: Listener, options?: ListenerOptions) => {
     super.removeEventListener(type, listener, options)
     if (type !== 'progress') return
     this.#listeners.delete(listener)

@@ -1,11 +1,15 @@
 /** Working a job off with a function per chunk. */
 
+import { signalled } from './arguments.js'
 import type { Chunk } from './chunk.js'
-import { finishOrFail, Held, type HeldChunk, somethingToCome } from './claims.js'
-import { described, invalid } from './errors.js'
+import { finishOrFail, Held, type HeldChunk, rest, somethingToCome, UNSAID } from './claims.js'
+import { described, invalid, MagnetarError } from './errors.js'
 import type { JobStore } from './store.js'
 
-/** Does the work of one chunk; what it gives is the chunk's output. What it throws fails the chunk. */
+/**
+ * Does the work of one chunk; what it gives is the chunk's output, where it has not said by `chunk.complete`, `chunk.fail`
+ * or `chunk.release` what becomes of it. What it throws fails the chunk.
+ */
 export type Handler<Payload = unknown, Output = unknown> = (
   chunk: HeldChunk<Payload, Output>,
   context: { signal: AbortSignal },
@@ -13,14 +17,14 @@ export type Handler<Payload = unknown, Output = unknown> = (
 
 /** How a job is worked off. */
 export interface RunOptions {
-  /** So many chunks at the same time. Default: 1. */
+  /** So many chunks at the same time, up to 10,000. Default: 1. */
   concurrency?: number
   /**
    * Ends the run: handlers see it on their own signals, and what they have not done is given back. The run waits for
    * them, so a handler that takes long is to look at its signal.
    */
   signal?: AbortSignal
-  /** How long each claim is held without a heartbeat, in milliseconds. Default: the job's. */
+  /** How long each claim is held without a heartbeat, in milliseconds: 1,000 to 604,800,000. Default: the job's. */
   leaseMs?: number
 }
 
@@ -36,21 +40,33 @@ export interface RunReport {
   readonly superseded: number
 }
 
+/** So many claims of one run are held at the same time at most. */
+const LANES_MAX = 10_000
+
 export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Handler<P, O>, options: RunOptions): Promise<RunReport> {
-  const { concurrency = 1, signal, leaseMs } = options
+  const { concurrency = 1, leaseMs } = options
+  const signal = signalled(options.signal)
   if (typeof handler !== 'function') throw invalid(`the handler is ${described(handler)}: give a function, which does the work of one chunk`)
-  if (!Number.isInteger(concurrency) || concurrency < 1) throw invalid(`concurrency is ${described(concurrency)}: use a whole number from 1`)
+  if (!(Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= LANES_MAX)) {
+    throw invalid(`concurrency is ${described(concurrency)}: use a whole number from 1 to ${LANES_MAX}`)
+  }
   const report = { completed: 0, failed: 0, released: 0, superseded: 0 }
   // What ends one lane ends them all: nobody works on for a caller who was told that the run is over.
   const broken = new AbortController()
   const ended = signal === undefined ? broken.signal : AbortSignal.any([signal, broken.signal])
 
+  let hasBegun = false
   const work = async (claimed: Chunk<P, O>) => {
+    hasBegun = true
     const held = new Held(store, claimed, ended)
     const { chunk } = held
     try {
-      const output = await handler(chunk, { signal: chunk.signal })
-      if (output !== undefined) chunk.complete(output)
+      // Claimed while the run was ended.
+      if (chunk.signal.aborted) chunk.release()
+      else {
+        const output = await handler(chunk, { signal: chunk.signal })
+        if (output !== undefined && held.said === UNSAID) chunk.complete(output)
+      }
     } catch (error) {
       // What the handler said of its failure holds.
       if (held.said.as !== 'fail') {
@@ -60,22 +76,29 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
     } finally {
       held.end()
     }
-    report[await finishOrFail(store, held)]++
+    const became = await finishOrFail(store, held)
+    report[became]++
+    return became
   }
 
   let coming: Promise<boolean> | undefined
   const lane = async () => {
+    let releases = 0
     try {
       while (!ended.aborted) {
         const claimed = await store.claimPending(job, { leaseMs })
-        if (claimed !== undefined) await work(claimed)
-        else {
+        if (claimed !== undefined) {
+          if ((await work(claimed)) !== 'released') releases = 0
+          else await rest(store, releases++, ended)
+        } else {
           coming ??= somethingToCome(store, job, ended).finally(() => (coming = undefined))
           if (!(await coming)) return
         }
       }
     } catch (error) {
-      broken.abort(error)
+      // Deleted while it was worked off: nothing is left of it.
+      const isGone = hasBegun && error instanceof MagnetarError && error.code === 'job_not_found'
+      if (!isGone) broken.abort(error)
     }
   }
   // A handler that waits for nothing but its signal is to be told.

@@ -1,26 +1,32 @@
 /** What an opening is told, checked. */
 
-import { whole } from './arguments.js'
-import { invalid } from './errors.js'
+import { kindOf, whole } from './arguments.js'
+import { described, invalid } from './errors.js'
 import type { Target } from './protocol.js'
 import type { Bytes, OpenOptions } from './store.js'
 
 /** What every open store needs to know. */
 export async function startOf(name: string, options: OpenOptions): Promise<Target> {
   if (typeof name !== 'string' || name === '') throw invalid('a store has a name: a text that is not empty')
+  if (typeof options !== 'object' || options === null) throw invalid(`options is ${described(options)}: give an object, or nothing`)
   const { wasm, cacheBytes } = options
-  if (cacheBytes !== undefined) whole(cacheBytes, 'cacheBytes')
+  if (cacheBytes !== undefined) whole(cacheBytes, 'cacheBytes', CACHE_BYTES_MAX)
   return {
     name: name === ':memory:' ? undefined : name,
     wasm: wasm instanceof URL ? wasm.href : wasm,
     cacheBytes,
-    from: options.from && (await copied(options.from)),
+    // Whoever names it means it: a file that was not there is no new store.
+    from: 'from' in options ? await copied(options.from) : undefined,
   }
 }
 
-async function copied(from: Blob | Bytes): Promise<Uint8Array> {
-  const bytes = from instanceof Blob ? await from.arrayBuffer() : from
+/** The engine's memory has 4 GiB in all. */
+const CACHE_BYTES_MAX = 1 << 30
+
+async function copied(from: Blob | Bytes | undefined): Promise<Uint8Array> {
+  const kind = kindOf(from)
+  const bytes = kind === 'Blob' || kind === 'File' ? await (from as Blob).arrayBuffer() : from
   if (ArrayBuffer.isView(bytes)) return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength).slice()
-  if (bytes instanceof ArrayBuffer) return new Uint8Array(bytes)
-  throw invalid('a store is made of the bytes of a file: a Blob, an ArrayBuffer, or a view of one')
+  if (kindOf(bytes) === 'ArrayBuffer') return new Uint8Array(bytes as ArrayBuffer)
+  throw invalid(`from is ${described(from)}: a store is made of the bytes of a file, a Blob, an ArrayBuffer, or a view of one`)
 }

@@ -2,13 +2,13 @@
 
 /** What a manifest says of all chunks of a job, with a manifest's names. */
 export interface JobSpec {
-  /** A name for people. */
+  /** A name for people, of at most 256 bytes. */
   name?: string
   /** Claims that may end in an error before a chunk is failed; 0 is no limit. */
   max_attempts?: number
   /** Claims whose owner may vanish before a chunk is failed; 0 is no limit. */
   max_losses?: number
-  /** How long a claim is held without a heartbeat, in milliseconds. */
+  /** How long a claim is held without a heartbeat, in milliseconds: 1,000 to 604,800,000. Default: 60,000. */
   lease?: number
   /** The wait after a failed attempt, doubled at each further one, in milliseconds. */
   backoff?: { initial_ms: number; max_ms: number }

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** The store as JavaScript sees it. */
 
 import { asked, chosen, failed, fenced, ids, one, paged, place, reported, standing, STATUSES, updateOf, whole } from './arguments.js'
@@ -16,7 +17,7 @@ import { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
 export type Persistence = 'opfs' | 'file' | 'memory'
 
 /** Bytes in memory. */
-export type Bytes = ArrayBuffer | ArrayBufferView<ArrayBuffer>
+export type Bytes = ArrayBuffer | ArrayBufferView
 
 /** A compiled module, where the types of WebAssembly are there: those of Node alone have none. */
 export type Compiled = typeof globalThis extends { WebAssembly: { Module: new (...given: any[]) => infer Module } } ? Module : never
@@ -27,13 +28,13 @@ export interface OpenOptions {
   inline?: boolean
   /** Ask the browser to keep the data also when space is short. It may ask the user. */
   persist?: boolean
-  /** Memory for the pages of the file, in bytes. Default: 8 MiB. */
+  /** Memory for the pages of the file, in bytes, up to 1 GiB. Default: 8 MiB. */
   cacheBytes?: number
-  /** The engine's module, where it does not lie beside the package's scripts: its URL, its bytes, or compiled. */
+  /** The engine's module, where it does not lie beside the package's scripts: its URL, as the page sees it, its bytes, or compiled. */
   wasm?: URL | string | Bytes | Compiled
   /**
    * Makes the new store of a file's bytes: one that `exportFile` gave, or that a native program wrote. Refused where the
-   * store exists already. With `':memory:'` a file can be looked into without keeping it.
+   * store exists already, and where it is named and is none. With `':memory:'` a file can be looked into without keeping it.
    */
   from?: Blob | Bytes
   /** Makes the worker, where a bundler does not find it by itself: the module `magnetar-jobs/worker`. */
@@ -54,13 +55,16 @@ export interface FailOptions extends CallOptions {
 
 /** How a chunk is claimed. */
 export interface ClaimOptions extends CallOptions {
-  /** How long the claim is held without a heartbeat, in milliseconds. Default: the job's. */
+  /** How long the claim is held without a heartbeat, in milliseconds: 1,000 to 604,800,000. Default: the job's. */
   leaseMs?: number
 }
 
 /** What a worker reports when a chunk is done. */
 export interface Completion<Output = unknown> {
-  /** Anything to keep as the result, as JSON. */
+  /**
+   * What to keep as the result, as JSON of at most 1 MiB: a text, a finite number, true, false, null, a plain object, an
+   * array, or what has `toJSON`. Anything else is refused.
+   */
   output?: Output
   /** The checksum that was observed; compared with the expected one where there is one. Without it nothing is compared. */
   checksum?: string
@@ -80,6 +84,29 @@ export type Update<Output = unknown> =
   | { heartbeat: Claim }
   | { mark: number; status: Status; detail?: string }
 
+/** An event that tells something. */
+export type Told<Detail> = (typeof globalThis extends { CustomEvent: new (...given: any[]) => infer Made } ? Made : Event) & {
+  readonly detail: Detail
+}
+
+/** The events of a class, by their names. Another name has an event of which nothing is known. */
+export interface Listeners<Events> {
+  <Type extends keyof Events & string>(type: Type, listener: (event: Events[Type]) => void, options?: ListenerOptions): void
+  (type: string, listener: Listener, options?: ListenerOptions): void
+}
+
+export type Listener = Parameters<EventTarget['addEventListener']>[1]
+export type ListenerOptions = Parameters<EventTarget['addEventListener']>[2]
+
+/** The events of a store. */
+export interface StoreEvents {
+  /** Somebody changed something: the revision. */
+  change: Told<number>
+  /** Another tab or thread has the file: whether it is this one's own. */
+  leader: Told<boolean>
+  close: Event
+}
+
 const PAGE = 10_000
 
 /**
@@ -92,6 +119,8 @@ const PAGE = 10_000
  * file, with whether it is this one's own in `detail`, and a `change` after it, because the last one may be untold; `close`.
  */
 export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
+  declare addEventListener: Listeners<StoreEvents>
+  declare removeEventListener: Listeners<StoreEvents>
   readonly #client: Client
   #isClosed = false
 
@@ -189,7 +218,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /**
    * Works a job off with a function per chunk: what it gives is the chunk's output, what it throws fails the chunk.
-   * Resolves when the job has nothing left that could still come, or after the signal.
+   * Resolves when the job has nothing left that could still come, or was deleted meanwhile, or after the signal.
    *
    * ```js
    * await store.run(42, async (chunk, { signal }) => upload(chunk.payload, signal), { concurrency: 4 })
@@ -204,7 +233,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return (await this.claim({ job: whole(job, 'job'), leaseMs: options.leaseMs }, options)).at(0)
   }
 
-  /** Claims up to `count` ready chunks of a job in one commit, in claim order. */
+  /** Claims up to `count` ready chunks of a job, at most 10,000, in one commit, in claim order. */
   async claimPendingBatch(job: number, count: number, options: ClaimOptions = {}): Promise<Chunks<Payload, Output>> {
     return this.claim({ job: whole(job, 'job'), count: whole(count, 'count'), leaseMs: options.leaseMs }, options)
   }
@@ -337,12 +366,15 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return (await this.#call<Chunks<Payload, Output>>('getChunk', place(job, chunk), options)).at(0)
   }
 
-  /** Every chunk of a status, by id; up to 100,000, past that use `chunks`. */
+  /** Every chunk of a status, by id; up to 100,000 and 128 MiB, past that use `chunks`. */
   async getByStatus(job: number, status: Status, options?: CallOptions): Promise<Chunks<Payload, Output>> {
     return this.#call('getByStatus', { job: whole(job, 'job'), status: one(status, 'status', STATUSES) }, options)
   }
 
-  /** Up to `limit` chunks above an id, by id; of one status, or of all. */
+  /**
+   * Up to `limit` chunks (default and at most 10,000) above an id, by id; of one status, or of all. Fewer where they come
+   * to 16 MiB: the page's `more` says whether there are others.
+   */
   async pageByStatus(
     job: number,
     page: { status?: Status; after?: number; limit?: number } = {},
@@ -357,7 +389,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     for (;;) {
       const page = await this.pageByStatus(job, { status, after, limit: PAGE }, options)
       yield* page
-      if (page.length < PAGE) return
+      if (!page.more) return
       after = page.at(-1)!.chunk
     }
   }
@@ -372,7 +404,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return jobOf(await this.#call('getJob', { job: whole(job, 'job') }, options))
   }
 
-  /** Up to `limit` jobs above an id, by id. */
+  /** Up to `limit` jobs (default and at most 10,000) above an id, by id. */
   async listJobs(page: { after?: number; limit?: number } = {}, options?: CallOptions): Promise<Job[]> {
     return (await this.#call<PlainJob[]>('listJobs', paged(page), options)).map(jobOf)
   }
@@ -432,7 +464,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
         controller.enqueue(encoder.encode((isFirst ? HEADER : '') + page.map(record).join('')))
         isFirst = false
         after = page.at(-1)?.chunk
-        if (page.length < 1_000) controller.close()
+        if (!page.more) controller.close()
       },
     })
   }

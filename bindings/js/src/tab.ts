@@ -2,13 +2,14 @@
 
 import { Client, type Seat, type Surroundings } from './client.js'
 import type { WasmSource } from './engine.js'
-import { type ErrorCode, failure, MagnetarError } from './errors.js'
+import { type ErrorCode, failure, given, MagnetarError } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
 import { fileName } from './files-opfs.js'
 import { type Broadcast, type FromSeat, names, otherVersion, PROTOCOL, type ToSeat } from './protocol.js'
 import { type Place, serveInline } from './seat-inline.js'
 import { startOf } from './start.js'
 import { JobStore, type OpenOptions } from './store.js'
+import { inTurns } from './turns.js'
 
 /** What the package is made of beside this script, and how it is had. */
 export interface Parts {
@@ -23,6 +24,9 @@ export async function openIn<Payload, Output>(
   options: OpenOptions,
 ): Promise<JobStore<Payload, Output>> {
   const start = await startOf(name, options)
+  // The worker, which loads it, is elsewhere.
+  const { wasm } = start
+  if (typeof wasm === 'string') start.wasm = given(() => new URL(wasm, globalThis.document?.baseURI ?? location.href).href)
   if (start.name === undefined) {
     return new JobStore(await Client.open({ seat: (hear) => inline(parts, hear) }, start))
   }
@@ -44,7 +48,7 @@ function inline(parts: Parts, hear: (message: FromSeat) => void): Seat {
       return typeof given === 'string' ? fetch(given) : given
     },
   }
-  return serveInline(memory, (message) => queueMicrotask(() => hear(message)))
+  return serveInline(memory, inTurns(hear))
 }
 
 function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {

@@ -43,6 +43,13 @@ export async function typed(signal: AbortSignal): Promise<void> {
     // @ts-expect-error: a completion may report nothing
     receipt.etag.trim()
   }
+  store.addEventListener('change', ({ detail }) => detail.toFixed())
+  store.removeEventListener('leader', ({ detail }: CustomEvent<boolean>) => !detail)
+  store.progress(1).addEventListener('progress', ({ detail }) => detail.percent)
+  // @ts-expect-error: a revision
+  store.addEventListener('change', (event) => event.detail.trim())
+  const lines = async function* () { yield '{"id":1}\n' }
+  await store.importManifest(2, lines(), { format: 'jsonl' })
   const csv: ReadableStream<Uint8Array> = store.exportCsv(1)
   await csv.cancel()
 }

@@ -1,0 +1,33 @@
+/** The turns of the host's loop, where calls are answered in the caller's own thread. */
+
+/** So long answers follow one another; then timers, frames and clicks have their turn. */
+const TURN_MS = 4
+
+/** As the host has it, whatever a test puts in its place later. */
+const { setImmediate } = globalThis
+
+/** Hands messages over in microtasks, which is soonest, and every few milliseconds in a task of the host's. */
+export function inTurns<T>(hear: (message: T) => void): (message: T) => void {
+  let waiting: T[] | undefined
+  let since = -TURN_MS
+  const turn = () => {
+    const due = waiting!
+    waiting = undefined
+    since = performance.now()
+    due.forEach(hear)
+  }
+  let task = (): unknown => setImmediate(turn)
+  if (setImmediate === undefined) {
+    const { port1, port2 } = new MessageChannel()
+    port1.onmessage = turn
+    task = () => port2.postMessage(0)
+  }
+  return (message) => {
+    if (waiting !== undefined) waiting.push(message)
+    else if (performance.now() - since < TURN_MS) queueMicrotask(() => hear(message))
+    else {
+      waiting = [message]
+      task()
+    }
+  }
+}
