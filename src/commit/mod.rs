@@ -534,6 +534,7 @@ impl Core {
 
     /// How many operations wait for the commit under way.
     #[cfg(test)]
+    #[allow(dead_code, reason = "the tests of pairs ask, which need both engines")]
     pub(crate) fn waiting(&self) -> usize {
         self.queue().waiting.len()
     }

@@ -246,11 +246,11 @@ fn a_restored_store_can_go_on_whatever_numbers_the_file_has() {
     let text = lines_of(&original.store);
     let lines: Vec<&str> = text.lines().collect();
     let lines = &lines[..lines.len() - 1];
-    let spend = |line: &&str| {
+    let used_up = |line: &&str| {
         let is_held = line.contains("\"status\":\"processing\"");
         if is_held { line.replace("\"attempts\":0", "\"attempts\":4294967295") } else { (*line).to_owned() }
     };
-    let spent: Vec<String> = lines.iter().map(spend).collect();
+    let spent: Vec<String> = lines.iter().map(used_up).collect();
     let spent: Vec<&str> = spent.iter().map(String::as_str).collect();
     // An export beside a large import ends with a revision below those of some of its lines.
     let revision = block_on(original.store.info()).expect("it tells").revision;
