@@ -119,7 +119,7 @@ pub(crate) fn packaging() -> Outcome {
 
 /// The face in both Nodes, and what becomes of a store when its process is killed.
 pub(crate) fn test_in_node() -> Outcome {
-    test(&["face", "engines", "storage", "crash", "native"], &[22, 24], &[]).into()
+    test(&["face", "working", "engines", "storage", "crash", "native"], &[22, 24], &[]).into()
 }
 
 /// The package on pages of real browsers.

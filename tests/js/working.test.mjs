@@ -1,0 +1,374 @@
+// Working on chunks in Node, by loops, by `run` and with its progress: on a file in a worker thread, on a file in this thread,
+// and in memory.
+
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { chunks, code, kept, MagnetarError, open, places } from './stores.mjs'
+
+for (const [place, opened] of Object.entries(places)) {
+  describe(place, () => {
+    test('a loop over claims completes, fails and releases', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(6) })
+      for await (const chunk of store.claims(1)) {
+        if (chunk.chunk === 1) chunk.complete({ doubled: 2 })
+        if (chunk.chunk === 2) chunk.fail(new Error('not this one'))
+        if (chunk.chunk === 4) break
+      }
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.done, stats.failed, stats.pending, stats.processing], [3, 1, 2, 0])
+      assert.deepEqual((await store.getChunk(1, 1)).output, { doubled: 2 })
+      assert.equal((await store.getChunk(1, 2)).error, 'Error: not this one')
+      assert.equal((await store.getChunk(1, 4)).attempts, 0)
+      for await (const _ of store.claims(1));
+      assert.equal((await store.getStats(1)).isFinished, true)
+    })
+
+    test('a result that is refused fails its chunk and not the loop', async (t) => {
+      const store = kept(t, await opened())
+      const results = [[7n], ['x'.repeat(2 << 20)], [() => {}, 7], [undefined, 'wrong'], [{ toJSON() { throw new Error('no') } }], ['fine']]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(results.length, { checksum: 'right' }) })
+      for await (const chunk of store.claims(1)) chunk.complete(...results[chunk.chunk])
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.done, stats.failed, stats.isFinished], [1, 5, true])
+      assert.match((await store.getChunk(1, 0)).error, /BigInt/)
+      await store.reset(1, [5])
+      await store.retryFailed(1)
+      for await (const chunk of store.claims(1)) {
+        chunk.complete(7n)
+        break
+      }
+      assert.equal((await store.getChunk(1, 0)).status, 'failed')
+    })
+
+    test('a loop that cannot report now gives its chunk back', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      store.completeAndClaim = () => Promise.reject(new MagnetarError({ code: 'full', retry: 'later', message: 'no space' }))
+      await assert.rejects(async () => { for await (const chunk of store.claims(1)) chunk.complete(7) }, code('full'))
+      assert.deepEqual([(await store.getStats(1)).pending, (await store.getChunk(1, 0)).attempts], [2, 0])
+    })
+
+    test('what a body has said holds where it is left early, and else its chunk is given back', async (t) => {
+      const store = kept(t, await opened())
+      const said = [(chunk) => chunk.complete(), (chunk) => chunk.complete(undefined, 'sum'), (chunk) => chunk.complete({ n: 1 }), (chunk) => chunk.fail('no'), () => {}]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(said.length) })
+      for (const say of said) {
+        for await (const chunk of store.claims(1)) {
+          say(chunk)
+          break
+        }
+      }
+      const found = []
+      for await (const chunk of store.chunks(1)) found.push(chunk.status)
+      assert.deepEqual(found, ['done', 'done', 'done', 'failed', 'pending'])
+      assert.equal((await store.getChunk(1, 1)).observedChecksum, 'sum')
+    })
+
+    test('a result that is no JSON is refused and not emptied', async (t) => {
+      const store = kept(t, await opened())
+      const none = [() => 1, Symbol('s'), NaN, Infinity, new Map([[1, 2]]), new Error('no'), new Response('no'), new Uint8Array(2), { toJSON: () => undefined }]
+      const made = [undefined, null, 0, 'text', false, { a: undefined, b: NaN }, Object.assign(Object.create(null), { a: 1 }), [1], new Date(0), { toJSON: () => 7 }]
+      const results = [null, null, 0, 'text', false, { b: null }, { a: 1 }, [1], '1970-01-01T00:00:00.000Z', 7]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(none.length + made.length) })
+      const report = await store.run(1, (chunk) => [...none, ...made][chunk.chunk])
+      assert.deepEqual(report, { completed: made.length, failed: none.length, released: 0, superseded: 0 })
+      assert.deepEqual((await store.getByStatus(1, 'done')).map((chunk) => chunk.output), results)
+      assert.match((await store.getChunk(1, 4)).error, /no JSON \(Map\)/)
+      await store.retryFailed(1)
+      const chunk = await store.claimPending(1)
+      for (const output of none) {
+        await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
+        await assert.rejects(store.applyBatchUpdates(1, [{ complete: chunk, output }]), code('invalid_input'))
+      }
+    })
+
+    test('a loop ends with its signal, and the chunk that it holds is completed if its body ended', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(5))
+      const ended = new AbortController()
+      for await (const chunk of store.claims(1, { signal: ended.signal })) if (chunk.chunk === 2) ended.abort()
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.done, stats.processing, stats.pending], [3, 0, 2])
+    })
+
+    test('run works a job off side by side and fails what throws', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(40, { payload: { n: 1 } }) })
+      let now = 0
+      let most = 0
+      const report = await store.run(1, async (chunk) => {
+        most = Math.max(most, ++now)
+        await null
+        now--
+        if (chunk.chunk % 10 === 0) throw new Error('tenth')
+        return { id: chunk.chunk }
+      }, { concurrency: 8 })
+      assert.deepEqual(report, { completed: 36, failed: 4, released: 0, superseded: 0 })
+      assert.equal(most, 8)
+      assert.deepEqual((await store.getChunk(1, 7)).output, { id: 7 })
+    })
+
+    test('run ends with its signal and gives back what is under way', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(20))
+      const ended = new AbortController()
+      const report = await store.run(1, (chunk, { signal }) => {
+        if (chunk.chunk === 3) ended.abort(new Error('enough'))
+        return chunk.chunk < 3 ? undefined : new Promise((_, reject) => {
+          if (signal.aborted) reject(signal.reason)
+          else signal.addEventListener('abort', () => reject(signal.reason))
+        })
+      }, { concurrency: 4, signal: ended.signal })
+      assert.equal(report.failed, 0)
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.processing, stats.done], [0, report.completed])
+    })
+
+    test('what a handler gives is its result only where it has said nothing', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(3) })
+      let given = 0
+      const report = await store.run(1, (chunk) => {
+        if (chunk.chunk === 0) chunk.fail('no')
+        if (chunk.chunk === 1) chunk.complete('said')
+        if (chunk.chunk === 2 && given++ === 0) chunk.release()
+        return 'given'
+      })
+      assert.deepEqual(report, { completed: 2, failed: 1, released: 1, superseded: 0 })
+      const found = (await store.pageByStatus(1)).map((chunk) => [chunk.status, chunk.output])
+      assert.deepEqual(found, [['failed', null], ['done', 'said'], ['done', 'given']])
+    })
+
+    test('what is claimed while the signal ends it is given back, and nobody begins with it', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      let ended
+      const claim = store.claimPending.bind(store)
+      store.claimPending = (...asked) => claim(...asked).finally(() => ended.abort())
+      const none = () => assert.fail('nobody is to begin')
+      ended = new AbortController()
+      assert.deepEqual(await store.run(1, none, { signal: ended.signal }), { completed: 0, failed: 0, released: 1, superseded: 0 })
+      ended = new AbortController()
+      for await (const _ of store.claims(1, { signal: ended.signal })) none()
+      assert.deepEqual((await store.getByStatus(1, 'pending')).map(({ attempts }) => attempts), [0, 0])
+    })
+
+    test('whoever gives chunks back gets the next after a pause', async (t) => {
+      const store = kept(t, await opened())
+      let turns = 0
+      const seen = []
+      const release = (chunk) => {
+        seen.push(turns)
+        setTimeout(() => turns++, 0)
+        if (seen.length % 3 !== 0) chunk.release()
+      }
+      for (const job of [1, 2]) await store.importManifest(job, chunks(1))
+      await store.run(1, release)
+      assert.deepEqual(seen, [0, 1, 2])
+      while (turns < 3) await new Promise((resolve) => setTimeout(resolve, 1))
+      for await (const chunk of store.claims(2)) release(chunk)
+      assert.deepEqual(seen.slice(3), [3, 4, 5])
+    })
+
+    test('timers have their turn however fast calls are answered', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      let isDue = false
+      setTimeout(() => (isDue = true), 0)
+      for (let calls = 0; !isDue; calls++) {
+        assert.ok(calls < 100_000)
+        await store.getStats(1)
+      }
+    })
+
+    test('run says what became of each claim, and not what its handler believed', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 1 }, chunks: [{ id: 0, checksum: 'right' }, { id: 1 }, { id: 2 }, { id: 3 }, { id: 4 }] })
+      let given = 0
+      const report = await store.run(1, async (chunk) => {
+        if (chunk.chunk === 0) chunk.complete(undefined, 'wrong')
+        else if (chunk.chunk === 1) return 10n
+        else if (chunk.chunk === 2 && given++ === 0) chunk.release()
+        else if (chunk.chunk === 3) await store.cancel(1, [3, 4])
+      })
+      assert.deepEqual(report, { completed: 1, failed: 2, released: 1, superseded: 1 })
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.failed, stats.cancelled, stats.done], [2, 2, 1])
+    })
+
+    test('an error that is permanent fails its chunk, whatever attempts it has left', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 9 }, ...chunks(4) })
+      const report = await store.run(1, (chunk) => {
+        if (chunk.chunk > 1) return
+        chunk.fail('no such file', { permanent: true })
+        if (chunk.chunk === 1) throw new Error('what was said holds')
+      })
+      assert.deepEqual(report, { completed: 2, failed: 2, released: 0, superseded: 0 })
+      const failed = await store.getByStatus(1, 'failed')
+      assert.deepEqual(failed.map(({ error, attempts }) => [error, attempts]), [['no such file', 1], ['no such file', 1]])
+      assert.equal(await store.retryFailed(1), 2)
+      const again = await store.claimPending(1)
+      assert.equal(await store.fail(again, 'gone', { permanent: true }), 'changed')
+      assert.equal(await store.fail(again, 'gone', { permanent: true }), 'unchanged')
+      const other = await store.claimPending(1)
+      assert.deepEqual(await store.applyBatchUpdates(1, [{ fail: other, error: 'gone', permanent: true }]), ['changed'])
+      assert.equal((await store.getStats(1)).failed, 2)
+    })
+
+    test('whatever is thrown fails its chunk, and has a text', async (t) => {
+      const store = kept(t, await opened())
+      const thrown = [
+        new Error('cut in the midst of 😀'.slice(0, -1)), '\udc00', Object.create(null), Symbol('s'), undefined, null, 7n, () => {},
+        Object.defineProperty(new Error(), 'message', { get() { throw new Error('no') } }),
+        Object.defineProperty(new Error(), 'message', { value: Symbol('s') }), { toString() { throw null } },
+      ]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(thrown.length) })
+      const report = await store.run(1, ({ chunk }) => { throw thrown[chunk] }, { concurrency: 3 })
+      assert.deepEqual(report, { completed: 0, failed: thrown.length, released: 0, superseded: 0 })
+      for (const chunk of await store.getByStatus(1, 'failed')) assert.ok(chunk.error.length > 0 && chunk.error.isWellFormed(), chunk.error)
+      assert.equal((await store.getChunk(1, 0)).error, 'Error: cut in the midst of \ufffd')
+      await store.retryFailed(1)
+      for (const error of thrown) assert.equal(await store.fail(await store.claimPending(1), error), 'changed')
+      await store.retryFailed(1)
+      const update = { fail: await store.claimPending(1), error: 'b\ud800' }
+      assert.deepEqual(await store.applyBatchUpdates(1, [update, { mark: 1, status: 'failed', detail: 'c\ud800' }]), ['changed', 'changed'])
+      await store.markFailed(1, 2, 'd\ud800')
+      assert.deepEqual((await store.getByStatus(1, 'failed')).map((chunk) => chunk.error), ['b\ufffd', 'c\ufffd', 'd\ufffd'])
+    })
+
+    test('a handler hears at once that its chunk was cancelled or deleted', async (t) => {
+      const store = kept(t, await opened())
+      const left = { chunks: [{ id: 0 }] }
+      await store.importManifest(1, chunks(3))
+      // The first heartbeat would come in days.
+      const report = await store.run(1, async (chunk, { signal }) => {
+        if (chunk.chunk === 0) return
+        if (chunk.chunk === 1) await store.cancel(1, [1])
+        else await store.importManifest(1, left, { onMissing: 'delete' })
+        await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      }, { concurrency: 3, leaseMs: 7 * 86_400_000 })
+      assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 2 })
+    })
+
+    test('each of two hundred handlers hears that the job was cancelled', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(200))
+      let begun = 0
+      const report = await store.run(1, async (_, { signal }) => {
+        const told = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        if (++begun === 200) await store.cancel(1)
+        await told
+      }, { concurrency: 200, leaseMs: 7 * 86_400_000 })
+      assert.deepEqual(report, { completed: 0, failed: 0, released: 0, superseded: 200 })
+    })
+
+    test('whoever works through a store that is closed is told at once, and the closing is over once for all', async () => {
+      const store = await opened()
+      await store.importManifest(1, chunks(2))
+      await store.importManifest(2, chunks(1))
+      const reasons = []
+      let begun
+      const working = new Promise((resolve) => (begun = resolve))
+      const work = ({ jobId, chunk }, { signal }) => new Promise((_, reject) => {
+        const told = () => { reasons.push(signal.reason.code); reject(signal.reason) }
+        if (signal.aborted) return told()
+        signal.addEventListener('abort', told)
+        if (jobId === 1 && chunk === 1) begun()
+      })
+      const leaseMs = 7 * 86_400_000
+      const settled = [store.run(1, work, { concurrency: 3, leaseMs })]
+      await working
+      settled.push((async () => { for await (const _ of store.claims(1, { leaseMs })); })())
+      // Its claim is on its way when the store is closed.
+      settled.push(store.run(2, work, { leaseMs }))
+      const all = Promise.all(settled.map((one) => assert.rejects(one, code('closed'))))
+      const order = []
+      const first = store.close().then(() => order.push('first'))
+      const second = store.close().then(() => order.push('second'))
+      await Promise.all([all, first, second])
+      assert.deepEqual(order, ['first', 'second'])
+      assert.ok(reasons.length >= 2 && reasons.every((reason) => reason === 'closed'), reasons.join())
+    })
+
+    test('an error that ends a run ends all of it', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(40))
+      const claim = store.claimPending.bind(store)
+      let claims = 0
+      store.claimPending = (...asked) => (++claims === 6 ? Promise.reject(new Error('broken')) : claim(...asked))
+      let started = 0
+      await assert.rejects(store.run(1, async () => { started++; await store.getStats(1) }, { concurrency: 4 }), /broken/)
+      const before = started
+      assert.equal((await store.getStats(1)).processing, 0)
+      for (let i = 0; i < 50; i++) await store.getStats(1)
+      assert.equal(started, before, 'nothing goes on behind the back of its caller')
+    })
+
+    test('what is not given is missed at once', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      await assert.rejects(store.run(1), code('invalid_input'))
+      await assert.rejects(store.run(9, () => {}), code('job_not_found'))
+      await assert.rejects(store.run(1, () => {}, { concurrency: 0 }), code('invalid_input'))
+      const large = [store.claimPendingBatch(1, 1e15), store.pageByStatus(1, { limit: 1e15 }), store.run(1, () => {}, { concurrency: 1e5 }), open(':memory:', { cacheBytes: 1e15 })]
+      for (const call of large) await assert.rejects(call, (error) => code('invalid_input')(error) && /: use a whole number from [01] to \d+$/.test(error.message))
+      const chunk = await store.claimPending(1)
+      for (const result of [{ size: 3 }, 5, 'text', null]) await assert.rejects(store.complete(chunk, result), code('invalid_input'))
+      await assert.rejects(store.applyBatchUpdates(1, [{ compleet: chunk }]), code('invalid_input'))
+      const half = '\u{1F600}'.slice(0, 1)
+      await assert.rejects(store.newJob({ name: half }), /half a character/)
+      await assert.rejects(store.complete(chunk, { checksum: half }), /half a character/)
+      await assert.rejects(store.importManifest(1, { chunks: [{ id: 9, dependsOn: [1] }] }), /depends_on/)
+      await assert.rejects(store.importManifest(1, 'x', { format: 'xml' }), /"xml": use one of toml, json, jsonl, csv/)
+      assert.equal((await store.getStats(1)).total, 2)
+      await store.releaseAll()
+      const report = await store.run(1, async ({ chunk }) => { if (chunk === 1) await store.deleteJob(1) })
+      assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 1 })
+    })
+
+    test('what is no signal is refused before anything is done', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      const signal = new AbortController()
+      for (const call of [
+        () => store.claimPending(1, { signal }), () => store.run(1, () => {}, { signal }), () => store.claims(1, { signal }).next(),
+        () => store.importManifest(1, chunks(2), { signal }), () => store.progress(1, { signal }),
+      ]) await assert.rejects(async () => call(), code('invalid_input'))
+      assert.equal((await store.getByStatus(1, 'pending')).length, 1)
+    })
+
+    test('many lanes wait together', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(3))
+      let looking = 0
+      let most = 0
+      const look = store.getStats.bind(store)
+      store.getStats = (job) => {
+        most = Math.max(most, ++looking)
+        return look(job).finally(() => looking--)
+      }
+      await store.run(1, () => store.getJob(1), { concurrency: 64 })
+      assert.equal(most, 1)
+    })
+
+    test('progress is told as an iterable and as events, to the last', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(30))
+      const events = []
+      const progress = store.progress(1)
+      const last = new Promise((resolve) => progress.addEventListener('progress', ({ detail }) => {
+        events.push(detail.done)
+        if (detail.isFinished) resolve()
+      }))
+      const seen = []
+      const watching = (async () => { for await (const stats of store.progress(1)) seen.push(stats.done) })()
+      await store.run(1, () => {}, { concurrency: 3 })
+      await Promise.all([last, watching])
+      assert.equal(seen.at(-1), 30)
+      assert.equal(events.at(-1), 30)
+      assert.deepEqual(seen, seen.toSorted((a, b) => a - b))
+    })
+  })
+}
