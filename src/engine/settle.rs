@@ -184,7 +184,8 @@ fn go_on_in(work: &mut Work<'_>, job: i64) -> Result<()> {
 fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
     let edges = work.job_in_any_phase(first.key.job)?.map_or(0, |job| job.edges);
     if edges == 0 {
-        return Ok(());
+        // Nobody waits any more, if anybody did.
+        return work.delete_cursor(first.key);
     }
     let mut lists = VecDeque::from([first]);
     let mut left = limits::DEPENDENTS_PER_COMMIT_MAX.min(work.told_left);

@@ -242,6 +242,7 @@ macro_rules! always {
                 a_job_is_not_stalled_while_dependents_are_to_be_told
                 what_many_failures_cancelled_comes_back_with_the_last_of_them
                 what_many_ends_tell_is_told_to_the_end
+                what_was_to_be_told_ends_with_the_dependencies
                 a_reset_through_takes_back_thousands
                 what_is_left_of_a_reset_through_is_not_forgotten_when_the_chunk_is_done_again
                 a_job_with_slices_left_can_be_deleted

@@ -1,7 +1,8 @@
 //! More dependents than one commit tells: the rest follows in slices, also after a crash between two of them.
 
 use magnetar::{
-    ChunkUpdate, Completion, ErrorKind, JobSpec, JobStatus, JobStore, ResetReach, Selection, limits,
+    ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, ResetReach, Selection,
+    chunks, limits,
 };
 
 use super::{JOB, c, claim, import, import_as};
@@ -200,4 +201,22 @@ pub(crate) async fn what_many_ends_tell_is_told_to_the_end(fx: Fixture) {
     let stats = settled(&*fx).await;
     assert_eq!((stats.ready(), stats.blocked, stats.settling), (hubs * each, 0, false));
     fx.verify().await.expect("nothing is damaged");
+}
+
+/// The dependencies of a job went while they were to be told of something: that comes to its end.
+pub(crate) async fn what_was_to_be_told_ends_with_the_dependencies(fx: Fixture) {
+    import(&*fx, fan()).await;
+    let other = fx.new_job(&JobSpec::new()).await.expect("a job");
+    let waiting = chunks([Ok(c(0)), Ok(c(1).depends_on([0]))].into_iter());
+    fx.import(other, &JobSpec::new(), waiting, &ImportOptions::new()).await.expect("it is imported");
+    let held = claim(&*fx).await;
+    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
+    import(&*fx, (0..=MANY).map(c)).await;
+    for _ in 0..MANY {
+        if !fx.get_stats(other).await.expect("the job exists").settling {
+            return;
+        }
+        fx.release_all().await.expect("the store is open");
+    }
+    panic!("it comes to no end");
 }
