@@ -295,16 +295,20 @@ impl magnetar::Liveness for NobodyKnows {
     }
 }
 
-#[test]
-fn an_import_of_which_nobody_knows_whether_it_lives_is_taken_back_in_the_end() {
-    let folder = tempfile::tempdir().expect("a folder");
+/// Two clients of one store, neither of which can tell whether the other lives, and their clock.
+fn two_of_whom_nobody_knows(folder: &std::path::Path) -> (Arc<ManualClock>, SqliteStore, SqliteStore) {
     let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
     let options = OpenOptions::new()
         .clock(Arc::clone(&clock) as Arc<dyn Clock>)
         .liveness(Arc::new(NobodyKnows) as Arc<dyn magnetar::Liveness>);
-    let open =
-        || block_on(SqliteStore::open_with(folder.path().join("jobs.db"), &options)).expect("it opens");
-    let (one, other) = (open(), open());
+    let open = || block_on(SqliteStore::open_with(folder.join("jobs.db"), &options)).expect("it opens");
+    (clock, open(), open())
+}
+
+#[test]
+fn an_import_of_which_nobody_knows_whether_it_lives_is_taken_back_in_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (clock, one, other) = two_of_whom_nobody_knows(folder.path());
     let mut refused = None;
     let stream = with_a_pause(|| {
         clock.0.fetch_add(magnetar::limits::IMPORT_LEASE_MS - 1, Ordering::SeqCst);
@@ -322,13 +326,7 @@ fn an_import_of_which_nobody_knows_whether_it_lives_is_taken_back_in_the_end() {
 #[test]
 fn an_import_that_was_taken_back_for_another_one_adds_nothing_to_that() {
     let folder = tempfile::tempdir().expect("a folder");
-    let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
-    let options = OpenOptions::new()
-        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
-        .liveness(Arc::new(NobodyKnows) as Arc<dyn magnetar::Liveness>);
-    let open =
-        || block_on(SqliteStore::open_with(folder.path().join("jobs.db"), &options)).expect("it opens");
-    let (one, other) = (open(), open());
+    let (clock, one, other) = two_of_whom_nobody_knows(folder.path());
     let (has_begun, goes_on) = (Barrier::new(2), Barrier::new(2));
     std::thread::scope(|scope| {
         let mut theirs = None;

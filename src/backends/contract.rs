@@ -572,6 +572,43 @@ pub(crate) struct Delta {
 }
 
 #[cfg(test)]
+impl JobRow {
+    /// An open job that says nothing of its chunks.
+    pub(crate) fn plain(id: i64, counts: Counts, created_at_ms: u64) -> Self {
+        JobRow {
+            id,
+            spec: JobSpec::new(),
+            phase: JobPhase::Open,
+            owner: None,
+            seq: 0,
+            edges: 0,
+            edges_upward: 0,
+            counts,
+            created_at_ms,
+            revision: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Content {
+    /// A chunk of which nothing is said.
+    pub(crate) fn plain(created_at_ms: u64) -> Self {
+        Content {
+            checksum: None,
+            payload: None,
+            priority: 0,
+            attempts_max: None,
+            losses_max: None,
+            on_dependency_failure: None,
+            created_at_ms,
+            updated_at_ms: created_at_ms,
+            revision: 1,
+        }
+    }
+}
+
+#[cfg(test)]
 impl Delta {
     /// A change of the store's own record alone.
     pub(crate) fn of(meta: Meta) -> Self {

@@ -368,8 +368,7 @@ fn is_light(row: &Row) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::contract::{Content, Counts, JobPhase};
-    use crate::model::JobSpec;
+    use crate::backends::contract::{Content, Counts};
 
     const META: Meta = Meta {
         store_id: [1; 16],
@@ -382,33 +381,12 @@ mod tests {
     };
 
     fn row(job: i64, chunk: u64) -> Row {
-        let content = std::sync::Arc::new(Content {
-            checksum: None,
-            payload: None,
-            priority: 0,
-            attempts_max: None,
-            losses_max: None,
-            on_dependency_failure: None,
-            created_at_ms: 7,
-            updated_at_ms: 7,
-            revision: 1,
-        });
+        let content = std::sync::Arc::new(Content::plain(7));
         Row { key: Key { job, chunk }, content, record: Record::shared_fresh(), unmet: 0 }
     }
 
     fn job(id: i64) -> JobRow {
-        JobRow {
-            id,
-            spec: JobSpec::new(),
-            phase: JobPhase::Open,
-            owner: None,
-            seq: 0,
-            edges: 0,
-            edges_upward: 0,
-            counts: Counts::default(),
-            created_at_ms: 7,
-            revision: 1,
-        }
+        JobRow::plain(id, Counts::default(), 7)
     }
 
     fn job_put(id: i64) -> Delta {

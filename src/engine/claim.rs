@@ -96,11 +96,11 @@ mod tests {
 
     use super::*;
     use crate::backends::contract::{
-        Content, Counts, Delta, JobPhase, JobRow, Load, Loaded, Meta, Needs, PageNeed, Record, Row, WriteTx,
+        Content, Counts, Delta, JobRow, Load, Loaded, Meta, Needs, PageNeed, Record, Row, WriteTx,
     };
     use crate::clock::SystemClock;
     use crate::engine::Host;
-    use crate::model::{Durability, JobSpec};
+    use crate::model::Durability;
     use crate::owners::Alone;
 
     /// A storage with so many jobs of one chunk each, that counts what it is asked.
@@ -110,32 +110,11 @@ mod tests {
     }
 
     fn job(id: i64) -> JobRow {
-        JobRow {
-            id,
-            spec: JobSpec::new(),
-            phase: JobPhase::Open,
-            owner: None,
-            seq: 0,
-            edges: 0,
-            edges_upward: 0,
-            counts: Counts { by_class: [1; 7] },
-            created_at_ms: 1,
-            revision: 1,
-        }
+        JobRow::plain(id, Counts { by_class: [1; 7] }, 1)
     }
 
     fn row(job: i64) -> Row {
-        let content = Content {
-            checksum: None,
-            payload: None,
-            priority: 0,
-            attempts_max: None,
-            losses_max: None,
-            on_dependency_failure: None,
-            created_at_ms: 1,
-            updated_at_ms: 1,
-            revision: 1,
-        };
+        let content = Content::plain(1);
         Row {
             key: Key { job, chunk: 0 },
             content: Arc::new(content),

@@ -1,25 +1,15 @@
 // Tabs that come and go: one leaves while others work, stands still in a cache, or runs another version.
 
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
-import { browser, names, serve } from './browsers.mjs'
+import { describe, test } from 'node:test'
+import { browser, hosted, names, serve } from './browsers.mjs'
 
 for (const name of names) {
   describe(name, () => {
-    let site
-    let running
-    before(async () => {
-      site = await serve()
-      running = await browser(name)
-    })
-    after(async () => {
-      await running?.close()
-      running?.remove()
-      site?.close()
-    })
+    const host = hosted(name)
     const opened = async (store, at = '/browser.js', page = undefined) => {
-      page ??= await running.page()
-      await page.goto(site.url)
+      page ??= await host.running.page()
+      await page.goto(host.site.url)
       await page.evaluate(async ([store, at]) => {
         const { open } = await import(at)
         globalThis.code = (promise) => promise.then(() => 'done', (error) => error.code)
@@ -94,9 +84,9 @@ for (const name of names) {
     })
 
     test('tabs of different versions do not take each other’s word', async () => {
-      const [one, next] = [await opened('versions'), await running.page()]
+      const [one, next] = [await opened('versions'), await host.running.page()]
       await one.evaluate(() => store.importManifest(1, { chunks: [{ id: 1 }] }))
-      await next.goto(site.url)
+      await next.goto(host.site.url)
       const ask = async () => {
         const { open } = await import('/next/browser.js')
         return open('versions').then(() => 'opened', ({ code, message }) => `${code}: ${message}`)
@@ -111,8 +101,8 @@ for (const name of names) {
       // The other way round, and then alone.
       await one.close()
       assert.equal(await next.evaluate(ask), 'opened')
-      const again = await running.page()
-      await again.goto(site.url)
+      const again = await host.running.page()
+      await again.goto(host.site.url)
       const open = () => import('/browser.js').then(({ open }) => open('versions')).then((store) => store.getStats(1)).then(({ total }) => total, ({ code }) => code)
       assert.equal(await again.evaluate(open), 'unsupported')
       await next.close()
@@ -121,9 +111,9 @@ for (const name of names) {
     })
 
     test('a tab that had a file, or followed one that had it, does not go on with the empty one that came after it', async () => {
-      const [one, two, three] = [await running.page(), await running.page(), await running.page()]
+      const [one, two, three] = [await host.running.page(), await host.running.page(), await host.running.page()]
       const begin = async (page, isFirst) => {
-        await page.goto(site.url)
+        await page.goto(host.site.url)
         await page.evaluate(async (isFirst) => {
           const { open } = await import('/browser.js')
           // Finds the file gone, as where the user has cleared the site's data.
@@ -151,7 +141,7 @@ for (const name of names) {
       // Its next worker stands in line behind that of the other one.
       await one.evaluate(() => worker.terminate())
       for (const page of [one, two, one, two]) assert.equal(await page.evaluate(() => total()), 'corrupt')
-      await three.goto(site.url)
+      await three.goto(host.site.url)
       await three.evaluate(async () => {
         const { open } = await import('/browser.js')
         globalThis.store = await open('cleared')
@@ -189,8 +179,8 @@ for (const name of names) {
     })
 
     test('a page without broadcast channels is told so', async () => {
-      const page = await running.page()
-      await page.goto(site.url)
+      const page = await host.running.page()
+      await page.goto(host.site.url)
       const told = await page.evaluate(async () => {
         delete globalThis.BroadcastChannel
         const { open } = await import('/browser.js')

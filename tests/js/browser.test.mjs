@@ -1,26 +1,16 @@
 // The packed package in real browsers: files of the origin, several tabs, workers that are terminated.
 
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
-import { browser, names, serve } from './browsers.mjs'
+import { describe, test } from 'node:test'
+import { hosted, names } from './browsers.mjs'
 import { random, rounds } from './package.mjs'
 
 for (const name of names) {
   describe(name, () => {
-    let site
-    let running
-    before(async () => {
-      site = await serve()
-      running = await browser(name)
-    })
-    after(async () => {
-      await running?.close()
-      running?.remove()
-      site?.close()
-    })
+    const host = hosted(name)
     const tab = async () => {
-      const page = await running.page()
-      await page.goto(site.url)
+      const page = await host.running.page()
+      await page.goto(host.site.url)
       return page
     }
 

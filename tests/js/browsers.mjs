@@ -5,6 +5,7 @@ import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { extname, join } from 'node:path'
+import { after, before } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { folder, root } from './package.mjs'
 
@@ -31,6 +32,21 @@ export async function serve() {
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() }
+}
+
+/** A browser on pages of the package, for all tests of a suite: there from its first test to its last. */
+export function hosted(name) {
+  const host = { site: undefined, running: undefined }
+  before(async () => {
+    host.site = await serve()
+    host.running = await browser(name)
+  })
+  after(async () => {
+    await host.running?.close()
+    host.running?.remove()
+    host.site?.close()
+  })
+  return host
 }
 
 const CHROMIUM = [

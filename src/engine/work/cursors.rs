@@ -19,8 +19,7 @@ pub(super) struct Cursors(BTreeMap<i64, BTreeMap<u64, CursorSlot>>);
 
 impl Cursors {
     pub(super) fn changed(&self) -> impl Iterator<Item = (Key, &CursorSlot)> {
-        let of_job = |(&job, slots)| -> (i64, &BTreeMap<u64, CursorSlot>) { (job, slots) };
-        self.0.iter().map(of_job).flat_map(|(job, slots)| {
+        self.0.iter().flat_map(|(&job, slots)| {
             let dirty = slots.iter().filter(|(_, slot)| slot.dirty);
             dirty.map(move |(&chunk, slot)| (Key { job, chunk }, slot))
         })
@@ -95,8 +94,7 @@ impl Work<'_> {
         let (mut keys, mut from) = (BTreeSet::new(), 0);
         while let Some(job) = self.job_with_cursors(from)? {
             keys.extend(self.cursors_of(job)?.map(|cursor| cursor.key));
-            let Some(next) = job.checked_add(1) else { break };
-            from = next;
+            from = job + 1;
         }
         Ok(keys)
     }

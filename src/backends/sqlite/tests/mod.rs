@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backends::contract::{
-    Class, Content, Counts, Delta, JobChange, JobPhase, JobRow, Key, LogRun, Meta, Place, Rank, Record,
-    RowChange, Subject,
+    Class, Content, Counts, Delta, JobChange, JobRow, Key, LogRun, Meta, Place, Rank, Record, RowChange,
+    Subject,
 };
-use crate::model::{JobSpec, Json};
+use crate::model::Json;
 
 /// A directory that is gone after the test.
 pub(super) struct Folder(PathBuf);
@@ -76,18 +76,7 @@ pub(super) const READY: Place =
     Place { class: Class::Ready, rank: Rank(0x7fff_ffff), due: None, holder: None };
 
 pub(super) fn job(id: i64, counts: Counts) -> JobRow {
-    JobRow {
-        id,
-        spec: JobSpec::new(),
-        phase: JobPhase::Open,
-        owner: None,
-        seq: 0,
-        edges: 0,
-        edges_upward: 0,
-        counts,
-        created_at_ms: 1_700_000_000_000,
-        revision: 1,
-    }
+    JobRow::plain(id, counts, 1_700_000_000_000)
 }
 
 /// The import of ready chunks `from..to` into a job that has all before them.
