@@ -1,6 +1,11 @@
-//! How long a chunk waits after a failure: exponential, capped, spread.
+//! Whether a chunk is tried again after a failure, and how long it waits: exponential, capped, spread.
 
 use crate::model::Backoff;
+
+/// Whether so many failures, or losses, are all that a chunk may have; 0 is no limit.
+pub(crate) const fn is_spent(count: u32, max: u32) -> bool {
+    max != 0 && count >= max
+}
 
 /// The wait after the `failures`-th failure in a row, in milliseconds.
 ///

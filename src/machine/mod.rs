@@ -170,8 +170,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             }
             subject.must_be_open(fence)?;
             let attempts = record.attempts.saturating_add(1);
-            let spent =
-                failure == Failure::Permanent || rules.attempts_max != 0 && attempts >= rules.attempts_max;
+            let spent = failure == Failure::Permanent || retry::is_spent(attempts, rules.attempts_max);
             changed(Record {
                 status: if spent { JobStatus::Failed } else { JobStatus::Pending },
                 attempts,
@@ -217,7 +216,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                 return Ok(Step::Unchanged);
             }
             let losses = record.losses.saturating_add(1);
-            if rules.losses_max != 0 && losses >= rules.losses_max {
+            if retry::is_spent(losses, rules.losses_max) {
                 return changed(Record {
                     status: JobStatus::Failed,
                     losses,

@@ -21,6 +21,7 @@ use crate::commit::{Watch, block_on};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
 use crate::model::{ChunkUpdate, Claim, JobState, JobStatus, Outcome};
+use crate::retry;
 use crate::store::JobStore;
 
 /// Heartbeats within one lease: two may be missed.
@@ -222,7 +223,7 @@ impl Keeper {
             self.0.unpark();
         }
         let failures = state.attempts.saturating_add(1);
-        let is_last = state.attempts_max != 0 && failures >= state.attempts_max;
+        let is_last = retry::is_spent(failures, state.attempts_max);
         Hold { claim, failures, is_last, cancel, shared: Arc::clone(&self.0) }
     }
 }
