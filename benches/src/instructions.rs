@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use magnetar::{Completion, block_on};
+use magnetar::block_on;
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
@@ -12,7 +12,7 @@ use crate::disk;
 use crate::hand::redb::Redb;
 use crate::hand::sqlite::{Sqlite, Synchronous};
 use crate::hand::{self, Ask, batch, cycle};
-use crate::ours::{BATCH, Engine, MAGNETAR_JOB, drain, import};
+use crate::ours::{BATCH, Engine, MAGNETAR_JOB, drain, drain_by_one, import};
 use crate::parts::layered;
 
 /// Chunks of the store, in both sizes.
@@ -23,6 +23,8 @@ const WIDTH: u64 = 1_000;
 /// Cycles of the two sizes, one at a time and in batches.
 const SIZES: [u64; 2] = [64, 320];
 const SIZES_OF_BATCHES: [u64; 2] = [256, 1_280];
+/// More, because importing dependencies takes more instructions than draining them, and not the same each time.
+const SIZES_OF_LAYERS: [u64; 2] = [256, 2_816];
 /// Chunks that are listed, the whole store at a time.
 const SIZES_OF_LISTS: [u64; 2] = [CHUNKS, 5 * CHUNKS];
 
@@ -73,13 +75,7 @@ pub(crate) fn work(kind: &str, cycles: u64, folder: &Path) -> Result<(), Fault> 
             } else if batches {
                 drain(&*store, usize::try_from(cycles)? / BATCH, BATCH)?;
             } else {
-                block_on(async {
-                    for _ in 0..cycles {
-                        let chunk = store.claim_pending(MAGNETAR_JOB).await?.ok_or("nothing is left")?;
-                        store.complete(&chunk.claim(), Completion::new()).await?;
-                    }
-                    Ok::<_, Fault>(())
-                })?;
+                drain_by_one(&*store, cycles)?;
             }
             // What closing costs is the same in both sizes, or part of what the cycles left to do.
             Ok(block_on(store.close())?)
@@ -117,6 +113,7 @@ pub(crate) fn count(folder: &Path) -> Result<Vec<Counted>, String> {
         .iter()
         .map(|(kind, what)| {
             let [few, many] = match kind {
+                kind if kind.contains("layers") => SIZES_OF_LAYERS,
                 kind if kind.contains("one") => SIZES,
                 kind if kind.contains("list") => SIZES_OF_LISTS,
                 _ => SIZES_OF_BATCHES,

@@ -111,3 +111,34 @@ pub(crate) fn drain(store: &dyn JobStore, batches: usize, size: usize) -> Result
         })
     })
 }
+
+/// Claims and completes so many, one at a time: the seconds.
+pub(crate) fn drain_by_one(store: &dyn JobStore, cycles: u64) -> Result<f64, Fault> {
+    timed(|| block_on(cycle(store, cycles))).map(|((), seconds)| seconds)
+}
+
+/// The same by tasks of a multi-threaded runtime, each so many.
+pub(crate) fn drain_by_tasks(
+    runtime: &tokio::runtime::Runtime,
+    store: &Arc<dyn JobStore>,
+    tasks: usize,
+    cycles: u64,
+) -> Result<f64, Fault> {
+    let work = || {
+        let spawn = |_| {
+            let store = Arc::clone(store);
+            runtime.spawn(async move { cycle(&*store, cycles).await })
+        };
+        let tasks: Vec<_> = (0..tasks).map(spawn).collect();
+        tasks.into_iter().try_for_each(|task| runtime.block_on(task)?)
+    };
+    timed(work).map(|((), seconds)| seconds)
+}
+
+async fn cycle(store: &dyn JobStore, cycles: u64) -> Result<(), Fault> {
+    for _ in 0..cycles {
+        let chunk = store.claim_pending(MAGNETAR_JOB).await?.ok_or("nothing is left")?;
+        store.complete(&chunk.claim(), Completion::new()).await?;
+    }
+    Ok(())
+}

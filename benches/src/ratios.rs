@@ -36,8 +36,20 @@ pub(crate) const RATIOS: &[Ratio] = &[
     ratio("SQLite, 1 in block_on : SQLite FULL by hand", ("magnetar-sqlite-block", 1), &[FULL], 0.85),
     ratio("redb, complete_and_claim, 1 task : SQLite FULL by hand", ("magnetar-redb-next", 1), &[FULL], 1.5),
     ratio(
+        "redb, complete_and_claim, 1 in block_on : SQLite FULL by hand",
+        ("magnetar-redb-next-block", 1),
+        &[FULL],
+        1.5,
+    ),
+    ratio(
         "SQLite, complete_and_claim, 1 task : SQLite FULL by hand",
         ("magnetar-sqlite-next", 1),
+        &[FULL],
+        1.5,
+    ),
+    ratio(
+        "SQLite, complete_and_claim, 1 in block_on : SQLite FULL by hand",
+        ("magnetar-sqlite-next-block", 1),
         &[FULL],
         1.5,
     ),

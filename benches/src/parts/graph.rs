@@ -1,14 +1,15 @@
 //! Dependencies: what is ready, a graph of 100,000 chunks imported and drained, the order of a million.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use magnetar::graph::{Edge, Graph};
-use magnetar::{NewChunk, block_on};
+use magnetar::{JobStore, NewChunk, block_on};
 
 use super::{Fact, Goal, number, rounds};
 use crate::Fault;
 use crate::clock::timed;
-use crate::ours::{BATCH, Engine, MAGNETAR_JOB, chunk, drain, import};
+use crate::ours::{BATCH, Engine, MAGNETAR_JOB, chunk, drain, drain_by_one, drain_by_tasks, import};
 
 /// Chunks in layers: each depends on two of the layer above.
 pub(crate) fn layered(layers: u64, width: u64) -> impl Iterator<Item = NewChunk> + Send {
@@ -42,30 +43,72 @@ pub(super) fn layers(engine: Engine, folder: &Path) -> Result<Vec<Fact>, Fault> 
     let (_, imported) = timed(|| import(&*graph, layered(LAYERS, WIDTH)))?;
     let plain = engine.open(folder, "plain")?;
     let (_, imported_plain) = timed(|| import(&*plain, (0..LAYERS * WIDTH).map(chunk)))?;
-    let mut spent = [0.0, 0.0];
-    let mut drained = [0, 0];
-    while drained != [LAYERS * WIDTH; 2] {
-        for (at, store) in [&graph, &plain].into_iter().enumerate() {
-            let (cycles, seconds) = drain(&**store, 20, BATCH)?;
-            drained[at] += cycles;
-            spent[at] += seconds;
-        }
-    }
+    let batches = in_turns([&graph, &plain], LAYERS * WIDTH, |store| drain(&**store, 20, BATCH))?;
     if !block_on(graph.get_stats(MAGNETAR_JOB))?.is_complete() {
         return Err("the graph is drained and not complete".into());
     }
     block_on(graph.close())?;
     block_on(plain.close())?;
     let name = engine.name();
-    let rate = |at: usize| number(LAYERS * WIDTH) / spent[at];
+    let drained = |how: &str, [rate, beside]: [f64; 2]| {
+        Fact::new(
+            format!("{name}: drained in dependency order, {how}; beside: without dependencies"),
+            rate,
+            "cycles/s",
+        )
+        .beside(beside)
+        .goal(Goal::RatioAtLeast(0.7))
+    };
+    let [one, many] = by_callers(engine, folder)?;
     Ok(vec![
         Fact::new(format!("{name}: import of 100,000 chunks in layers, 2 dependencies each; beside: without dependencies"), imported, "s")
             .beside(imported_plain)
             .goal(Goal::AtMost(1.0)),
-        Fact::new(format!("{name}: drained in dependency order, batches of 256; beside: without dependencies"), rate(0), "cycles/s")
-            .beside(rate(1))
-            .goal(Goal::RatioAtLeast(0.7)),
+        drained("one caller in block_on", one),
+        drained("64 tokio tasks", many),
+        drained("batches of 256", batches),
     ])
+}
+
+/// The same by one caller and by 64.
+fn by_callers(engine: Engine, folder: &Path) -> Result<[[f64; 2]; 2], Fault> {
+    const LAYERS: u64 = 60;
+    const WIDTH: u64 = 1_000;
+    /// Cycles by one caller in all, and in one turn.
+    const ONE: [u64; 2] = [4_000, 500];
+    /// Cycles of each task in one turn, and in all by all of them.
+    const EACH: u64 = 40;
+    const TASKS: usize = 64;
+    const MANY: u64 = 20 * EACH * TASKS as u64;
+    let graph = engine.open(folder, "callers-layers")?;
+    import(&*graph, layered(LAYERS, WIDTH))?;
+    let plain = engine.filled(folder, "callers-plain", LAYERS * WIDTH)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
+    let one = in_turns([&graph, &plain], ONE[0], |store| Ok((ONE[1], drain_by_one(&**store, ONE[1])?)))?;
+    let many = in_turns([&graph, &plain], MANY, |store| {
+        Ok((EACH * TASKS as u64, drain_by_tasks(&runtime, store, TASKS, EACH)?))
+    })?;
+    block_on(graph.close())?;
+    block_on(plain.close())?;
+    Ok([one, many])
+}
+
+/// The rates at which two stores do so many cycles, a piece of each in turns: a piece says how many, and the seconds.
+fn in_turns(
+    stores: [&Arc<dyn JobStore>; 2],
+    cycles: u64,
+    piece: impl Fn(&Arc<dyn JobStore>) -> Result<(u64, f64), Fault>,
+) -> Result<[f64; 2], Fault> {
+    let mut spent = [0.0, 0.0];
+    let mut done = [0, 0];
+    while done != [cycles; 2] {
+        for (at, store) in stores.into_iter().enumerate() {
+            let (more, seconds) = piece(store)?;
+            done[at] += more;
+            spent[at] += seconds;
+        }
+    }
+    Ok(spent.map(|seconds| number(cycles) / seconds))
 }
 
 /// No store: the pure part, on ids that do not give the order away.

@@ -87,6 +87,9 @@ pub(crate) const ROWS: &[Row] = &[
     row("magnetar-redb-next", "Magnetar redb, complete_and_claim, tokio tasks", DISK, MANY, |c| {
         ours::next_tasks(REDB, c)
     }),
+    row("magnetar-redb-next-block", "Magnetar redb, complete_and_claim, in block_on", DISK, ONE, |c| {
+        ours::next_blocking(REDB, c)
+    }),
     row("magnetar-redb-worker", "Magnetar redb, Worker, tokio", DISK, MANY, |c| ours::worker(REDB, c)),
     row("sqlite-full-direct", "SQLite FULL by hand, one operation per commit", DISK, MANY, |c| {
         direct(full(c)?, c)
@@ -114,6 +117,9 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     row("magnetar-sqlite-next", "Magnetar SQLite, complete_and_claim, tokio tasks", DISK, MANY, |c| {
         ours::next_tasks(SQLITE, c)
+    }),
+    row("magnetar-sqlite-next-block", "Magnetar SQLite, complete_and_claim, in block_on", DISK, ONE, |c| {
+        ours::next_blocking(SQLITE, c)
     }),
     row("magnetar-sqlite-worker", "Magnetar SQLite, Worker, tokio", DISK, MANY, |c| ours::worker(SQLITE, c)),
     row("sqlite-normal-direct", "SQLite NORMAL by hand, one operation per commit", RELAXED, MANY, |c| {

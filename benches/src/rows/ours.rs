@@ -85,17 +85,29 @@ pub(crate) fn next_tasks(kind: Kind, cell: &Cell) -> Result<Measured, Fault> {
     on_tokio(kind, cell, cycles_of_next)
 }
 
-/// Workers are futures that one thread waits for, without a runtime.
-pub(crate) fn blocking(kind: Kind, cell: &Cell) -> Result<Measured, Fault> {
+fn in_block_on<F: Future<Output = Result<u64, Fault>>>(
+    kind: Kind,
+    cell: &Cell,
+    worker: fn(Arc<dyn JobStore>, Slice) -> F,
+) -> Result<Measured, Fault> {
     let store = kind.filled(cell)?;
     let slice = Slice::begin(cell.seconds);
-    let workers = (0..cell.workers).map(|_| cycles(Arc::clone(&store), slice));
-    let cycles = if cell.workers == 1 {
-        block_on(cycles(Arc::clone(&store), slice))?
-    } else {
-        block_on(try_join_all(workers))?.into_iter().sum()
+    let mut workers: Vec<_> = (0..cell.workers).map(|_| worker(Arc::clone(&store), slice)).collect();
+    let cycles = match workers.pop() {
+        Some(alone) if workers.is_empty() => block_on(alone)?,
+        last => block_on(try_join_all(workers.into_iter().chain(last)))?.into_iter().sum(),
     };
     Ok(slice.measured(cycles))
+}
+
+/// Workers are futures that one thread waits for, without a runtime.
+pub(crate) fn blocking(kind: Kind, cell: &Cell) -> Result<Measured, Fault> {
+    in_block_on(kind, cell, cycles)
+}
+
+/// The same with `complete_and_claim`.
+pub(crate) fn next_blocking(kind: Kind, cell: &Cell) -> Result<Measured, Fault> {
+    in_block_on(kind, cell, cycles_of_next)
 }
 
 /// One task that claims and completes many at a time.
