@@ -47,7 +47,7 @@ pub const IMPORT_LEASE_MS: u64 = 24 * 3_600_000;
 /// The lease of a job that names none: one minute.
 pub const LEASE_MS_DEFAULT: u64 = 60_000;
 
-/// A delay before a retry is at most seven days.
+/// A delay before a retry, of a job's backoff or of a caller's own, is at most seven days, in milliseconds.
 pub const BACKOFF_MS_MAX: u64 = 7 * 24 * 3_600_000;
 
 /// Claims that may end in an error before a chunk is failed, where the job names no other number. 0 would be no limit.

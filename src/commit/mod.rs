@@ -427,7 +427,7 @@ impl Core {
         match unheard {
             Reply::Claims(claims) => {
                 for claim in claims.iter().map(JobState::claim) {
-                    self.submit_unheard(Op::Release { claim });
+                    self.submit_unheard(Op::Release { claim, delay_ms: 0 });
                 }
             }
             Reply::Importing { job, token } => {
@@ -444,7 +444,7 @@ impl Core {
 
     /// Whether it was to give a claim back, and somebody else sees to that.
     fn is_inherited(&self, op: &Op, error: &Error) -> bool {
-        let Op::Release { claim } = op else { return false };
+        let Op::Release { claim, .. } = op else { return false };
         if error.kind() != ErrorKind::Moved {
             return false;
         }

@@ -331,7 +331,7 @@ impl Inner {
         match self.roles() {
             Roles::Settled { authority, .. } if authority != from => {
                 drop(owed);
-                self.side(authority).shared.core.submit_unheard(Op::Release { claim });
+                self.side(authority).shared.core.submit_unheard(Op::Release { claim, delay_ms: 0 });
             }
             _ => owed.push(claim),
         }
@@ -341,7 +341,7 @@ impl Inner {
         let Ok(side) = self.active() else { return };
         let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner));
         for claim in owed {
-            side.shared.core.submit_unheard(Op::Release { claim });
+            side.shared.core.submit_unheard(Op::Release { claim, delay_ms: 0 });
         }
     }
 

@@ -134,7 +134,7 @@ struct Undelivered<'s> {
 impl Drop for Undelivered<'_> {
     fn drop(&mut self) {
         for claim in self.claims.drain(..) {
-            self.side.shared.core.submit_unheard(Op::Release { claim });
+            self.side.shared.core.submit_unheard(Op::Release { claim, delay_ms: 0 });
         }
     }
 }
@@ -273,12 +273,20 @@ impl JobStore for DualStore {
         change!(self, Short, store => store.fail(claim, error))
     }
 
+    async fn fail_with_delay(&self, claim: &Claim, error: &str, delay_ms: u64) -> Result<Outcome> {
+        change!(self, Short, store => store.fail_with_delay(claim, error, delay_ms))
+    }
+
     async fn fail_permanently(&self, claim: &Claim, error: &str) -> Result<Outcome> {
         change!(self, Short, store => store.fail_permanently(claim, error))
     }
 
     async fn release(&self, claim: &Claim) -> Result<Outcome> {
         change!(self, Short, store => store.release(claim))
+    }
+
+    async fn release_with_delay(&self, claim: &Claim, delay_ms: u64) -> Result<Outcome> {
+        change!(self, Short, store => store.release_with_delay(claim, delay_ms))
     }
 
     async fn heartbeat(&self, claim: &Claim) -> Result<Outcome> {

@@ -665,11 +665,11 @@ fn callers_that_wait_are_told_of_a_failure_that_nobody_else_is_told_of() {
     let core = &handle.shared.core;
     let arrived = plan.at_the_door.load(Ordering::SeqCst);
     let door = plan.door.lock().unwrap();
-    core.submit_unheard(Op::Release { claim: held });
+    core.submit_unheard(Op::Release { claim: held, delay_ms: 0 });
     while plan.at_the_door.load(Ordering::SeqCst) == arrived {
         std::hint::spin_loop();
     }
-    let waiting = core.submit(Op::Release { claim: held });
+    let waiting = core.submit(Op::Release { claim: held, delay_ms: 0 });
     drop(door);
     let Err(error) = block_on(waiting) else { panic!("it was not refused") };
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Poisoned, Retry::AfterReopen));

@@ -175,7 +175,7 @@ mod tests {
         }
         for job in [40, 20] {
             let fence = work.row(Key { job, chunk: 0 }).unwrap().record.fence;
-            work.happen(Key { job, chunk: 0 }, Event::Release { fence }).unwrap();
+            work.happen(Key { job, chunk: 0 }, Event::Release { fence, delay_ms: 0 }).unwrap();
         }
         let rest: Vec<i64> = std::iter::from_fn(|| claim(&mut work)).collect();
         assert_eq!(rest, [20, 40].into_iter().chain(90..100).collect::<Vec<_>>());

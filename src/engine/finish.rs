@@ -35,8 +35,9 @@ pub(super) fn fail(work: &mut Work<'_>, claim: Claim, error: &str, failure: Fail
     fenced(work, claim, Event::Fail { fence: claim.fence, error, failure })
 }
 
-pub(super) fn release(work: &mut Work<'_>, claim: Claim) -> Result<Outcome> {
-    fenced(work, claim, Event::Release { fence: claim.fence })
+/// Gives a claim back; nobody gets the chunk for so long.
+pub(super) fn release(work: &mut Work<'_>, claim: Claim, delay_ms: u64) -> Result<Outcome> {
+    fenced(work, claim, Event::Release { fence: claim.fence, delay_ms })
 }
 
 pub(super) fn heartbeat(work: &mut Work<'_>, claim: Claim) -> Result<Outcome> {
@@ -72,8 +73,10 @@ pub(super) fn chunk_of(update: &ChunkUpdate) -> u64 {
     match update {
         ChunkUpdate::Complete(claim, _)
         | ChunkUpdate::Fail(claim, _)
+        | ChunkUpdate::FailWithDelay(claim, ..)
         | ChunkUpdate::FailPermanently(claim, _)
         | ChunkUpdate::Release(claim)
+        | ChunkUpdate::ReleaseWithDelay(claim, _)
         | ChunkUpdate::Heartbeat(claim) => claim.chunk,
         ChunkUpdate::Mark { chunk, .. } => *chunk,
     }
@@ -87,8 +90,12 @@ pub(super) fn updates(work: &mut Work<'_>, job: i64, updates: &[ChunkUpdate]) ->
         .map(|update| match update {
             ChunkUpdate::Complete(claim, result) => complete(work, *claim, result),
             ChunkUpdate::Fail(claim, error) => fail(work, *claim, error, Failure::Retryable),
+            ChunkUpdate::FailWithDelay(claim, error, delay_ms) => {
+                fail(work, *claim, error, Failure::RetryableIn(*delay_ms))
+            }
             ChunkUpdate::FailPermanently(claim, error) => fail(work, *claim, error, Failure::Permanent),
-            ChunkUpdate::Release(claim) => release(work, *claim),
+            ChunkUpdate::Release(claim) => release(work, *claim, 0),
+            ChunkUpdate::ReleaseWithDelay(claim, delay_ms) => release(work, *claim, *delay_ms),
             ChunkUpdate::Heartbeat(claim) => heartbeat(work, *claim),
             ChunkUpdate::Mark { chunk, status, detail } => {
                 mark(work, Key { job, chunk: *chunk }, *status, detail.as_deref())

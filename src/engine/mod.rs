@@ -102,6 +102,7 @@ pub(crate) enum Op {
     },
     Release {
         claim: Claim,
+        delay_ms: u64,
     },
     Heartbeat {
         claim: Claim,
@@ -602,7 +603,7 @@ impl Op {
                 request_needs(request, needs);
             }
             Op::Complete { claim, .. } => ends(claim.job_id, claim.chunk, needs),
-            Op::Fail { claim, .. } | Op::Release { claim } | Op::Heartbeat { claim } => {
+            Op::Fail { claim, .. } | Op::Release { claim, .. } | Op::Heartbeat { claim } => {
                 about(claim.job_id, claim.chunk, needs);
             }
             Op::Mark { job, chunk, .. } => ends(*job, *chunk, needs),
@@ -651,7 +652,9 @@ impl Op {
             Op::Fail { claim, error, failure } => {
                 Ok(Applied::Reply(Reply::Outcome(finish::fail(work, *claim, error, *failure)?)))
             }
-            Op::Release { claim } => Ok(Applied::Reply(Reply::Outcome(finish::release(work, *claim)?))),
+            Op::Release { claim, delay_ms } => {
+                Ok(Applied::Reply(Reply::Outcome(finish::release(work, *claim, *delay_ms)?)))
+            }
             Op::Heartbeat { claim } => Ok(Applied::Reply(Reply::Outcome(finish::heartbeat(work, *claim)?))),
             Op::Mark { job, chunk, status, detail } => {
                 work.job(*job)?;

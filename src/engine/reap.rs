@@ -108,7 +108,8 @@ fn release(work: &mut Work<'_>, keys: Vec<Key>) -> Result<u64> {
     let mut released = 0;
     for key in keys {
         let fence = work.row(key)?.record.fence;
-        released += u64::from(finish::happen(work, key, Event::Release { fence })? == Outcome::Changed);
+        let event = Event::Release { fence, delay_ms: 0 };
+        released += u64::from(finish::happen(work, key, event)? == Outcome::Changed);
     }
     Ok(released)
 }

@@ -68,8 +68,8 @@ pub(crate) enum Event<'a> {
     Complete { fence: u64, result: &'a Completion },
     /// Its worker reports an error.
     Fail { fence: u64, error: &'a str, failure: Failure },
-    /// Its worker gives it back.
-    Release { fence: u64 },
+    /// Its worker gives it back, for so long to nobody.
+    Release { fence: u64, delay_ms: u64 },
     /// Its worker is alive.
     Heartbeat { fence: u64 },
     /// Its worker may have vanished.
@@ -161,7 +161,9 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             let repeated = record.hold == Hold::Settled
                 && record.fence == fence
                 && match failure {
-                    Failure::Retryable => matches!(record.status, JobStatus::Pending | JobStatus::Failed),
+                    Failure::Retryable | Failure::RetryableIn(_) => {
+                        matches!(record.status, JobStatus::Pending | JobStatus::Failed)
+                    }
                     Failure::Permanent => record.status == JobStatus::Failed,
                 }
                 && record.error.as_deref() == Some(error);
@@ -171,23 +173,33 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             subject.must_be_open(fence)?;
             let attempts = record.attempts.saturating_add(1);
             let spent = failure == Failure::Permanent || retry::is_spent(attempts, rules.attempts_max);
+            let not_before = match failure {
+                _ if spent => None,
+                Failure::RetryableIn(delay_ms) => moment.delay(delay_ms),
+                _ => subject.backoff(attempts, moment),
+            };
             changed(Record {
                 status: if spent { JobStatus::Failed } else { JobStatus::Pending },
                 attempts,
                 error: Some(error.to_owned()),
-                not_before: if spent { None } else { subject.delay(attempts, moment.now_ms) },
+                not_before,
                 hold: Hold::Settled,
                 ..ended(record)
             })
         }
 
-        Event::Release { fence } => {
-            let holds_nothing = record.fence == fence && record.hold != Hold::Settled;
-            if record.status == JobStatus::Pending && fence != 0 && holds_nothing {
+        Event::Release { fence, delay_ms } => {
+            let is_so = match record.hold {
+                Hold::Free => true,
+                // It lapsed.
+                Hold::Open { .. } => delay_ms == 0,
+                Hold::Settled => false,
+            };
+            if record.status == JobStatus::Pending && fence != 0 && record.fence == fence && is_so {
                 return Ok(Step::Unchanged);
             }
             subject.must_be_open(fence)?;
-            changed(given_back(record))
+            changed(Record { not_before: moment.delay(delay_ms), ..given_back(record) })
         }
 
         Event::Heartbeat { fence } => {
@@ -228,7 +240,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                 status: JobStatus::Pending,
                 losses,
                 // The first loss may be the machine's; from the second on the chunk itself is suspect.
-                not_before: if losses > 1 { subject.delay(losses - 1, moment.now_ms) } else { None },
+                not_before: if losses > 1 { subject.backoff(losses - 1, moment) } else { None },
                 ..record.clone()
             })
         }
@@ -345,10 +357,16 @@ fn restarted(record: &Record) -> Record {
     Record { fence: record.fence, ..Record::fresh() }
 }
 
+impl Moment {
+    /// Until when a chunk waits from now on; not at all where it is 0.
+    fn delay(self, duration_ms: u64) -> Option<Deadline> {
+        (duration_ms > 0).then_some(Deadline { set_at_ms: self.now_ms, duration_ms })
+    }
+}
+
 impl Subject<'_> {
-    fn delay(&self, failures: u32, now_ms: u64) -> Option<Deadline> {
-        let duration_ms = retry::delay_ms(self.rules.backoff, self.key.job, self.key.chunk, failures);
-        (duration_ms > 0).then_some(Deadline { set_at_ms: now_ms, duration_ms })
+    fn backoff(&self, failures: u32, moment: Moment) -> Option<Deadline> {
+        moment.delay(retry::delay_ms(self.rules.backoff, self.key.job, self.key.chunk, failures))
     }
 
     fn must_be_open(&self, fence: u64) -> Result<(), Error> {

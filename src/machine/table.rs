@@ -218,16 +218,21 @@ fn happenings<'a>(results: &'a [(&'static str, Completion)]) -> Vec<Happening<'a
     }
     for (of, fence) in fences {
         for (text, error) in [("oops", "oops"), ("another", "else")] {
-            for (further, failure) in
-                [("may go well", Failure::Retryable), ("never will", Failure::Permanent)]
-            {
+            for (further, failure) in [
+                ("may go well", Failure::Retryable),
+                ("may later", Failure::RetryableIn(5_000)),
+                ("never will", Failure::Permanent),
+            ] {
                 let conditions = [("fence", of), ("error", text), ("the next", further)];
                 add("fail", &conditions, Event::Fail { fence, error, failure });
             }
         }
     }
     for (of, fence) in fences {
-        add("release", &[("fence", of)], Event::Release { fence });
+        for (delay, delay_ms) in [("none", 0), ("of its own", 5_000)] {
+            let conditions = [("fence", of), ("for later", delay)];
+            add("release", &conditions, Event::Release { fence, delay_ms });
+        }
     }
     for (of, fence) in fences {
         add("heartbeat", &[("fence", of)], Event::Heartbeat { fence });

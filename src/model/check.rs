@@ -33,6 +33,18 @@ pub(crate) fn check_lease_ms(lease_ms: u64) -> Result<u64> {
     }
 }
 
+/// A delay within its limits.
+pub(crate) fn check_delay_ms(delay_ms: u64) -> Result<u64> {
+    if delay_ms <= limits::BACKOFF_MS_MAX {
+        Ok(delay_ms)
+    } else {
+        Err(Error::invalid(format!(
+            "a delay of {delay_ms} ms is out of range: use 0 to {} ms",
+            limits::BACKOFF_MS_MAX
+        )))
+    }
+}
+
 /// Text within a limit of bytes.
 pub(crate) fn check_size(what: &str, bytes: usize, limit: usize) -> Result<()> {
     if bytes <= limit {

@@ -112,8 +112,10 @@ pub enum Outcome {
 /// What an error says of further attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The next one may go well.
+    /// The next one may go well, after the job's backoff.
     Retryable,
+    /// The next one may go well after so long, in milliseconds.
+    RetryableIn(u64),
     /// None will.
     Permanent,
 }
@@ -126,10 +128,14 @@ pub enum ChunkUpdate {
     Complete(Claim, Completion),
     /// End a claim with an error.
     Fail(Claim, String),
+    /// The same, and the next attempt may begin after so many milliseconds.
+    FailWithDelay(Claim, String, u64),
     /// The same, and the chunk is failed, whatever attempts it has left.
     FailPermanently(Claim, String),
     /// Give a claim back.
     Release(Claim),
+    /// The same, and nobody gets the chunk for so many milliseconds.
+    ReleaseWithDelay(Claim, u64),
     /// Extend a claim's lease.
     Heartbeat(Claim),
     /// Set a chunk's status without a claim: for the owner of the whole job.

@@ -22,7 +22,8 @@ use crate::manifest::Manifest;
 use crate::model::{
     Changes, ChunkRecords, ChunkUpdate, Claim, ClaimRequest, Completion, Failure, FeedConsumer, GraphFormat,
     ImportOptions, ImportReport, JobInfo, JobSpec, JobState, JobStats, JobStatus, Outcome, OwnerId,
-    ResetReach, Restored, Selection, StoreInfo, check_chunk_id, check_job_id, check_lease_ms, check_size,
+    ResetReach, Restored, Selection, StoreInfo, check_chunk_id, check_delay_ms, check_job_id, check_lease_ms,
+    check_size,
 };
 use crate::owners::Liveness;
 use crate::standing::id_text;
@@ -150,7 +151,16 @@ impl Shared {
 
     async fn fail(&self, claim: &Claim, error: &str, failure: Failure) -> Result<Outcome> {
         check_claim(claim)?;
+        if let Failure::RetryableIn(delay_ms) = failure {
+            check_delay(claim, delay_ms)?;
+        }
         self.outcome(Op::Fail { claim: *claim, error: cut(error).to_owned(), failure }).await
+    }
+
+    async fn release(&self, claim: &Claim, delay_ms: u64) -> Result<Outcome> {
+        check_claim(claim)?;
+        check_delay(claim, delay_ms)?;
+        self.outcome(Op::Release { claim: *claim, delay_ms }).await
     }
 
     pub(crate) async fn outcome(&self, op: Op) -> Result<Outcome> {
@@ -346,6 +356,10 @@ fn check_claim(claim: &Claim) -> Result<()> {
     Err(Error::invalid(text).at(claim.job_id, claim.chunk))
 }
 
+fn check_delay(claim: &Claim, delay_ms: u64) -> Result<()> {
+    check_delay_ms(delay_ms).map(drop).map_err(|e| e.at(claim.job_id, claim.chunk))
+}
+
 fn check_completion(claim: &Claim, result: &Completion) -> Result<()> {
     check_claim(claim)?;
     let checksum = result.checksum.as_ref().map_or(0, String::len);
@@ -380,6 +394,11 @@ fn check_update(job: i64, update: ChunkUpdate) -> Result<ChunkUpdate> {
             check_completion(claim, result)?;
             Some(claim)
         }
+        ChunkUpdate::FailWithDelay(claim, _, delay_ms) | ChunkUpdate::ReleaseWithDelay(claim, delay_ms) => {
+            check_claim(claim)?;
+            check_delay(claim, *delay_ms)?;
+            Some(claim)
+        }
         ChunkUpdate::Fail(claim, _)
         | ChunkUpdate::FailPermanently(claim, _)
         | ChunkUpdate::Release(claim)
@@ -398,6 +417,9 @@ fn check_update(job: i64, update: ChunkUpdate) -> Result<ChunkUpdate> {
     }
     Ok(match update {
         ChunkUpdate::Fail(claim, error) => ChunkUpdate::Fail(claim, cut(&error).to_owned()),
+        ChunkUpdate::FailWithDelay(claim, error, delay_ms) => {
+            ChunkUpdate::FailWithDelay(claim, cut(&error).to_owned(), delay_ms)
+        }
         ChunkUpdate::FailPermanently(claim, error) => {
             ChunkUpdate::FailPermanently(claim, cut(&error).to_owned())
         }
@@ -539,14 +561,23 @@ impl<B: Backing> JobStore for Store<B> {
     }
 
     #[instrument(level = "debug", skip(self))]
+    async fn fail_with_delay(&self, claim: &Claim, error: &str, delay_ms: u64) -> Result<Outcome> {
+        self.shared.fail(claim, error, Failure::RetryableIn(delay_ms)).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
     async fn fail_permanently(&self, claim: &Claim, error: &str) -> Result<Outcome> {
         self.shared.fail(claim, error, Failure::Permanent).await
     }
 
     #[instrument(level = "debug", skip(self))]
     async fn release(&self, claim: &Claim) -> Result<Outcome> {
-        check_claim(claim)?;
-        self.shared.outcome(Op::Release { claim: *claim }).await
+        self.shared.release(claim, 0).await
+    }
+
+    #[instrument(level = "debug", skip(self))]
+    async fn release_with_delay(&self, claim: &Claim, delay_ms: u64) -> Result<Outcome> {
+        self.shared.release(claim, delay_ms).await
     }
 
     #[instrument(level = "debug", skip(self))]

@@ -155,7 +155,27 @@ pub trait JobStore: Debug + Send + Sync {
     ) -> Result<Vec<JobState>>;
 
     /// Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up.
+    /// The same failure told twice is [`Outcome::Unchanged`].
     async fn fail(&self, claim: &Claim, error: &str) -> Result<Outcome>;
+
+    /// Ends a claim with an error, as [`JobStore::fail`] does, and says when the next attempt may begin, in the place of the
+    /// job's backoff: what a server said that is asked too often, say. `delay_ms` is in milliseconds, up to
+    /// [`crate::limits::BACKOFF_MS_MAX`]; 0 is at once.
+    ///
+    /// ```
+    /// # magnetar::block_on(async {
+    /// use magnetar::{JobStore, NewChunk};
+    ///
+    /// let store = magnetar::open(":memory:").await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// let chunk = store.claim_pending(7).await?.expect("one is ready");
+    /// store.fail_with_delay(&chunk.claim(), "429: too many requests", 30_000).await?;
+    /// assert!(store.claim_pending(7).await?.is_none());
+    /// assert_eq!(store.get_stats(7).await?.delayed, 1);
+    /// # Ok::<(), magnetar::Error>(())
+    /// # }).unwrap();
+    /// ```
+    async fn fail_with_delay(&self, claim: &Claim, error: &str, delay_ms: u64) -> Result<Outcome>;
 
     /// Ends a claim with an error that no further attempt would mend: the chunk is failed, whatever attempts it has left.
     /// [`JobStore::retry_failed`] takes it up again.
@@ -176,6 +196,24 @@ pub trait JobStore: Debug + Send + Sync {
 
     /// Gives a claim back; it costs the chunk nothing.
     async fn release(&self, claim: &Claim) -> Result<Outcome>;
+
+    /// Gives a claim back for later: nobody gets the chunk for so many milliseconds, up to
+    /// [`crate::limits::BACKOFF_MS_MAX`], and no attempt is counted. For work that cannot begin yet.
+    ///
+    /// ```
+    /// # magnetar::block_on(async {
+    /// use magnetar::{JobStore, NewChunk};
+    ///
+    /// let store = magnetar::open(":memory:").await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// let chunk = store.claim_pending(7).await?.expect("one is ready");
+    /// store.release_with_delay(&chunk.claim(), 60_000).await?;
+    /// let later = store.get_chunk(7, 1).await?.expect("it is there");
+    /// assert_eq!((later.attempts, later.not_before.expect("it waits").duration_ms), (0, 60_000));
+    /// # Ok::<(), magnetar::Error>(())
+    /// # }).unwrap();
+    /// ```
+    async fn release_with_delay(&self, claim: &Claim, delay_ms: u64) -> Result<Outcome>;
 
     /// Extends a claim's lease by its length. A claim that lapsed, and that nobody took, is taken up again.
     async fn heartbeat(&self, claim: &Claim) -> Result<Outcome>;

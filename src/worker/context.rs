@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use crate::commit::{Place, Waiters};
+use crate::limits;
 use crate::model::{Claim, JobState, Json};
 
 /// Why a handler should stop.
@@ -84,7 +85,75 @@ impl Context {
     /// # }
     /// ```
     pub fn fail_permanently(&self) {
-        self.cancel.state().is_permanent = true;
+        self.say(Said::FailPermanently);
+    }
+
+    /// Says when the next attempt may begin: the error that the handler returns next counts as one, as ever, and in the
+    /// place of the job's backoff the chunk waits for so many milliseconds, at most [`crate::limits::BACKOFF_MS_MAX`].
+    ///
+    /// ```
+    /// use magnetar::worker::{Context, Worker};
+    /// use magnetar::{Completion, JobStore, NewChunk, block_on};
+    ///
+    /// # fn main() -> magnetar::Result<()> {
+    /// block_on(async {
+    ///     let store = magnetar::open(":memory:").await?;
+    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    ///     let summary = Worker::new(store)
+    ///         .job(1)
+    ///         .run(async |context: Context| {
+    ///             if context.state().attempts == 0 {
+    ///                 // What the server asked for.
+    ///                 context.fail_with_delay(20);
+    ///                 return Err("429: too many requests");
+    ///             }
+    ///             Ok(Completion::new())
+    ///         })
+    ///         .await?;
+    ///     assert_eq!((summary.retried, summary.completed), (1, 1));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn fail_with_delay(&self, delay_ms: u64) {
+        self.say(Said::FailWithDelay(delay_ms.min(limits::BACKOFF_MS_MAX)));
+    }
+
+    /// Says that the work cannot begin yet: the error that the handler returns next gives the chunk back, no attempt is
+    /// counted, and nobody gets the chunk for so many milliseconds, at most [`crate::limits::BACKOFF_MS_MAX`].
+    ///
+    /// ```
+    /// use magnetar::worker::{Context, Worker};
+    /// use magnetar::{Completion, JobStore, NewChunk, block_on};
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// # fn main() -> magnetar::Result<()> {
+    /// block_on(async {
+    ///     let store = magnetar::open(":memory:").await?;
+    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    ///     let is_mounted = AtomicBool::new(false);
+    ///     let summary = Worker::new(store)
+    ///         .job(1)
+    ///         .run(async |context: Context| {
+    ///             if !is_mounted.swap(true, Ordering::Relaxed) {
+    ///                 context.release_with_delay(20);
+    ///                 return Err("the disk is not there yet");
+    ///             }
+    ///             assert_eq!(context.state().attempts, 0);
+    ///             Ok(Completion::new())
+    ///         })
+    ///         .await?;
+    ///     assert_eq!((summary.released, summary.completed), (1, 1));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn release_with_delay(&self, delay_ms: u64) {
+        self.say(Said::ReleaseWithDelay(delay_ms.min(limits::BACKOFF_MS_MAX)));
+    }
+
+    fn say(&self, said: Said) {
+        self.cancel.state().said = Some(said);
     }
 
     /// Whether the handler should stop.
@@ -104,6 +173,14 @@ impl Context {
     }
 }
 
+/// What a handler has said of the error that it will return.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Said {
+    FailWithDelay(u64),
+    FailPermanently,
+    ReleaseWithDelay(u64),
+}
+
 /// Set once a handler should stop.
 #[derive(Debug, Default)]
 pub(super) struct Cancel(Mutex<State>);
@@ -111,8 +188,7 @@ pub(super) struct Cancel(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     reason: Option<Cancellation>,
-    /// The handler has said that its error is the last word.
-    is_permanent: bool,
+    said: Option<Said>,
     waiting: Waiters,
 }
 
@@ -137,8 +213,8 @@ impl Cancel {
         self.state().reason
     }
 
-    pub(super) fn is_permanent(&self) -> bool {
-        self.state().is_permanent
+    pub(super) fn said(&self) -> Option<Said> {
+        self.state().said
     }
 }
 

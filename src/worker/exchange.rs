@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::{join, join_all};
 
+use super::context::Said;
 use super::pulse::{Hold, Keeper};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -15,18 +16,28 @@ use crate::store::JobStore;
 pub(super) enum End {
     Complete(Completion),
     Fail(String),
+    FailWithDelay(String, u64),
     FailPermanently(String),
     Release,
+    ReleaseWithDelay(u64),
 }
 
 impl End {
-    /// What a handler returned. A result that the store would refuse for its size is an error of the handler's.
-    pub(super) fn of(result: Result<Completion, String>) -> Self {
-        let checked = result.and_then(|completion| match check(&completion) {
-            Ok(()) => Ok(completion),
-            Err(error) => Err(error.to_string()),
-        });
-        checked.map_or_else(End::Fail, End::Complete)
+    /// An error of a handler that has said what is to come of it.
+    pub(super) fn as_said(said: Said, error: String) -> Self {
+        match said {
+            Said::FailWithDelay(delay_ms) => End::FailWithDelay(error, delay_ms),
+            Said::FailPermanently => End::FailPermanently(error),
+            Said::ReleaseWithDelay(delay_ms) => End::ReleaseWithDelay(delay_ms),
+        }
+    }
+
+    /// A result. One that the store would refuse for its size is an error of the handler's.
+    pub(super) fn of(completion: Completion) -> Self {
+        match check(&completion) {
+            Ok(()) => End::Complete(completion),
+            Err(error) => End::Fail(error.to_string()),
+        }
     }
 }
 
@@ -113,8 +124,12 @@ async fn end(store: &dyn JobStore, part: &[Finished]) -> Vec<Result<Became>> {
         match &one.end {
             End::Complete(completion) => ChunkUpdate::Complete(claim, completion.clone()),
             End::Fail(error) => ChunkUpdate::Fail(claim, error.clone()),
+            End::FailWithDelay(error, delay_ms) => {
+                ChunkUpdate::FailWithDelay(claim, error.clone(), *delay_ms)
+            }
             End::FailPermanently(error) => ChunkUpdate::FailPermanently(claim, error.clone()),
             End::Release => ChunkUpdate::Release(claim),
+            End::ReleaseWithDelay(delay_ms) => ChunkUpdate::ReleaseWithDelay(claim, *delay_ms),
         }
     });
     let answers = match store.apply_batch_updates(part[0].hold.claim().job_id, updates.collect()).await {
@@ -128,9 +143,9 @@ async fn end(store: &dyn JobStore, part: &[Finished]) -> Vec<Result<Became>> {
 fn became(one: &Finished) -> Became {
     match one.end {
         End::Complete(_) => Became::Completed,
-        End::Release => Became::Released,
-        End::Fail(_) if !one.hold.is_last() => Became::Retried,
-        End::Fail(_) | End::FailPermanently(_) => Became::Failed,
+        End::Release | End::ReleaseWithDelay(_) => Became::Released,
+        End::Fail(_) | End::FailWithDelay(..) if !one.hold.is_last() => Became::Retried,
+        End::Fail(_) | End::FailWithDelay(..) | End::FailPermanently(_) => Became::Failed,
     }
 }
 

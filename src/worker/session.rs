@@ -272,9 +272,12 @@ where
                 self.summary.superseded += 1;
                 return hold.settle();
             }
-            (_, Returned::Result(Err(text))) if hold.cancel().is_permanent() => End::FailPermanently(text),
-            (Some(Cancellation::Shutdown), Returned::Result(Err(_))) => End::Release,
-            (_, Returned::Result(result)) => End::of(result),
+            (reason, Returned::Result(Err(text))) => match (hold.cancel().said(), reason) {
+                (Some(said), _) => End::as_said(said, text),
+                (None, Some(_)) => End::Release,
+                (None, None) => End::Fail(text),
+            },
+            (_, Returned::Result(Ok(completion))) => End::of(completion),
             (_, Returned::Panicked(text)) => End::Fail(format!("the handler panicked: {text}")),
         };
         hold.returned();

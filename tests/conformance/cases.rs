@@ -105,6 +105,8 @@ macro_rules! always {
                 failures_of_one_moment_do_not_come_back_in_one_moment
                 the_last_attempt_fails_the_chunk
                 an_error_that_is_permanent_fails_the_chunk_whatever_attempts_it_has_left
+                an_error_may_say_when_the_next_attempt_begins
+                a_claim_is_given_back_for_later_at_no_cost
                 no_limit_of_attempts_means_none
                 what_a_failure_said_stays_until_the_chunk_is_done
                 complete_and_claim_does_both_or_nothing

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use magnetar::{
     Backoff, ChunkUpdate, Claim, ClaimRequest, Completion, DependencyFailure, GraphFormat, ImportOptions,
-    JobSpec, JobStatus, Json, NewChunk, OnConflict, OnMissing, OwnerId, ResetReach, Selection,
+    JobSpec, JobStatus, Json, NewChunk, OnConflict, OnMissing, OwnerId, ResetReach, Selection, limits,
 };
 
 /// One step of a sequence: a call, or something that happens around the store.
@@ -19,8 +19,10 @@ pub(crate) enum Call {
     Complete(Claim, Completion),
     CompleteAndClaim(Claim, Completion, ClaimRequest),
     Fail(Claim, &'static str),
+    FailWithDelay(Claim, &'static str, u64),
     FailPermanently(Claim, &'static str),
     Release(Claim),
+    ReleaseWithDelay(Claim, u64),
     Heartbeat(Claim),
     Updates(i64, Vec<ChunkUpdate>),
     Mark(i64, u64, JobStatus, Option<String>),
@@ -229,13 +231,20 @@ impl Calls {
         self.pick(&["oops", "oops", "other", ""])
     }
 
+    /// At times none, and at times more than there may be.
+    fn delay(&mut self) -> u64 {
+        self.pick(&[0, 1, 700, 30_000, 3_600_000, limits::BACKOFF_MS_MAX, limits::BACKOFF_MS_MAX + 1])
+    }
+
     fn update(&mut self) -> ChunkUpdate {
-        match self.random.u32(0..7) {
+        match self.random.u32(0..9) {
             0 | 1 => ChunkUpdate::Complete(self.claim(), self.completion()),
             2 => ChunkUpdate::Fail(self.claim(), self.error().to_owned()),
             3 => ChunkUpdate::Release(self.claim()),
             4 => ChunkUpdate::Heartbeat(self.claim()),
             5 => ChunkUpdate::FailPermanently(self.claim(), self.error().to_owned()),
+            6 => ChunkUpdate::FailWithDelay(self.claim(), self.error().to_owned(), self.delay()),
+            7 => ChunkUpdate::ReleaseWithDelay(self.claim(), self.delay()),
             _ => ChunkUpdate::Mark { chunk: self.chunk(), status: self.status(), detail: self.checksum() },
         }
     }
@@ -245,8 +254,10 @@ impl Calls {
         let of_claim = updates.iter().find_map(|update| match update {
             ChunkUpdate::Complete(claim, _)
             | ChunkUpdate::Fail(claim, _)
+            | ChunkUpdate::FailWithDelay(claim, ..)
             | ChunkUpdate::FailPermanently(claim, _)
             | ChunkUpdate::Release(claim)
+            | ChunkUpdate::ReleaseWithDelay(claim, _)
             | ChunkUpdate::Heartbeat(claim) => Some(claim.job_id),
             _ => None,
         });
@@ -306,9 +317,11 @@ impl Calls {
             19..=34 => Call::Claim(self.request()),
             35..=44 => Call::Complete(self.claim(), self.completion()),
             45..=47 => Call::CompleteAndClaim(self.claim(), self.completion(), self.request()),
-            48..=51 => Call::Fail(self.claim(), self.error()),
+            48..=50 => Call::Fail(self.claim(), self.error()),
+            51 => Call::FailWithDelay(self.claim(), self.error(), self.delay()),
             52 => Call::FailPermanently(self.claim(), self.error()),
-            53..=54 => Call::Release(self.claim()),
+            53 => Call::Release(self.claim()),
+            54 => Call::ReleaseWithDelay(self.claim(), self.delay()),
             55..=58 => Call::Heartbeat(self.claim()),
             59..=61 => self.updates(),
             62..=66 => {

@@ -8,7 +8,7 @@ use magnetar::{
 };
 
 use crate::calls::{Call, Calls, OWNERS, START_MS};
-use crate::model::{Chunk, Job, Model, Told};
+use crate::model::{Chunk, Job, Model, Next, Told};
 use crate::support::{Living, ManualClock, Place, changes_since, chunks_of, export};
 
 /// After so many calls the whole state is compared.
@@ -404,8 +404,14 @@ async fn ask(store: &dyn JobStore, call: &Call) -> Answered {
             answered(store.complete_and_claim(&claim, result, &next).await, claims)
         }
         Call::Fail(claim, error) => answered(store.fail(&claim, error).await, outcome),
+        Call::FailWithDelay(claim, error, delay_ms) => {
+            answered(store.fail_with_delay(&claim, error, delay_ms).await, outcome)
+        }
         Call::FailPermanently(claim, error) => answered(store.fail_permanently(&claim, error).await, outcome),
         Call::Release(claim) => answered(store.release(&claim).await, outcome),
+        Call::ReleaseWithDelay(claim, delay_ms) => {
+            answered(store.release_with_delay(&claim, delay_ms).await, outcome)
+        }
         Call::Heartbeat(claim) => answered(store.heartbeat(&claim).await, outcome),
         Call::Updates(job, updates) => answered(store.apply_batch_updates(job, updates).await, |answers| {
             let kinds = answers.iter().map(|answer| answer.as_ref().copied().map_err(magnetar::Error::kind));
@@ -459,11 +465,19 @@ fn model(model: &mut Model, call: &Call) -> Result<Known, ErrorKind> {
         Call::CompleteAndClaim(claim, result, next) => {
             Known::Chunks(model.complete_and_claim(*claim, result, next)?)
         }
-        Call::Fail(claim, error) => Known::Outcome(model.call(|model| model.fail(*claim, error, true))?),
-        Call::FailPermanently(claim, error) => {
-            Known::Outcome(model.call(|model| model.fail(*claim, error, false))?)
+        Call::Fail(claim, error) => {
+            Known::Outcome(model.call(|model| model.fail(*claim, error, Next::AfterBackoff))?)
         }
-        Call::Release(claim) => Known::Outcome(model.call(|model| model.release(*claim))?),
+        Call::FailWithDelay(claim, error, delay_ms) => {
+            Known::Outcome(model.call(|model| model.fail(*claim, error, Next::In(*delay_ms)))?)
+        }
+        Call::FailPermanently(claim, error) => {
+            Known::Outcome(model.call(|model| model.fail(*claim, error, Next::Never))?)
+        }
+        Call::Release(claim) => Known::Outcome(model.call(|model| model.release(*claim, 0))?),
+        Call::ReleaseWithDelay(claim, delay_ms) => {
+            Known::Outcome(model.call(|model| model.release(*claim, *delay_ms))?)
+        }
         Call::Heartbeat(claim) => Known::Outcome(model.call(|model| model.heartbeat(*claim))?),
         Call::Updates(job, updates) => Known::Updates(model.updates(*job, updates)?),
         Call::Mark(job, chunk, to, detail) => {

@@ -6,8 +6,11 @@ use std::sync::mpsc::channel;
 use std::task::{Context as Task, Poll, Waker};
 
 use futures_util::future::join;
+use magnetar::limits::BACKOFF_MS_MAX;
 use magnetar::worker::{Cancellation, Context, Ending, Shutdown, Worker};
-use magnetar::{Clock, Completion, ErrorKind, JobSpec, JobStore, NewChunk, Selection, SystemClock, block_on};
+use magnetar::{
+    Clock, Completion, ErrorKind, JobSpec, JobStatus, JobStore, NewChunk, Selection, SystemClock, block_on,
+};
 
 use crate::{JOB, add, give_way, store_of, store_with};
 
@@ -73,6 +76,36 @@ fn at_a_shutdown_results_count_and_what_is_unfinished_is_given_back_at_no_cost()
         assert_eq!((stats.done, stats.ready(), stats.processing), (1, 8, 0));
         assert_eq!(block_on(store.get_chunk(JOB, 1)).unwrap().unwrap().attempts, 0);
     }
+}
+
+#[test]
+fn what_a_handler_says_of_its_error_holds_at_a_shutdown_too() {
+    let store = store_of(4, &JobSpec::new());
+    let stop = Shutdown::new();
+    let handler = async |context: Context| {
+        if context.chunk() == 3 {
+            stop.request();
+        }
+        context.cancelled().await;
+        match context.chunk() {
+            0 => context.fail_with_delay(60_000),
+            1 => context.release_with_delay(u64::MAX),
+            2 => context.fail_permanently(),
+            _ => {}
+        }
+        Err::<Completion, _>("oops")
+    };
+    let worker = Worker::new(Arc::clone(&store)).job(JOB).concurrency(4).shutdown(&stop);
+    let summary = block_on(worker.run(handler)).unwrap();
+    assert_eq!((summary.retried, summary.failed, summary.released), (1, 1, 2), "{summary}");
+    let became = |chunk| {
+        let state = block_on(store.get_chunk(JOB, chunk)).unwrap().unwrap();
+        (state.status, state.attempts, state.not_before.map(|delay| delay.duration_ms))
+    };
+    assert_eq!(became(0), (JobStatus::Pending, 1, Some(60_000)));
+    assert_eq!(became(1), (JobStatus::Pending, 0, Some(BACKOFF_MS_MAX)), "as long as may be");
+    assert_eq!(became(2), (JobStatus::Failed, 1, None));
+    assert_eq!(became(3), (JobStatus::Pending, 0, None));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How claims end: results, checksums, errors, attempts, backoff.
 
 use magnetar::{
-    Backoff, ChunkUpdate, ClaimRequest, Completion, ErrorKind, JobSpec, JobStatus, Json, Outcome, Selection,
-    limits,
+    Backoff, ChunkUpdate, ClaimRequest, Completion, Deadline, ErrorKind, JobSpec, JobStatus, Json, Outcome,
+    Selection, limits,
 };
 
 use super::{
@@ -73,6 +73,73 @@ pub(crate) async fn an_error_that_is_permanent_fails_the_chunk_whatever_attempts
     let outcomes = fx.apply_batch_updates(JOB, updates).await.expect("the job exists");
     assert_eq!(outcomes.into_iter().next().expect("one").expect("it holds"), Outcome::Unchanged);
     assert_eq!(fx.retry_failed(JOB, Selection::All).await.expect("the job exists"), 1);
+}
+
+pub(crate) async fn an_error_may_say_when_the_next_attempt_begins(fx: Fixture) {
+    let backoff = Backoff { initial_ms: 1_000, max_ms: 1_000 };
+    import_as(&*fx, JobSpec::new().attempts_max(3).backoff(backoff), [c(1)]).await;
+    let first = claim(&*fx).await.claim();
+    changes_nothing!(
+        fx,
+        ErrorKind::InvalidInput,
+        fx.fail_with_delay(&first, "429", limits::BACKOFF_MS_MAX + 1)
+    );
+    assert_eq!(fx.fail_with_delay(&first, "429", 30_000).await.expect("it is open"), Outcome::Changed);
+    let waits = get(&*fx, 1).await;
+    let delay = Deadline { set_at_ms: fx.clock.get(), duration_ms: 30_000 };
+    assert_eq!((waits.status, waits.attempts, waits.not_before), (JobStatus::Pending, 1, Some(delay)));
+    assert_eq!(waits.error.as_deref(), Some("429"));
+    // Said again, in whatever words, it is the same failure.
+    assert_eq!(fx.fail_with_delay(&first, "429", 1).await.expect("it holds"), Outcome::Unchanged);
+    assert_eq!(fx.fail(&first, "429").await.expect("it holds"), Outcome::Unchanged);
+    assert_eq!(get(&*fx, 1).await, waits);
+    fx.clock.set(delay.at_ms() - 1);
+    assert_eq!(fx.claim_pending(JOB).await.expect("the job exists"), None);
+    fx.clock.set(delay.at_ms());
+    // At once.
+    fx.fail_with_delay(&claim(&*fx).await.claim(), "again", 0).await.expect("it is open");
+    let last = claim(&*fx).await.claim();
+    let updates = vec![ChunkUpdate::FailWithDelay(last, "enough".into(), 30_000)];
+    let outcomes = fx.apply_batch_updates(JOB, updates).await.expect("the job exists");
+    assert_eq!(outcomes.into_iter().next().expect("one").expect("it is open"), Outcome::Changed);
+    let failed = get(&*fx, 1).await;
+    assert_eq!((failed.status, failed.attempts, failed.not_before), (JobStatus::Failed, 3, None));
+}
+
+pub(crate) async fn a_claim_is_given_back_for_later_at_no_cost(fx: Fixture) {
+    import_as(&*fx, JobSpec::new().attempts_max(1), [c(1), c(2).depends_on([1])]).await;
+    let first = claim(&*fx).await.claim();
+    changes_nothing!(fx, ErrorKind::InvalidInput, fx.release_with_delay(&first, limits::BACKOFF_MS_MAX + 1));
+    for round in 0..3 {
+        let held = if round == 0 { first } else { claim(&*fx).await.claim() };
+        let released = fx.release_with_delay(&held, 60_000).await.expect("it is open");
+        assert_eq!(released, Outcome::Changed);
+        let waits = get(&*fx, 1).await;
+        let delay = Deadline { set_at_ms: fx.clock.get(), duration_ms: 60_000 };
+        assert_eq!((waits.status, waits.attempts, waits.losses), (JobStatus::Pending, 0, 0));
+        assert_eq!((waits.not_before, waits.error, waits.owner), (Some(delay), None, None));
+        for again in [fx.release_with_delay(&held, 5).await, fx.release(&held).await] {
+            assert_eq!(again.expect("it holds"), Outcome::Unchanged);
+        }
+        refused(fx.complete(&held, Completion::new()).await, ErrorKind::Superseded);
+        let stats = fx.get_stats(JOB).await.expect("the job exists");
+        assert_eq!((stats.delayed, stats.is_stalled()), (1, false), "it comes back by itself");
+        assert_eq!(fx.claim_pending(JOB).await.expect("the job exists"), None);
+        fx.clock.set(delay.at_ms());
+    }
+    // One that lapsed meanwhile, and that nobody took.
+    let late = claim(&*fx).await;
+    fx.clock.set(late.lease.expect("it is held").at_ms());
+    fx.resume_pending(JOB).await.expect("the job exists");
+    assert_eq!(status(&*fx, 1).await, JobStatus::Pending, "it lapsed");
+    assert_eq!(fx.release_with_delay(&late.claim(), 7_000).await.expect("it is open"), Outcome::Changed);
+    assert_eq!(get(&*fx, 1).await.not_before.map(|delay| delay.duration_ms), Some(7_000));
+    fx.clock.advance(7_000);
+    let last = claim(&*fx).await.claim();
+    let updates = vec![ChunkUpdate::ReleaseWithDelay(last, 0)];
+    let outcomes = fx.apply_batch_updates(JOB, updates).await.expect("the job exists");
+    assert_eq!(outcomes.into_iter().next().expect("one").expect("it is open"), Outcome::Changed);
+    assert_eq!(claim(&*fx).await.chunk, 1, "at once");
 }
 
 pub(crate) async fn a_failure_waits_out_its_backoff_which_doubles_up_to_its_cap(fx: Fixture) {

@@ -6,7 +6,8 @@ mod importing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use magnetar::limits::{
-    ATTEMPTS_MAX_DEFAULT, CLOCK_SLACK_MS, LEASE_MS_DEFAULT, LOSSES_MAX_DEFAULT, PROBE_INTERVAL_MS,
+    ATTEMPTS_MAX_DEFAULT, BACKOFF_MS_MAX, CLOCK_SLACK_MS, LEASE_MS_DEFAULT, LOSSES_MAX_DEFAULT,
+    PROBE_INTERVAL_MS,
 };
 use magnetar::{
     ChunkUpdate, Claim, ClaimRequest, Completion, Deadline, DependencyFailure, ErrorKind, JobSpec, JobStatus,
@@ -16,6 +17,18 @@ use magnetar::{
 use JobStatus::{Cancelled, Done, Failed, Pending, Processing};
 
 type Answer<T> = Result<T, ErrorKind>;
+
+/// When a chunk is tried again after an error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Next {
+    AfterBackoff,
+    In(u64),
+    Never,
+}
+
+fn must_be_delay(delay_ms: u64) -> Answer<()> {
+    if delay_ms <= BACKOFF_MS_MAX { Ok(()) } else { Err(ErrorKind::InvalidInput) }
+}
 
 /// A wait: since when, how long at most, and how long it really is, once the store has told.
 #[allow(clippy::struct_field_names, reason = "units stand at the end of names")]
@@ -210,6 +223,11 @@ impl Model {
         let factor = 1_u64.checked_shl(failures - 1).unwrap_or(u64::MAX);
         let full_ms = backoff.initial_ms.saturating_mul(factor).min(backoff.max_ms);
         (full_ms > 0).then_some(Wait { set_at_ms: self.now_ms, full_ms, told_ms: None })
+    }
+
+    /// A wait of which it is known how long it is.
+    fn exact_wait(&self, delay_ms: u64) -> Option<Wait> {
+        (delay_ms > 0).then_some(Wait { set_at_ms: self.now_ms, full_ms: delay_ms, told_ms: Some(delay_ms) })
     }
 
     // Changing
@@ -565,7 +583,11 @@ impl Model {
         })
     }
 
-    pub(crate) fn fail(&mut self, claim: Claim, error: &str, may_retry: bool) -> Answer<Outcome> {
+    pub(crate) fn fail(&mut self, claim: Claim, error: &str, next: Next) -> Answer<Outcome> {
+        if let Next::In(delay_ms) = next {
+            must_be_delay(delay_ms)?;
+        }
+        let may_retry = !matches!(next, Next::Never);
         let state = self.chunk(claim.job_id, claim.chunk)?;
         let ended = !state.open && state.fence == claim.fence && state.owner.is_some();
         let is_so = state.status == Failed || (may_retry && state.status == Pending);
@@ -575,7 +597,11 @@ impl Model {
         self.must_be_open(claim)?;
         let (attempts, most) = (state.attempts + 1, self.attempts_max(claim.job_id, state));
         let spent = !may_retry || (most != 0 && attempts >= most);
-        let wait = if spent { None } else { self.wait(claim.job_id, attempts) };
+        let wait = match next {
+            _ if spent => None,
+            Next::In(delay_ms) => self.exact_wait(delay_ms),
+            _ => self.wait(claim.job_id, attempts),
+        };
         self.happen(claim.job_id, claim.chunk, false, |chunk| {
             let owner = chunk.owner;
             chunk.take_away();
@@ -585,14 +611,19 @@ impl Model {
         Ok(Outcome::Changed)
     }
 
-    pub(crate) fn release(&mut self, claim: Claim) -> Answer<Outcome> {
+    pub(crate) fn release(&mut self, claim: Claim, delay_ms: u64) -> Answer<Outcome> {
+        must_be_delay(delay_ms)?;
         let state = self.chunk(claim.job_id, claim.chunk)?;
-        let given_back = state.open || state.owner.is_none();
+        let given_back = if state.open { delay_ms == 0 } else { state.owner.is_none() };
         if state.status == Pending && state.fence == claim.fence && given_back {
             return Ok(Outcome::Unchanged);
         }
         self.must_be_open(claim)?;
-        self.happen(claim.job_id, claim.chunk, false, Chunk::give_back);
+        let wait = self.exact_wait(delay_ms);
+        self.happen(claim.job_id, claim.chunk, false, |chunk| {
+            chunk.give_back();
+            chunk.wait = wait;
+        });
         Ok(Outcome::Changed)
     }
 
@@ -625,21 +656,34 @@ impl Model {
         let of_another = |update: &ChunkUpdate| match update {
             ChunkUpdate::Complete(claim, _)
             | ChunkUpdate::Fail(claim, _)
+            | ChunkUpdate::FailWithDelay(claim, ..)
             | ChunkUpdate::FailPermanently(claim, _)
             | ChunkUpdate::Release(claim)
+            | ChunkUpdate::ReleaseWithDelay(claim, _)
             | ChunkUpdate::Heartbeat(claim) => claim.job_id != job,
             _ => false,
         };
         if updates.iter().any(of_another) {
             return Err(ErrorKind::InvalidInput);
         }
+        for update in updates {
+            if let ChunkUpdate::FailWithDelay(_, _, delay_ms) | ChunkUpdate::ReleaseWithDelay(_, delay_ms) =
+                update
+            {
+                must_be_delay(*delay_ms)?;
+            }
+        }
         self.call(|model| {
             model.job(job)?;
             let each = updates.iter().map(|update| match update {
                 ChunkUpdate::Complete(claim, result) => model.complete(*claim, result),
-                ChunkUpdate::Fail(claim, error) => model.fail(*claim, error, true),
-                ChunkUpdate::FailPermanently(claim, error) => model.fail(*claim, error, false),
-                ChunkUpdate::Release(claim) => model.release(*claim),
+                ChunkUpdate::Fail(claim, error) => model.fail(*claim, error, Next::AfterBackoff),
+                ChunkUpdate::FailWithDelay(claim, error, delay_ms) => {
+                    model.fail(*claim, error, Next::In(*delay_ms))
+                }
+                ChunkUpdate::FailPermanently(claim, error) => model.fail(*claim, error, Next::Never),
+                ChunkUpdate::Release(claim) => model.release(*claim, 0),
+                ChunkUpdate::ReleaseWithDelay(claim, delay_ms) => model.release(*claim, *delay_ms),
                 ChunkUpdate::Heartbeat(claim) => model.heartbeat(*claim),
                 ChunkUpdate::Mark { chunk, status, detail } => {
                     model.mark(job, *chunk, *status, detail.as_deref())
