@@ -79,6 +79,7 @@ pub mod limits;
 mod machine;
 pub mod manifest;
 mod model;
+mod moment;
 mod owners;
 mod retry;
 mod standing;

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ids::Ids;
 use super::settle;
-use super::work::Work;
+use super::work::{NewRow, Work};
 use super::{Applied, Reply, Result, bulk, edges, finish};
 use foldhash::{HashSet, HashSetExt};
 
-use crate::backends::contract::{Class, Content, Counts, Edge, JobPhase, JobRow, Key, PageNeed};
+use crate::backends::contract::{Class, Content, Counts, Edge, JobPhase, JobRow, Key, PageNeed, Row};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
-use crate::machine::Event;
+use crate::machine::{self, Event};
 use crate::model::{
     Deadline, DependencyFailure, ImportOptions, ImportReport, JobSpec, JobStatus, NewChunk, OnConflict,
     OnMissing, OwnerId,
@@ -73,6 +73,8 @@ enum Plan {
     /// New content or scheduling over the old; with new content the chunk starts over.
     Revise {
         content: bool,
+        /// Whether it waits for its manifest's moment, where there is one.
+        moment: bool,
     },
 }
 
@@ -105,7 +107,7 @@ impl Import {
         let of_job = spec.on_dependency_failure;
         let mut other_policy = HashSet::new();
         for (chunk, plan) in self.chunks.iter().zip(&plans) {
-            if let Plan::Revise { content } = plan {
+            if let Plan::Revise { content, moment } = plan {
                 let key = Key { job: self.job, chunk: chunk.id };
                 let old = &work.row(key)?.content;
                 let created_at_ms = old.created_at_ms;
@@ -117,6 +119,11 @@ impl Import {
                 if *content {
                     finish::happen(work, key, Event::Revise)?;
                 }
+                if let Some(not_before_ms) = chunk.not_before_ms.filter(|_| *moment)
+                    && work.row(key)?.record.status == JobStatus::Pending
+                {
+                    finish::happen(work, key, Event::Schedule { not_before_ms })?;
+                }
             }
         }
         let mut rewired: Vec<&NewChunk> = Vec::new();
@@ -124,7 +131,7 @@ impl Import {
             let key = Key { job: self.job, chunk: chunk.id };
             match plan {
                 Plan::Add => {
-                    work.add_row(key, content_of(chunk, work.now_ms, work.now_ms), 0);
+                    work.add_row(new_row(chunk, 0, work.now_ms), self.job);
                     if !chunk.depends_on.is_empty() {
                         rewired.push(chunk);
                     }
@@ -183,6 +190,7 @@ impl Import {
                 dependencies = work.dependencies(&keys)?;
             }
         }
+        let now_ms = work.now_ms;
         let mut plans = Vec::with_capacity(keys.len());
         let mut conflicts = Vec::new();
         for ((chunk, key), old) in self.chunks.iter().zip(keys).zip(&dependencies) {
@@ -196,25 +204,27 @@ impl Import {
                 continue;
             };
             let busy = matches!(row.record.status, JobStatus::Processing | JobStatus::Done);
-            let plan = match (difference(&row.content, old, chunk), busy) {
+            let moment = machine::is_rescheduled(&row.record, chunk.not_before_ms, now_ms);
+            let anew = Plan::Revise { content: true, moment: true };
+            let plan = match (difference(row, old, chunk, now_ms), busy) {
                 (Difference::None, _) => Plan::Unchanged,
                 (Difference::Scheduling, true) => Plan::Keep,
-                (Difference::Scheduling, false) => Plan::Revise { content: false },
-                (Difference::Content, false) => Plan::Revise { content: true },
+                (Difference::Scheduling, false) => Plan::Revise { content: false, moment },
+                (Difference::Content, false) => anew,
                 (Difference::Content, true) => match self.options.on_conflict {
                     OnConflict::Refuse => {
                         conflicts.push(chunk.id);
                         Plan::Keep
                     }
                     OnConflict::Keep => Plan::Keep,
-                    OnConflict::Reset => Plan::Revise { content: true },
+                    OnConflict::Reset => anew,
                 },
             };
             match plan {
                 Plan::Add => report.added += 1,
                 Plan::Keep => report.kept += 1,
                 Plan::Unchanged => report.unchanged += 1,
-                Plan::Revise { content: true } if busy => report.reset += 1,
+                Plan::Revise { content: true, .. } if busy => report.reset += 1,
                 Plan::Revise { .. } => report.updated += 1,
             }
             plans.push(plan);
@@ -468,9 +478,18 @@ fn add_new(work: &mut Work<'_>, job: i64, chunks: &[NewChunk]) {
     let now_ms = work.now_ms;
     let rows = chunks.iter().map(|chunk| {
         let unmet = u32::try_from(chunk.depends_on.len()).unwrap_or(u32::MAX);
-        (chunk.id, content_of(chunk, now_ms, now_ms), unmet)
+        new_row(chunk, unmet, now_ms)
     });
     work.add_rows(job, rows);
+}
+
+fn new_row(chunk: &NewChunk, unmet: u32, now_ms: u64) -> NewRow {
+    NewRow {
+        chunk: chunk.id,
+        content: content_of(chunk, now_ms, now_ms),
+        not_before: chunk.not_before_ms.and_then(|not_before_ms| machine::scheduled(not_before_ms, now_ms)),
+        unmet,
+    }
 }
 
 pub(super) fn must_be_importing(work: &mut Work<'_>, job: i64, token: u64) -> Result<JobRow> {
@@ -609,11 +628,12 @@ fn wire(work: &mut Work<'_>, job: i64, chunk: &NewChunk, of_job: Option<Dependen
 }
 
 /// How a stored chunk differs from what a manifest says of it. `old` are its dependencies, in ascending order.
-pub(crate) fn is_unchanged(content: &Content, old: &[u64], chunk: &NewChunk) -> bool {
-    difference(content, old, chunk) == Difference::None
+pub(crate) fn is_unchanged(row: &Row, old: &[u64], chunk: &NewChunk, now_ms: u64) -> bool {
+    difference(row, old, chunk, now_ms) == Difference::None
 }
 
-fn difference(content: &Content, old: &[u64], chunk: &NewChunk) -> Difference {
+fn difference(row: &Row, old: &[u64], chunk: &NewChunk, now_ms: u64) -> Difference {
+    let content = &row.content;
     if content.checksum != chunk.checksum || content.payload != chunk.payload {
         Difference::Content
     } else if content.priority != chunk.priority
@@ -621,6 +641,7 @@ fn difference(content: &Content, old: &[u64], chunk: &NewChunk) -> Difference {
         || content.losses_max != chunk.losses_max
         || content.on_dependency_failure != chunk.on_dependency_failure
         || !same_set(old, &chunk.depends_on)
+        || machine::is_rescheduled(&row.record, chunk.not_before_ms, now_ms)
     {
         Difference::Scheduling
     } else {

@@ -92,9 +92,11 @@ pub(crate) fn without_unchanged(
     let needs = Needs { rows: keys.clone(), dependencies: keys, ..Needs::default() };
     let mut loaded = load.load(&needs)?;
     let lists = std::mem::take(&mut loaded.dependencies);
+    // The commit that follows looks at the clock itself.
+    let now_ms = loaded.meta.clock_ms;
     let differs = |chunk: &NewChunk, list: &[u64]| {
         let row = loaded.rows.get(&Key { job, chunk: chunk.id }).and_then(Option::as_ref);
-        !row.is_some_and(|row| is_unchanged(&row.content, list, chunk))
+        !row.is_some_and(|row| is_unchanged(row, list, chunk, now_ms))
     };
     Ok(chunks
         .into_iter()

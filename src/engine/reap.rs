@@ -5,8 +5,8 @@ use super::work::Work;
 use super::{Applied, Op, Probing, Reply, Result, Undelivered};
 use crate::backends::contract::{DueNeed, Key, Row};
 use crate::limits;
-use crate::machine::{Event, Loss};
-use crate::model::{JobStatus, Outcome, OwnerId};
+use crate::machine::{self, Event, Loss};
+use crate::model::{Deadline, JobStatus, Outcome, OwnerId};
 use crate::owners::Probe;
 
 /// Rows that fall due which one commit deals with at most.
@@ -27,8 +27,15 @@ pub(super) fn due(work: &mut Work<'_>, rows: Vec<Row>) -> Result<()> {
 }
 
 fn fall_due(work: &mut Work<'_>, keys: &[Key]) -> Result<()> {
+    let mut in_order = Vec::with_capacity(keys.len());
     for &key in keys {
         let Some(row) = work.row_if_any(key)? else { continue };
+        in_order.push((machine::place(row).due.map(Deadline::at_ms), key));
+    }
+    // What falls due in one moment each storage has in an order of its own.
+    in_order.sort_unstable();
+    for (_, key) in in_order {
+        let row = work.row(key)?;
         let event = match row.record.status {
             JobStatus::Processing => Event::Lapse(Loss::Lease),
             _ => Event::Promote,

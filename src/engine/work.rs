@@ -27,7 +27,7 @@ use crate::engine::Host;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::machine::{self, Event, Moment, Rules, Step};
-use crate::model::{JobState, JobStatus};
+use crate::model::{Deadline, JobState, JobStatus};
 use cursors::Cursors;
 use edges::ChangedEdges;
 
@@ -313,7 +313,8 @@ impl<'t> Work<'t> {
     }
 
     /// Adds a row that does not exist yet.
-    pub(super) fn add_row(&mut self, key: Key, content: Content, unmet: u32) {
+    pub(super) fn add_row(&mut self, NewRow { chunk, content, not_before, unmet }: NewRow, job: i64) {
+        let key = Key { job, chunk };
         let revision = self.next_revision();
         self.log_one(Subject::Chunk, revision, key);
         self.rows.entry(key).or_insert(RowSlot {
@@ -326,21 +327,21 @@ impl<'t> Work<'t> {
         self.edit(key, |slot| {
             let replaced = slot.before.is_some();
             (slot.content_dirty, slot.record_dirty, slot.unmet_dirty) =
-                (true, replaced, unmet > 0 || replaced);
-            slot.row = Some(fresh_row(key, Arc::new(Content { revision, ..content }), unmet));
+                (true, replaced || not_before.is_some(), unmet > 0 || replaced);
+            slot.row = Some(new_row(key, Content { revision, ..content }, not_before, unmet));
         });
     }
 
     /// Adds many rows to a job that has none of them, in ascending order of their keys. They stay out of the books of
     /// this group, which an import fills with more than everything else together, until [`Work::book_added`].
-    pub(super) fn add_rows(&mut self, job: i64, rows: impl ExactSizeIterator<Item = (u64, Content, u32)>) {
+    pub(super) fn add_rows(&mut self, job: i64, rows: impl ExactSizeIterator<Item = NewRow>) {
         self.added.reserve(rows.len());
         let mut counts = Counts::default();
-        for (chunk, content, unmet) in rows {
+        for NewRow { chunk, content, not_before, unmet } in rows {
             let key = Key { job, chunk };
             let revision = self.next_revision();
             self.log_one(Subject::Chunk, revision, key);
-            let row = fresh_row(key, Arc::new(Content { revision, ..content }), unmet);
+            let row = new_row(key, Content { revision, ..content }, not_before, unmet);
             let place = machine::place(&row);
             *counts.of_mut(place.class) += 1;
             self.added.push(RowChange {
@@ -348,7 +349,7 @@ impl<'t> Work<'t> {
                 before: None,
                 after: Some(place),
                 content: Some(row.content),
-                record: None,
+                record: not_before.is_some().then_some(row.record),
                 unmet: (unmet > 0).then_some(unmet),
             });
         }
@@ -377,11 +378,13 @@ impl<'t> Work<'t> {
             }
             self.move_in_window(key, None, change.after);
             let unmet = change.unmet.unwrap_or_default();
+            let record_dirty = change.record.is_some();
+            let record = change.record.unwrap_or_else(Record::shared_fresh);
             let slot = RowSlot {
-                row: change.content.map(|content| fresh_row(key, content, unmet)),
+                row: change.content.map(|content| Row { key, content, record, unmet }),
                 before: None,
                 content_dirty: true,
-                record_dirty: false,
+                record_dirty,
                 unmet_dirty: unmet > 0,
             };
             self.rows.insert(key, slot);
@@ -456,9 +459,28 @@ impl<'t> Work<'t> {
     }
 }
 
-/// A row to which nothing has happened yet.
-fn fresh_row(key: Key, content: Arc<Content>, unmet: u32) -> Row {
-    Row { key, content, record: Record::shared_fresh(), unmet }
+/// A chunk that a job gets.
+pub(super) struct NewRow {
+    pub(super) chunk: u64,
+    /// Its revision is still to come.
+    pub(super) content: Content,
+    /// Until when it waits, where its manifest says so.
+    pub(super) not_before: Option<Deadline>,
+    pub(super) unmet: u32,
+}
+
+/// A row to which nothing has happened yet but that it may have to wait.
+fn new_row(key: Key, content: Content, not_before: Option<Deadline>, unmet: u32) -> Row {
+    let record = match not_before {
+        None => Record::shared_fresh(),
+        Some(_) => Arc::new(Record {
+            not_before,
+            updated_at_ms: content.updated_at_ms,
+            revision: content.revision,
+            ..Record::fresh()
+        }),
+    };
+    Row { key, content: Arc::new(content), record, unmet }
 }
 
 /// What an event came to.

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::io::Write;
 
-use super::time::write_utc;
 use crate::model::{ChunkRecord, Deadline, Json};
+use crate::moment::write_utc;
 
 /// The columns of a CSV export, in order. Parquet files and record batches have the same.
 pub const COLUMNS: [&str; 24] = [

@@ -68,7 +68,6 @@ mod form;
 mod json_lines;
 mod lines;
 mod reader;
-mod time;
 
 #[cfg(all(feature = "analytics", not(target_family = "wasm")))]
 mod arrow;

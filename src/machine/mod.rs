@@ -92,6 +92,8 @@ pub(crate) enum Event<'a> {
     Block,
     /// Its content is another: whatever happened to the old one is void.
     Revise,
+    /// Nobody is to have it before a moment, as its manifest says.
+    Schedule { not_before_ms: u64 },
 }
 
 /// When it happens, and under which revision a change goes down.
@@ -338,7 +340,32 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             let same = next == Record { updated_at_ms: 0, revision: 0, ..record.clone() };
             if same { Ok(Step::Unchanged) } else { changed(next) }
         }
+
+        Event::Schedule { not_before_ms } => {
+            let not_before = scheduled(not_before_ms, moment.now_ms);
+            if record.status != JobStatus::Pending || record.open_fence() != 0 {
+                Err(subject.refused("put off", "only a pending chunk that nobody has can wait"))
+            } else if record.not_before == not_before {
+                Ok(Step::Unchanged)
+            } else {
+                changed(Record { not_before, ..record.clone() })
+            }
+        }
     }
+}
+
+/// Until when a chunk waits whose manifest names a moment. It is set at 0, since a clock that is put back does not bring it
+/// forward.
+pub(crate) fn scheduled(not_before_ms: u64, now_ms: u64) -> Option<Deadline> {
+    (not_before_ms > now_ms).then_some(Deadline { set_at_ms: 0, duration_ms: not_before_ms })
+}
+
+/// Whether a manifest's moment would move a chunk: one that nobody has had yet.
+pub(crate) fn is_rescheduled(record: &Record, not_before_ms: Option<u64>, now_ms: u64) -> bool {
+    not_before_ms.is_some_and(|not_before_ms| {
+        let waits = record.not_before.filter(|not_before| !not_before.is_due(now_ms));
+        record.status == JobStatus::Pending && record.fence == 0 && waits != scheduled(not_before_ms, now_ms)
+    })
 }
 
 /// The record with no claim open, no delay and no cascade behind it; a result or a status is for the caller to set. What

@@ -253,6 +253,9 @@ fn happenings<'a>(results: &'a [(&'static str, Completion)]) -> Vec<Happening<'a
     add("mark pending", &[], Event::MarkPending);
     add("block", &[], Event::Block);
     add("revise", &[], Event::Revise);
+    for (of, not_before_ms) in [("over", NOW_MS), ("to come", NOW_MS + 9_000)] {
+        add("schedule", &[("moment", of)], Event::Schedule { not_before_ms });
+    }
     all
 }
 

@@ -8,7 +8,7 @@ use foldhash::{HashMap, HashMapExt};
 use crate::error::{Error, ErrorKind};
 use crate::graph::{Cycle, Edge, Graph};
 use crate::limits;
-use crate::model::{JobSpec, NewChunk, check_chunk_id, check_size};
+use crate::model::{JobSpec, NewChunk, check_chunk_id, check_moment_ms, check_size};
 
 /// The first thing that is wrong, if any.
 pub(super) fn manifest(manifest: &Manifest) -> Option<Problem> {
@@ -54,6 +54,9 @@ pub(super) fn chunk(chunk: &NewChunk, index: Option<usize>) -> Option<Problem> {
         if let Some(fault) = text::fault(payload.as_str()) {
             return Some(Problem::new(part, fault).key("payload"));
         }
+    }
+    if let Some(error) = chunk.not_before_ms.and_then(|moment_ms| check_moment_ms(moment_ms).err()) {
+        return wrong("not_before", &error);
     }
     depends_on(chunk).map(|(kind, text)| Problem::new(part, text).key("depends_on").kind(kind))
 }

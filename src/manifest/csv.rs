@@ -6,7 +6,7 @@ use std::io::Read;
 use ::csv::ByteRecord;
 
 use super::problem::{Part, Position, Problem, Shown};
-use super::read::{CHUNK_KEYS, merged, policy};
+use super::read::{CHUNK_KEYS, merged, moment, policy};
 use super::records::Records;
 use super::{check, text};
 use crate::error::{Error, Result};
@@ -33,7 +33,8 @@ struct Column {
 /// Reads a manifest that may be too large for memory, as CSV (RFC 4180) in UTF-8.
 ///
 /// The first record names the columns: `id`, which must be there, and `checksum`, `depends_on` (ids with spaces or
-/// semicolons between), `priority`, `max_attempts`, `max_losses`, `on_dependency_failure`, `payload` (JSON).
+/// semicolons between), `priority`, `max_attempts`, `max_losses`, `on_dependency_failure`, `not_before` (RFC 3339),
+/// `payload` (JSON).
 /// Each further column is kept in the payload, always as text: `007` stays `007`. An empty cell is as good as
 /// absent. A record has at most [`limits::MANIFEST_LINE_BYTES_MAX`] bytes. The settings of the job have no place in
 /// CSV; give them to the import.
@@ -160,6 +161,7 @@ fn chunk(names: &[Column], record: &ByteRecord, line: u64) -> Result<NewChunk> {
             "on_dependency_failure" => {
                 chunk.on_dependency_failure = Some(policy(trimmed).map_err(fail)?);
             }
+            "not_before" => chunk.not_before_ms = Some(moment(trimmed).map_err(fail)?),
             _ => {
                 Json::from_text(trimmed)
                     .map_err(|error| fail(format!("{error}; text goes in quotes, doubled within a cell")))?;

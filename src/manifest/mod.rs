@@ -20,6 +20,7 @@
 //! depends_on = [1]
 //! priority = 7                       # higher first
 //! max_attempts = 1                   # and max_losses, on_dependency_failure: where they differ from the job's
+//! not_before = 2026-12-01T08:00:00Z  # nobody gets it before; in JSON the same in quotes
 //! path = "b.bin"                     # any further key is kept in the payload: {"path":"b.bin"}
 //! payload = { offset = 4096 }        # what the worker gets, any value: {"offset":4096,"path":"b.bin"}
 //! ```
@@ -50,6 +51,7 @@ use toml::de::DeTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::{JobSpec, NewChunk};
+use crate::moment;
 use problem::{At, Part, Position, Problem, Shown, Sink};
 use read::ManifestSeed;
 use toml_text::NoForm;
@@ -285,6 +287,9 @@ impl Serialize for NewChunk {
         }
         if let Some(policy) = self.on_dependency_failure {
             out.serialize_entry("on_dependency_failure", &policy)?;
+        }
+        if let Some(not_before_ms) = self.not_before_ms {
+            out.serialize_entry("not_before", &moment::utc(not_before_ms))?;
         }
         if let Some(payload) = &self.payload {
             out.serialize_entry("payload", &text::Exact::new(payload.as_str()))?;

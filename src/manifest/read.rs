@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use super::Manifest;
 use super::problem::{At, Part, Shown, Sink, push};
 use super::text::{self, Members, Name};
-use crate::limits;
 use crate::model::{Backoff, DependencyFailure, JobSpec, Json, NewChunk};
+use crate::{limits, moment};
 
 /// What `serde_json` hands a value over unparsed for. Where it should ever be called otherwise, payloads are read
 /// value by value, as from any other format; a test then says so.
@@ -23,7 +23,7 @@ const RAW_JSON: &str = "$serde_json::private::RawValue";
 const TOML_DATE: &str = "$__toml_private_datetime";
 
 /// Keys of a chunk that are not kept in its payload.
-pub(super) const CHUNK_KEYS: [&str; 8] = [
+pub(super) const CHUNK_KEYS: [&str; 9] = [
     "id",
     "checksum",
     "depends_on",
@@ -31,6 +31,7 @@ pub(super) const CHUNK_KEYS: [&str; 8] = [
     "max_attempts",
     "max_losses",
     "on_dependency_failure",
+    "not_before",
     "payload",
 ];
 
@@ -138,7 +139,7 @@ impl<'de> Visitor<'de> for ChunkSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NewChunk, A::Error> {
         let mut at = self.0;
         let mut chunk = NewChunk::default();
-        let mut keys_read = 0u8;
+        let mut keys_read = 0u16;
         let mut payload = None;
         let mut further = Vec::new();
         while let Some(Name(key)) = map.next_key()? {
@@ -180,6 +181,13 @@ impl<'de> Visitor<'de> for ChunkSeed<'_> {
                 }
                 "max_losses" => chunk.losses_max = small(map.next_value_seed(count(at, "max_losses"))?),
                 "on_dependency_failure" => chunk.on_dependency_failure = map.next_value_seed(Policy(at))?,
+                "not_before" => {
+                    let value = map.next_value_seed(RawSeed { at, key: "not_before" })?;
+                    let text = value.trim_matches('"');
+                    if value != "null" {
+                        chunk.not_before_ms = Some(moment(text).map_err(|text| at.fail("not_before", text))?);
+                    }
+                }
                 _ => {
                     payload = Some(map.next_value_seed(RawSeed { at, key: "payload" })?)
                         .filter(|payload| payload != "null");
@@ -531,6 +539,16 @@ pub(super) fn policy(text: &str) -> Result<DependencyFailure, String> {
         .into_iter()
         .find(|policy| policy.as_str() == text)
         .ok_or_else(|| format!("\"{}\" is none; use one of wait, cancel, ignore", Shown(text)))
+}
+
+/// A moment in milliseconds since the Unix epoch.
+pub(super) fn moment(text: &str) -> Result<u64, String> {
+    moment::read(text).ok_or_else(|| {
+        format!(
+            "\"{}\" is no moment; write date, time and offset: 2026-12-01T08:00:00Z, or ...+01:00",
+            Shown(text)
+        )
+    })
 }
 
 /// Chunk ids; none for null.

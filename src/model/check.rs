@@ -1,7 +1,7 @@
 //! Whether values are within their limits.
 
 use crate::error::{Error, Result};
-use crate::limits;
+use crate::{limits, moment};
 
 /// A job id within its limits.
 pub(crate) fn check_job_id(job_id: i64) -> Result<i64> {
@@ -41,6 +41,18 @@ pub(crate) fn check_delay_ms(delay_ms: u64) -> Result<u64> {
         Err(Error::invalid(format!(
             "a delay of {delay_ms} ms is out of range: use 0 to {} ms",
             limits::BACKOFF_MS_MAX
+        )))
+    }
+}
+
+/// A moment, in milliseconds since the Unix epoch, that RFC 3339 has a form for.
+pub(crate) fn check_moment_ms(moment_ms: u64) -> Result<u64> {
+    if moment_ms <= moment::MAX_MS {
+        Ok(moment_ms)
+    } else {
+        Err(Error::invalid(format!(
+            "the moment {moment_ms} is out of range: use 0 to {} ms since 1970, the end of the year 9999",
+            moment::MAX_MS
         )))
     }
 }

@@ -24,6 +24,9 @@ pub struct NewChunk {
     pub losses_max: Option<u32>,
     /// What becomes of this chunk when a dependency fails, where it differs from the job's.
     pub on_dependency_failure: Option<DependencyFailure>,
+    /// Nobody gets it before this moment, in milliseconds since the Unix epoch. An import that comes again moves it, for as
+    /// long as nobody has had the chunk; later it is without meaning.
+    pub not_before_ms: Option<u64>,
 }
 
 impl NewChunk {
@@ -64,6 +67,26 @@ impl NewChunk {
     #[must_use]
     pub fn on_dependency_failure(mut self, policy: DependencyFailure) -> Self {
         self.on_dependency_failure = Some(policy);
+        self
+    }
+
+    /// The same for later: nobody gets it before this moment, in milliseconds since the Unix epoch.
+    ///
+    /// ```
+    /// use magnetar::{Clock, JobStore, NewChunk, SystemClock, block_on};
+    ///
+    /// block_on(async {
+    ///     let store = magnetar::open(":memory:").await?;
+    ///     let chunks = [NewChunk::new(1).not_before_ms(SystemClock.now_ms() + 3_600_000)];
+    ///     store.import(7, &Default::default(), magnetar::chunks(chunks.into_iter().map(Ok)), &Default::default()).await?;
+    ///     assert!(store.claim_pending(7).await?.is_none());
+    ///     assert_eq!(store.get_stats(7).await?.delayed, 1);
+    ///     Ok::<(), magnetar::Error>(())
+    /// }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn not_before_ms(mut self, moment_ms: u64) -> Self {
+        self.not_before_ms = Some(moment_ms);
         self
     }
 
@@ -117,7 +140,8 @@ pub struct JobState {
     pub owner: Option<OwnerId>,
     /// Until when it is held without a heartbeat, while it is processing.
     pub lease: Option<Deadline>,
-    /// Until when it waits after a failure, while it is pending.
+    /// Until when it waits, while it is pending: after a failure, because its holder gave it back for later, or because its
+    /// manifest says so. That last moment is one of the calendar, and as such was set at 0.
     pub not_before: Option<Deadline>,
     /// Dependencies that are not met yet.
     pub unmet_dependencies: u32,

@@ -14,7 +14,9 @@ mod steer;
 mod work;
 
 pub use change::{Change, Changes, FeedConsumer};
-pub(crate) use check::{check_chunk_id, check_delay_ms, check_job_id, check_lease_ms, check_size};
+pub(crate) use check::{
+    check_chunk_id, check_delay_ms, check_job_id, check_lease_ms, check_moment_ms, check_size,
+};
 pub use chunk::{JobState, NewChunk};
 pub use durability::Durability;
 pub use import::{ImportOptions, ImportReport, OnConflict, OnMissing};

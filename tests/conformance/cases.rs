@@ -176,6 +176,8 @@ macro_rules! always {
                 changed_content_under_way_or_done_refuses_the_whole_import_and_lists_the_chunks
                 changed_content_can_be_left_out_where_it_conflicts
                 changed_content_can_take_back_what_is_under_way_or_done
+                a_chunk_that_is_for_later_waits_for_its_moment
+                a_manifest_moves_a_chunk_that_nobody_has_had
                 chunks_that_are_missing_are_kept_by_default
                 chunks_that_are_missing_can_be_cancelled
                 chunks_that_are_missing_can_be_deleted
@@ -251,6 +253,7 @@ macro_rules! always {
             }
             large {
                 a_large_new_job_is_invisible_until_it_is_whole
+                a_large_import_has_chunks_for_later_too
                 a_large_import_that_fails_leaves_nothing_behind
                 a_circle_across_slices_is_found_before_anything_shows
                 what_is_unchanged_of_a_large_import_is_free

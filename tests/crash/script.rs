@@ -181,7 +181,7 @@ impl Writer<'_> {
     }
 
     async fn import(&mut self, job: i64) -> Result<()> {
-        let rng = &mut self.rng;
+        let (rng, now_ms) = (&mut self.rng, self.clock.now_ms());
         let policy = [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
         let spec = JobSpec::new()
             .attempts_max(2)
@@ -200,6 +200,9 @@ impl Writer<'_> {
                         _ => 40,
                     };
                     chunk = chunk.payload(Json::new(&"x".repeat(rng.usize(..size))).expect("text is JSON"));
+                }
+                if rng.u8(..6) == 0 {
+                    chunk = chunk.not_before_ms(now_ms + rng.u64(..100_000));
                 }
                 // Always on lower ids: no circle within a manifest.
                 chunk.depends_on((first..id).filter(|_| rng.u8(..6) == 0))

@@ -152,7 +152,14 @@ impl Calls {
         new.attempts_max = self.pick(&[None, None, None, Some(1), Some(0)]);
         new.losses_max = self.pick(&[None, None, None, Some(1), Some(0)]);
         new.on_dependency_failure = self.policy();
+        new.not_before_ms = self.moment();
         new
+    }
+
+    fn moment(&mut self) -> Option<u64> {
+        let wait =
+            self.pick(&[None, None, None, None, Some(0), Some(30_000), Some(3_600_000), Some(YEAR_MS)]);
+        wait.map(|wait| START_MS + wait)
     }
 
     /// What a chunk depends on: mostly lower ids, so that most imports are without a circle.
@@ -194,6 +201,9 @@ impl Calls {
             }
             if self.one_in(6) {
                 chunk.on_dependency_failure = self.policy();
+            }
+            if self.one_in(8) {
+                chunk.not_before_ms = self.moment();
             }
             if !few {
                 chunk.depends_on.retain(|on| ids.contains(on) || *on >= CHUNKS);

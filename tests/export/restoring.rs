@@ -443,6 +443,10 @@ async fn begin(store: &dyn JobStore, random: &mut fastrand::Rng) {
                 } else {
                     chunk.on_dependency_failure(policies[random.usize(0..3)])
                 };
+                let chunk = match random.u8(0..5) {
+                    0 => chunk.not_before_ms(zoo::START_MS + random.u64(0..20_000)),
+                    _ => chunk,
+                };
                 Ok(if random.bool() { chunk } else { chunk.payload(Json::new(&id).expect("JSON")) })
             })
             .collect();

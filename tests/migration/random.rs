@@ -13,6 +13,8 @@ use magnetar::{
 use crate::support::{self, Living, ManualClock, export};
 
 const OWNER: OwnerId = OwnerId::from_bytes([7; 16]);
+/// The time at which each round begins.
+const START_MS: u64 = 1_700_000_000_000;
 
 /// One random call after the other. What is refused is refused: the copy has nothing to do with it.
 struct Hand {
@@ -46,6 +48,9 @@ impl Hand {
         }
         if self.random.u8(0..4) == 0 {
             chunk = chunk.priority(self.random.i32(-1..2));
+        }
+        if self.random.u8(0..6) == 0 {
+            chunk = chunk.not_before_ms(START_MS + self.random.u64(0..400_000));
         }
         let on: Vec<u64> = (0..id).filter(|_| self.random.u8(0..5) == 0).collect();
         chunk.depends_on(on)
@@ -157,7 +162,7 @@ async fn must_be_equal(pair: &Pair, has_beaten: bool, at: &str) {
 }
 
 async fn play(seed: u64, calls: usize, make: impl AsyncFn(&OpenOptions) -> Pair) {
-    let clock = Arc::new(ManualClock::at(1_700_000_000_000));
+    let clock = Arc::new(ManualClock::at(START_MS));
     let living: Arc<Living> = Arc::default();
     let options = OpenOptions::new().clock(clock.clone()).liveness(living).owner(OWNER);
     let pair = make(&options).await;

@@ -48,7 +48,7 @@ export interface Chunk<Payload = unknown, Output = unknown> extends Claim {
   readonly owner: string | null
   /** Until when it is held without a heartbeat, in milliseconds since 1970. */
   readonly leaseEndsMs: number | null
-  /** Until when it waits after a failure, in milliseconds since 1970. */
+  /** Until when it waits: after a failure, given back for later, or as its manifest says; in milliseconds since 1970. */
   readonly notBeforeMs: number | null
   /** Dependencies that are not met yet. */
   readonly unmetDependencies: number

@@ -25,6 +25,11 @@ export interface ManifestChunk<Payload = unknown> {
   max_losses?: number
   /** What becomes of it when a dependency fails, where it differs from the job's. */
   on_dependency_failure?: 'wait' | 'cancel' | 'ignore'
+  /**
+   * Nobody gets it before this moment: a `Date`, or text of RFC 3339 (`2026-12-01T08:00:00Z`). Importing again moves it, for
+   * as long as nobody has had the chunk.
+   */
+  not_before?: Date | string
   /** What the worker gets, as JSON of at most 1 MiB. */
   payload?: Payload
 }
@@ -117,6 +122,7 @@ const MISSPELT = new Map([
   ['maxAttempts', 'max_attempts'],
   ['maxLosses', 'max_losses'],
   ['onDependencyFailure', 'on_dependency_failure'],
+  ['notBefore', 'not_before'],
 ])
 
 function checkKeys({ chunks }: Manifest): void {

@@ -59,10 +59,14 @@ priority = -7
 max_attempts = 1
 max_losses = 2
 on_dependency_failure = "ignore"
+not_before = 2026-12-01T09:30:00+01:30
 path = "b.bin"
 day = 2026-01-31
 payload = { offset = 4096, at = 2026-01-31T12:00:00Z, deep = { x = [1, 2.5, true, "é"] } }
 "#;
+
+/// 2026-12-01T08:00:00Z
+const EIGHT_MS: u64 = 1_796_112_000_000;
 
 fn every_key() -> Manifest {
     let job = JobSpec::new()
@@ -80,6 +84,7 @@ fn every_key() -> Manifest {
         .attempts_max(1)
         .losses_max(2)
         .on_dependency_failure(DependencyFailure::Ignore)
+        .not_before_ms(EIGHT_MS)
         .payload(Json::from_text(payload).unwrap());
     Manifest::new().job(job).chunk(NewChunk::new(1).checksum("abc123")).chunk(second)
 }
@@ -146,12 +151,39 @@ fn a_payload_may_be_any_value_and_null_is_none() {
         assert_eq!(payload(&manifest, 0), value);
     }
     let nulls = r#"{"chunks":[{"id":1,"payload":null,"checksum":null,"depends_on":null,"priority":null,
-        "max_attempts":null,"max_losses":null,"on_dependency_failure":null}]}"#;
+        "max_attempts":null,"max_losses":null,"on_dependency_failure":null,"not_before":null}]}"#;
     assert_eq!(Manifest::from_json(nulls).unwrap().chunks, [NewChunk::new(1)]);
     let merged = Manifest::from_json(r#"{"chunks":[{"id":1,"payload":null,"a":null,"b":"\n"}]}"#).unwrap();
     assert_eq!(payload(&merged, 0), r#"{"a":null,"b":"\n"}"#);
     let merged = Manifest::from_json(r#"{"chunks":[{"a":1,"payload":{ },"id":1}]}"#).unwrap();
     assert_eq!(payload(&merged, 0), r#"{"a":1}"#);
+}
+
+#[test]
+fn a_moment_needs_a_date_a_time_and_an_offset() {
+    let eight = [NewChunk::new(4).not_before_ms(EIGHT_MS)];
+    for written in ["2026-12-01T08:00:00Z", "2026-12-01 09:00:00.000+01:00"] {
+        let toml = format!("[[chunks]]\nid = 4\nnot_before = {written}");
+        assert_eq!(Manifest::from_toml(&toml).unwrap().chunks, eight);
+        let json = format!(r#"{{"chunks":[{{"id":4,"not_before":"{written}"}}]}}"#);
+        assert_eq!(Manifest::from_json(&json).unwrap().chunks, eight);
+        assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap().chunks, eight);
+    }
+    for wrong in
+        ["2026-12-01T08:00:00", "2026-12-01", "08:00:00", "1796112000", "true", "[1]", "\"soon\"", "\"\""]
+    {
+        let fact = wrong.trim_matches('"');
+        invalid_toml(
+            &format!("[[chunks]]\nid = 4\nnot_before = {wrong}"),
+            Some(4),
+            &["line 3", "not_before:", fact, "2026-12-01T08:00:00Z"],
+        );
+    }
+    invalid_json(
+        "{\"chunks\":[{\"id\":4,\n\"not_before\":1796112000000}]}",
+        Some(4),
+        &["line 2", "not_before:", "1796112000000", "offset"],
+    );
 }
 
 #[test]

@@ -227,9 +227,9 @@ fn an_interrupted_read_is_tried_again() {
 
 #[test]
 fn every_column_of_csv_is_read() {
-    let text = "path, id ,checksum,depends_on,priority,max_attempts,max_losses,on_dependency_failure,payload,count\n\
-        a.bin,1,abc,,,,,,,\n\
-        \"b, \"\"x\"\"\n.bin\", 2 ,,1 ; 7;8 9,-3,4,0,ignore,\"{\"\"o\"\": [1, 2]}\",007\n";
+    let text = "path, id ,checksum,depends_on,priority,max_attempts,max_losses,on_dependency_failure,not_before,payload,count\n\
+        a.bin,1,abc,,,,,,,,\n\
+        \"b, \"\"x\"\"\n.bin\", 2 ,,1 ; 7;8 9,-3,4,0,ignore, 2026-12-01T08:00:00Z,\"{\"\"o\"\": [1, 2]}\",007\n";
     let chunks = rows(text).unwrap();
     assert_eq!(
         chunks[0],
@@ -242,6 +242,7 @@ fn every_column_of_csv_is_read() {
         .attempts_max(4)
         .losses_max(0)
         .on_dependency_failure(DependencyFailure::Ignore)
+        .not_before_ms(EIGHT_MS)
         .payload(Json::from_text(payload).unwrap());
     assert_eq!(chunks[1], expected);
 }
@@ -286,6 +287,7 @@ fn an_error_of_csv_names_line_and_column() {
     invalid_row("id,max_attempts\n5,4294967296\n", Some(5), &["line 2: max_attempts: ", "4294967295"]);
     invalid_row("id,max_losses\n5,-1\n", Some(5), &["line 2: max_losses: "]);
     invalid_row("id,on_dependency_failure\n5,stop\n", Some(5), &["line 2: ", "wait, cancel, ignore"]);
+    invalid_row("id,not_before\n5,2026-12-01\n", Some(5), &["line 2: not_before: \"2026-12-01\"", "offset"]);
     invalid_row("id,depends_on\n5,1 x\n", Some(5), &["line 2: depends_on: \"x\""]);
     invalid_row("id,depends_on\n5,1 1\n", Some(5), &["line 2: depends_on: 1 stands twice"]);
     invalid_row("id,payload\n5,{a}\n", Some(5), &["line 2: payload: ", "JSON", "quotes"]);

@@ -1,8 +1,8 @@
 //! Importing is an upsert: what a manifest says becomes what the store holds, as far as the work done allows.
 
 use magnetar::{
-    Completion, DependencyFailure, ErrorKind, ImportOptions, ImportReport, JobSpec, JobStatus, Json,
-    Manifest, NewChunk, OnConflict, OnMissing, Outcome, Selection, limits,
+    Completion, Deadline, DependencyFailure, ErrorKind, ImportOptions, ImportReport, JobSpec, JobStatus,
+    Json, Manifest, NewChunk, OnConflict, OnMissing, Outcome, Selection, limits,
 };
 
 use super::{
@@ -393,4 +393,64 @@ pub(crate) async fn a_deleted_job_is_gone_and_its_fences_are_never_used_again(mu
     assert_eq!(get(&*fx, 1).await.fence, 0);
     assert!(claim(&*fx).await.fence > old.fence);
     fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn a_chunk_that_is_for_later_waits_for_its_moment(fx: Fixture) {
+    let at_ms = fx.clock.get() + 3_600_000;
+    let chunks =
+        [c(1).not_before_ms(at_ms), c(2), c(3).depends_on([2]).not_before_ms(at_ms), c(4).not_before_ms(1)];
+    import(&*fx, chunks.clone()).await;
+    let waits = get(&*fx, 1).await;
+    let delay = Deadline { set_at_ms: 0, duration_ms: at_ms };
+    assert_eq!((waits.status, waits.not_before, waits.fence), (Pending, Some(delay), 0));
+    let stats = fx.get_stats(JOB).await.expect("the job exists");
+    assert_eq!((stats.ready(), stats.delayed, stats.blocked, stats.is_stalled()), (2, 1, 1, false));
+    // The same manifest once more changes nothing, before its moment and after.
+    let again = import(&*fx, chunks.clone()).await;
+    assert_eq!((again.unchanged, again.updated), (4, 0));
+    fx.clock.set(at_ms - 1);
+    assert_eq!(claim_ids(&*fx).await, [2, 4]);
+    for id in [2, 4] {
+        let held = get(&*fx, id).await.claim();
+        fx.complete(&held, Completion::new()).await.expect("it is open");
+    }
+    assert!(claim_ids(&*fx).await.is_empty(), "what 3 depends on is done, and its moment is to come");
+    // A clock that is put back brings no moment forward.
+    fx.clock.set(at_ms - 2_000_000);
+    assert!(claim_ids(&*fx).await.is_empty());
+    fx.clock.set(at_ms);
+    let again = import(&*fx, chunks).await;
+    assert_eq!((again.unchanged, again.updated), (4, 0));
+    assert_eq!(claim_ids(&*fx).await, [1, 3]);
+    fx.verify().await.expect("the store is whole");
+}
+
+pub(crate) async fn a_manifest_moves_a_chunk_that_nobody_has_had(mut fx: Fixture) {
+    let now_ms = fx.clock.get();
+    let later = |ms| now_ms + ms;
+    import(&*fx, [c(1).not_before_ms(later(5_000)), c(2), c(3)]).await;
+    // Later, for the first time, and sooner.
+    let moved =
+        import(&*fx, [c(1).not_before_ms(later(9_000)), c(2).not_before_ms(later(1_000)), c(3)]).await;
+    assert_eq!((moved.updated, moved.unchanged), (2, 1));
+    assert_eq!(claim_ids(&*fx).await, [3]);
+    let moved = import(&*fx, [c(1).not_before_ms(now_ms), c(2), c(3).not_before_ms(later(1_000))]).await;
+    assert_eq!((moved.updated, moved.unchanged), (1, 2), "2 is left as it is, 3 is somebody's");
+    assert_eq!(claim_ids(&*fx).await, [1]);
+    // Whoever had a chunk says when it comes back.
+    let held = get(&*fx, 3).await.claim();
+    fx.release(&held).await.expect("it is open");
+    let moved = import(&*fx, [c(3).not_before_ms(later(1_000))]).await;
+    assert_eq!((moved.updated, moved.unchanged), (0, 1));
+    // New content begins anew, and so does its moment.
+    let moved = import(&*fx, [c(3).checksum("abc").not_before_ms(later(1_000))]).await;
+    assert_eq!(moved.updated, 1);
+    fx.reopen().await;
+    let waits = [get(&*fx, 2).await.not_before, get(&*fx, 3).await.not_before];
+    assert_eq!(waits.map(|delay| delay.map(Deadline::at_ms)), [Some(later(1_000)); 2]);
+    fx.clock.set(later(1_000));
+    assert_eq!(claim_ids(&*fx).await, [2, 3]);
+    let never = [c(4).not_before_ms(u64::MAX)];
+    let result = try_import(&*fx, JOB, JobSpec::new(), never, ImportOptions::new()).await;
+    refused(result, ErrorKind::InvalidManifest);
 }

@@ -69,6 +69,22 @@ pub(crate) async fn a_large_new_job_is_invisible_until_it_is_whole(mut fx: Fixtu
     assert_eq!(claim(&*fx).await.chunk, 0);
 }
 
+pub(crate) async fn a_large_import_has_chunks_for_later_too(fx: Fixture) {
+    let at_ms = fx.clock.get() + 1_000;
+    let is_later = |id| id < 2 || id == MANY - 1;
+    let new = || (0..MANY).map(move |id| Ok(if is_later(id) { c(id).not_before_ms(at_ms) } else { c(id) }));
+    stream(&*fx, new(), ImportOptions::new()).await.expect("the import is fine");
+    let stats = fx.get_stats(JOB).await.expect("the job is published");
+    assert_eq!((stats.delayed, stats.ready()), (3, MANY - 3));
+    assert_eq!(claim(&*fx).await.chunk, 2);
+    let again = stream(&*fx, new(), ImportOptions::new()).await.expect("the import is fine");
+    assert_eq!(again.unchanged, MANY);
+    fx.clock.set(at_ms);
+    assert_eq!(claim(&*fx).await.chunk, 0);
+    let again = stream(&*fx, new(), ImportOptions::new()).await.expect("the import is fine");
+    assert_eq!(again.unchanged, MANY);
+}
+
 pub(crate) async fn a_large_import_that_fails_leaves_nothing_behind(fx: Fixture) {
     let bad = "x".parse::<magnetar::JobStatus>().expect_err("that is no status");
     let endings: [(&str, Result<NewChunk>, ErrorKind); 3] = [

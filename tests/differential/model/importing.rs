@@ -7,7 +7,7 @@ use magnetar::{
     Selection,
 };
 
-use super::{Answer, Chunk, Model, Told, has_cycle};
+use super::{Answer, Chunk, Model, Told, Wait, has_cycle};
 
 use JobStatus::{Cancelled, Done, Pending, Processing};
 
@@ -47,6 +47,7 @@ impl Model {
         let old = self.jobs.get(&job).map_or(&empty, |of| &of.chunks).clone();
         let mut report = [0; 7];
         let (mut added, mut revised, mut conflict) = (Vec::new(), Vec::new(), false);
+        let mut moved = BTreeSet::new();
         for (&id, chunk) in new {
             let Some(was) = old.get(&id) else {
                 report[0] += 1;
@@ -58,18 +59,24 @@ impl Model {
             as_stored.depends_on.sort_unstable();
             let mut was_stored = was.new.clone();
             was_stored.depends_on = was.on.keys().copied().collect();
-            let same = was_stored == as_stored;
+            // Of these the store has only what is to come.
+            was_stored.not_before_ms = None;
+            as_stored.not_before_ms = None;
+            let is_moved = self.is_moved(was, chunk.not_before_ms);
+            let same = was_stored == as_stored && !is_moved;
             let busy = matches!(was.status, Processing | Done);
             match (same, busy, content, options.on_conflict) {
                 (true, ..) => report[2] += 1,
                 (_, false, ..) => {
                     report[1] += 1;
                     revised.push((id, content));
+                    moved.extend((content || is_moved).then_some(id));
                 }
                 (_, true, false, _) | (_, true, true, OnConflict::Keep) => report[3] += 1,
                 (_, true, true, OnConflict::Reset) => {
                     report[4] += 1;
                     revised.push((id, content));
+                    moved.insert(id);
                 }
                 (_, true, true, OnConflict::Refuse) => conflict = true,
             }
@@ -137,11 +144,20 @@ impl Model {
             if content && format!("{fresh:?}") != format!("{state:?}") {
                 self.happen(job, id, false, Chunk::start_over);
             }
+            let pending = self.jobs[&job].chunks[&id].status == Pending;
+            let moment = new[&id].not_before_ms;
+            if let Some(not_before_ms) = moment.filter(|_| pending && moved.contains(&id)) {
+                let wait = self.wait_until(not_before_ms);
+                if self.jobs[&job].chunks[&id].wait != wait {
+                    self.happen(job, id, false, |chunk| chunk.wait = wait);
+                }
+            }
         }
         for (&id, chunk) in new {
             if added.contains(&id) {
                 let revision = self.next_revision(Told::Chunk(job, id));
-                let fresh = fresh(chunk.clone(), self.now_ms, revision);
+                let mut fresh = fresh(chunk.clone(), self.now_ms, revision);
+                fresh.wait = chunk.not_before_ms.and_then(|not_before_ms| self.wait_until(not_before_ms));
                 self.jobs.get_mut(&job).expect("it exists by now").chunks.insert(id, fresh);
                 rewired.push(id);
             }
@@ -175,6 +191,24 @@ impl Model {
             }
         }
         Ok(report)
+    }
+}
+
+impl Model {
+    /// A wait for a moment of the calendar, which no other clock brings forward.
+    fn wait_until(&self, not_before_ms: u64) -> Option<Wait> {
+        (not_before_ms > self.now_ms).then_some(Wait {
+            set_at_ms: 0,
+            full_ms: not_before_ms,
+            told_ms: Some(not_before_ms),
+        })
+    }
+
+    /// Whether a manifest's moment is another one for a chunk that nobody has had.
+    fn is_moved(&self, chunk: &Chunk, not_before_ms: Option<u64>) -> bool {
+        let Some(not_before_ms) = not_before_ms else { return false };
+        let waits = chunk.wait.filter(|wait| wait.full_ms > self.now_ms);
+        chunk.status == Pending && chunk.fence == 0 && waits != self.wait_until(not_before_ms)
     }
 }
 
