@@ -42,6 +42,9 @@ pub(crate) struct Fields<'a> {
     format: Option<String>,
     #[serde(borrow)]
     pub(crate) text: Option<Cow<'a, str>>,
+    /// A manifest that is part of the call: nothing of it is copied.
+    #[serde(borrow)]
+    manifest: Option<&'a RawValue>,
     pub(crate) spec: Option<JobSpec>,
     on_conflict: Option<String>,
     on_missing: Option<String>,
@@ -314,7 +317,10 @@ async fn list(store: &RedbStore, fields: &Fields<'_>, limit: usize, bytes: usize
 
 async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {
     let (job, options) = (fields.job()?, fields.import_options()?);
-    let text = need(fields.text.take(), "text")?;
+    let text = match fields.manifest {
+        Some(manifest) => manifest.get().into(),
+        None => need(fields.text.take(), "text")?,
+    };
     let manifest = match fields.format.as_deref() {
         Some("json") => Manifest::from_json(&text)?,
         Some("toml") => Manifest::from_toml(&text)?,

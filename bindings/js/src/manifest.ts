@@ -79,15 +79,14 @@ export async function importManifest(store: JobStore<any, any>, call: Call, job:
   const signal = signalled(leaving)
   const choices = { job, spec, ...rest }
   let type = format
-  let text = given(() => {
-    if (!isManifest(source)) return ''
-    checkKeys(source)
-    return JSON.stringify(source)
-  })
-  if (text !== '') return call('import', { ...choices, spec: undefined, format: 'json', text }, signal)
+  if (isManifest(source)) {
+    given(() => checkKeys(source))
+    return call('import', { ...choices, spec: undefined, format: 'json', manifest: source }, signal)
+  }
+  let text = ''
   if (typeof source === 'string' && format !== 'jsonl') text = source
   else {
-    const found = await opened(source as Exclude<ManifestSource, Manifest>, format)
+    const found = await opened(source, format)
     const pieces = texts(store, found.stream, signal)
     if (found.type === 'jsonl') return inPieces(call, choices, pieces, signal)
     for await (const piece of pieces) text += piece
