@@ -3,7 +3,7 @@
 //!
 //! Rows are on lines of their own so that a long list need not be parsed to be passed on, nor all of it to be used.
 
-use magnetar::{Error, ErrorKind, JobState, Retry};
+use magnetar::{Error, ErrorKind, JobState, Outcome, Retry};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -12,22 +12,15 @@ use crate::row;
 /// What a call came to.
 pub(crate) enum Answer {
     Value(Box<RawValue>),
+    Outcome(Outcome),
+    /// A few chunks, which become text where it goes.
+    Claims(Vec<JobState>),
     Rows(Rows),
 }
 
 impl Answer {
     pub(crate) fn of(value: &impl Serialize) -> Self {
         Answer::Value(json(value))
-    }
-}
-
-impl From<Vec<JobState>> for Answer {
-    fn from(chunks: Vec<JobState>) -> Self {
-        let mut rows = Rows::of_at_most(0);
-        for chunk in &chunks {
-            rows.add(chunk);
-        }
-        Answer::Rows(rows)
     }
 }
 
@@ -78,25 +71,39 @@ pub(crate) struct Lines(Vec<u8>);
 
 impl Lines {
     pub(crate) fn push(&mut self, id: u64, answer: Result<Answer, Failure>) {
+        let out = &mut self.0;
+        out.push(b'[');
+        row::number(id, out);
         match answer {
-            Ok(Answer::Value(value)) => self.line(&(id, 0, value)),
-            Ok(Answer::Rows(Rows { count, has_more, pieces, .. })) => {
-                self.line(&(id, 2, count, has_more));
-                self.0.reserve(pieces.iter().map(Vec::len).sum());
-                pieces.iter().for_each(|piece| self.0.extend_from_slice(piece));
+            Ok(Answer::Outcome(outcome)) => {
+                out.extend_from_slice(if outcome == Outcome::Changed { b"0,\"changed\"" } else { b"0,\"unchanged\"" });
             }
-            Err(failure) => self.line(&(id, 1, failure)),
+            Ok(Answer::Value(value)) => {
+                out.extend_from_slice(b"0,");
+                let start = out.len();
+                out.extend_from_slice(value.get().as_bytes());
+                row::on_one_line(&mut out[start..]);
+            }
+            Ok(Answer::Claims(chunks)) => {
+                rows_follow(chunks.len(), false, out);
+                for chunk in &chunks {
+                    row::write(chunk, out);
+                    out.push(b'\n');
+                }
+                return;
+            }
+            Ok(Answer::Rows(Rows { count, has_more, pieces, .. })) => {
+                rows_follow(count, has_more, out);
+                out.reserve(pieces.iter().map(Vec::len).sum());
+                pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+                return;
+            }
+            Err(failure) => {
+                out.extend_from_slice(b"1,");
+                out.extend_from_slice(failure.json().as_bytes());
+            }
         }
-    }
-
-    fn line(&mut self, value: &impl Serialize) {
-        let start = self.0.len();
-        // Memory takes everything, and no key of ours is other than text.
-        if serde_json::to_writer(&mut self.0, value).is_err() {
-            self.0.truncate(start);
-        }
-        row::on_one_line(&mut self.0[start..]);
-        self.0.push(b'\n');
+        out.extend_from_slice(b"]\n");
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
@@ -197,6 +204,12 @@ fn code(kind: ErrorKind) -> String {
     code
 }
 
+fn rows_follow(count: usize, has_more: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"2,");
+    row::number(count as u64, out);
+    out.extend_from_slice(if has_more { b"true]\n" } else { b"false]\n" });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +225,7 @@ mod tests {
         let mut lines = Lines::default();
         lines.push(1, Ok(Answer::of(&7)));
         lines.push(2, Ok(Answer::of(&"a")));
-        lines.push(3, Ok(Answer::from(Vec::new())));
+        lines.push(3, Ok(Answer::Claims(Vec::new())));
         lines.push(4, "nine".parse::<magnetar::JobStatus>().map(|_| Answer::of(&0)).map_err(Failure::from));
         let text = String::from_utf8(lines.into_bytes()).unwrap();
         let lines: Vec<&str> = text.lines().collect();

@@ -1,10 +1,12 @@
 //! The calls as they cross, and what each is in the store's own words.
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
 
 use magnetar::{
     Change, ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, GraphFormat, ImportOptions, JobInfo,
-    JobSpec, JobState, JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, OwnerId, RedbStore,
+    JobSpec, JobState, JobStatus, JobStore as _, Json, Manifest, OnConflict, OnMissing, RedbStore,
     ResetReach, Selection, limits,
 };
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,7 @@ pub(crate) struct Fields<'a> {
     status: Option<JobStatus>,
     detail: Option<String>,
     permanent: bool,
+    delay_ms: Option<u64>,
     chunks: Option<Vec<u64>>,
     through: bool,
     after: Option<u64>,
@@ -40,6 +43,9 @@ pub(crate) struct Fields<'a> {
     format: Option<String>,
     #[serde(borrow)]
     pub(crate) text: Option<Cow<'a, str>>,
+    /// A manifest that is part of the call: nothing of it is copied.
+    #[serde(borrow)]
+    manifest: Option<&'a RawValue>,
     pub(crate) spec: Option<JobSpec>,
     on_conflict: Option<String>,
     on_missing: Option<String>,
@@ -122,10 +128,16 @@ impl Fields<'_> {
             "complete" => ChunkUpdate::Complete(self.claim()?, self.completion()?),
             "fail" => {
                 let (claim, error) = (self.claim()?, self.error.take().unwrap_or_default());
-                let update = if self.permanent { ChunkUpdate::FailPermanently } else { ChunkUpdate::Fail };
-                update(claim, error)
+                match self.delay_ms {
+                    _ if self.permanent => ChunkUpdate::FailPermanently(claim, error),
+                    Some(delay_ms) => ChunkUpdate::FailWithDelay(claim, error, delay_ms),
+                    None => ChunkUpdate::Fail(claim, error),
+                }
             }
-            "release" => ChunkUpdate::Release(self.claim()?),
+            "release" => match self.delay_ms {
+                Some(delay_ms) => ChunkUpdate::ReleaseWithDelay(self.claim()?, delay_ms),
+                None => ChunkUpdate::Release(self.claim()?),
+            },
             "heartbeat" => ChunkUpdate::Heartbeat(self.claim()?),
             "markStatus" => {
                 ChunkUpdate::Mark { chunk: self.chunk()?, status: self.status()?, detail: self.detail.take() }
@@ -173,40 +185,61 @@ fn told(change: &Change) -> Box<RawValue> {
     }
 }
 
-/// Carries a call out for a client; `seq` is its number there. The names are those of the class `JobStore` in
-/// TypeScript.
-pub(crate) async fn run(
+/// A call that was begun.
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + 'a>>;
+
+/// Begins a call on behalf of a client. The names are those of the class `JobStore` in TypeScript.
+///
+/// What a worker's loop calls is by itself, and small: the future of all others has room for the largest of them.
+pub(crate) fn begin<'a>(
     store: RedbStore,
-    client: OwnerId,
-    seq: u64,
-    name: String,
-    mut fields: Fields<'_>,
-) -> Result<Answer, Failure> {
-    let store = store.on_behalf_of(client, seq);
-    Ok(match name.as_str() {
+    name: &'a str,
+    mut fields: Fields<'a>,
+) -> Result<Running<'a>, Failure> {
+    Ok(match name {
+        "claim" => {
+            let request = fields.request();
+            Box::pin(async move { Ok(Answer::Claims(store.claim(&request).await?)) })
+        }
+        "complete" => {
+            let (claim, result) = (fields.claim()?, fields.completion()?);
+            Box::pin(async move { Ok(Answer::Outcome(store.complete(&claim, result).await?)) })
+        }
+        "completeAndClaim" => {
+            let (claim, result, request) = (fields.claim()?, fields.completion()?, fields.request());
+            Box::pin(async move {
+                Ok(Answer::Claims(store.complete_and_claim(&claim, result, &request).await?))
+            })
+        }
+        name => Box::pin(run(store, name, fields)),
+    })
+}
+
+async fn run(store: RedbStore, name: &str, mut fields: Fields<'_>) -> Result<Answer, Failure> {
+    Ok(match name {
         "import" => import(&store, fields).await?,
         "newJob" => Answer::of(&store.new_job(&fields.spec.take().unwrap_or_default()).await?),
-        "deleteJob" => Answer::of(&store.delete_job(fields.job()?).await?),
+        "deleteJob" => Answer::Outcome(store.delete_job(fields.job()?).await?),
         "addDependency" => {
             let on = need(fields.chunks.take(), "chunks")?;
-            Answer::of(&store.add_dependency(fields.job()?, fields.chunk()?, on).await?)
-        }
-        "claim" => store.claim(&fields.request()).await?.into(),
-        "complete" => Answer::of(&store.complete(&fields.claim()?, fields.completion()?).await?),
-        "completeAndClaim" => {
-            let result = fields.completion()?;
-            store.complete_and_claim(&fields.claim()?, result, &fields.request()).await?.into()
+            Answer::Outcome(store.add_dependency(fields.job()?, fields.chunk()?, on).await?)
         }
         "fail" => {
             let (claim, error) = (fields.claim()?, fields.error.as_deref().unwrap_or_default());
-            Answer::of(&if fields.permanent {
-                store.fail_permanently(&claim, error).await?
-            } else {
-                store.fail(&claim, error).await?
+            Answer::Outcome(match fields.delay_ms {
+                _ if fields.permanent => store.fail_permanently(&claim, error).await?,
+                Some(delay_ms) => store.fail_with_delay(&claim, error, delay_ms).await?,
+                None => store.fail(&claim, error).await?,
             })
         }
-        "release" => Answer::of(&store.release(&fields.claim()?).await?),
-        "heartbeat" => Answer::of(&store.heartbeat(&fields.claim()?).await?),
+        "release" => {
+            let claim = fields.claim()?;
+            Answer::Outcome(match fields.delay_ms {
+                Some(delay_ms) => store.release_with_delay(&claim, delay_ms).await?,
+                None => store.release(&claim).await?,
+            })
+        }
+        "heartbeat" => Answer::Outcome(store.heartbeat(&fields.claim()?).await?),
         "applyBatchUpdates" => {
             let job = fields.job()?;
             let updates = fields.updates.into_iter().map(|(name, fields)| fields.update(&name));
@@ -219,7 +252,7 @@ pub(crate) async fn run(
         }
         "markStatus" => {
             let detail = fields.detail.take();
-            Answer::of(&store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?)
+            Answer::Outcome(store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?)
         }
         "retryFailed" => Answer::of(&store.retry_failed(fields.job()?, fields.selection()).await?),
         "reset" => {
@@ -227,7 +260,7 @@ pub(crate) async fn run(
             Answer::of(&store.reset(fields.job()?, fields.selection(), reach).await?)
         }
         "cancel" => Answer::of(&store.cancel(fields.job()?, fields.selection()).await?),
-        "resumePending" => store.resume_pending(fields.job()?).await?.into(),
+        "resumePending" => Answer::Claims(store.resume_pending(fields.job()?).await?),
         "releaseAll" => Answer::of(&store.release_all().await?),
         "verify" => {
             store.verify().await?;
@@ -240,7 +273,9 @@ pub(crate) async fn run(
 /// The calls that change nothing.
 async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answer, Failure> {
     Ok(match name {
-        "getChunk" => Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?).into(),
+        "getChunk" => {
+            Answer::Claims(Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?))
+        }
         "getByStatus" => {
             fields.status()?;
             let rows = list(store, fields, limits::LIST_ROWS_MAX, LIST_BYTES_MAX).await?;
@@ -295,7 +330,10 @@ async fn list(store: &RedbStore, fields: &Fields<'_>, limit: usize, bytes: usize
 
 async fn import(store: &RedbStore, mut fields: Fields<'_>) -> Result<Answer, Failure> {
     let (job, options) = (fields.job()?, fields.import_options()?);
-    let text = need(fields.text.take(), "text")?;
+    let text = match fields.manifest {
+        Some(manifest) => manifest.get().into(),
+        None => need(fields.text.take(), "text")?,
+    };
     let manifest = match fields.format.as_deref() {
         Some("json") => Manifest::from_json(&text)?,
         Some("toml") => Manifest::from_toml(&text)?,

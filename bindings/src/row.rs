@@ -45,8 +45,9 @@ pub(crate) fn write(state: &JobState, out: &mut Vec<u8>) {
 
 const NULL: &[u8] = b"null,";
 
+/// Adds a number, with a comma after it.
 #[allow(clippy::cast_possible_truncation, reason = "a digit")]
-fn number(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn number(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [b','; 21];
     let mut at = 20;
     loop {

@@ -1,7 +1,6 @@
 //! The class that JavaScript sees.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -11,7 +10,7 @@ use serde_json::value::RawValue;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::answer::{Answer, Failure, Lines};
-use crate::call::{self, Fields};
+use crate::call::{self, Fields, Running};
 use crate::feed::Feed;
 use crate::host::{self, HostClock};
 use crate::living::Living;
@@ -45,7 +44,6 @@ struct Config {
 }
 
 type Answered = Result<Answer, Failure>;
-type Running<'a> = Pin<Box<dyn Future<Output = Answered> + 'a>>;
 
 /// A call on its way: its number, and what it comes to.
 enum Task<'a> {
@@ -144,19 +142,26 @@ impl JobStore {
     }
 
     fn run(&mut self, client: OwnerId, batch: &str, lines: &mut Lines) {
-        let calls: Vec<(u64, u64, String, &RawValue)> = match serde_json::from_str(batch) {
-            Ok(calls) => calls,
-            Err(error) => return lines.push(0, Err(Failure::input(&error))),
-        };
-        let mut ids = Vec::with_capacity(calls.len());
-        let mut tasks = Vec::with_capacity(calls.len());
-        for (id, seq, name, fields) in calls {
-            ids.push(id);
-            // Each by itself: one that cannot be read does not take the others along.
-            tasks.push(match serde_json::from_str(fields.get()) {
-                Ok(fields) => self.task(client, seq, name, fields),
-                Err(error) => Task::Done(Err(Failure::input(&error))),
-            });
+        let mut ids = Vec::new();
+        let mut tasks = Vec::new();
+        if let Ok(calls) = serde_json::from_str::<Vec<(u64, u64, &str, Fields<'_>)>>(batch) {
+            for (id, seq, name, fields) in calls {
+                ids.push(id);
+                tasks.push(self.task(client, seq, name, fields));
+            }
+        } else {
+            let calls: Vec<(u64, u64, &str, &RawValue)> = match serde_json::from_str(batch) {
+                Ok(calls) => calls,
+                Err(error) => return lines.push(0, Err(Failure::input(&error))),
+            };
+            for (id, seq, name, fields) in calls {
+                ids.push(id);
+                // Each by itself: one that cannot be read does not take the others along.
+                tasks.push(match serde_json::from_str(fields.get()) {
+                    Ok(fields) => self.task(client, seq, name, fields),
+                    Err(error) => Task::Done(Err(Failure::input(&error))),
+                });
+            }
         }
         let answers = block_on(all(tasks));
         for (id, answer) in ids.into_iter().zip(answers) {
@@ -166,12 +171,15 @@ impl JobStore {
         self.look_around();
     }
 
-    fn task<'a>(&mut self, client: OwnerId, seq: u64, name: String, fields: Fields<'a>) -> Task<'a> {
-        Task::Done(match name.as_str() {
+    fn task<'a>(&mut self, client: OwnerId, seq: u64, name: &'a str, fields: Fields<'a>) -> Task<'a> {
+        Task::Done(match name {
             "importBegin" => self.begin(client, seq, fields),
             "importPiece" => self.piece(client, &fields),
             "importAbort" => Ok(Answer::of(&self.end(client, fields.import))),
-            _ => return Task::Running(Box::pin(call::run(self.store.clone(), client, seq, name, fields))),
+            name => match call::begin(self.store.on_behalf_of(client, seq), name, fields) {
+                Ok(running) => return Task::Running(running),
+                Err(failure) => Err(failure),
+            },
         })
     }
 

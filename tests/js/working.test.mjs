@@ -217,6 +217,47 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getStats(1)).failed, 2)
     })
 
+    test('an error, a release and a manifest may say when a chunk comes', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 9 }, ...chunks(4) })
+      assert.equal(await store.fail(await store.claimPending(1), '429', { delayMs: 3_600_000 }), 'changed')
+      assert.equal(await store.release(await store.claimPending(1), { delayMs: 60_000 }), 'changed')
+      const [two, three] = await store.claimPendingBatch(1, 2)
+      const updates = [{ fail: two, error: 'soon', delayMs: 7_000 }, { release: three, delayMs: 604_800_000 }]
+      assert.deepEqual(await store.applyBatchUpdates(1, updates), ['changed', 'changed'])
+      const waiting = [...await store.getByStatus(1, 'pending')]
+      assert.deepEqual(
+        waiting.map((chunk) => [chunk.attempts, chunk.error, chunk.notBeforeMs - chunk.updatedAtMs]),
+        [[1, '429', 3_600_000], [0, null, 60_000], [1, 'soon', 7_000], [0, null, 604_800_000]],
+      )
+      assert.equal((await store.getStats(1)).delayed, 4)
+      for (const delayMs of [-1, 1.5, NaN, '5', 604_800_001]) {
+        await assert.rejects(store.fail(two, 'soon', { delayMs }), { code: 'invalid_input', message: /delayMs/ })
+        await assert.rejects(store.release(two, { delayMs }), { code: 'invalid_input', message: /delayMs/ })
+      }
+      await assert.rejects(store.fail(two, 'soon', { permanent: true, delayMs: 5 }), { code: 'invalid_input', message: /permanent/ })
+
+      await store.importManifest(2, { job: { max_attempts: 2 }, ...chunks(3) })
+      const begun = new Set()
+      const report = await store.run(2, (chunk) => {
+        if (begun.has(chunk.chunk)) return
+        begun.add(chunk.chunk)
+        if (chunk.chunk === 0) chunk.fail('later', { delayMs: 20 })
+        if (chunk.chunk === 1) chunk.release({ delayMs: 20 })
+        // What is wrong with it is an error of the handler's, and backs off as any.
+        if (chunk.chunk === 2) chunk.release({ delayMs: -1 })
+      })
+      assert.deepEqual([report.completed, report.failed, report.released], [3, 2, 1])
+      assert.deepEqual((await store.getByStatus(2, 'done')).map(({ attempts }) => attempts), [1, 0, 1])
+
+      const moment = new Date(Date.now() + 3_600_000)
+      await store.importManifest(3, { chunks: [{ id: 1, not_before: moment }, { id: 2, not_before: '2001-01-01T00:00:00+01:00' }] })
+      assert.deepEqual((await store.claimPendingBatch(3, 2)).map(({ chunk }) => chunk), [2])
+      assert.equal((await store.getChunk(3, 1)).notBeforeMs, moment.getTime())
+      await assert.rejects(store.importManifest(3, { chunks: [{ id: 3, notBefore: moment }] }), { code: 'invalid_input', message: /not_before/ })
+      await assert.rejects(store.importManifest(3, { chunks: [{ id: 3, not_before: moment.getTime() }] }), { code: 'invalid_manifest' })
+    })
+
     test('whatever is thrown fails its chunk, and has a text', async (t) => {
       const store = kept(t, await opened())
       const thrown = [

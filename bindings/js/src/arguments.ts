@@ -30,9 +30,10 @@ export function kindOf(value: unknown): string {
  * number, and of an instance of a class whatever it shows by accident: `{}` of a Map, an Error, a Response.
  */
 function output(value: unknown): unknown {
+  if (value === undefined) return undefined
   return given(() => {
     const made = typeof Object(value).toJSON === 'function' ? (value as { toJSON(key: string): unknown }).toJSON('') : value
-    const isNone = made === undefined ? value !== undefined : typeof made === 'number' && !Number.isFinite(made)
+    const isNone = made === undefined || (typeof made === 'number' && !Number.isFinite(made))
     if (!isNone && typeof made !== 'function' && typeof made !== 'symbol' && isPlain(made)) return made
     throw invalid(`the output is no JSON (${typeof made === 'number' ? made : kindOf(made)}): give a text, a finite number, true, false, null, a plain object, an array, or what has toJSON`)
   })
@@ -65,7 +66,8 @@ export function fenced(claim: Claim): [number, number, number] {
 
 /** A result as a worker reports it. One that was meant as an output is not thrown away in silence. */
 export function reported(result: Completion): Completion {
-  const stranger = typeof result === 'object' && result !== null ? Object.keys(result).find((key) => key !== 'output' && key !== 'checksum') : ''
+  let stranger = typeof result === 'object' && result !== null ? undefined : ''
+  for (const key in result) if (key !== 'output' && key !== 'checksum' && Object.hasOwn(result, key)) stranger = key
   if (stranger !== undefined) throw invalid(`a result is { output, checksum }, with your own inside of output, and has no ${stranger || described(result)}`)
   return { output: output(result.output), checksum: result.checksum }
 }
@@ -98,14 +100,26 @@ export function paged({ after, limit }: { after?: number; limit?: number }): obj
   }
 }
 
-export function failed(claim: Claim, error: unknown, permanent?: boolean): [string, object] {
-  return ['fail', { claim: fenced(claim), error: textOf(error), permanent: permanent === true }]
+const DELAY_MS_MAX = 604_800_000
+
+/** How long nobody gets a chunk, where a caller says so. */
+export function delayed(delayMs: number | undefined): number | undefined {
+  return delayMs === undefined ? undefined : whole(delayMs, 'delayMs', DELAY_MS_MAX)
+}
+
+export function failed(claim: Claim, error: unknown, { permanent, delayMs }: { permanent?: boolean; delayMs?: number } = {}): object {
+  if (permanent === true && delayMs !== undefined) throw invalid('an error that is permanent has no delayMs: leave one of the two out')
+  return { claim: fenced(claim), error: textOf(error), permanent: permanent === true, delayMs: delayed(delayMs) }
+}
+
+export function released(claim: Claim, delayMs?: number): object {
+  return { claim: fenced(claim), delayMs: delayed(delayMs) }
 }
 
 export function updateOf(update: Update): [string, object] {
   if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: output(update.output), checksum: update.checksum }]
-  if ('fail' in update) return failed(update.fail, update.error, update.permanent)
-  if ('release' in update) return ['release', { claim: fenced(update.release) }]
+  if ('fail' in update) return ['fail', failed(update.fail, update.error, update)]
+  if ('release' in update) return ['release', released(update.release, update.delayMs)]
   if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]
   if (!('mark' in update)) throw invalid('an update has one of complete, fail, release, heartbeat and mark')
   return ['markStatus', { chunk: whole(update.mark, 'chunk'), ...standing(update.status, update.detail) }]

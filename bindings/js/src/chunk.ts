@@ -96,13 +96,13 @@ export function chunkOf<P, O>(row: Row): Chunk<P, O> {
 
 /** A list of chunks. Each is decoded when it is first looked at, so that a long list costs what is used of it. */
 export class Chunks<Payload = unknown, Output = unknown> implements Iterable<Chunk<Payload, Output>> {
-  readonly #rows: (string | Chunk<Payload, Output>)[]
+  readonly #rows: (string | unknown[] | Chunk<Payload, Output>)[]
   /** Whether a page ended, at its limit or at 16 MiB, before the last chunk: the next one begins after its last. */
   readonly more: boolean
 
   /** @internal */
-  constructor(lines: string[], more = false) {
-    this.#rows = lines
+  constructor(rows: (string | unknown[])[], more = false) {
+    this.#rows = rows
     this.more = more
   }
 
@@ -115,8 +115,8 @@ export class Chunks<Payload = unknown, Output = unknown> implements Iterable<Chu
   at(index: number): Chunk<Payload, Output> | undefined {
     const place = index < 0 ? this.#rows.length + index : index
     const row = this.#rows[place]
-    if (typeof row !== 'string') return row
-    return (this.#rows[place] = chunkOf<Payload, Output>(JSON.parse(row) as Row))
+    if (typeof row !== 'string' && !Array.isArray(row)) return row
+    return (this.#rows[place] = chunkOf<Payload, Output>((typeof row === 'string' ? JSON.parse(row) : row) as Row))
   }
 
   *[Symbol.iterator](): Generator<Chunk<Payload, Output>, void, undefined> {

@@ -1,6 +1,6 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
-import { signalled } from './arguments.js'
+import { delayed, failed, signalled } from './arguments.js'
 import type { Chunk } from './chunk.js'
 import { closed } from './client.js'
 import { MagnetarError, textOf } from './errors.js'
@@ -16,19 +16,24 @@ export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Pa
    */
   complete(output?: Output, checksum?: string): void
   /**
-   * Has the end of the body report an error: the chunk comes back after its backoff, or is failed when its attempts are
-   * used up; or at once, where no further attempt would go well (`permanent`).
+   * Has the end of the body report an error: the chunk comes back after its backoff, or after so long (`delayMs`, in
+   * milliseconds), or is failed when its attempts are used up; or at once, where no further attempt would go well
+   * (`permanent`).
    */
-  fail(error: unknown, options?: { permanent?: boolean }): void
+  fail(error: unknown, options?: { permanent?: boolean; delayMs?: number }): void
   /**
-   * Has the end of the body give the chunk back; it costs the chunk nothing. It may come back at once, so whoever gives
-   * back several in a row gets the next after ever longer pauses, up to a second.
+   * Has the end of the body give the chunk back; it costs the chunk nothing. With `delayMs` nobody gets it for so many
+   * milliseconds. Without it may come back at once, so whoever gives back several in a row gets the next after ever longer
+   * pauses, up to a second.
    */
-  release(): void
+  release(options?: { delayMs?: number }): void
 }
 
 /** What the body has said. */
-type Said<Output> = { as: 'complete'; result: Completion<Output> } | { as: 'fail'; error: string; permanent?: boolean } | { as: 'release' }
+type Said<Output> =
+  | { as: 'complete'; result: Completion<Output> }
+  | { as: 'fail'; error: string; how?: { permanent?: boolean; delayMs?: number } }
+  | { as: 'release'; delayMs?: number }
 
 /** What the end of a body means that has said nothing. */
 export const UNSAID = { as: 'complete', result: {} } as const
@@ -61,15 +66,23 @@ export class Held<P, O> {
       complete: (output?: O, checksum?: string) => {
         this.said = { as: 'complete', result: { output, checksum } }
       },
-      fail: (error: unknown, options?: { permanent?: boolean }) => {
-        this.said = { as: 'fail', error: textOf(error), permanent: options?.permanent }
+      fail: (error: unknown, { permanent, delayMs }: { permanent?: boolean; delayMs?: number } = {}) => {
+        const how = { permanent, delayMs }
+        // What is wrong with it the body is to hear, and not whoever ends the claim.
+        failed(claimed, error, how)
+        this.said = { as: 'fail', error: textOf(error), how }
       },
-      release: () => {
-        this.said = { as: 'release' }
+      release: ({ delayMs }: { delayMs?: number } = {}) => {
+        this.said = { as: 'release', delayMs: delayed(delayMs) }
       },
     })
     this.#beat()
     heldOf(store).add(this)
+  }
+
+  /** Whether the very next chunk may be this one again. */
+  get comesBackAtOnce(): boolean {
+    return this.said.as === 'release' && !this.said.delayMs
   }
 
   /** Nothing keeps it alive any more. */
@@ -114,10 +127,10 @@ export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Pro
       return 'completed'
     }
     if (held.said.as === 'fail') {
-      await store.fail(held.chunk, held.said.error, { permanent: held.said.permanent })
+      await store.fail(held.chunk, held.said.error, held.said.how)
       return 'failed'
     }
-    await store.release(held.chunk)
+    await store.release(held.chunk, held.said)
     return 'released'
   } catch (error) {
     if (isLost(error)) return 'superseded'
@@ -206,7 +219,7 @@ export async function* claims<P, O>(
         done.end()
         claimed = await completeAndNext(store, done, job, leaseMs)
       } else {
-        if (held !== undefined && (await finish(store, held)) === 'released') await rest(store, releases++, signal)
+        if (held !== undefined && (await finish(store, held)) === 'released' && held.comesBackAtOnce) await rest(store, releases++, signal)
         else releases = 0
         held = undefined
         claimed = await store.claimPending(job, { leaseMs })

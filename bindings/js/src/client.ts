@@ -10,6 +10,7 @@ import { Chunks } from './chunk.js'
 import { anotherStore, type ErrorCode, type Failure, failure, given, MagnetarError, textOf } from './errors.js'
 import { type FromSeat, type Leading, PROTOCOL, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
 import type { Persistence } from './store.js'
+import { Waiting } from './waiting.js'
 
 /** A thread, or this one, that may come to lead. */
 export interface Seat {
@@ -75,7 +76,7 @@ interface Pending {
   /** Its caller has gone. */
   isAbandoned: boolean
   /** Has its signal, which may live for long, know nothing of it any more. */
-  forget?: () => void
+  forget: (() => void) | undefined
 }
 
 interface Leader {
@@ -99,10 +100,9 @@ export class Client {
 
   readonly #around: Surroundings
   readonly #target: Target
-  readonly #pending = new Map<number, Pending>()
+  readonly #pending = new Waiting<Pending>()
   #unsent: Pending[] = []
   #isFlushing = false
-  #lastId = 0
   #seat: Seat | undefined
   #leader: Leader | undefined
   #unlock: (() => void) | undefined
@@ -147,7 +147,7 @@ export class Client {
         () => client.#goOn(),
       )
       // The first answer says that there is a leader.
-      await client.call('listJobs', { limit: 1 })
+      await client.call('listJobs', () => ({ limit: 1 }))
       return client
     } catch (error) {
       client.#end()
@@ -182,29 +182,28 @@ export class Client {
     this.#sit()
   }
 
-  /** Makes a call; an error of its arguments is thrown at once. */
-  call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
-    if (this.#isClosing) return Promise.reject(closed())
-    const leaving = signalled(signal)
-    if (leaving?.aborted) return Promise.reject(leaving.reason)
-    return this.#call(name, fields, leaving)
+  /** Makes a call; an error of its arguments, or of what makes them, rejects it. */
+  call<T>(name: string, fields: () => object, signal?: AbortSignal): Promise<T> {
+    return this.#isClosing ? Promise.reject(closed()) : this.#call(name, fields, signal)
   }
 
-  #call<T>(name: string, fields: object, signal?: AbortSignal): Promise<T> {
-    return this.#ask(name, (id) => given(() => JSON.stringify([id, id, name, fields])), signal)
+  #call<T>(name: string, fields: () => object, signal?: AbortSignal): Promise<T> {
+    return this.#ask(name, () => given(() => JSON.stringify(fields())), (id, text) => `[${id},${id},"${name}",${text}]`, signal)
   }
 
-  #ask<T>(name: string, asked: (id: number) => string | ToServer, signal?: AbortSignal): Promise<T> {
-    const id = ++this.#lastId
+  /** First what is asked is made, which may call in its turn, then it gets its number. */
+  #ask<T, M>(name: string, make: () => M, asked: (id: number, made: M) => string | ToServer, signal?: AbortSignal): Promise<T> {
     // What is thrown in here rejects.
     return new Promise<T>((resolve, reject) => {
-      const pending: Pending = {
-        id, name, asked: asked(id), resolve: resolve as (value: unknown) => void, reject, sentTo: undefined, tries: 0, isAbandoned: false,
-      }
-      this.#pending.set(id, pending)
+      const leaving = signalled(signal)
+      if (leaving?.aborted) return reject(leaving.reason)
+      const made = make()
+      const pending = this.#pending.add((id) => ({
+        id, name, asked: asked(id, made), resolve: resolve as (value: unknown) => void, reject, sentTo: undefined, tries: 0, isAbandoned: false, forget: undefined,
+      }))
       this.#hold()
       this.#send(pending)
-      if (signal !== undefined) this.#abortable(pending, signal)
+      if (leaving !== undefined) this.#abortable(pending, leaving)
     })
   }
 
@@ -221,7 +220,7 @@ export class Client {
   /** Asks for the bytes of the file. */
   exportFile(): Promise<Uint8Array> {
     if (this.#isClosing) return Promise.reject(closed())
-    return this.#ask('export', (id) => ({ t: 'export', client: this.id, id }))
+    return this.#ask('export', () => undefined, (id) => ({ t: 'export', client: this.id, id }))
   }
 
   /** Opens the file anew, where it is here. */
@@ -242,7 +241,7 @@ export class Client {
     // To the end, whatever else ends meanwhile.
     this.#watching++
     try {
-      await this.#call('releaseAll', {})
+      await this.#call('releaseAll', () => ({}))
       this.#isClosed = true
       const seat = this.#seat
       if (seat !== undefined) {
@@ -423,7 +422,7 @@ export class Client {
     this.#target.store ??= store
     leader.post({ t: 'hello', client: this.id })
     this.#unsent = []
-    for (const pending of [...this.#pending.values()]) {
+    for (const pending of this.#pending.values()) {
       if (pending.sentTo === undefined || this.#mayResend(pending)) this.#unsent.push(pending)
     }
     this.#flush()
@@ -495,26 +494,41 @@ export class Client {
   }
 
   #answers(lines: string | Uint8Array): void {
+    const read = lines.length < AT_ONCE_MAX ? readAtOnce(lines) : undefined
+    if (read === undefined) return this.#lineByLine(lines)
+    for (let at = 0; at < read.length; ) {
+      const [id, kind, value, more] = read[at++] as Answer
+      const pending = this.#pending.get(id)
+      if (kind !== 2) this.#answer(id, pending, kind, value)
+      else this.#answer(id, pending, kind, new Chunks(read.slice(at, (at += value as number)) as unknown[][], more))
+    }
+  }
+
+  #lineByLine(lines: string | Uint8Array): void {
     const next = linesOf(lines)
     for (let line = next(); line !== undefined; line = next()) {
       // Also of a line that cannot be read, so that its call does not wait in vain.
       const pending = this.#pending.get(parseInt(line.slice(1, 20)))
       try {
-        const [id, kind, value, more] = JSON.parse(line) as [number, number, unknown, boolean?]
+        const [id, kind, value, more] = JSON.parse(line) as Answer
         let answer = value
         if (kind === 2) {
           const rows = new Array<string>(value as number)
           for (let row = 0; row < rows.length; row++) rows[row] = next()!
           answer = new Chunks(rows, more)
         }
-        if (id === 0) this.#rejectAll(new MagnetarError(value as Failure))
-        else if (pending === undefined) continue
-        else if (kind === 1) this.#reject(pending, value as Failure)
-        else this.#resolve(pending, answer)
+        this.#answer(id, pending, kind, answer)
       } catch (error) {
         if (pending !== undefined) this.#reject(pending, failure('too_large', `the answer cannot be read: ${textOf(error)}`))
       }
     }
+  }
+
+  #answer(id: number, pending: Pending | undefined, kind: number, answer: unknown): void {
+    if (id === 0) this.#rejectAll(new MagnetarError(answer as Failure))
+    else if (pending === undefined) return
+    else if (kind === 1) this.#reject(pending, answer as Failure)
+    else this.#resolve(pending, answer)
   }
 
   #resolve(pending: Pending, answer: unknown): void {
@@ -523,7 +537,7 @@ export class Client {
     // A claim that nobody is there to take.
     if (pending.name === 'claim' || pending.name === 'completeAndClaim') {
       for (const { jobId, chunk, fence } of answer as Chunks) {
-        this.call('release', { claim: [jobId, chunk, fence] }).catch(() => {})
+        this.call('release', () => ({ claim: [jobId, chunk, fence] })).catch(() => {})
       }
     }
   }
@@ -534,7 +548,7 @@ export class Client {
   }
 
   #rejectAll(error: MagnetarError): void {
-    const all = [...this.#pending.values()]
+    const all = this.#pending.values()
     this.#unsent = []
     for (const pending of all) {
       this.#settle(pending)
@@ -578,6 +592,24 @@ async function hops(count: number): Promise<void> {
   for (let hop = 0; hop < count; hop++) await undefined
 }
 
+/** An answer: the number of its call, what it is, that, and of rows whether there are more. See `answer.rs`. */
+type Answer = [id: number, kind: number, value: unknown, more?: boolean]
+
+/** Answers that are shorter than this, together, are read at once with all their rows: that is quicker than line by line. */
+const AT_ONCE_MAX = 64 << 10
+
+const decoder = new TextDecoder()
+
+/** Gives every line; `undefined` where one of them cannot be read. */
+function readAtOnce(lines: string | Uint8Array): unknown[] | undefined {
+  try {
+    const text = typeof lines === 'string' ? lines : decoder.decode(lines)
+    return JSON.parse(`[${text.slice(0, -1).replaceAll('\n', ',')}]`) as unknown[]
+  } catch {
+    return undefined
+  }
+}
+
 /** Answers are made text in pieces of this length: what all of them come to may be more than a text can be. */
 const PIECE_BYTES = 16 << 20
 
@@ -594,9 +626,9 @@ function linesOf(lines: string | Uint8Array): () => string | undefined {
       bytes = bytes.subarray(end)
       at = 0
       try {
-        text = new TextDecoder().decode(piece)
+        text = decoder.decode(piece)
       } catch {
-        text = `${new TextDecoder().decode(piece.subarray(0, 64))}\n`
+        text = `${decoder.decode(piece.subarray(0, 64))}\n`
       }
     }
     const end = text.indexOf('\n', at)

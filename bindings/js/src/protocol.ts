@@ -7,7 +7,7 @@ import type { Persistence } from './store.js'
  * Which messages, calls and rows these are. Raised with each change of any of them: tabs of one origin may have loaded
  * different versions of the package, and what they do not name alike they would misread.
  */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 
 /** To the server. Calls are JSON text, `[[id, seq, name, fields], ...]`: text is what crosses fastest. */
 export type ToServer =

@@ -15,6 +15,7 @@ export {
   type Compiled,
   type Completion,
   type FailOptions,
+  type ReleaseOptions,
   JobStore,
   type OpenOptions,
   type Outcome,

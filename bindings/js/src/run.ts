@@ -78,7 +78,7 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
     }
     const became = await finishOrFail(store, held)
     report[became]++
-    return became
+    return became === 'released' && held.comesBackAtOnce
   }
 
   let coming: Promise<boolean> | undefined
@@ -88,8 +88,8 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
       while (!ended.aborted) {
         const claimed = await store.claimPending(job, { leaseMs })
         if (claimed !== undefined) {
-          if ((await work(claimed)) !== 'released') releases = 0
-          else await rest(store, releases++, ended)
+          if (await work(claimed)) await rest(store, releases++, ended)
+          else releases = 0
         } else {
           coming ??= somethingToCome(store, job, ended).finally(() => (coming = undefined))
           if (!(await coming)) return

@@ -12,6 +12,8 @@ const TEXT_BYTES_MAX = 16 << 10
 /** Clients are told of changes at most this often. */
 const TELL_EVERY_MS = 25
 
+const decoder = new TextDecoder()
+
 /** Serves the clients of one open store. */
 export class Server {
   readonly #clients = new Map<string, Post>()
@@ -67,7 +69,7 @@ export class Server {
     if (post === undefined) return
     this.#guard(() => {
       const answers = this.#engine.run(client, batch)
-      if (answers.length < TEXT_BYTES_MAX) post({ t: 'answers', lines: new TextDecoder().decode(answers) })
+      if (answers.length < TEXT_BYTES_MAX) post({ t: 'answers', lines: decoder.decode(answers) })
       else post({ t: 'answers', lines: answers }, [answers.buffer as ArrayBuffer])
       this.#tell()
     })

@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /** The store as JavaScript sees it. */
 
-import { asked, chosen, failed, fenced, ids, one, paged, place, reported, standing, STATUSES, updateOf, whole } from './arguments.js'
+import { asked, chosen, failed, fenced, ids, one, paged, place, released, reported, standing, STATUSES, updateOf, whole } from './arguments.js'
 import type { Chunk, Chunks, Claim, Status } from './chunk.js'
 import { claims, type HeldChunk } from './claims.js'
 import type { Client } from './client.js'
@@ -51,6 +51,14 @@ export interface CallOptions {
 export interface FailOptions extends CallOptions {
   /** No further attempt would go well: the chunk is failed, whatever attempts it has left. */
   permanent?: boolean
+  /** When the next attempt may begin, in the place of the job's backoff: in milliseconds, up to 604,800,000; 0 is at once. */
+  delayMs?: number
+}
+
+/** How a claim is given back. */
+export interface ReleaseOptions extends CallOptions {
+  /** For how long nobody gets the chunk, in milliseconds, up to 604,800,000: for work that cannot begin yet. */
+  delayMs?: number
 }
 
 /** How a chunk is claimed. */
@@ -79,8 +87,8 @@ export type Selection = 'all' | readonly number[]
 /** One update of `applyBatchUpdates`. */
 export type Update<Output = unknown> =
   | { complete: Claim; output?: Output; checksum?: string }
-  | { fail: Claim; error: string; permanent?: boolean }
-  | { release: Claim }
+  | { fail: Claim; error: string; permanent?: boolean; delayMs?: number }
+  | { release: Claim; delayMs?: number }
   | { heartbeat: Claim }
   | { mark: number; status: Status; detail?: string }
 
@@ -179,23 +187,22 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    * ```
    */
   async importManifest(job: number, source: ManifestSource<Payload>, options: ImportOptions = {}): Promise<ImportReport> {
-    return importManifest(this, (name, fields, signal) => this.#client.call(name, fields, signal), whole(job, 'job'), source, options)
+    return importManifest(this, (name, fields, signal) => this.#client.call(name, () => fields, signal), whole(job, 'job'), source, options)
   }
 
   /** Creates an empty job under an id that was never used before. */
-  async newJob(spec: JobSpec = {}, options?: CallOptions): Promise<number> {
-    return this.#call('newJob', { spec }, options)
+  newJob(spec: JobSpec = {}, options?: CallOptions): Promise<number> {
+    return this.#call('newJob', () => ({ spec }), options)
   }
 
   /** Deletes a job with everything in it. One that does not exist is `unchanged`. */
-  async deleteJob(job: number, options?: CallOptions): Promise<Outcome> {
-    return this.#call('deleteJob', { job: whole(job, 'job') }, options)
+  deleteJob(job: number, options?: CallOptions): Promise<Outcome> {
+    return this.#call('deleteJob', () => ({ job: whole(job, 'job') }), options)
   }
 
   /** Makes a chunk wait for others of its job. */
-  async addDependency(job: number, chunk: number, dependsOn: readonly number[], options?: CallOptions): Promise<Outcome> {
-    const chunks = ids(dependsOn, 'dependsOn')
-    return this.#call('addDependency', { ...place(job, chunk), chunks }, options)
+  addDependency(job: number, chunk: number, dependsOn: readonly number[], options?: CallOptions): Promise<Outcome> {
+    return this.#call('addDependency', () => ({ ...place(job, chunk), chunks: ids(dependsOn, 'dependsOn') }), options)
   }
 
   // Working
@@ -229,59 +236,64 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   }
 
   /** Claims the next ready chunk of a job; `undefined` where none is ready now, which need not be the end. */
-  async claimPending(job: number, options: ClaimOptions = {}): Promise<Chunk<Payload, Output> | undefined> {
-    return (await this.claim({ job: whole(job, 'job'), leaseMs: options.leaseMs }, options)).at(0)
+  claimPending(job: number, options?: ClaimOptions): Promise<Chunk<Payload, Output> | undefined> {
+    const fields = () => asked({ job: whole(job, 'job'), leaseMs: options?.leaseMs })
+    return this.#call<Chunks<Payload, Output>>('claim', fields, options).then(first)
   }
 
   /** Claims up to `count` ready chunks of a job, at most 10,000, in one commit, in claim order. */
-  async claimPendingBatch(job: number, count: number, options: ClaimOptions = {}): Promise<Chunks<Payload, Output>> {
-    return this.claim({ job: whole(job, 'job'), count: whole(count, 'count'), leaseMs: options.leaseMs }, options)
+  claimPendingBatch(job: number, count: number, options?: ClaimOptions): Promise<Chunks<Payload, Output>> {
+    return this.#call('claim', () => asked({ job: whole(job, 'job'), count: whole(count, 'count'), leaseMs: options?.leaseMs }), options)
   }
 
   /** Claims chunks of one job, or of any. */
-  async claim(
+  claim(
     request: { job?: number; count?: number; leaseMs?: number } = {},
     options?: CallOptions,
   ): Promise<Chunks<Payload, Output>> {
-    return this.#call('claim', asked(request), options)
+    return this.#call('claim', () => asked(request), options)
   }
 
   /** Ends a claim with its result. The same completion twice is `unchanged`. */
-  async complete(claim: Claim, result: Completion<Output> = {}, options?: CallOptions): Promise<Outcome> {
-    return this.#call('complete', { claim: fenced(claim), ...reported(result) }, options)
+  complete(claim: Claim, result: Completion<Output> = {}, options?: CallOptions): Promise<Outcome> {
+    return this.#call('complete', () => ({ claim: fenced(claim), ...reported(result) }), options)
   }
 
   /** Completes a claim and claims what comes next, in one commit. Where the completion is refused nothing is claimed. */
-  async completeAndClaim(
+  completeAndClaim(
     claim: Claim,
     result: Completion<Output> = {},
     next: { job?: number; count?: number; leaseMs?: number } = {},
     options?: CallOptions,
   ): Promise<Chunks<Payload, Output>> {
-    return this.#call('completeAndClaim', { claim: fenced(claim), ...reported(result), ...asked(next) }, options)
+    return this.#call('completeAndClaim', () => ({ claim: fenced(claim), ...reported(result), ...asked(next) }), options)
   }
 
   /**
-   * Ends a claim with an error. The chunk comes back after its backoff, or is failed when its attempts are used up; or at
-   * once, where the error is permanent.
+   * Ends a claim with an error. The chunk comes back after its backoff, or after a delay of the caller's own, or is failed
+   * when its attempts are used up; or at once, where the error is permanent.
+   *
+   * ```js
+   * await store.fail(chunk, '429: too many requests', { delayMs: 30_000 })
+   * ```
    */
-  async fail(claim: Claim, error: string, options?: FailOptions): Promise<Outcome> {
-    return this.#call(...failed(claim, error, options?.permanent), options)
+  fail(claim: Claim, error: string, options?: FailOptions): Promise<Outcome> {
+    return this.#call('fail', () => failed(claim, error, options), options)
   }
 
-  /** Gives a claim back; it costs the chunk nothing. */
-  async release(claim: Claim, options?: CallOptions): Promise<Outcome> {
-    return this.#call('release', { claim: fenced(claim) }, options)
+  /** Gives a claim back, at once or for later; it costs the chunk nothing. */
+  release(claim: Claim, options?: ReleaseOptions): Promise<Outcome> {
+    return this.#call('release', () => released(claim, options?.delayMs), options)
   }
 
   /** Extends a claim's lease by its length. */
-  async heartbeat(claim: Claim, options?: CallOptions): Promise<Outcome> {
-    return this.#call('heartbeat', { claim: fenced(claim) }, options)
+  heartbeat(claim: Claim, options?: CallOptions): Promise<Outcome> {
+    return this.#call('heartbeat', () => ({ claim: fenced(claim) }), options)
   }
 
   /** Many updates of one job in one commit, each answered by itself: its outcome, or its error. */
   async applyBatchUpdates(job: number, updates: readonly Update<Output>[], options?: CallOptions): Promise<(Outcome | MagnetarError)[]> {
-    const fields = { job: whole(job, 'job'), updates: updates.map(updateOf) }
+    const fields = () => ({ job: whole(job, 'job'), updates: updates.map(updateOf) })
     const answers = await this.#call<(Outcome | Failure)[]>('applyBatchUpdates', fields, options)
     return answers.map((answer) => (typeof answer === 'string' ? answer : new MagnetarError(answer)))
   }
@@ -289,40 +301,40 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   // Steering
 
   /** Sets a chunk's status without a claim; whoever holds it is superseded. `detail`: checksum with done, error with failed. */
-  async markStatus(job: number, chunk: number, status: Status, detail?: string, options?: CallOptions): Promise<Outcome> {
-    return this.#call('markStatus', { ...place(job, chunk), ...standing(status, detail) }, options)
+  markStatus(job: number, chunk: number, status: Status, detail?: string, options?: CallOptions): Promise<Outcome> {
+    return this.#call('markStatus', () => ({ ...place(job, chunk), ...standing(status, detail) }), options)
   }
 
   /** Fails a chunk for good, until it is retried. */
-  async markFailed(job: number, chunk: number, error: string, options?: CallOptions): Promise<Outcome> {
+  markFailed(job: number, chunk: number, error: string, options?: CallOptions): Promise<Outcome> {
     return this.markStatus(job, chunk, 'failed', error, options)
   }
 
   /** Brings failed chunks back to pending, with what their failure had cancelled. Gives how many came back. */
-  async retryFailed(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
-    return this.#call('retryFailed', { job: whole(job, 'job'), chunks: chosen(chunks) }, options)
+  retryFailed(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
+    return this.#call('retryFailed', () => ({ job: whole(job, 'job'), chunks: chosen(chunks) }), options)
   }
 
   /** Takes the results of done chunks back; `through` those of what was built on them too. Gives how many. */
-  async reset(job: number, chunks: Selection, through = false, options?: CallOptions): Promise<number> {
-    return this.#call('reset', { job: whole(job, 'job'), chunks: chosen(chunks), through: Boolean(through) }, options)
+  reset(job: number, chunks: Selection, through = false, options?: CallOptions): Promise<number> {
+    return this.#call('reset', () => ({ job: whole(job, 'job'), chunks: chosen(chunks), through: Boolean(through) }), options)
   }
 
   /** Cancels chunks that are not done, and what depends on them where it is to be. Gives how many were cancelled. */
-  async cancel(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
-    return this.#call('cancel', { job: whole(job, 'job'), chunks: chosen(chunks) }, options)
+  cancel(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
+    return this.#call('cancel', () => ({ job: whole(job, 'job'), chunks: chosen(chunks) }), options)
   }
 
   // Recovering
 
   /** Puts back every claim whose lease is over or whose owner has died, then lists what is pending. */
-  async resumePending(job: number, options?: CallOptions): Promise<Chunks<Payload, Output>> {
-    return this.#call('resumePending', { job: whole(job, 'job') }, options)
+  resumePending(job: number, options?: CallOptions): Promise<Chunks<Payload, Output>> {
+    return this.#call('resumePending', () => ({ job: whole(job, 'job') }), options)
   }
 
   /** Gives back everything that this store holds. */
-  async releaseAll(options?: CallOptions): Promise<number> {
-    return this.#call('releaseAll', {}, options)
+  releaseAll(options?: CallOptions): Promise<number> {
+    return this.#call('releaseAll', () => ({}), options)
   }
 
   /**
@@ -336,7 +348,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Checks everything that is stored; an error of code `corrupt` names the first thing found. */
   async verify(options?: CallOptions): Promise<void> {
-    await this.#call('verify', {}, options)
+    await this.#call('verify', () => ({}), options)
   }
 
   /**
@@ -362,25 +374,25 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   // Looking
 
   /** One chunk; `undefined` where the job has no such chunk. */
-  async getChunk(job: number, chunk: number, options?: CallOptions): Promise<Chunk<Payload, Output> | undefined> {
-    return (await this.#call<Chunks<Payload, Output>>('getChunk', place(job, chunk), options)).at(0)
+  getChunk(job: number, chunk: number, options?: CallOptions): Promise<Chunk<Payload, Output> | undefined> {
+    return this.#call<Chunks<Payload, Output>>('getChunk', () => place(job, chunk), options).then(first)
   }
 
   /** Every chunk of a status, by id; up to 100,000 and 128 MiB, past that use `chunks`. */
-  async getByStatus(job: number, status: Status, options?: CallOptions): Promise<Chunks<Payload, Output>> {
-    return this.#call('getByStatus', { job: whole(job, 'job'), status: one(status, 'status', STATUSES) }, options)
+  getByStatus(job: number, status: Status, options?: CallOptions): Promise<Chunks<Payload, Output>> {
+    return this.#call('getByStatus', () => ({ job: whole(job, 'job'), status: one(status, 'status', STATUSES) }), options)
   }
 
   /**
    * Up to `limit` chunks (default and at most 10,000) above an id, by id; of one status, or of all. Fewer where they come
    * to 16 MiB: the page's `more` says whether there are others.
    */
-  async pageByStatus(
+  pageByStatus(
     job: number,
     page: { status?: Status; after?: number; limit?: number } = {},
     options?: CallOptions,
   ): Promise<Chunks<Payload, Output>> {
-    return this.#call('page', { job: whole(job, 'job'), status: page.status, ...paged(page) }, options)
+    return this.#call('page', () => ({ job: whole(job, 'job'), status: page.status, ...paged(page) }), options)
   }
 
   /** All chunks of a job, or all of a status, by id, however many. */
@@ -396,42 +408,42 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** How many chunks stand where. */
   async getStats(job: number, options?: CallOptions): Promise<Stats> {
-    return new Stats(job, await this.#call('getStats', { job: whole(job, 'job') }, options))
+    return new Stats(job, await this.#call('getStats', () => ({ job: whole(job, 'job') }), options))
   }
 
   /** One job. */
   async getJob(job: number, options?: CallOptions): Promise<Job> {
-    return jobOf(await this.#call('getJob', { job: whole(job, 'job') }, options))
+    return jobOf(await this.#call('getJob', () => ({ job: whole(job, 'job') }), options))
   }
 
   /** Up to `limit` jobs (default and at most 10,000) above an id, by id. */
   async listJobs(page: { after?: number; limit?: number } = {}, options?: CallOptions): Promise<Job[]> {
-    return (await this.#call<PlainJob[]>('listJobs', paged(page), options)).map(jobOf)
+    return (await this.#call<PlainJob[]>('listJobs', () => paged(page), options)).map(jobOf)
   }
 
   /** The chunks that a chunk depends on. */
-  async getDependencies(job: number, chunk: number, options?: CallOptions): Promise<number[]> {
-    return this.#call('getDependencies', place(job, chunk), options)
+  getDependencies(job: number, chunk: number, options?: CallOptions): Promise<number[]> {
+    return this.#call('getDependencies', () => place(job, chunk), options)
   }
 
   /** The chunks that depend on a chunk. */
-  async getDependents(job: number, chunk: number, options?: CallOptions): Promise<number[]> {
-    return this.#call('getDependents', place(job, chunk), options)
+  getDependents(job: number, chunk: number, options?: CallOptions): Promise<number[]> {
+    return this.#call('getDependents', () => place(job, chunk), options)
   }
 
   /** The ids of chunks that could be claimed now, in claim order. */
-  async topoSortReady(job: number, options?: CallOptions): Promise<number[]> {
-    return this.#call('topoSortReady', { job: whole(job, 'job') }, options)
+  topoSortReady(job: number, options?: CallOptions): Promise<number[]> {
+    return this.#call('topoSortReady', () => ({ job: whole(job, 'job') }), options)
   }
 
   /** All chunk ids of a job, each after everything that it depends on. */
-  async topoOrder(job: number, options?: CallOptions): Promise<number[]> {
-    return this.#call('topoOrder', { job: whole(job, 'job') }, options)
+  topoOrder(job: number, options?: CallOptions): Promise<number[]> {
+    return this.#call('topoOrder', () => ({ job: whole(job, 'job') }), options)
   }
 
   /** The dependency graph with each chunk's status, as text for Mermaid or Graphviz. */
-  async graph(job: number, format: 'mermaid' | 'dot' = 'mermaid', options?: CallOptions): Promise<string> {
-    return this.#call('graph', { job: whole(job, 'job'), format: one(format, 'format', ['mermaid', 'dot']) }, options)
+  graph(job: number, format: 'mermaid' | 'dot' = 'mermaid', options?: CallOptions): Promise<string> {
+    return this.#call('graph', () => ({ job: whole(job, 'job'), format: one(format, 'format', ['mermaid', 'dot']) }), options)
   }
 
   /**
@@ -443,7 +455,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     limit = PAGE,
     options?: CallOptions,
   ): Promise<{ changes: Change<Payload, Output>[]; next: number; more: boolean }> {
-    const fields = { since: whole(since, 'since'), limit: whole(limit, 'limit') }
+    const fields = () => ({ since: whole(since, 'since'), limit: whole(limit, 'limit') })
     const [changes, next, more] = await this.#call<[[string], number, boolean]>('changes', fields, options)
     return { changes: changes.map((told) => changeOf<Payload, Output>(told as never)), next, more }
   }
@@ -479,7 +491,12 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return new Blob([bytes as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' })
   }
 
-  async #call<T>(name: string, fields: object, options?: CallOptions): Promise<T> {
+  /** No function that waits: each would add a promise and three turns of the microtasks to every call. */
+  #call<T>(name: string, fields: () => object, options?: CallOptions): Promise<T> {
     return this.#client.call<T>(name, fields, options?.signal)
   }
+}
+
+function first<Payload, Output>(chunks: Chunks<Payload, Output>): Chunk<Payload, Output> | undefined {
+  return chunks.at(0)
 }
