@@ -30,48 +30,58 @@ pub(crate) fn utc(ms: u64) -> String {
 /// Reads a moment of RFC 3339, in whatever offset, as milliseconds since the Unix epoch. What is finer is cut off. Nothing
 /// where it is none, has no offset or lies before the epoch.
 pub(crate) fn read(text: &str) -> Option<u64> {
-    let (date, time) = (text.get(..10)?, text.get(10..)?);
-    let (year, month, day) = (number(date.get(..4)?)?, number(date.get(5..7)?)?, number(date.get(8..)?)?);
-    let time = time.strip_prefix(['T', 't', ' '])?;
-    let (clock, rest) = (time.get(..8)?, time.get(8..)?);
-    let (hour, minute, second) =
-        (number(clock.get(..2)?)?, number(clock.get(3..5)?)?, number(clock.get(6..)?)?);
-    let is_apart = [&date[4..5], &date[7..8]] == ["-", "-"] && [&clock[2..3], &clock[5..6]] == [":", ":"];
-    let is_time = hour < 24 && minute < 60 && second <= 60;
-    if !is_apart || !is_time || !(1..=12).contains(&month) || day == 0 || day > days_of(year, month) {
+    let mut rest = text.as_bytes();
+    let rest = &mut rest;
+    let year = digits(rest, 4)?;
+    let month = symbol(rest, b"-").and_then(|_| digits(rest, 2))?;
+    let day = symbol(rest, b"-").and_then(|_| digits(rest, 2))?;
+    let hour = symbol(rest, b"Tt ").and_then(|_| digits(rest, 2))?;
+    let minute = symbol(rest, b":").and_then(|_| digits(rest, 2))?;
+    let second = symbol(rest, b":").and_then(|_| digits(rest, 2))?;
+    let mut millis = 0;
+    if symbol(rest, b".").is_some() {
+        let mut unit = 100;
+        millis = unit * digits(rest, 1)?;
+        while let Some(digit) = digits(rest, 1) {
+            unit /= 10;
+            millis += unit * digit;
+        }
+    }
+    let sign = symbol(rest, b"Zz+-")?;
+    let mut offset = 0;
+    if matches!(sign, b'+' | b'-') {
+        let hours = digits(rest, 2)?;
+        let minutes = symbol(rest, b":").and_then(|_| digits(rest, 2))?;
+        if hours >= 24 || minutes >= 60 {
+            return None;
+        }
+        offset = (hours * 60 + minutes) * 60_000;
+    }
+    let is_day = (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
+    if !rest.is_empty() || !is_day || hour >= 24 || minute >= 60 || second > 60 {
         return None;
     }
-    let (millis, zone) = match rest.strip_prefix('.') {
-        None => (0, rest),
-        Some(fraction) => {
-            let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-            let (fraction, zone) = fraction.split_at(digits);
-            (number(&format!("{fraction:0<3}")[..3]).filter(|_| digits > 0)?, zone)
-        }
-    };
-    let ahead_minutes = match zone {
-        "Z" | "z" => 0,
-        _ => {
-            let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-            if hours.len() != 2 || minutes.len() != 2 {
-                return None;
-            }
-            let (hours, minutes) = (number(hours)?, number(minutes)?);
-            let ahead = (hours * 60 + minutes).cast_signed();
-            match &zone[..1] {
-                "+" if hours < 24 && minutes < 60 => ahead,
-                "-" if hours < 24 && minutes < 60 => -ahead,
-                _ => return None,
-            }
-        }
-    };
     let of_day = ((hour * 60 + minute) * 60 + second) * 1_000 + millis;
-    let local = days_since_epoch(year, month, day)?.checked_mul(DAY_MS)? + of_day;
-    u64::try_from(local.cast_signed() - ahead_minutes * 60_000).ok()
+    let local = days_since_epoch(year, month, day)? * DAY_MS + of_day;
+    if sign == b'+' { local.checked_sub(offset) } else { Some(local + offset) }
 }
 
-fn number(digits: &str) -> Option<u64> {
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+/// Takes so many digits off, if there are.
+fn digits(rest: &mut &[u8], count: usize) -> Option<u64> {
+    let (digits, others) = rest.split_at_checked(count)?;
+    let mut number = 0;
+    for digit in digits {
+        number = number * 10 + u64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+    }
+    *rest = others;
+    Some(number)
+}
+
+/// Takes one of some symbols off, if there is one.
+fn symbol(rest: &mut &[u8], symbols: &[u8]) -> Option<u8> {
+    let (first, others) = rest.split_first()?;
+    symbols.contains(first).then(|| *rest = others)?;
+    Some(*first)
 }
 
 const fn days_of(year: u64, month: u64) -> u64 {

@@ -207,9 +207,9 @@ pub(crate) fn begin<'a>(
         }
         "completeAndClaim" => {
             let (claim, result, request) = (fields.claim()?, fields.completion()?, fields.request());
-            Box::pin(async move {
-                Ok(Answer::Claims(store.complete_and_claim(&claim, result, &request).await?))
-            })
+            Box::pin(
+                async move { Ok(Answer::Claims(store.complete_and_claim(&claim, result, &request).await?)) },
+            )
         }
         name => Box::pin(run(store, name, fields)),
     })
@@ -252,7 +252,9 @@ async fn run(store: RedbStore, name: &str, mut fields: Fields<'_>) -> Result<Ans
         }
         "markStatus" => {
             let detail = fields.detail.take();
-            Answer::Outcome(store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?)
+            Answer::Outcome(
+                store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?,
+            )
         }
         "retryFailed" => Answer::of(&store.retry_failed(fields.job()?, fields.selection()).await?),
         "reset" => {
@@ -273,9 +275,7 @@ async fn run(store: RedbStore, name: &str, mut fields: Fields<'_>) -> Result<Ans
 /// The calls that change nothing.
 async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answer, Failure> {
     Ok(match name {
-        "getChunk" => {
-            Answer::Claims(Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?))
-        }
+        "getChunk" => Answer::Claims(Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?)),
         "getByStatus" => {
             fields.status()?;
             let rows = list(store, fields, limits::LIST_ROWS_MAX, LIST_BYTES_MAX).await?;
