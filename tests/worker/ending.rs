@@ -76,6 +76,22 @@ fn at_a_shutdown_results_count_and_what_is_unfinished_is_given_back_at_no_cost()
 }
 
 #[test]
+fn what_no_further_attempt_would_mend_fails_during_a_shutdown_too() {
+    let store = store_of(1, &JobSpec::new());
+    let stop = Shutdown::new();
+    let handler = async |context: Context| {
+        stop.request();
+        context.cancelled().await;
+        context.fail_permanently();
+        Err::<Completion, _>("the source has no such row")
+    };
+    let worker = Worker::new(Arc::clone(&store)).job(JOB).shutdown(&stop);
+    let summary = block_on(worker.run(handler)).unwrap();
+    assert_eq!((summary.ending, summary.failed, summary.released), (Ending::Stopped, 1, 0), "{summary}");
+    assert_eq!(block_on(store.get_stats(JOB)).unwrap().failed, 1);
+}
+
+#[test]
 fn a_shutdown_that_waits_for_nobody_drops_handlers_that_never_end() {
     let store = store_of(4, &JobSpec::new());
     let stop = Shutdown::new();
@@ -168,9 +184,14 @@ fn a_worker_that_waits_hears_of_new_work_at_once_instead_of_at_its_next_look() {
     let (own, stopping) = (Arc::clone(&store), stop.clone());
     let outside = std::thread::spawn(move || {
         let since_ms = SystemClock.now_ms();
+        let mut watch = own.watch();
         for id in 0..ROUNDS {
             block_on(add(&*own, (0..=id).map(NewChunk::new), &JobSpec::new()));
             assert_eq!(dones.recv().unwrap(), id);
+            // In the commit that ends it there is nothing more to claim.
+            while block_on(own.get_stats(JOB)).unwrap().done <= id {
+                block_on(watch.changed()).unwrap();
+            }
         }
         stopping.request();
         SystemClock.now_ms() - since_ms
