@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use magnetar::{
@@ -200,6 +200,44 @@ fn a_job_deleted_while_a_large_import_is_compared_with_it_is_not_half_there_agai
     };
     assert_eq!(import(&store, with_a_pause(pause)).unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(block_on(store.get_stats(1)).unwrap_err().kind(), ErrorKind::JobNotFound);
+}
+
+#[test]
+fn a_job_made_anew_while_a_large_import_is_compared_with_the_old_one_is_not_taken_for_that() {
+    // As large as it was and a moment later, or smaller and in the same one.
+    for (later_ms, again) in [(1, LARGE), (0, 3)] {
+        let clock = Arc::new(ManualClock(AtomicU64::new(1_000_000)));
+        let options = OpenOptions::new().clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        let store = RedbStore::in_memory_with(&options).expect("it opens");
+        import(&store, first(LARGE)).expect("it is imported");
+        let pause = || {
+            block_on(store.delete_job(1)).expect("it is deleted");
+            clock.0.fetch_add(later_ms, Ordering::SeqCst);
+            import(&store, first(again)).expect("it is imported");
+        };
+        assert_eq!(import(&store, with_a_pause(pause)).unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(block_on(store.get_stats(1)).expect("the job exists").total_chunks, again);
+    }
+}
+
+#[test]
+fn an_import_of_this_clients_own_earlier_life_is_taken_back_when_it_opens_the_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, killed) = (folder.path().join("jobs.redb"), folder.path().join("killed.redb"));
+    let options = OpenOptions::new().owner(magnetar::OwnerId::from_bytes([5; 16]));
+    let dies = RedbStore::open_with(&path, &options).expect("it opens");
+    // The files as they stand there: a process that is killed leaves such.
+    let stream = with_a_pause(|| drop(std::fs::copy(&path, &killed).expect("it is copied")));
+    import(&dies, stream).expect("it goes on in the original");
+    let lives = RedbStore::open_with(&killed, &options).expect("it opens");
+    let job = block_on(lives.new_job(&JobSpec::new())).expect("it is created");
+    let page = block_on(lives.changes(0, 100)).expect("the feed is there");
+    assert!(
+        matches!(&page.changes[..], [Change::Job { job: told, .. }] if told.job_id == job),
+        "the feed waits for what nobody goes on with: {:?}",
+        page.changes
+    );
+    block_on(lives.verify()).expect("nothing is left of it");
 }
 
 #[test]
@@ -449,7 +487,105 @@ fn waits_that_were_given_up_are_not_kept() {
         assert_eq!(Arc::strong_count(&one), 1, "of a handler");
         Ok::<_, String>(Completion::new())
     };
-    block_on(worker::Worker::new(Arc::new(store.clone())).run(handler)).expect("it works");
+    let summary = block_on(worker::Worker::new(Arc::new(store.clone())).run(handler)).expect("it works");
+    assert_eq!(summary.completed, 1, "the handler's own assertion is a failed attempt");
+}
+
+#[test]
+fn a_watch_tells_of_the_last_change_of_a_store_before_it_tells_of_its_end() {
+    let store = RedbStore::in_memory().expect("it opens");
+    let mut watch = store.watch();
+    block_on(store.new_job(&JobSpec::new())).expect("it is created");
+    block_on(store.close()).expect("it closes");
+    assert!(block_on(watch.changed()).is_some_and(|revision| revision > 0));
+    assert_eq!(block_on(watch.changed()), None);
+    assert_eq!(block_on(store.watch().changed()), None, "nor does one that begins later wait for ever");
+}
+
+#[test]
+fn who_watches_again_later_is_told_of_what_others_commit_as_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = || block_on(SqliteStore::open(folder.path().join("jobs.db"))).expect("it opens");
+    let (watched, other) = (open(), open());
+    for _ in 0..5 {
+        let mut watch = watched.watch();
+        block_on(other.new_job(&JobSpec::new())).expect("it is created");
+        let revision = block_on(other.info()).expect("it tells").revision;
+        while watch.revision() < revision {
+            block_on(watch.changed()).expect("the store is open");
+        }
+        drop(watch);
+        // Whoever looked for that watch has time to leave.
+        for _ in 0..20 {
+            block_on(other.new_job(&JobSpec::new())).expect("it is created");
+        }
+    }
+}
+
+/// A clock that can be held, and with it whoever asks it.
+#[derive(Debug, Default)]
+struct HeldClock(Mutex<()>);
+
+impl Clock for HeldClock {
+    fn now_ms(&self) -> u64 {
+        let _held = self.0.lock().expect("no panic");
+        1_000_000
+    }
+}
+
+/// Drops a call when its answer is there, which it has not taken.
+fn dropped_when_answered<T>(clock: &HeldClock, call: impl Future<Output = T>) {
+    struct Told(Sender<()>);
+    impl Wake for Told {
+        fn wake(self: Arc<Self>) {
+            self.0.send(()).ok();
+        }
+    }
+    let (tell, told) = channel();
+    let waker = Waker::from(Arc::new(Told(tell)));
+    let mut call = pin!(call);
+    let held = clock.0.lock().expect("no panic");
+    assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(held);
+    told.recv().expect("it is answered");
+}
+
+#[test]
+fn what_was_answered_to_a_call_that_is_dropped_before_it_looks_is_given_back() {
+    let clock = Arc::new(HeldClock::default());
+    let options = OpenOptions::new().clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let store = RedbStore::in_memory_with(&options).expect("it opens");
+    import(&store, first(1)).expect("it is imported");
+    dropped_when_answered(&clock, store.claim_pending(1));
+    // Behind what the drop has handed in.
+    block_on(store.new_job(&JobSpec::new())).expect("it is created");
+    let chunk = block_on(store.get_chunk(1, 0)).expect("the job exists").expect("the chunk too");
+    assert_eq!((chunk.status, chunk.losses), (JobStatus::Pending, 0));
+    assert!(chunk.fence > 0, "it was claimed, and given back");
+    let revision = block_on(store.info()).expect("it tells").revision;
+    dropped_when_answered(&clock, store.import(7, &JobSpec::new(), first(LARGE), &ImportOptions::new()));
+    let job = block_on(store.new_job(&JobSpec::new())).expect("it is created");
+    let told = block_on(store.changes(revision, 100)).expect("the feed is there").changes;
+    let is_new = |change: &Change| matches!(change, Change::Job { job: told, .. } if told.job_id == job);
+    assert!(told.iter().any(is_new), "the feed waits for nobody's import: {told:?}");
+}
+
+#[test]
+fn two_stores_of_one_client_and_one_moment_are_two() {
+    let options = OpenOptions::new()
+        .clock(Arc::new(ManualClock(AtomicU64::new(1_000_000))) as Arc<dyn Clock>)
+        .owner(magnetar::OwnerId::from_bytes([5; 16]));
+    let id = || block_on(RedbStore::in_memory_with(&options).expect("it opens").id()).expect("it tells");
+    assert_ne!(id(), id());
+}
+
+#[test]
+fn the_ending_of_a_path_says_the_engine_in_capitals_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("JOBS.REDB");
+    let store = block_on(magnetar::open(&path)).expect("it opens");
+    block_on(store.close()).expect("it closes");
+    RedbStore::open(&path).expect("it is one of redb's");
 }
 
 #[test]

@@ -123,8 +123,9 @@ fn any_log(rng: &mut fastrand::Rng) -> Vec<LogRun> {
     let mut revision = 1 + any_u64(rng) / 4;
     (0..=rng.usize(..20))
         .map(|_| {
-            let subject =
-                *rng.choice(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone]).unwrap();
+            let subject = *rng
+                .choice(&[Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone, Subject::Met])
+                .unwrap();
             let count = if rng.bool() { 1 } else { 1 + u64::from(any_u32(rng)) };
             revision += if rng.bool() { 0 } else { u64::from(any_u32(rng)) };
             let key = Key { job: rng.i64(0..3), ..any_key(rng) };
@@ -338,6 +339,77 @@ fn a_row_that_was_cut_or_stands_under_another_key_is_found() {
     assert!(content(KEY, &bytes).is_err());
     let seat = Seat::of(Table::Runs, KEY);
     assert!(read_number(seat.with(1), &number(seat.with(2), 5)).is_err());
+}
+
+/// The same row with its fields changed, and the checksum that it would have been written with.
+fn changed(encoder: &mut Encoder, seat: Seat, row: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    encoder.bytes.clear();
+    encoder.bytes.extend_from_slice(&row[..row.len() - HASH_BYTES]);
+    change(&mut encoder.bytes);
+    encoder.finish(seat).to_vec()
+}
+
+#[test]
+fn a_row_that_says_what_no_build_has_written_is_damaged_though_its_checksum_is_right() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let encoder = &mut Encoder::default();
+    let of = |table| Seat::of(table, KEY);
+    let content_row = encoder.content(KEY, &any_content(&mut rng)).to_vec();
+    let record_row = encoder.record(KEY, &claimed()).to_vec();
+    let fresh_row = encoder.record(KEY, &Record::fresh()).to_vec();
+    let new_job = JobRow { id: KEY.job, phase: JobPhase::Open, ..any_job(&mut rng) };
+    let (job_row, counts_row) = (encoder.job(&new_job).to_vec(), encoder.counts(&new_job).to_vec());
+    let cursor_row = encoder.cursor(&Cursor { key: KEY, after: None, news: 1 }).to_vec();
+    let log_row =
+        encoder.log(&[LogRun { subject: Subject::Chunk, revision: 9, key: KEY, count: 1 }]).to_vec();
+    let is_damaged = |error: Error, what: &str| assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}");
+    let read_content = |row: &[u8]| content(KEY, row).unwrap_err();
+    let read_record = |row: &[u8]| record(KEY, row).unwrap_err();
+    let read_job = |row: &[u8]| {
+        let error = job(KEY.job, row, &counts_row).unwrap_err();
+        assert_eq!((error.job(), error.chunk()), (Some(KEY.job), None));
+        error
+    };
+    let longer = |row: &mut Vec<u8>| row.push(0);
+    let (contents, records, jobs) =
+        (of(Table::Contents), of(Table::Records), Seat::of_job(Table::Jobs, KEY.job));
+    is_damaged(read_content(&changed(encoder, contents, &content_row, longer)), "a longer content");
+    is_damaged(read_record(&changed(encoder, records, &record_row, longer)), "a longer record");
+    is_damaged(read_job(&changed(encoder, jobs, &job_row, longer)), "a longer job");
+    let counts_seat = Seat::of_job(Table::Counts, KEY.job);
+    let error = job(KEY.job, &job_row, &changed(encoder, counts_seat, &counts_row, longer)).unwrap_err();
+    assert_eq!((error.job(), error.chunk()), (Some(KEY.job), None));
+    is_damaged(error, "longer counts");
+    let row = changed(encoder, of(Table::Cursors), &cursor_row, longer);
+    is_damaged(cursor(KEY, &row).unwrap_err(), "a longer cursor");
+    for bit in [64, 128] {
+        let row = changed(encoder, contents, &content_row, |row| row[1] |= bit);
+        is_damaged(read_content(&row), "an unknown flag of a content");
+        let row = changed(encoder, log_seat(9), &log_row, |row| row[1] |= bit);
+        is_damaged(log(9, &row).unwrap_err(), "an unknown flag of the log");
+    }
+    for subject in [0, 6, 7] {
+        let row =
+            changed(encoder, log_seat(9), &log_row, |row| row[1] = row[1] & !log_flag::SUBJECT | subject);
+        is_damaged(log(9, &row).unwrap_err(), "an unknown subject");
+    }
+    is_damaged(read_job(&changed(encoder, jobs, &job_row, |row| row[2] |= 128)), "an unknown flag of a job");
+    for phase in [0, 4] {
+        is_damaged(read_job(&changed(encoder, jobs, &job_row, |row| row[1] = phase)), "an unknown phase");
+    }
+    let status = u8::try_from(JobStatus::ALL.len()).unwrap();
+    is_damaged(
+        read_record(&changed(encoder, records, &record_row, |row| row[1] = status)),
+        "an unknown status",
+    );
+    // It came with version 2.
+    let row = changed(encoder, records, &fresh_row, |row| row[2] |= record_flag::SETTLED);
+    is_damaged(read_record(&row), "a settled claim in version 1");
+    let row = changed(encoder, records, &fresh_row, |row| row[0] = FORMAT_WITH_SETTLED);
+    is_damaged(read_record(&row), "nothing settled in version 2");
+    for row in [&record_row, &fresh_row] {
+        is_damaged(read_record(&changed(encoder, records, row, |row| row[0] = 0)), "version 0");
+    }
 }
 
 #[test]

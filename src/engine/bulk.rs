@@ -202,7 +202,10 @@ pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
         for job in jobs {
             let abandoned = match (job.phase, job.owner) {
                 (JobPhase::Open, _) => false,
-                (JobPhase::Importing, Some(owner)) if owner == work.host.owner => false,
+                // Of this client's own earlier life, where it is not one that goes on here.
+                (JobPhase::Importing, Some(owner)) if owner == work.host.owner => {
+                    !work.host.imports.is_running(job.revision)
+                }
                 (JobPhase::Importing, Some(owner)) => {
                     import::life_of(work, owner, job.created_at_ms) == Life::Over
                 }

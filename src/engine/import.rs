@@ -513,7 +513,7 @@ impl Imports {
         self.tokens().insert(token);
     }
 
-    fn is_running(&self, token: u64) -> bool {
+    pub(super) fn is_running(&self, token: u64) -> bool {
         self.tokens().contains(&token)
     }
 

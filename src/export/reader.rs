@@ -270,3 +270,26 @@ where
             && status.is_none_or(|status| statuses.is_empty() || statuses.contains(&status))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_news_once_the_walk_has_come_past_what_it_is_of() {
+        let has = |walked: Walked, jobs_and_chunks: &[(i64, Option<u64>)]| -> Vec<bool> {
+            jobs_and_chunks.iter().map(|&(job, chunk)| walked.has(job, chunk)).collect()
+        };
+        let all = [(4, Some(9)), (5, None), (5, Some(6)), (5, Some(7)), (5, Some(8)), (6, None)];
+        assert_eq!(has(Walked::Jobs(None), &all), [false; 6]);
+        assert_eq!(has(Walked::Jobs(Some(5)), &all), [true, true, true, true, true, false]);
+        // The job's own line is written, and none of its chunks.
+        assert_eq!(
+            has(Walked::Chunks { job: 5, last: None }, &all),
+            [true, true, false, false, false, false]
+        );
+        let up_to = Walked::Chunks { job: 5, last: Some(7) };
+        assert_eq!(has(up_to, &all), [true, true, true, true, false, false]);
+        assert_eq!(has(Walked::All, &all), [true; 6]);
+    }
+}

@@ -215,7 +215,10 @@ mod tests {
         for dead in [5, 6] {
             File::create(files.path(owner(dead))).unwrap();
         }
+        let others = files.folder.join("holder");
+        File::create(&others).unwrap();
         files.forget_dead(&[owner(5)]);
+        assert!(others.exists(), "it is no owner's");
         let left = |byte| files.path(owner(byte)).exists();
         assert_eq!([left(4), left(5), left(6)], [true, true, false]);
     }

@@ -230,7 +230,7 @@ where
     }
 
     /// Begins the next exchange or look, where there is reason to. `false` where there is only to wait.
-    fn go_on(&mut self) -> bool {
+    pub(super) fn go_on(&mut self) -> bool {
         if self.exchange.is_some() || self.look.is_some() || self.rest == Rest::Later {
             return false;
         }
@@ -417,14 +417,14 @@ where
     }
 
     /// Whether there is nothing left to do.
-    fn ending(&mut self, stats: Result<JobStats>) -> Result<Option<Ending>> {
+    pub(super) fn ending(&mut self, stats: Result<JobStats>) -> Result<Option<Ending>> {
+        self.looked = true;
         let stats = match stats {
             Ok(stats) => stats,
             // It is time to look again soon enough.
             Err(error) if error.retry() == Retry::Later => return Ok(None),
             Err(error) => return Err(error),
         };
-        self.looked = true;
         Ok(if stats.is_finished() {
             Some(Ending::Finished)
         } else if stats.is_stalled() {

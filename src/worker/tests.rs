@@ -1,14 +1,17 @@
 //! What a store in memory cannot be brought to do from outside: being busy.
 
+use std::future::Future as _;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
-use super::context::Context;
+use super::context::{Cancel, Cancellation, Context};
 use super::exchange::{End, Exchanged, Finished, exchange};
 use super::progress::Publisher;
 use super::pulse::{Hold, Pulse};
 use super::session::{LATER_TIMES, Plan, Returned, Session};
 use super::{Ending, Shutdown};
+use crate::clock::monotonic;
 use crate::commit::block_on;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ClaimRequest, Completion, JobSpec, JobState, NewChunk, Selection};
@@ -95,4 +98,81 @@ fn a_completion_that_was_refused_says_nothing_of_what_there_is_to_claim() {
     assert_eq!(answer.unwrap_err().kind(), ErrorKind::Superseded);
     assert!(exchanged.claimed.is_none(), "so that the run does not take the store for empty");
     one.hold.settle();
+}
+
+#[test]
+fn a_store_that_is_busy_now_and_then_ends_no_run() {
+    let (store, state) = one_claim();
+    let pulse = pulse_on(&store);
+    let hold = pulse.keeper().hold(&state);
+    let mut session = Session::new(Arc::clone(&store), plan(), pulse, nothing_more);
+    session.finished.push(Finished { hold, end: End::Complete(Completion::new()) });
+    for _ in 0..3 {
+        for _ in 0..LATER_TIMES {
+            let finished = session.finished.pop().expect("what was refused is kept for the next time");
+            session.take_in(refused(finished), 1).unwrap();
+        }
+        session.take_in(Exchanged { settled: Vec::new(), claimed: Some(Ok(Vec::new())) }, 1).unwrap();
+    }
+}
+
+#[test]
+fn a_look_that_a_busy_store_does_not_answer_ends_no_run_and_is_not_repeated_at_once() {
+    let (store, _) = one_claim();
+    let mut session = Session::new(Arc::clone(&store), plan(), pulse_on(&store), nothing_more);
+    session.take_in(Exchanged { settled: Vec::new(), claimed: Some(Ok(Vec::new())) }, 1).unwrap();
+    assert_eq!(session.ending(Err(busy())).unwrap(), None);
+    assert!(!session.go_on(), "it waits until it is time to look");
+    let gone = Error::new(ErrorKind::JobNotFound, "there is no such job");
+    assert_eq!(session.ending(Err(gone)).unwrap_err().kind(), ErrorKind::JobNotFound);
+}
+
+#[test]
+fn what_is_claimed_in_the_moment_of_a_shutdown_is_given_back_and_not_begun() {
+    let (store, state) = one_claim();
+    let pulse = pulse_on(&store);
+    let hold = pulse.keeper().hold(&state);
+    let plan = plan();
+    let stop = plan.shutdown.clone();
+    let mut session = Session::new(Arc::clone(&store), plan, pulse, nothing_more);
+    stop.request();
+    session.take_in(Exchanged { settled: Vec::new(), claimed: Some(Ok(vec![(state, hold)])) }, 1).unwrap();
+    let summary = block_on(session.run()).unwrap();
+    assert_eq!((summary.ending, summary.released), (Ending::Stopped, 1), "{summary}");
+}
+
+#[test]
+fn a_result_that_is_still_to_be_told_is_not_given_back_with_what_runs() {
+    let (store, state) = one_claim();
+    let pulse = pulse_on(&store);
+    let hold = pulse.keeper().hold(&state);
+    hold.returned();
+    pulse.let_running_go();
+    hold.settle();
+    assert_eq!(block_on(pulse.finish()), 0);
+    assert_eq!(block_on(store.get_stats(1)).unwrap().processing, 1);
+}
+
+#[test]
+fn being_superseded_outweighs_a_shutdown_whichever_comes_first() {
+    use Cancellation::{Shutdown, Superseded};
+    for reasons in [[Superseded, Shutdown], [Shutdown, Superseded]] {
+        let cancel = Cancel::default();
+        reasons.into_iter().for_each(|reason| cancel.set(reason));
+        assert_eq!(cancel.reason(), Some(Superseded));
+    }
+}
+
+#[test]
+fn a_report_that_says_the_same_again_is_none() {
+    let mut publisher = Publisher::default();
+    let mut progress = publisher.progress();
+    let stats = |done| crate::JobStats { job_id: 1, total_chunks: 2, done, ..Default::default() };
+    for done in [0, 1] {
+        publisher.publish(monotonic(), stats(done));
+        assert_eq!(block_on(progress.next()).unwrap().stats.done, done);
+        publisher.publish(monotonic(), stats(done));
+        let mut next = std::pin::pin!(progress.next());
+        assert!(next.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending());
+    }
 }

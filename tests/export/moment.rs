@@ -216,6 +216,9 @@ fn an_export_outlasts_the_feed() {
     let store = in_memory();
     block_on(async {
         import(&*store, BUSY, JobSpec::new(), 0..6_000).await;
+        for job in [BUSY + 1, BUSY + 2] {
+            import(&*store, job, JobSpec::new(), 0..10).await;
+        }
         let mut held = store.claim_pending(BUSY).await.expect("it exists").expect("one is ready");
         let mut bytes = Export::new(Arc::clone(&store)).json_lines();
         let (mut text, mut pieces) = (Vec::new(), 0);
@@ -224,6 +227,8 @@ fn an_export_outlasts_the_feed() {
             pieces += 1;
             if pieces <= 2 {
                 work(&*store, &mut held, 10).await;
+                // It was listed by then, and its turn is still to come.
+                store.delete_job(BUSY + 1).await.expect("it goes");
                 let rows = limits::IMPORT_ROWS_PER_COMMIT_MAX as u64;
                 for _ in 0..=limits::FEED_REVISIONS_KEPT / 2 / rows {
                     come_and_go(&*store, rows).await;

@@ -95,6 +95,16 @@ fn exports_since_the_one_before_add_up_to_the_store() {
         let (text, _) = text_of(export().since(first.revision).job(1).status(JobStatus::Done).csv());
         assert_eq!(ids(&text), [(1, 0), (1, 1)], "{name}");
 
+        let (text, _) = text_of(export().since(first.revision).status(JobStatus::Pending).csv());
+        assert_eq!(ids(&text), [(2, 0)], "{name}");
+
+        let (text, _) = text_of(export().since(first.revision).job(2).json_lines());
+        let kinds: Vec<_> = lines_of(&text).into_iter().map(|(kind, job, _)| (kind, job)).collect();
+        let told = [("export", None), ("job", Some(2)), ("chunk", Some(2)), ("end", None)];
+        assert_eq!(kinds, told.map(|(kind, job)| (kind.to_owned(), job)), "{name}");
+        let (text, _) = text_of(export().since(first.revision).job(1).json_lines());
+        assert!(lines_of(&text).iter().all(|(_, job, _)| job.is_none_or(|job| job == 1)), "{name}: {text}");
+
         let (text, _) = text_of(export().since(first.revision).json_lines());
         let lines = lines_of(&text);
         let line = |kind: &str, job, chunk| (kind.to_owned(), job, chunk);
@@ -243,6 +253,41 @@ fn a_sink_that_fails_is_an_error_that_says_so() {
             block_on(Export::new(store).csv().write_to(&mut Full { left: 500 })).expect_err("it is full");
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("export could not be written"), "{error}");
+    }
+}
+
+/// A sink that has room for all that it is given only until it is to let go of it.
+struct Unflushed;
+
+impl std::io::Write for Unflushed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn what_a_sink_has_kept_is_flushed_before_the_export_is_said_to_be_done() {
+    for (_, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        let error =
+            block_on(Export::new(store).csv().write_to(&mut Unflushed)).expect_err("it cannot let go of it");
+        assert_eq!(error.kind(), ErrorKind::Io);
+    }
+}
+
+#[test]
+fn after_an_error_an_export_is_over_and_has_no_end() {
+    for (_, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        block_on(add(&*store, 1, 0..3));
+        let mut bytes = Export::new(store).job(1).job(2).json_lines();
+        let missing = block_on(bytes.next()).expect_err("there is no job 2");
+        assert_eq!(missing.kind(), ErrorKind::JobNotFound);
+        assert_eq!(block_on(bytes.next()).expect("the error was told"), None);
     }
 }
 

@@ -68,6 +68,31 @@ fn every_store_is_restored_into_every_other_and_shows_and_exports_the_same() {
 }
 
 #[test]
+fn a_payload_of_several_lines_stands_on_one_and_comes_back_as_it_was() {
+    let payloads = ["[1,\n2]", "[1,\r2]", "[1,\r\n2]", "[1, 2]", "null"];
+    for (name, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        let new =
+            (0_u64..).zip(payloads).map(|(id, text)| Ok(NewChunk::new(id).payload(Json::from_text(text)?)));
+        block_on(store.import(1, &JobSpec::new(), magnetar::chunks(new), &ImportOptions::new()))
+            .expect("imported");
+        let text = lines_of(&store);
+        // Some readers end a line at either of them.
+        assert_eq!(
+            text.split(['\r', '\n']).filter(|line| !line.is_empty()).count(),
+            3 + payloads.len(),
+            "{name}"
+        );
+        let other = block_on(magnetar::open(":memory:")).expect("memory is there");
+        restore(&*other, &text).expect("restored");
+        for (id, payload) in (0..).zip(payloads) {
+            let state = block_on(other.get_chunk(1, id)).expect("the job is there").expect("the chunk too");
+            assert_eq!(state.payload.as_ref().map(Json::as_str), Some(payload), "{name}");
+        }
+    }
+}
+
+#[test]
 fn what_is_restored_outlives_its_handle() {
     for (name, place) in places().into_iter().filter(|(_, place)| place.keeps()) {
         let (text, shown_before) = {
@@ -352,12 +377,42 @@ fn lines_that_come_once_more_replace_the_first() {
 }
 
 #[test]
+fn what_goes_and_comes_again_among_a_few_lines_is_as_the_last_of_them_says() {
+    for (name, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        for (job, count) in [(1, 2), (2, 1)] {
+            let chunks = magnetar::chunks((0..count).map(|id| Ok(NewChunk::new(id))));
+            block_on(store.import(job, &JobSpec::new(), chunks, &Default::default())).expect("imported");
+        }
+        let text = lines_of(&store);
+        let [head, one, first, second, two, third, _end] = text.lines().collect::<Vec<_>>()[..] else {
+            panic!("two jobs, three chunks: {text}")
+        };
+        let chunk_gone =
+            |chunk| format!("{{\"kind\":\"chunk_deleted\",\"job_id\":1,\"chunk\":{chunk},\"revision\":1}}");
+        let (first_gone, second_gone) = (chunk_gone(0), chunk_gone(1));
+        let two_gone = "{\"kind\":\"job_deleted\",\"job_id\":2,\"revision\":1}";
+        let lines = [head, one, first, second, &first_gone, &second_gone, first, two, third, two_gone, two];
+        let (_, other) = places().remove(0);
+        let copy = zoo::open(&*other);
+        let revision = block_on(store.info()).expect("it tells").revision;
+        restore(&*copy.store, &ended(&lines, revision)).expect("it is restored");
+        block_on(async {
+            let left = crate::support::chunks_of(&*copy.store, 1).await;
+            assert_eq!(left.iter().map(|state| state.chunk).collect::<Vec<_>>(), [0], "{name}");
+            assert_eq!(copy.store.get_stats(2).await.expect("it came again").total_chunks, 0, "{name}");
+            copy.store.verify().await.expect("it is sound");
+        });
+    }
+}
+
+#[test]
 fn a_restore_that_is_dropped_leaves_nothing() {
     for (name, place) in places() {
         let (_, first) = places().remove(0);
         let original = zoo::open(&*first);
         block_on(async {
-            let chunks = magnetar::chunks((0..25_000).map(|id| Ok(NewChunk::new(id))));
+            let chunks = magnetar::chunks((0..12_000).map(|id| Ok(NewChunk::new(id))));
             original.store.import(1, &JobSpec::new(), chunks, &Default::default()).await.expect("imported");
         });
         let text = lines_of(&original.store);
@@ -373,6 +428,16 @@ fn a_restore_that_is_dropped_leaves_nothing() {
             polls
         };
         assert!(polls > 0, "{name}: it was over at once");
+        // Each call has a turn of its own, and between two of them a slice is taken back.
+        let nothing_is_left = || {
+            (0..10).for_each(|_| drop(block_on(copy.store.release_all()).expect("nothing is held")));
+            let info = block_on(copy.store.info()).expect("it tells");
+            assert_eq!(info.visible_revision, info.revision, "{name}");
+        };
+        nothing_is_left();
+        let cut = text.rsplit_once("{\"kind\":\"end\"").expect("it has an end").0;
+        is_refused(name, &copy.store, cut, ErrorKind::InvalidInput, "cut short");
+        nothing_is_left();
         restore(&*copy.store, &text).expect("the next one is not hindered");
         assert_eq!(lines_of(&copy.store), text, "{name}");
     }

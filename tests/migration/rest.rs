@@ -6,8 +6,8 @@ use std::task::Poll;
 
 use magnetar::dual::{DualOptions, DualStore, MovePhase, migrate};
 use magnetar::{
-    Backing, ClaimRequest, Completion, ErrorKind, JobSpec, JobStatus, JobStore, OpenOptions, OwnerId,
-    RedbStore, Selection, SqliteStore, Storage, Store, block_on,
+    Backing, ClaimRequest, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk,
+    OpenOptions, OwnerId, RedbStore, Selection, SqliteStore, Storage, Store, block_on, chunks,
 };
 
 use crate::dag::{self, JOB};
@@ -40,6 +40,36 @@ fn fill(store: &dyn JobStore, count: u64) {
     }
     // Refused where the last one is done, in a store that is small.
     let _ = block_on(store.cancel(JOB, Selection::Chunks(vec![count - 1])));
+}
+
+/// A job of three chunks, of which the last waits for these.
+fn import_waiting(store: &dyn JobStore, on: &[u64]) {
+    let new = [NewChunk::new(0), NewChunk::new(1), NewChunk::new(2).depends_on(on.iter().copied())];
+    let new = chunks(new.into_iter().map(Ok));
+    block_on(store.import(JOB, &JobSpec::new(), new, &ImportOptions::new())).expect("an import");
+}
+
+fn fewer_dependencies<A: Backing, B: Backing>(first: &Store<A>, second: &Store<B>) {
+    let dual = block_on(DualStore::new(first, second, &DualOptions::new())).expect("a new pair");
+    import_waiting(&dual, &[0, 1]);
+    block_on(dual.catch_up()).expect("the copy gets on");
+    import_waiting(&dual, &[1]);
+    block_on(dual.catch_up()).expect("the copy gets on");
+    assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
+    block_on(dual.cut_over()).expect("nothing stands in the way");
+    assert_eq!(block_on(dual.get_dependents(JOB, 0)).expect("the chunk is there"), Vec::<u64>::new());
+    block_on(dual.mark_status(JOB, 1, JobStatus::Done, None)).expect("it is pending");
+    assert_eq!(block_on(dual.topo_sort_ready(JOB)).expect("the job is there"), [0, 2]);
+    block_on(dual.verify()).expect("both are whole");
+    block_on(dual.close()).expect("it closes");
+}
+
+#[test]
+fn a_dependency_that_an_import_takes_away_goes_in_the_copy_too() {
+    let sqlite = || block_on(SqliteStore::in_memory_with(&options())).expect("it opens");
+    let redb = || RedbStore::in_memory_with(&options()).expect("it opens");
+    fewer_dependencies(&sqlite(), &redb());
+    fewer_dependencies(&redb(), &sqlite());
 }
 
 async fn moves<A: Backing, B: Backing>(from: Store<A>, to: Store<B>) {

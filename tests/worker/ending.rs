@@ -201,9 +201,14 @@ fn a_worker_that_waits_hears_of_new_work_at_once_instead_of_at_its_next_look() {
     let (own, stopping) = (Arc::clone(&store), stop.clone());
     let outside = std::thread::spawn(move || {
         let since_ms = SystemClock.now_ms();
+        let mut watch = own.watch();
         for id in 0..ROUNDS {
             block_on(add(&*own, (0..=id).map(NewChunk::new), &JobSpec::new()));
             assert_eq!(dones.recv().unwrap(), id);
+            // In the commit that ends it there is nothing more to claim.
+            while block_on(own.get_stats(JOB)).unwrap().done <= id {
+                block_on(watch.changed()).unwrap();
+            }
         }
         stopping.request();
         SystemClock.now_ms() - since_ms

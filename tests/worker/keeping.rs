@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
-use magnetar::worker::{Cancellation, Context, Ending, Worker};
+use magnetar::worker::{Cancellation, Context, Ending, Shutdown, Worker};
 use magnetar::{Completion, JobSpec, JobStatus, JobStore, Selection, block_on, limits};
 
 use crate::{JOB, store_of};
@@ -80,26 +80,66 @@ fn a_handler_whose_chunk_is_ended_from_outside_is_told_and_its_result_counts_no_
 #[test]
 fn a_handler_is_told_long_before_a_heartbeat_whatever_ended_its_claim() {
     // The first heartbeat would come in days.
-    for end in ["put back", "done", "deleted"] {
+    for end in ["put back", "done", "deleted", "taken"] {
         let store = store_of(1, &JobSpec::new().lease_ms(*limits::LEASE_MS.end()));
         let was_told = std::sync::atomic::AtomicBool::new(false);
         let handler = async |context: Context| {
             if was_told.load(std::sync::atomic::Ordering::Relaxed) {
                 return Ok(Completion::new());
             }
+            let mut taken = None;
             match end {
+                "taken" => {
+                    store.mark_status(JOB, 0, JobStatus::Pending, None).await.unwrap();
+                    taken = store.claim_pending(JOB).await.unwrap();
+                }
                 "put back" => drop(store.mark_status(JOB, 0, JobStatus::Pending, None).await.unwrap()),
                 "done" => drop(store.mark_status(JOB, 0, JobStatus::Done, None).await.unwrap()),
                 _ => drop(store.delete_job(JOB).await.unwrap()),
             }
             let reason = context.cancelled().await;
             was_told.store(true, std::sync::atomic::Ordering::Relaxed);
+            if let Some(taken) = taken {
+                store.release(&taken.claim()).await.unwrap();
+            }
             Err(format!("{reason:?}"))
         };
         let summary = block_on(Worker::new(Arc::clone(&store)).run(handler)).unwrap();
         assert_eq!(summary.superseded, 1, "{end}: {summary}");
-        assert_eq!(summary.completed, u64::from(end == "put back"), "{end}: {summary}");
+        assert_eq!(summary.completed, u64::from(["put back", "taken"].contains(&end)), "{end}: {summary}");
     }
+}
+
+#[test]
+fn of_very_many_handlers_the_last_one_is_told_as_well() {
+    const MANY: u64 = 150;
+    let store = store_of(MANY, &JobSpec::new().lease_ms(*limits::LEASE_MS.end()));
+    let (stop, here) = (Shutdown::new(), std::sync::atomic::AtomicU64::new(0));
+    let handler = async |context: Context| {
+        if here.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == MANY - 1 {
+            // The only change that is told of: what is looked at then goes on by itself.
+            store.cancel(JOB, magnetar::Selection::Chunks(vec![MANY - 1])).await.unwrap();
+        }
+        if context.cancelled().await == Cancellation::Superseded {
+            assert_eq!(context.chunk(), MANY - 1);
+            stop.request();
+        }
+        Err::<Completion, _>("interrupted")
+    };
+    let worker = Worker::new(Arc::clone(&store)).job(JOB).concurrency(150).shutdown(&stop);
+    let summary = block_on(worker.run(handler)).unwrap();
+    assert_eq!((summary.superseded, summary.released), (1, MANY - 1), "{summary}");
+}
+
+#[test]
+fn a_heartbeat_that_a_closed_store_refuses_ends_the_run_though_its_handlers_do_not() {
+    let store = store_of(1, &JobSpec::new().lease_ms(*limits::LEASE_MS.start()));
+    let handler = async |_: Context| {
+        store.close().await.unwrap();
+        std::future::pending::<Result<Completion, String>>().await
+    };
+    let ended = block_on(Worker::new(Arc::clone(&store)).job(JOB).run(handler));
+    assert_eq!(ended.unwrap_err().kind(), magnetar::ErrorKind::Closed);
 }
 
 #[test]

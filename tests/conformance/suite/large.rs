@@ -97,6 +97,8 @@ pub(crate) async fn a_large_import_that_fails_leaves_nothing_behind(fx: Fixture)
         let error = refused(stream(&*fx, new, ImportOptions::new()).await, kind);
         assert_eq!(error.job(), Some(JOB), "{what}");
         refused(fx.get_stats(JOB).await, ErrorKind::JobNotFound);
+        let info = fx.info().await.expect("the store is open");
+        assert_eq!(info.visible_revision, info.revision, "{what}: the feed waits for nothing");
     }
     assert_eq!(import(&*fx, [c(1)]).await.added, 1, "the id is free");
     let told = changes_since(&*fx, 0).await;
@@ -154,6 +156,11 @@ pub(crate) async fn too_many_changes_of_an_existing_job_are_refused_unless_slice
     let report = stream(&*fx, new(), ImportOptions::new().in_slices()).await.expect("it was asked for");
     assert_eq!((report.added, report.unchanged), (ROWS + 1, 1));
     assert_eq!(fx.get_stats(JOB).await.expect("the job exists").ready(), ROWS + 2);
+    // What stands in a later slice is not missing from an earlier one.
+    let urgent = (0..=ROWS + 1).map(|id| Ok(c(id).priority(1)));
+    let delete = ImportOptions::new().in_slices().on_missing(OnMissing::Delete);
+    let report = stream(&*fx, urgent, delete).await.expect("it was asked for");
+    assert_eq!((report.updated, report.deleted), (ROWS + 2, 0));
 }
 
 pub(crate) async fn one_step_takes_as_many_bytes_as_the_limit_says_and_slices_take_more(fx: Fixture) {

@@ -387,6 +387,97 @@ fn what_redb_falls_back_to_is_not_gone_on_with_by_frames_that_came_later() {
 }
 
 #[test]
+fn a_commit_of_redbs_own_makes_durable_what_was_not_synced_before_it() {
+    let mut rng = fastrand::Rng::with_seed(super::seed());
+    let disk = Disk::new();
+    let mut store = disk.open().unwrap();
+    note(&mut store, RELAXED);
+    let before = bytes_of(&disk);
+    let meta = meta_of(&mut store);
+    let (_, mut delta) = large(&Model::new(), 6_000, &mut rng);
+    delta.meta.revision += meta.revision;
+    store.begin().unwrap().commit(delta).unwrap();
+    // One frame behind it, which must not say that it may be missed.
+    note(&mut store, FULL);
+    let (whole, written) = (bytes_of(&disk), meta_of(&mut store));
+    let mut refused = 0;
+    for page in 64..whole.len() / 4096 {
+        let page = page * 4096..page * 4096 + 4096;
+        if before.get(page.clone()) == whole.get(page.clone()) {
+            continue;
+        }
+        let mut bytes = whole.clone();
+        bytes[page.clone()].fill(7);
+        match Disk::holding(bytes).open() {
+            Ok(mut copy) => assert_eq!(meta_of(&mut copy), written, "page at {}", page.start),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "no page was missed");
+}
+
+#[test]
+fn a_journal_that_is_full_to_the_last_byte_leaves_redbs_part_alone() {
+    let commit = |payload_bytes: usize| {
+        let disk = Disk::new();
+        let mut store = disk.open().unwrap();
+        let (_, mut delta) = ready_rows(1);
+        let payload = format!("\"{}\"", "x".repeat(payload_bytes));
+        let content = delta.rows.iter_mut().find_map(|row| row.content.as_mut()).unwrap();
+        Arc::make_mut(content).payload = Some(Json::trusted(&payload));
+        let written = delta.meta.clone();
+        store.begin().unwrap().commit(delta).unwrap();
+        // As a killed process leaves it.
+        let bytes = bytes_of(&disk);
+        assert_eq!(meta_of(&mut Disk::holding(bytes.clone()).open().unwrap()), written, "{payload_bytes}");
+        let length = u32::from_le_bytes(bytes[JOURNAL_AT + 16..JOURNAL_AT + 20].try_into().unwrap());
+        20 + usize::try_from(length).unwrap()
+    };
+    let room = usize::try_from(PAGES_AT).unwrap() - JOURNAL_AT;
+    // All lengths that are told in as many bytes make frames of this much more than their payload.
+    let most = room - (commit(200_000) - 200_000);
+    assert_eq!(commit(most), room);
+    for more in 1..=16 {
+        assert_eq!(commit(most + more), 20, "it went to the journal");
+    }
+}
+
+#[test]
+fn who_reads_during_a_commit_of_redbs_own_hides_it_from_nobody() {
+    let mut store = RedbBackend::in_memory(options()).unwrap();
+    let meta = |reader: &dyn Reader| reader.snapshot().unwrap().load(&Needs::default()).unwrap().meta;
+    let (reader, is_over) = (store.reader(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                meta(&*reader);
+            }
+        });
+        let hidden = (0..40).find(|_| {
+            let before = meta_of(&mut store);
+            // More than the journal holds.
+            let run = |i: u64| LogRun {
+                subject: Subject::Chunk,
+                revision: before.revision + 1 + i,
+                key: Key { job: 1, chunk: i.wrapping_mul(0x9E37_79B9) },
+                count: 1,
+            };
+            let mut delta = tick(&before);
+            delta.log = (0..50_000).map(run).collect();
+            delta.meta.revision += 50_000;
+            let written = delta.meta.clone();
+            store.begin().unwrap().commit(delta).unwrap();
+            meta(&*store.reader()) != written
+        });
+        is_over.store(true, Ordering::SeqCst);
+        assert_eq!(hidden, None, "a commit is not to be seen");
+    });
+}
+
+#[test]
 fn a_frame_whose_sync_failed_is_written_anew_before_anything_stands_behind_it() {
     let disk = Disk::new();
     let mut store = disk.open().unwrap();
