@@ -76,7 +76,11 @@ impl Lines {
         row::number(id, out);
         match answer {
             Ok(Answer::Outcome(outcome)) => {
-                out.extend_from_slice(if outcome == Outcome::Changed { b"0,\"changed\"" } else { b"0,\"unchanged\"" });
+                out.extend_from_slice(if outcome == Outcome::Changed {
+                    b"0,\"changed\""
+                } else {
+                    b"0,\"unchanged\""
+                });
             }
             Ok(Answer::Value(value)) => {
                 out.extend_from_slice(b"0,");

@@ -200,9 +200,9 @@ pub(crate) fn begin<'a>(
         }
         "completeAndClaim" => {
             let (claim, result, request) = (fields.claim()?, fields.completion()?, fields.request());
-            Box::pin(async move {
-                Ok(Answer::Claims(store.complete_and_claim(&claim, result, &request).await?))
-            })
+            Box::pin(
+                async move { Ok(Answer::Claims(store.complete_and_claim(&claim, result, &request).await?)) },
+            )
         }
         name => Box::pin(run(store, name, fields)),
     })
@@ -239,7 +239,9 @@ async fn run(store: RedbStore, name: &str, mut fields: Fields<'_>) -> Result<Ans
         }
         "markStatus" => {
             let detail = fields.detail.take();
-            Answer::Outcome(store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?)
+            Answer::Outcome(
+                store.mark_status(fields.job()?, fields.chunk()?, fields.status()?, detail).await?,
+            )
         }
         "retryFailed" => Answer::of(&store.retry_failed(fields.job()?, fields.selection()).await?),
         "reset" => {
@@ -247,7 +249,12 @@ async fn run(store: RedbStore, name: &str, mut fields: Fields<'_>) -> Result<Ans
             Answer::of(&store.reset(fields.job()?, fields.selection(), reach).await?)
         }
         "cancel" => Answer::of(&store.cancel(fields.job()?, fields.selection()).await?),
-        "resumePending" => Answer::Claims(store.resume_pending(fields.job()?).await?),
+        "resumePending" => {
+            // Bounded as every list is.
+            store.reap().await?;
+            fields.status = Some(JobStatus::Pending);
+            look(&store, "getByStatus", &fields).await?
+        }
         "releaseAll" => Answer::of(&store.release_all().await?),
         "verify" => {
             store.verify().await?;
@@ -260,9 +267,7 @@ async fn run(store: RedbStore, name: &str, mut fields: Fields<'_>) -> Result<Ans
 /// The calls that change nothing.
 async fn look(store: &RedbStore, name: &str, fields: &Fields<'_>) -> Result<Answer, Failure> {
     Ok(match name {
-        "getChunk" => {
-            Answer::Claims(Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?))
-        }
+        "getChunk" => Answer::Claims(Vec::from_iter(store.get_chunk(fields.job()?, fields.chunk()?).await?)),
         "getByStatus" => {
             fields.status()?;
             let rows = list(store, fields, limits::LIST_ROWS_MAX, LIST_BYTES_MAX).await?;

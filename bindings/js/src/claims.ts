@@ -1,7 +1,7 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
 import { signalled } from './arguments.js'
-import type { Chunk } from './chunk.js'
+import type { Chunk, Chunks } from './chunk.js'
 import { closed } from './client.js'
 import { MagnetarError, textOf } from './errors.js'
 import type { ClaimOptions, Completion, JobStore } from './store.js'
@@ -29,6 +29,12 @@ export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Pa
 
 /** What the body has said. */
 type Said<Output> = { as: 'complete'; result: Completion<Output> } | { as: 'fail'; error: string; permanent?: boolean } | { as: 'release' }
+
+/**
+ * Why a run ended: every chunk is done, failed or cancelled; or chunks are left that will not start by themselves, because
+ * they wait for others that failed or were cancelled; or it was told to by its signal.
+ */
+export type Ending = 'finished' | 'stalled' | 'stopped'
 
 /** What the end of a body means that has said nothing. */
 export const UNSAID = { as: 'complete', result: {} } as const
@@ -105,8 +111,11 @@ export class Held<P, O> {
   }
 }
 
+/** What a claim came to. */
+export type Became = 'completed' | 'failed' | 'released' | 'superseded'
+
 /** Ends a claim as its body has said, and says what it came to. A claim that was lost meanwhile is nothing to do. */
-export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<'completed' | 'failed' | 'released' | 'superseded'> {
+async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<Became> {
   held.end()
   try {
     if (held.said.as === 'complete') {
@@ -126,7 +135,7 @@ export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Pro
 }
 
 /** The same, where a result that is refused is the chunk's failure. */
-export async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>): ReturnType<typeof finish> {
+export async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<Became> {
   try {
     return await finish(store, held)
   } catch (error) {
@@ -135,8 +144,25 @@ export async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>
   }
 }
 
+/** The same; a completion has the next claim in its commit. Gives what was claimed, where something was asked for. */
+export async function finishAndClaim<P, O>(
+  store: JobStore<P, O>,
+  held: Held<P, O>,
+  job: number,
+  leaseMs: number | undefined,
+): Promise<{ became: Became; claimed?: Chunks<P, O> }> {
+  if (held.said.as !== 'complete') return { became: await finish(store, held) }
+  held.end()
+  try {
+    const claimed = await store.completeAndClaim(held.chunk, held.said.result, { job, leaseMs })
+    return { became: 'completed', claimed }
+  } catch (error) {
+    return { became: isLost(error) ? 'superseded' : await refuse(store, held, error) }
+  }
+}
+
 /** Fails a chunk for its result, which can never be kept; or gives it back where it cannot be kept now. */
-async function refuse<P, O>(store: JobStore<P, O>, held: Held<P, O>, error: unknown): ReturnType<typeof finish> {
+async function refuse<P, O>(store: JobStore<P, O>, held: Held<P, O>, error: unknown): Promise<Became> {
   const isFinal = error instanceof MagnetarError && error.retry === 'never'
   held.said = isFinal ? { as: 'fail', error: error.message } : { as: 'release' }
   const ended = finish(store, held)
@@ -198,21 +224,16 @@ export async function* claims<P, O>(
   const leave = store.watching()
   try {
     while (!signal?.aborted) {
-      let claimed: Chunk<P, O> | undefined
-      if (held?.said.as === 'complete') {
-        const done: Held<P, O> = held
-        held = undefined
-        releases = 0
-        done.end()
-        claimed = await completeAndNext(store, done, job, leaseMs)
-      } else {
-        if (held !== undefined && (await finish(store, held)) === 'released') await rest(store, releases++, signal)
-        else releases = 0
-        held = undefined
-        claimed = await store.claimPending(job, { leaseMs })
-      }
+      const ending: Held<P, O> | undefined = held
+      // What becomes of a result that is refused is said there.
+      if (ending?.said.as === 'complete') held = undefined
+      const ended = ending && (await finishAndClaim(store, ending, job, leaseMs))
+      held = undefined
+      if (ended?.became === 'released') await rest(store, releases++, signal)
+      else releases = 0
+      const claimed = ended?.claimed === undefined ? await store.claimPending(job, { leaseMs }) : ended.claimed.at(0)
       if (claimed === undefined) {
-        if (!wait || !(await somethingToCome(store, job, signal))) break
+        if (!wait || (await endingOf(store, job, signal)) !== undefined) break
         continue
       }
       held = new Held(store, claimed, signal)
@@ -231,28 +252,18 @@ export async function* claims<P, O>(
   }
 }
 
-/** One commit for the end of a claim and the next. */
-async function completeAndNext<P, O>(store: JobStore<P, O>, held: Held<P, O>, job: number, leaseMs: number | undefined): Promise<Chunk<P, O> | undefined> {
-  const result = held.said.as === 'complete' ? held.said.result : {}
-  try {
-    return (await store.completeAndClaim(held.chunk, result, { job, leaseMs })).at(0)
-  } catch (error) {
-    if (!isLost(error)) await refuse(store, held, error)
-    return store.claimPending(job, { leaseMs })
-  }
-}
-
-/** Waits until there may be something to claim; false where there will be nothing more. */
-export async function somethingToCome(store: JobStore<never, never> | JobStore<any, any>, job: number, signal?: AbortSignal): Promise<boolean> {
+/** Waits until there may be something to claim; or says why there will be nothing more. */
+export async function endingOf(store: JobStore<any, any>, job: number, signal?: AbortSignal): Promise<Ending | undefined> {
   const changed = nextChange(store, signal)
   try {
     const stats = await store.getStats(job)
-    if (stats.isFinished || stats.isStalled) return false
+    if (stats.isFinished) return 'finished'
+    if (stats.isStalled) return 'stalled'
     await changed.promise
   } finally {
     changed.forget()
   }
-  return !signal?.aborted
+  return signal?.aborted ? 'stopped' : undefined
 }
 
 /** After a chunk was given back, which may come back at once: longer for each in a row. */

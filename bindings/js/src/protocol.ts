@@ -7,7 +7,7 @@ import type { Persistence } from './store.js'
  * Which messages, calls and rows these are. Raised with each change of any of them: tabs of one origin may have loaded
  * different versions of the package, and what they do not name alike they would misread.
  */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 
 /** To the server. Calls are JSON text, `[[id, seq, name, fields], ...]`: text is what crosses fastest. */
 export type ToServer =
@@ -19,7 +19,7 @@ export type ToServer =
 /** To a client. Answers are lines of JSON, see `answers.ts`. */
 export type ToClient =
   | { t: 'answers'; lines: string | Uint8Array }
-  | { t: 'file'; id: number; bytes?: Uint8Array; failure?: Failure }
+  | { t: 'file'; id: number; bytes?: Uint8Array | Blob; failure?: Failure }
   | { t: 'changed'; revision: number }
   /** The engine is ending, and why. Another leader follows. */
   | { t: 'ending'; failure: Failure }
