@@ -53,9 +53,13 @@ export class Held<P, O> {
   readonly #end = () => this.ended.abort(this.#signal?.reason)
   #timer: ReturnType<typeof setTimeout> | undefined
   #leaseMs: number
+  /** All that are held of the store, and where this one is among them. */
+  readonly #all: Held<any, any>[]
+  #place: number
 
   constructor(store: JobStore<P, O>, claimed: Chunk<P, O>, signal: AbortSignal | undefined) {
     this.#store = store
+    this.#all = heldOf(store)
     this.#signal = signal
     this.#leaseMs = Math.max(1_000, (claimed.leaseEndsMs ?? 0) - claimed.updatedAtMs)
     if (signal?.aborted) this.#end()
@@ -75,13 +79,17 @@ export class Held<P, O> {
       },
     })
     this.#beat()
-    heldOf(store).add(this)
+    this.#place = this.#all.push(this) - 1
   }
 
   /** Nothing keeps it alive any more. */
   end(): void {
     clearTimeout(this.#timer)
-    heldOf(this.#store).delete(this)
+    // The last takes its place. It may be ended already.
+    if (this.#all[this.#place] === this) {
+      const last = this.#all.pop()!
+      if (last !== this) this.#all[(last.#place = this.#place)] = last
+    }
     this.#signal?.removeEventListener('abort', this.#end)
   }
 
@@ -182,13 +190,16 @@ export function isLost(error: unknown): boolean {
 const LOOK_MS = 500
 const LOOKS_MAX = 64
 
-/** Claims of a store whose bodies are to hear of it when they are lost, and not only by their next heartbeats. */
-const heldByStore = new WeakMap<object, Set<Held<any, any>>>()
+/**
+ * Claims of a store whose bodies are to hear of it when they are lost, and not only by their next heartbeats. No `Set`,
+ * for the reason that `waiting.ts` has.
+ */
+const heldByStore = new WeakMap<object, Held<any, any>[]>()
 
-function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
+function heldOf(store: JobStore<any, any>): Held<any, any>[] {
   const known = heldByStore.get(store)
   if (known !== undefined) return known
-  const all = new Set<Held<any, any>>()
+  const all: Held<any, any>[] = []
   heldByStore.set(store, all)
   let isLooking = false
   let isDue = false
@@ -203,8 +214,8 @@ function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
     isLooking = false
   }
   store.waiting.add(() => {
-    if (store.isClosed) return all.forEach((one) => one.ended.abort(closed()))
-    isDue = all.size > 0
+    if (store.isClosed) return [...all].forEach((one) => one.ended.abort(closed()))
+    isDue = all.length > 0
     if (isDue && !isLooking) void look()
   })
   return all
