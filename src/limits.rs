@@ -59,6 +59,9 @@ pub const LOSSES_MAX_DEFAULT: u32 = 10;
 /// One claim takes at most this many chunks.
 pub const CLAIM_COUNT_MAX: usize = 10_000;
 
+/// A claim takes no further chunk once the payloads of those that it has come to this: whoever asked has to hold them all.
+pub const CLAIM_BYTES_MAX: usize = 16 << 20;
+
 /// One call of `apply_batch_updates` takes at most this many updates.
 pub const BATCH_UPDATES_MAX: usize = 10_000;
 

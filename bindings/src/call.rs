@@ -262,7 +262,12 @@ async fn run(store: RedbStore, name: &str, mut fields: Fields<'_>) -> Result<Ans
             Answer::of(&store.reset(fields.job()?, fields.selection(), reach).await?)
         }
         "cancel" => Answer::of(&store.cancel(fields.job()?, fields.selection()).await?),
-        "resumePending" => Answer::Claims(store.resume_pending(fields.job()?).await?),
+        "resumePending" => {
+            // Bounded as every list is.
+            store.reap().await?;
+            fields.status = Some(JobStatus::Pending);
+            look(&store, "getByStatus", &fields).await?
+        }
         "releaseAll" => Answer::of(&store.release_all().await?),
         "verify" => {
             store.verify().await?;

@@ -5,6 +5,7 @@ use super::work::Work;
 use super::{Probing, reap, settle};
 use crate::backends::contract::Key;
 use crate::error::Result;
+use crate::limits;
 use crate::machine::Event;
 use crate::model::{ClaimRequest, JobState, OwnerId};
 
@@ -29,12 +30,12 @@ pub(super) fn claim(
         }
         numbers.note(owner, seq);
     }
-    let mut taken = Vec::new();
+    let mut taken = Taken::default();
     take(work, owner, seq, request, &mut taken)?;
-    if taken.len() < request.count && probe.is_time() && reap::dead_owners(work)? {
+    if taken.wanted(request) > 0 && probe.is_time() && reap::dead_owners(work)? {
         take(work, owner, seq, request, &mut taken)?;
     }
-    taken.into_iter().map(|key| work.state(key)).collect()
+    taken.keys.into_iter().map(|key| work.state(key)).collect()
 }
 
 /// The answer to a claim that was sent before, found in the records that it created, and the highest number among all
@@ -43,7 +44,7 @@ fn already_claimed(work: &mut Work<'_>, owner: OwnerId, seq: u64) -> Result<(Vec
     let (mut found, mut newest) = (Vec::new(), seq);
     let mut after = None;
     loop {
-        let (page, next) = work.held(owner, after, crate::limits::PAGE_ROWS_MAX)?;
+        let (page, next) = work.held(owner, after, limits::PAGE_ROWS_MAX)?;
         for key in page {
             let claim_seq = work.row(key)?.record.claim_seq();
             newest = newest.max(claim_seq);
@@ -58,15 +59,32 @@ fn already_claimed(work: &mut Work<'_>, owner: OwnerId, seq: u64) -> Result<(Vec
     }
 }
 
+/// So many rows are read ahead of a claim at most: they may be large, and more than it can take.
+pub(super) const AHEAD_MAX: usize = 256;
+
+/// What a claim has so far.
+#[derive(Default)]
+struct Taken {
+    keys: Vec<Key>,
+    bytes: usize,
+}
+
+impl Taken {
+    /// How many more it may take.
+    fn wanted(&self, request: &ClaimRequest) -> usize {
+        if self.bytes < limits::CLAIM_BYTES_MAX { request.count - self.keys.len() } else { 0 }
+    }
+}
+
 fn take(
     work: &mut Work<'_>,
     owner: OwnerId,
     seq: u64,
     request: &ClaimRequest,
-    taken: &mut Vec<Key>,
+    taken: &mut Taken,
 ) -> Result<()> {
     let event = Event::Claim { owner, seq, lease_ms: request.lease_ms };
-    while taken.len() < request.count {
+    while taken.wanted(request) > 0 {
         let job = match request.job_id {
             Some(job) => job,
             None => match work.ready_job()? {
@@ -75,14 +93,17 @@ fn take(
             },
         };
         if work.job(job).is_ok() && !settle::is_blocking(work, job)? {
-            while taken.len() < request.count
-                && let Some(key) = work.next_ready(job, request.count - taken.len())?
-            {
+            loop {
+                let wanted = taken.wanted(request).min(AHEAD_MAX);
+                let next = if wanted > 0 { work.next_ready(job, wanted)? } else { None };
+                let Some(key) = next else { break };
+                let payload = work.row(key)?.content.payload.as_ref();
+                taken.bytes += payload.map_or(0, |payload| payload.as_str().len());
                 work.happen(key, event)?;
-                taken.push(key);
+                taken.keys.push(key);
             }
         }
-        if request.job_id.is_some() || taken.len() == request.count {
+        if request.job_id.is_some() || taken.wanted(request) == 0 {
             return Ok(());
         }
         work.pass_ready_job(job);

@@ -701,9 +701,10 @@ impl Op {
 fn request_needs(request: &ClaimRequest, needs: &mut Needs) {
     if let Some(job) = request.job_id {
         needs.jobs.insert(job);
+        let count = request.count.min(claim::AHEAD_MAX);
         match needs.ready.iter_mut().find(|need| need.job == job) {
-            Some(need) => need.limit += request.count,
-            None => needs.ready.push(ReadyNeed { job, after: None, limit: request.count }),
+            Some(need) => need.limit += count,
+            None => needs.ready.push(ReadyNeed { job, after: None, limit: count }),
         }
     }
 }

@@ -27,7 +27,8 @@ pub struct Claim {
 pub struct ClaimRequest {
     /// The job, or `None` for any: then the lowest job id with something ready comes first.
     pub job_id: Option<i64>,
-    /// At most so many chunks, 1 to [`crate::limits::CLAIM_COUNT_MAX`].
+    /// At most so many chunks, 1 to [`crate::limits::CLAIM_COUNT_MAX`]; fewer where their payloads come to
+    /// [`crate::limits::CLAIM_BYTES_MAX`].
     pub count: usize,
     /// How long the claim is held without a heartbeat, in milliseconds; `None` for the job's lease.
     pub lease_ms: Option<u64>,

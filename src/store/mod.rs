@@ -134,7 +134,8 @@ pub trait JobStore: Debug + Send + Sync {
     /// now, which is not the end: others may be held, blocked or delayed; [`JobStats::is_finished`] tells.
     async fn claim_pending(&self, job_id: i64) -> Result<Option<JobState>>;
 
-    /// Claims up to `count` ready chunks of a job in one commit, in claim order.
+    /// Claims up to `count` ready chunks of a job in one commit, in claim order; fewer where their payloads come to
+    /// [`crate::limits::CLAIM_BYTES_MAX`].
     async fn claim_pending_batch(&self, job_id: i64, count: usize) -> Result<Vec<JobState>>;
 
     /// Claims chunks of any job or of one, with a lease of your choice.

@@ -225,6 +225,7 @@ macro_rules! always {
                 error_texts_are_cut_between_characters
                 leases_and_backoffs_are_taken_up_to_their_limits
                 counts_of_claims_and_pages_are_taken_up_to_their_limits
+                a_claim_takes_no_more_than_can_be_handed_over
                 batches_are_taken_up_to_their_limits
                 dependencies_are_taken_up_to_their_limit
                 what_a_job_leaves_open_has_the_documented_defaults

@@ -259,9 +259,13 @@ for (const name of names) {
       assert.deepEqual(await two.evaluate(() => imported('copy', new Uint8Array(9_000))), ['locked', 'later'])
       const second = await two.evaluate(async () => {
         const store = await open('copy')
-        return [(await store.getStats(1)).total, (await store.exportFile()).size > 3_000 * 500]
+        const file = await store.exportFile()
+        const { importFile } = await import('/browser.js')
+        const again = await importFile(':memory:', file)
+        await again.verify()
+        return [(await store.getStats(1)).total, file.size > 3_000 * 500, file.type, (await again.getChunk(1, 0)).output]
       })
-      assert.deepEqual(second, [3_000, true])
+      assert.deepEqual(second, [3_000, true, 'application/octet-stream', 'there'], 'the file of another tab is whole')
       // A worker that is ended while it imports: another begins anew.
       const below = random(`${name}: import`)
       for (let round = 0; round < rounds(4, 40); round++) {

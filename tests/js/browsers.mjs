@@ -28,7 +28,7 @@ export async function serve() {
     const file = join(folder, 'dist', path.replace('/next/', '/'))
     if (!file.startsWith(folder) || !existsSync(file)) return response.writeHead(404).end()
     response.setHeader('content-type', TYPES[extname(file)] ?? 'application/octet-stream')
-    response.end(isNext ? readFileSync(file, 'utf8').replaceAll(/(protocol:|\.protocol!==)\w+/g, '$12') : readFileSync(file))
+    response.end(isNext ? readFileSync(file, 'utf8').replaceAll(/(protocol:|\.protocol!==)\w+/g, (_, before) => `${before}99`) : readFileSync(file))
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() }

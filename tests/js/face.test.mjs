@@ -305,7 +305,15 @@ for (const [place, opened] of Object.entries(places)) {
       for await (const piece of store.exportCsv(1)) bytes += piece.length
       assert.ok(bytes > 40 * 900_000)
       const claimed = await store.claimPendingBatch(1, 40)
-      assert.deepEqual([claimed.length, claimed.more, claimed.at(39).payload === payload], [40, false, true])
+      assert.ok(claimed.length < 40 && claimed.at(-1).payload === payload, `${claimed.length}`)
+      const stats = await store.getStats(1)
+      assert.deepEqual([stats.processing, stats.pending], [claimed.length, 40 - claimed.length], 'none is claimed that is not handed over')
+      const last = await store.claim({ count: 10_000 })
+      assert.deepEqual([...claimed, ...last, ...(await store.claim({ count: 10_000 }))].map((chunk) => chunk.chunk), seen)
+      await store.releaseAll()
+      assert.equal((await store.resumePending(1)).length, 40)
+      for (const first of [40, 60, 80, 100, 120, 140]) await store.importManifest(1, { chunks: Array.from({ length: 20 }, (_, n) => ({ id: first + n, payload })) })
+      await assert.rejects(store.resumePending(1), code('too_large'))
     })
 
     test('chunks are exported as CSV, with formulas defused', async (t) => {

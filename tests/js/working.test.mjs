@@ -72,7 +72,7 @@ for (const [place, opened] of Object.entries(places)) {
       const results = [null, null, 0, 'text', false, { b: null }, { a: 1 }, [1], '1970-01-01T00:00:00.000Z', 7]
       await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(none.length + made.length) })
       const report = await store.run(1, (chunk) => [...none, ...made][chunk.chunk])
-      assert.deepEqual(report, { completed: made.length, failed: none.length, released: 0, superseded: 0 })
+      assert.deepEqual(report, { ending: 'finished', completed: made.length, failed: none.length, released: 0, superseded: 0 })
       assert.deepEqual((await store.getByStatus(1, 'done')).map((chunk) => chunk.output), results)
       assert.match((await store.getChunk(1, 4)).error, /no JSON \(Map\)/)
       await store.retryFailed(1)
@@ -104,7 +104,7 @@ for (const [place, opened] of Object.entries(places)) {
         if (chunk.chunk % 10 === 0) throw new Error('tenth')
         return { id: chunk.chunk }
       }, { concurrency: 8 })
-      assert.deepEqual(report, { completed: 36, failed: 4, released: 0, superseded: 0 })
+      assert.deepEqual(report, { ending: 'finished', completed: 36, failed: 4, released: 0, superseded: 0 })
       assert.equal(most, 8)
       assert.deepEqual((await store.getChunk(1, 7)).output, { id: 7 })
     })
@@ -135,7 +135,7 @@ for (const [place, opened] of Object.entries(places)) {
         if (chunk.chunk === 2 && given++ === 0) chunk.release()
         return 'given'
       })
-      assert.deepEqual(report, { completed: 2, failed: 1, released: 1, superseded: 0 })
+      assert.deepEqual(report, { ending: 'finished', completed: 2, failed: 1, released: 1, superseded: 0 })
       const found = (await store.pageByStatus(1)).map((chunk) => [chunk.status, chunk.output])
       assert.deepEqual(found, [['failed', null], ['done', 'said'], ['done', 'given']])
     })
@@ -148,7 +148,7 @@ for (const [place, opened] of Object.entries(places)) {
       store.claimPending = (...asked) => claim(...asked).finally(() => ended.abort())
       const none = () => assert.fail('nobody is to begin')
       ended = new AbortController()
-      assert.deepEqual(await store.run(1, none, { signal: ended.signal }), { completed: 0, failed: 0, released: 1, superseded: 0 })
+      assert.deepEqual(await store.run(1, none, { signal: ended.signal }), { ending: 'stopped', completed: 0, failed: 0, released: 1, superseded: 0 })
       ended = new AbortController()
       for await (const _ of store.claims(1, { signal: ended.signal })) none()
       assert.deepEqual((await store.getByStatus(1, 'pending')).map(({ attempts }) => attempts), [0, 0])
@@ -192,7 +192,7 @@ for (const [place, opened] of Object.entries(places)) {
         else if (chunk.chunk === 2 && given++ === 0) chunk.release()
         else if (chunk.chunk === 3) await store.cancel(1, [3, 4])
       })
-      assert.deepEqual(report, { completed: 1, failed: 2, released: 1, superseded: 1 })
+      assert.deepEqual(report, { ending: 'finished', completed: 1, failed: 2, released: 1, superseded: 1 })
       const stats = await store.getStats(1)
       assert.deepEqual([stats.failed, stats.cancelled, stats.done], [2, 2, 1])
     })
@@ -205,7 +205,7 @@ for (const [place, opened] of Object.entries(places)) {
         chunk.fail('no such file', { permanent: true })
         if (chunk.chunk === 1) throw new Error('what was said holds')
       })
-      assert.deepEqual(report, { completed: 2, failed: 2, released: 0, superseded: 0 })
+      assert.deepEqual(report, { ending: 'finished', completed: 2, failed: 2, released: 0, superseded: 0 })
       const failed = await store.getByStatus(1, 'failed')
       assert.deepEqual(failed.map(({ error, attempts }) => [error, attempts]), [['no such file', 1], ['no such file', 1]])
       assert.equal(await store.retryFailed(1), 2)
@@ -267,7 +267,7 @@ for (const [place, opened] of Object.entries(places)) {
       ]
       await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(thrown.length) })
       const report = await store.run(1, ({ chunk }) => { throw thrown[chunk] }, { concurrency: 3 })
-      assert.deepEqual(report, { completed: 0, failed: thrown.length, released: 0, superseded: 0 })
+      assert.deepEqual(report, { ending: 'finished', completed: 0, failed: thrown.length, released: 0, superseded: 0 })
       for (const chunk of await store.getByStatus(1, 'failed')) assert.ok(chunk.error.length > 0 && chunk.error.isWellFormed(), chunk.error)
       assert.equal((await store.getChunk(1, 0)).error, 'Error: cut in the midst of \ufffd')
       await store.retryFailed(1)
@@ -290,7 +290,7 @@ for (const [place, opened] of Object.entries(places)) {
         else await store.importManifest(1, left, { onMissing: 'delete' })
         await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
       }, { concurrency: 3, leaseMs: 7 * 86_400_000 })
-      assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 2 })
+      assert.deepEqual(report, { ending: 'finished', completed: 1, failed: 0, released: 0, superseded: 2 })
     })
 
     test('each of two hundred handlers hears that the job was cancelled', async (t) => {
@@ -302,7 +302,7 @@ for (const [place, opened] of Object.entries(places)) {
         if (++begun === 200) await store.cancel(1)
         await told
       }, { concurrency: 200, leaseMs: 7 * 86_400_000 })
-      assert.deepEqual(report, { completed: 0, failed: 0, released: 0, superseded: 200 })
+      assert.deepEqual(report, { ending: 'finished', completed: 0, failed: 0, released: 0, superseded: 200 })
     })
 
     test('whoever works through a store that is closed is told at once, and the closing is over once for all', async () => {
@@ -338,7 +338,7 @@ for (const [place, opened] of Object.entries(places)) {
       await store.importManifest(1, chunks(40))
       const claim = store.claimPending.bind(store)
       let claims = 0
-      store.claimPending = (...asked) => (++claims === 6 ? Promise.reject(new Error('broken')) : claim(...asked))
+      store.claimPending = (...asked) => (++claims === 4 ? Promise.reject(new Error('broken')) : claim(...asked))
       let started = 0
       await assert.rejects(store.run(1, async () => { started++; await store.getStats(1) }, { concurrency: 4 }), /broken/)
       const before = started
@@ -365,8 +365,72 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.importManifest(1, 'x', { format: 'xml' }), /"xml": use one of toml, json, jsonl, csv/)
       assert.equal((await store.getStats(1)).total, 2)
       await store.releaseAll()
-      const report = await store.run(1, async ({ chunk }) => { if (chunk === 1) await store.deleteJob(1) })
-      assert.deepEqual(report, { completed: 1, failed: 0, released: 0, superseded: 1 })
+    })
+
+    test('a job that is missing, or is deleted meanwhile, is the same error of both loops', async (t) => {
+      const store = kept(t, await opened())
+      const loop = async (job, work) => { for await (const chunk of store.claims(job)) await work(chunk) }
+      for (const over of [loop, (job, work) => store.run(job, work)]) {
+        await assert.rejects(over(9, () => {}), code('job_not_found'))
+        await store.importManifest(1, chunks(2))
+        let worked = 0
+        await assert.rejects(over(1, async () => { if (++worked === 2) await store.deleteJob(1) }), code('job_not_found'))
+        assert.equal(worked, 2, 'whoever works on a chunk is left to end it')
+      }
+    })
+
+    test('a run says why it ended', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, { job: { max_attempts: 1 }, chunks: [{ id: 1 }, { id: 2, depends_on: [1] }, { id: 3 }] })
+      const signalOf = () => new AbortController()
+      const stop = signalOf()
+      const stopped = await store.run(1, () => stop.abort(), { signal: stop.signal })
+      assert.deepEqual(stopped, { ending: 'stopped', completed: 1, failed: 0, released: 0, superseded: 0 })
+      await store.reset(1, [1])
+      const stalled = await store.run(1, ({ chunk }) => { if (chunk === 1) throw new Error('broken') }, { concurrency: 2 })
+      assert.deepEqual(stalled, { ending: 'stalled', completed: 1, failed: 1, released: 0, superseded: 0 })
+      await store.retryFailed(1)
+      const finished = await store.run(1, () => {})
+      assert.deepEqual(finished, { ending: 'finished', completed: 2, failed: 0, released: 0, superseded: 0 })
+      assert.equal((await store.run(1, () => {})).ending, 'finished')
+    })
+
+    test('a chunk that comes with the completion of the one before is given back where the run was ended meanwhile', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(5))
+      const stop = new AbortController()
+      const { completeAndClaim } = store
+      store.completeAndClaim = (...asked) => {
+        const answer = completeAndClaim.apply(store, asked)
+        stop.abort()
+        return answer
+      }
+      let worked = 0
+      const report = await store.run(1, () => { worked++ }, { signal: stop.signal })
+      assert.deepEqual([worked, report], [1, { ending: 'stopped', completed: 1, failed: 0, released: 1, superseded: 0 }])
+      assert.deepEqual([(await store.getStats(1)).done, (await store.getStats(1)).pending], [1, 4])
+    })
+
+    test('the body of a loop that throws, or is left, gives its chunk back, and costs it nothing', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      const thrown = async () => { for await (const _ of store.claims(1)) throw new Error('broken') }
+      await assert.rejects(thrown(), /broken/)
+      for await (const _ of store.claims(1)) break
+      const [chunk] = await store.getByStatus(1, 'pending')
+      assert.deepEqual([chunk.attempts, chunk.losses, chunk.error], [0, 0, null])
+      const said = async () => {
+        for await (const held of store.claims(1)) {
+          try {
+            throw new Error('broken')
+          } catch (error) {
+            held.fail(error)
+            throw error
+          }
+        }
+      }
+      await assert.rejects(said(), /broken/)
+      assert.equal((await store.getChunk(1, 0)).attempts, 1, 'a failure that was said is counted')
     })
 
     test('what is no signal is refused before anything is done', async (t) => {

@@ -7,15 +7,20 @@ import { test } from 'node:test'
 import { node, project, run } from './project.mjs'
 
 const here = import.meta.dirname
-const consumer = readFileSync(join(here, 'app', 'consumer.ts'), 'utf8')
+const text = (name) => readFileSync(join(here, 'app', name), 'utf8')
+const consumer = { 'consumer.ts': text('consumer.ts') }
+/** For whoever has the types of Node. */
+const streams = { 'streams.ts': text('streams.ts') }
 
 const web = { lib: ['ES2023', 'ESNext.Disposable', 'DOM', 'DOM.Iterable', 'DOM.AsyncIterable'], types: [] }
 // Without any type of a browser's.
-const server = { lib: ['ES2023', 'ESNext.Disposable'], types: ['node'], typeRoots: [join(here, 'node_modules', '@types')] }
+const ofNode = { types: ['node'], typeRoots: [join(here, 'node_modules', '@types')] }
+const server = { lib: ['ES2023', 'ESNext.Disposable'], ...ofNode }
 const settings = {
   'an ES module of Node': { type: 'module', module: 'nodenext', moduleResolution: 'nodenext', ...web },
   'CommonJS of Node': { type: 'commonjs', module: 'nodenext', moduleResolution: 'nodenext', ...web },
   'a program of Node alone': { type: 'module', module: 'nodenext', moduleResolution: 'nodenext', ...server },
+  'a program of Node beside the types of a browser': { type: 'module', module: 'nodenext', moduleResolution: 'nodenext', ...web, ...ofNode },
   'what a bundler takes': { type: 'module', module: 'esnext', moduleResolution: 'bundler', ...web },
 }
 
@@ -30,8 +35,9 @@ for (const [what, { type, ...resolution }] of Object.entries(settings)) {
       // The package's own declarations are looked at too.
       skipLibCheck: false,
     }
-    const config = JSON.stringify({ compilerOptions, include: ['consumer.ts'] })
-    const cwd = project(t, { 'consumer.ts': consumer, 'tsconfig.json': config }, { type })
+    const files = resolution.types.length > 0 ? { ...consumer, ...streams } : consumer
+    const config = JSON.stringify({ compilerOptions, include: Object.keys(files) })
+    const cwd = project(t, { ...files, 'tsconfig.json': config }, { type })
     const tsc = join(here, 'node_modules', 'typescript', 'bin', 'tsc')
     const { stdout } = await run(node(24), [tsc, '--project', cwd], { cwd }).catch((failed) => failed)
     assert.equal(stdout, '')

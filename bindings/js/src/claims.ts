@@ -1,7 +1,7 @@
 /** The loop of a worker: claims chunk after chunk, with heartbeats, until the job has nothing left. */
 
 import { delayed, failed, signalled } from './arguments.js'
-import type { Chunk } from './chunk.js'
+import type { Chunk, Chunks } from './chunk.js'
 import { closed } from './client.js'
 import { MagnetarError, textOf } from './errors.js'
 import type { ClaimOptions, Completion, JobStore } from './store.js'
@@ -35,6 +35,12 @@ type Said<Output> =
   | { as: 'fail'; error: string; how?: { permanent?: boolean; delayMs?: number } }
   | { as: 'release'; delayMs?: number }
 
+/**
+ * Why a run ended: every chunk is done, failed or cancelled; or chunks are left that will not start by themselves, because
+ * they wait for others that failed or were cancelled; or it was told to by its signal.
+ */
+export type Ending = 'finished' | 'stalled' | 'stopped'
+
 /** What the end of a body means that has said nothing. */
 export const UNSAID = { as: 'complete', result: {} } as const
 
@@ -52,9 +58,13 @@ export class Held<P, O> {
   readonly #end = () => this.ended.abort(this.#signal?.reason)
   #timer: ReturnType<typeof setTimeout> | undefined
   #leaseMs: number
+  /** All that are held of the store, and where this one is among them. */
+  readonly #all: Held<any, any>[]
+  #place: number
 
   constructor(store: JobStore<P, O>, claimed: Chunk<P, O>, signal: AbortSignal | undefined) {
     this.#store = store
+    this.#all = heldOf(store)
     this.#signal = signal
     this.#leaseMs = Math.max(1_000, (claimed.leaseEndsMs ?? 0) - claimed.updatedAtMs)
     if (signal?.aborted) this.#end()
@@ -77,7 +87,7 @@ export class Held<P, O> {
       },
     })
     this.#beat()
-    heldOf(store).add(this)
+    this.#place = this.#all.push(this) - 1
   }
 
   /** Whether the very next chunk may be this one again. */
@@ -88,7 +98,11 @@ export class Held<P, O> {
   /** Nothing keeps it alive any more. */
   end(): void {
     clearTimeout(this.#timer)
-    heldOf(this.#store).delete(this)
+    // The last takes its place. It may be ended already.
+    if (this.#all[this.#place] === this) {
+      const last = this.#all.pop()!
+      if (last !== this) this.#all[(last.#place = this.#place)] = last
+    }
     this.#signal?.removeEventListener('abort', this.#end)
   }
 
@@ -118,8 +132,11 @@ export class Held<P, O> {
   }
 }
 
+/** What a claim came to. */
+export type Became = 'completed' | 'failed' | 'released' | 'superseded'
+
 /** Ends a claim as its body has said, and says what it came to. A claim that was lost meanwhile is nothing to do. */
-export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<'completed' | 'failed' | 'released' | 'superseded'> {
+async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<Became> {
   held.end()
   try {
     if (held.said.as === 'complete') {
@@ -139,7 +156,7 @@ export async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Pro
 }
 
 /** The same, where a result that is refused is the chunk's failure. */
-export async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>): ReturnType<typeof finish> {
+export async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<Became> {
   try {
     return await finish(store, held)
   } catch (error) {
@@ -148,8 +165,25 @@ export async function finishOrFail<P, O>(store: JobStore<P, O>, held: Held<P, O>
   }
 }
 
+/** The same; a completion has the next claim in its commit. Gives what was claimed, where something was asked for. */
+export async function finishAndClaim<P, O>(
+  store: JobStore<P, O>,
+  held: Held<P, O>,
+  job: number,
+  leaseMs: number | undefined,
+): Promise<{ became: Became; claimed?: Chunks<P, O> }> {
+  if (held.said.as !== 'complete') return { became: await finish(store, held) }
+  held.end()
+  try {
+    const claimed = await store.completeAndClaim(held.chunk, held.said.result, { job, leaseMs })
+    return { became: 'completed', claimed }
+  } catch (error) {
+    return { became: isLost(error) ? 'superseded' : await refuse(store, held, error) }
+  }
+}
+
 /** Fails a chunk for its result, which can never be kept; or gives it back where it cannot be kept now. */
-async function refuse<P, O>(store: JobStore<P, O>, held: Held<P, O>, error: unknown): ReturnType<typeof finish> {
+async function refuse<P, O>(store: JobStore<P, O>, held: Held<P, O>, error: unknown): Promise<Became> {
   const isFinal = error instanceof MagnetarError && error.retry === 'never'
   held.said = isFinal ? { as: 'fail', error: error.message } : { as: 'release' }
   const ended = finish(store, held)
@@ -169,13 +203,16 @@ export function isLost(error: unknown): boolean {
 const LOOK_MS = 500
 const LOOKS_MAX = 64
 
-/** Claims of a store whose bodies are to hear of it when they are lost, and not only by their next heartbeats. */
-const heldByStore = new WeakMap<object, Set<Held<any, any>>>()
+/**
+ * Claims of a store whose bodies are to hear of it when they are lost, and not only by their next heartbeats. No `Set`,
+ * for the reason that `waiting.ts` has.
+ */
+const heldByStore = new WeakMap<object, Held<any, any>[]>()
 
-function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
+function heldOf(store: JobStore<any, any>): Held<any, any>[] {
   const known = heldByStore.get(store)
   if (known !== undefined) return known
-  const all = new Set<Held<any, any>>()
+  const all: Held<any, any>[] = []
   heldByStore.set(store, all)
   let isLooking = false
   let isDue = false
@@ -190,8 +227,8 @@ function heldOf(store: JobStore<any, any>): Set<Held<any, any>> {
     isLooking = false
   }
   store.waiting.add(() => {
-    if (store.isClosed) return all.forEach((one) => one.ended.abort(closed()))
-    isDue = all.size > 0
+    if (store.isClosed) return [...all].forEach((one) => one.ended.abort(closed()))
+    isDue = all.length > 0
     if (isDue && !isLooking) void look()
   })
   return all
@@ -211,21 +248,16 @@ export async function* claims<P, O>(
   const leave = store.watching()
   try {
     while (!signal?.aborted) {
-      let claimed: Chunk<P, O> | undefined
-      if (held?.said.as === 'complete') {
-        const done: Held<P, O> = held
-        held = undefined
-        releases = 0
-        done.end()
-        claimed = await completeAndNext(store, done, job, leaseMs)
-      } else {
-        if (held !== undefined && (await finish(store, held)) === 'released' && held.comesBackAtOnce) await rest(store, releases++, signal)
-        else releases = 0
-        held = undefined
-        claimed = await store.claimPending(job, { leaseMs })
-      }
+      const ending: Held<P, O> | undefined = held
+      // What becomes of a result that is refused is said there.
+      if (ending?.said.as === 'complete') held = undefined
+      const ended = ending && (await finishAndClaim(store, ending, job, leaseMs))
+      held = undefined
+      if (ended?.became === 'released' && ending?.comesBackAtOnce) await rest(store, releases++, signal)
+      else releases = 0
+      const claimed = ended?.claimed === undefined ? await store.claimPending(job, { leaseMs }) : ended.claimed.at(0)
       if (claimed === undefined) {
-        if (!wait || !(await somethingToCome(store, job, signal))) break
+        if (!wait || (await endingOf(store, job, signal)) !== undefined) break
         continue
       }
       held = new Held(store, claimed, signal)
@@ -244,28 +276,18 @@ export async function* claims<P, O>(
   }
 }
 
-/** One commit for the end of a claim and the next. */
-async function completeAndNext<P, O>(store: JobStore<P, O>, held: Held<P, O>, job: number, leaseMs: number | undefined): Promise<Chunk<P, O> | undefined> {
-  const result = held.said.as === 'complete' ? held.said.result : {}
-  try {
-    return (await store.completeAndClaim(held.chunk, result, { job, leaseMs })).at(0)
-  } catch (error) {
-    if (!isLost(error)) await refuse(store, held, error)
-    return store.claimPending(job, { leaseMs })
-  }
-}
-
-/** Waits until there may be something to claim; false where there will be nothing more. */
-export async function somethingToCome(store: JobStore<never, never> | JobStore<any, any>, job: number, signal?: AbortSignal): Promise<boolean> {
+/** Waits until there may be something to claim; or says why there will be nothing more. */
+export async function endingOf(store: JobStore<any, any>, job: number, signal?: AbortSignal): Promise<Ending | undefined> {
   const changed = nextChange(store, signal)
   try {
     const stats = await store.getStats(job)
-    if (stats.isFinished || stats.isStalled) return false
+    if (stats.isFinished) return 'finished'
+    if (stats.isStalled) return 'stalled'
     await changed.promise
   } finally {
     changed.forget()
   }
-  return !signal?.aborted
+  return signal?.aborted ? 'stopped' : undefined
 }
 
 /** After a chunk was given back, which may come back at once: longer for each in a row. */

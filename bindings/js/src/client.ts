@@ -218,7 +218,7 @@ export class Client {
   }
 
   /** Asks for the bytes of the file. */
-  exportFile(): Promise<Uint8Array> {
+  exportFile(): Promise<Uint8Array | Blob> {
     if (this.#isClosing) return Promise.reject(closed())
     return this.#ask('export', () => undefined, (id) => ({ t: 'export', client: this.id, id }))
   }

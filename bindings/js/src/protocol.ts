@@ -19,7 +19,7 @@ export type ToServer =
 /** To a client. Answers are lines of JSON, see `answers.ts`. */
 export type ToClient =
   | { t: 'answers'; lines: string | Uint8Array }
-  | { t: 'file'; id: number; bytes?: Uint8Array; failure?: Failure }
+  | { t: 'file'; id: number; bytes?: Uint8Array | Blob; failure?: Failure }
   | { t: 'changed'; revision: number }
   /** The engine is ending, and why. Another leader follows. */
   | { t: 'ending'; failure: Failure }

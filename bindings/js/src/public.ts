@@ -1,7 +1,7 @@
 /** What the package exports beside `open`. */
 
 export { type Chunk, Chunks, type Claim, type Status } from './chunk.js'
-export { type HeldChunk } from './claims.js'
+export { type Ending, type HeldChunk } from './claims.js'
 export { type ErrorCode, MagnetarError, type Retry } from './errors.js'
 export { type Change } from './feed.js'
 export { type ImportOptions, type Manifest, type ManifestChunk, type ManifestSource } from './manifest.js'
@@ -10,6 +10,7 @@ export { type Handler, type RunOptions, type RunReport } from './run.js'
 export { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
 export {
   type Bytes,
+  type ByteStream,
   type CallOptions,
   type ClaimOptions,
   type Compiled,

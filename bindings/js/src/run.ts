@@ -1,9 +1,9 @@
 /** Working a job off with a function per chunk. */
 
 import { signalled } from './arguments.js'
-import type { Chunk } from './chunk.js'
-import { finishOrFail, Held, type HeldChunk, rest, somethingToCome, UNSAID } from './claims.js'
-import { described, invalid, MagnetarError } from './errors.js'
+import type { Chunk, Chunks } from './chunk.js'
+import { type Ending, endingOf, finishAndClaim, finishOrFail, Held, type HeldChunk, rest, UNSAID } from './claims.js'
+import { described, invalid } from './errors.js'
 import type { JobStore } from './store.js'
 
 /**
@@ -30,6 +30,11 @@ export interface RunOptions {
 
 /** What a run came to: how many of its claims ended in which way. */
 export interface RunReport {
+  /**
+   * Why it ended: `finished`, where every chunk is done, failed or cancelled; `stalled`, where chunks are left that will not
+   * start by themselves, because they wait for others that failed or were cancelled; `stopped`, by its signal.
+   */
+  readonly ending: Ending
   /** Chunks that this run completed. */
   readonly completed: number
   /** Claims of this run that ended in an error, or whose result was refused; a chunk may have several. */
@@ -50,14 +55,13 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
   if (!(Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= LANES_MAX)) {
     throw invalid(`concurrency is ${described(concurrency)}: use a whole number from 1 to ${LANES_MAX}`)
   }
+  let ending: Ending | undefined
   const report = { completed: 0, failed: 0, released: 0, superseded: 0 }
   // What ends one lane ends them all: nobody works on for a caller who was told that the run is over.
   const broken = new AbortController()
   const ended = signal === undefined ? broken.signal : AbortSignal.any([signal, broken.signal])
 
-  let hasBegun = false
   const work = async (claimed: Chunk<P, O>) => {
-    hasBegun = true
     const held = new Held(store, claimed, ended)
     const { chunk } = held
     try {
@@ -76,29 +80,33 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
     } finally {
       held.end()
     }
-    const became = await finishOrFail(store, held)
-    report[became]++
-    return became === 'released' && held.comesBackAtOnce
+    const finished = ended.aborted ? { became: await finishOrFail(store, held), claimed: undefined } : await finishAndClaim(store, held, job, leaseMs)
+    report[finished.became]++
+    return { ...finished, comesBackAtOnce: finished.became === 'released' && held.comesBackAtOnce }
   }
 
-  let coming: Promise<boolean> | undefined
+  let coming: Promise<Ending | undefined> | undefined
   const lane = async () => {
     let releases = 0
+    let next: Chunks<P, O> | undefined
     try {
-      while (!ended.aborted) {
-        const claimed = await store.claimPending(job, { leaseMs })
+      // What came with a completion is worked on, or given back where the run was ended meanwhile.
+      while (!ended.aborted || next?.length) {
+        const claimed = next === undefined ? await store.claimPending(job, { leaseMs }) : next.at(0)
+        next = undefined
         if (claimed !== undefined) {
-          if (await work(claimed)) await rest(store, releases++, ended)
+          const finished = await work(claimed)
+          next = finished.claimed
+          if (finished.comesBackAtOnce) await rest(store, releases++, ended)
           else releases = 0
         } else {
-          coming ??= somethingToCome(store, job, ended).finally(() => (coming = undefined))
-          if (!(await coming)) return
+          coming ??= endingOf(store, job, ended).finally(() => (coming = undefined))
+          ending = await coming
+          if (ending !== undefined) return
         }
       }
     } catch (error) {
-      // Deleted while it was worked off: nothing is left of it.
-      const isGone = hasBegun && error instanceof MagnetarError && error.code === 'job_not_found'
-      if (!isGone) broken.abort(error)
+      broken.abort(error)
     }
   }
   // A handler that waits for nothing but its signal is to be told.
@@ -106,5 +114,5 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
   await Promise.all(Array.from({ length: concurrency }, lane))
   leave()
   if (broken.signal.aborted) throw broken.signal.reason
-  return report
+  return { ending: ending ?? 'stopped', ...report }
 }

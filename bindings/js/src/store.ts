@@ -106,6 +106,12 @@ export interface Listeners<Events> {
 export type Listener = Parameters<EventTarget['addEventListener']>[1]
 export type ListenerOptions = Parameters<EventTarget['addEventListener']>[2]
 
+/**
+ * A stream of bytes, for `Readable.fromWeb` of Node too: where the types of Node and of a browser are there beside each
+ * other, these disagree about readers that bring a buffer, and so about whatever a stream is piped through.
+ */
+export type ByteStream = ReadableStream<Uint8Array> & Record<'getReader' | 'pipeThrough' | 'tee', (...given: any[]) => any>
+
 /** The events of a store. */
 export interface StoreEvents {
   /** Somebody changed something: the revision. */
@@ -225,7 +231,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /**
    * Works a job off with a function per chunk: what it gives is the chunk's output, what it throws fails the chunk.
-   * Resolves when the job has nothing left that could still come, or was deleted meanwhile, or after the signal.
+   * Resolves when the job has nothing left that could still come, or after the signal, and says which it was. A job that is
+   * missing, or is deleted meanwhile, is the error `job_not_found`, once its handlers have returned; of `claims` too.
    *
    * ```js
    * await store.run(42, async (chunk, { signal }) => upload(chunk.payload, signal), { concurrency: 4 })
@@ -241,12 +248,15 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.#call<Chunks<Payload, Output>>('claim', fields, options).then(first)
   }
 
-  /** Claims up to `count` ready chunks of a job, at most 10,000, in one commit, in claim order. */
+  /**
+   * Claims up to `count` ready chunks of a job, at most 10,000, in one commit, in claim order. Fewer where their payloads come
+   * to 16 MiB: none is claimed that is not handed over.
+   */
   claimPendingBatch(job: number, count: number, options?: ClaimOptions): Promise<Chunks<Payload, Output>> {
     return this.#call('claim', () => asked({ job: whole(job, 'job'), count: whole(count, 'count'), leaseMs: options?.leaseMs }), options)
   }
 
-  /** Claims chunks of one job, or of any. */
+  /** Claims chunks of one job, or of any: one, or up to `count` within the bounds of `claimPendingBatch`. */
   claim(
     request: { job?: number; count?: number; leaseMs?: number } = {},
     options?: CallOptions,
@@ -327,7 +337,10 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   // Recovering
 
-  /** Puts back every claim whose lease is over or whose owner has died, then lists what is pending. */
+  /**
+   * Puts back every claim whose lease is over or whose owner has died, then lists what is pending: up to 100,000 chunks and
+   * 128 MiB, past that use `chunks`; what was put back stays so.
+   */
   resumePending(job: number, options?: CallOptions): Promise<Chunks<Payload, Output>> {
     return this.#call('resumePending', () => ({ job: whole(job, 'job') }), options)
   }
@@ -466,11 +479,11 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   }
 
   /** A job's chunks as CSV in UTF-8, in memory bounded by a page. A cell that a spreadsheet would run is defused. */
-  exportCsv(job: number, options?: CallOptions): ReadableStream<Uint8Array> {
+  exportCsv(job: number, options?: CallOptions): ByteStream {
     const encoder = new TextEncoder()
     let after: number | undefined
     let isFirst = true
-    return new ReadableStream({
+    return new ReadableStream<Uint8Array>({
       pull: async (controller) => {
         const page = await this.pageByStatus(job, { after, limit: 1_000 }, options)
         controller.enqueue(encoder.encode((isFirst ? HEADER : '') + page.map(record).join('')))
@@ -488,7 +501,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    */
   async exportFile(): Promise<Blob> {
     const bytes = await this.#client.exportFile()
-    return new Blob([bytes as Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' })
+    return new Blob([bytes as Blob | Uint8Array<ArrayBuffer>], { type: 'application/octet-stream' })
   }
 
   /** No function that waits: each would add a promise and three turns of the microtasks to every call. */

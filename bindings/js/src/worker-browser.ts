@@ -103,7 +103,11 @@ async function lead(start: Start): Promise<void> {
       channels.get(data.client)?.close()
       const channel = new BroadcastChannel(names.toClient(store, data.client))
       channels.set(data.client, channel)
-      server.join(data.client, (message: ToClient) => channel.postMessage(message))
+      server.join(data.client, (message: ToClient) => {
+        // Of a Blob only its name crosses: the bytes of a whole file between two tabs take seconds.
+        if (message.t !== 'file' || message.bytes === undefined) channel.postMessage(message)
+        else channel.postMessage({ ...message, bytes: new Blob([message.bytes as Uint8Array<ArrayBuffer>]) } satisfies ToClient)
+      })
       watch(data.client)
     } else server.receive(data)
   }

@@ -1,9 +1,9 @@
 //! Every limit at it and one past it, and every id out of range on every call.
 
 use magnetar::limits::{
-    ATTEMPTS_MAX_DEFAULT, BACKOFF_MS_MAX, BATCH_UPDATES_MAX, CHECKSUM_BYTES_MAX, CLAIM_COUNT_MAX,
-    DEPENDENCIES_PER_CHUNK_MAX, ERROR_BYTES_MAX, ID_MAX, LEASE_MS, LEASE_MS_DEFAULT, LOSSES_MAX_DEFAULT,
-    NAME_BYTES_MAX, OUTPUT_BYTES_MAX, PAGE_ROWS_MAX, PAYLOAD_BYTES_MAX,
+    ATTEMPTS_MAX_DEFAULT, BACKOFF_MS_MAX, BATCH_UPDATES_MAX, CHECKSUM_BYTES_MAX, CLAIM_BYTES_MAX,
+    CLAIM_COUNT_MAX, DEPENDENCIES_PER_CHUNK_MAX, ERROR_BYTES_MAX, ID_MAX, LEASE_MS, LEASE_MS_DEFAULT,
+    LOSSES_MAX_DEFAULT, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, PAGE_ROWS_MAX, PAYLOAD_BYTES_MAX,
 };
 use magnetar::{
     Backoff, ChunkUpdate, Claim, ClaimRequest, Completion, ErrorKind, GraphFormat, ImportOptions, JobSpec,
@@ -216,6 +216,21 @@ pub(crate) async fn counts_of_claims_and_pages_are_taken_up_to_their_limits(fx: 
         changes_nothing!(fx, ErrorKind::InvalidInput, fx.list_jobs(None, limit));
         changes_nothing!(fx, ErrorKind::InvalidInput, fx.changes(0, limit));
     }
+}
+
+pub(crate) async fn a_claim_takes_no_more_than_can_be_handed_over(fx: Fixture) {
+    let fit = CLAIM_BYTES_MAX / PAYLOAD_BYTES_MAX;
+    let all = fit as u64 + 3;
+    import(&*fx, (1..=all).map(|id| c(id).payload(json(PAYLOAD_BYTES_MAX)))).await;
+    let claims = fx.claim_pending_batch(JOB, CLAIM_COUNT_MAX).await.expect("they are ready");
+    assert_eq!(claims.len(), fit, "the last one made it full");
+    let stats = fx.get_stats(JOB).await.expect("the job is there");
+    assert_eq!((stats.processing, stats.pending), (fit as u64, 3), "what was not handed over is not claimed");
+    let claims = fx.claim(&ClaimRequest::new().count(2)).await.expect("they are ready");
+    assert_eq!(claims.len(), 2);
+    let last =
+        fx.complete_and_claim(&claims[0].claim(), Completion::new(), &ClaimRequest::new().count(9)).await;
+    assert_eq!(last.expect("one is left").len(), 1);
 }
 
 pub(crate) async fn batches_are_taken_up_to_their_limits(fx: Fixture) {
