@@ -227,7 +227,7 @@ fn an_import_of_this_clients_own_earlier_life_is_taken_back_when_it_opens_the_st
     let options = OpenOptions::new().owner(magnetar::OwnerId::from_bytes([5; 16]));
     let dies = RedbStore::open_with(&path, &options).expect("it opens");
     // The files as they stand there: a process that is killed leaves such.
-    let stream = with_a_pause(|| drop(std::fs::copy(&path, &killed).expect("it is copied")));
+    let stream = with_a_pause(|| assert!(std::fs::copy(&path, &killed).is_ok(), "it is copied"));
     import(&dies, stream).expect("it goes on in the original");
     let lives = RedbStore::open_with(&killed, &options).expect("it opens");
     let job = block_on(lives.new_job(&JobSpec::new())).expect("it is created");

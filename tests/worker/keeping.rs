@@ -118,7 +118,7 @@ fn of_very_many_handlers_the_last_one_is_told_as_well() {
     let handler = async |context: Context| {
         if here.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == MANY - 1 {
             // The only change that is told of: what is looked at then goes on by itself.
-            store.cancel(JOB, magnetar::Selection::Chunks(vec![MANY - 1])).await.unwrap();
+            store.cancel(JOB, Selection::Chunks(vec![MANY - 1])).await.unwrap();
         }
         if context.cancelled().await == Cancellation::Superseded {
             assert_eq!(context.chunk(), MANY - 1);

@@ -280,3 +280,51 @@ fn verify_names_what_does_not_fit() {
         (ErrorKind::Corrupt, Some(key.job), Some(key.chunk))
     );
 }
+
+/// A disk that counts how often it is closed.
+#[derive(Debug, Clone)]
+struct Counted {
+    disk: Disk,
+    closed: Arc<AtomicI64>,
+}
+
+impl StorageBackend for Counted {
+    fn len(&self) -> std::io::Result<u64> {
+        self.disk.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.disk.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.disk.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.disk.write(offset, data)
+    }
+
+    fn close(&self) -> std::io::Result<()> {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+        self.disk.close()
+    }
+}
+
+#[test]
+fn what_a_store_was_opened_on_is_closed_once_by_a_reopening_and_once_by_the_closing() {
+    let counted = Counted { disk: Disk::new(), closed: Arc::default() };
+    let made = counted.clone();
+    let mut store = RedbBackend::with_backend(move || Ok(made.clone()), options()).unwrap();
+    let closed = || counted.closed.load(Ordering::Relaxed);
+    assert_eq!(closed(), 0);
+    store.reopen().unwrap();
+    assert_eq!(closed(), 1);
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(closed(), 2);
+}
