@@ -187,9 +187,9 @@ mod tests {
         let mut storage = Jobs { count: 100, asked: 0 };
         let (mut work, _) = Work::open(&mut storage, &host, 1, &Needs::default()).unwrap();
         let claim = |work: &mut Work<'_>| {
-            let mut taken = Vec::new();
+            let mut taken = Taken::default();
             take(work, OWNER, 0, &ClaimRequest::new(), &mut taken).unwrap();
-            taken.pop().map(|key| key.job)
+            taken.keys.pop().map(|key| key.job)
         };
         for job in 0..90 {
             assert_eq!(claim(&mut work), Some(job));
