@@ -127,8 +127,8 @@ const MISSPELT = [
 function areRight(chunks: Manifest['chunks']): true {
   for (const chunk of chunks) {
     if (typeof chunk !== 'object' || chunk === null) continue
-    // Each by its name: a loop over the four takes 6 ms for 10,000 chunks.
-    if (!('dependsOn' in chunk || 'maxAttempts' in chunk || 'maxLosses' in chunk || 'onDependencyFailure' in chunk)) continue
+    // Each by its name: a loop over them takes 6 ms for 10,000 chunks.
+    if (!('dependsOn' in chunk || 'maxAttempts' in chunk || 'maxLosses' in chunk || 'onDependencyFailure' in chunk || 'notBefore' in chunk)) continue
     const [wrong, right] = MISSPELT.find(([wrong]) => wrong in chunk)!
     throw invalid(`${wrong} is a key of chunk ${(chunk as ManifestChunk).id}: in a manifest it is ${right}`)
   }
