@@ -31,7 +31,7 @@ pub(super) fn claim(
     }
     let mut taken = Vec::new();
     take(work, owner, seq, request, &mut taken)?;
-    if taken.len() < request.count && probe.is_time() && reap::dead_owners(work)? {
+    if taken.len() < request.count && probe.is_time() && reap::dead_owners(work, probe)? {
         take(work, owner, seq, request, &mut taken)?;
     }
     taken.into_iter().map(|key| work.state(key)).collect()
