@@ -12,6 +12,7 @@ const QUESTION_ROWS: usize = 16;
 /// there is no room, and ends by their number, the length of their texts, or how many dependencies they have.
 #[derive(Debug, Default)]
 pub(super) struct Slice {
+    questions: usize,
     rows: usize,
     text_bytes: usize,
     dependencies: usize,
@@ -28,7 +29,7 @@ impl Slice {
         let rows = self
             .rows
             .max(FIRST_ROWS)
-            .min(left(self.rows, limits::SLICE_ROWS_MAX))
+            .min(left(self.rows + self.questions * QUESTION_ROWS, limits::SLICE_ROWS_MAX))
             .min(fits(self.text_bytes, limits::SLICE_BYTES_MAX))
             .min(fits(self.dependencies, limits::DEPENDENCIES_PER_COMMIT_MAX));
         (rows > 0).then_some(rows)
@@ -36,7 +37,8 @@ impl Slice {
 
     /// What a question was answered with.
     pub(super) fn add(&mut self, rows: usize, text_bytes: usize, dependencies: usize) {
-        self.rows += rows + QUESTION_ROWS;
+        self.questions += 1;
+        self.rows += rows;
         self.text_bytes += text_bytes;
         self.dependencies += dependencies;
     }

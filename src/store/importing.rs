@@ -58,10 +58,10 @@ async fn one_step(
 
 /// What is bounded of one commit of an import.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Size {
-    pub(super) rows: usize,
-    pub(super) bytes: usize,
-    pub(super) dependencies: usize,
+struct Size {
+    rows: usize,
+    bytes: usize,
+    dependencies: usize,
 }
 
 impl Size {

@@ -84,14 +84,24 @@ impl Work<'_> {
 
     /// A page of a job's rows, as storage and this group have them, and behind which id it goes on where it does.
     pub(in crate::engine) fn page(&mut self, need: PageNeed) -> Result<(Vec<Key>, Option<u64>)> {
-        let rows = page_of(self.tx, &need).inspect_err(|e| self.failure = Some(e.clone()))?;
+        self.page_where(need, |_| true)
+    }
+
+    /// The same of the chunks that are wanted: the others are in memory for no longer than the page.
+    pub(in crate::engine) fn page_where(
+        &mut self,
+        need: PageNeed,
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> Result<(Vec<Key>, Option<u64>)> {
+        let mut rows = page_of(self.tx, &need).inspect_err(|e| self.failure = Some(e.clone()))?;
         let next = rows.last().filter(|_| rows.len() >= need.limit).map(|row| row.key.chunk);
+        rows.retain(|row| is_wanted(row.key.chunk));
         let mut keys = self.take_in(rows);
         let first = need.after.map_or(0, |after| after.saturating_add(1));
         let last = next.unwrap_or(u64::MAX);
         if first <= last {
             let moved = self.moved.get(&need.job).into_iter().flatten();
-            let moved = moved.filter(|chunk| (first..=last).contains(*chunk));
+            let moved = moved.filter(|chunk| (first..=last).contains(*chunk) && is_wanted(**chunk));
             keys.extend(moved.map(|&chunk| Key { job: need.job, chunk }));
         }
         in_order(&mut keys);
