@@ -87,6 +87,10 @@ pub const IMPORT_ROWS_PER_COMMIT_MAX: usize = 50_000;
 /// bounded; a larger import goes in slices.
 pub const IMPORT_BYTES_PER_COMMIT_MAX: usize = 32 << 20;
 
+/// Dependencies that one transaction of an import, or one slice of a deletion, changes at most, give or take some chunks':
+/// each is a row as well. A larger import goes in slices.
+pub const DEPENDENCIES_PER_COMMIT_MAX: usize = 200_000;
+
 /// Dependents that one completion frees in its own commit; the rest follow in slices under a durable cursor.
 pub const DEPENDENTS_PER_COMMIT_MAX: usize = 1_000;
 
@@ -94,8 +98,12 @@ pub const DEPENDENTS_PER_COMMIT_MAX: usize = 1_000;
 /// the same way.
 pub const TOLD_PER_COMMIT_MAX: usize = 5_000;
 
-/// Rows that one slice of a bulk operation (retry, reset, cancel, delete, lapse) changes at most.
+/// Rows that one slice of a bulk operation (retry, reset, cancel, delete, release) changes at most.
 pub const SLICE_ROWS_MAX: usize = 10_000;
+
+/// A slice of a bulk operation ends early once the texts (payloads, outputs, errors, checksums) of its rows come to this
+/// much, so that its memory is bounded.
+pub const SLICE_BYTES_MAX: usize = 32 << 20;
 
 /// Operations that share one commit at most.
 pub const GROUP_OPERATIONS_MAX: usize = 1_024;

@@ -392,6 +392,8 @@ pub(crate) struct Needs {
     pub(crate) edges_of: Vec<Key>,
     /// Rows held by an owner, in key order strictly above a key, at most so many.
     pub(crate) held: Option<(OwnerId, Option<Key>, usize)>,
+    /// Rows held by any of some owners, in any order.
+    pub(crate) held_by_any: Option<HeldByAnyNeed>,
     /// The distinct owners that hold anything.
     pub(crate) owners: bool,
     /// Jobs above an id, in ascending order, at most so many.
@@ -402,6 +404,13 @@ pub(crate) struct Needs {
     pub(crate) cursors: Option<CursorsNeed>,
     /// Runs of the log whose last revision is above this, at most about so many changes.
     pub(crate) log: Option<(u64, usize)>,
+}
+
+/// Rows held by any of these, at most so many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeldByAnyNeed {
+    pub(crate) owners: BTreeSet<OwnerId>,
+    pub(crate) limit: usize,
 }
 
 /// Who waits for a chunk: above an id, in ascending order, at most so many.
@@ -465,6 +474,7 @@ pub(crate) struct Loaded {
     pub(crate) dependencies: Vec<Vec<u64>>,
     pub(crate) edges_of: Vec<Vec<(u64, bool)>>,
     pub(crate) held: Vec<Row>,
+    pub(crate) held_by_any: Vec<Row>,
     pub(crate) owners: Vec<OwnerId>,
     pub(crate) jobs_after: Vec<JobRow>,
     pub(crate) edges: Vec<Edge>,
@@ -485,6 +495,7 @@ impl Loaded {
             dependencies: Vec::new(),
             edges_of: Vec::new(),
             held: Vec::new(),
+            held_by_any: Vec::new(),
             owners: Vec::new(),
             jobs_after: Vec::new(),
             edges: Vec::new(),

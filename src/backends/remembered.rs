@@ -181,6 +181,7 @@ impl Known {
             dependencies,
             edges_of,
             held,
+            held_by_any,
             owners,
             jobs_after,
             edges,
@@ -188,6 +189,7 @@ impl Known {
             log,
         } = needs;
         let is_asked = held.is_some()
+            || held_by_any.is_some()
             || *owners
             || jobs_after.is_some()
             || edges.is_some()

@@ -2,6 +2,7 @@
 
 use super::import::{self, Life, TakeBack, Way};
 use super::settle;
+use super::slice::Slice;
 use super::work::{Happened, Work};
 use super::{Applied, Op, Reply, Result};
 use crate::backends::contract::{Class, Edge, JobPhase, Key, PageNeed};
@@ -55,30 +56,30 @@ impl Bulk {
                 let (changed, _) = self.kind.to_each(work, self.job, &keys, Pace::AtOnce)?;
                 Ok(Applied::Reply(Reply::Count(changed)))
             }
-            Selection::All => {
-                let (keys, next) = work.page(PageNeed {
-                    job: self.job,
-                    classes: self.kind.classes(),
-                    after: self.after,
-                    limit: limits::SLICE_ROWS_MAX,
-                })?;
-                let (changed, done) = self.kind.to_each(work, self.job, &keys, Pace::BySlices)?;
-                if done == 0 && !keys.is_empty() {
-                    // What the commit may tell is used up.
-                    return Ok(Applied::Same);
-                }
-                let changed = self.changed + changed;
-                let after = if done < keys.len() { Some(keys[done - 1].chunk) } else { next };
-                Ok(match after {
-                    None => Applied::Reply(Reply::Count(changed)),
-                    Some(_) => Applied::Again(Op::Bulk(Bulk {
-                        after,
-                        changed,
-                        ..Bulk::new(self.job, self.kind, Selection::All)
-                    })),
-                })
+            Selection::All => self.slice(work),
+        }
+    }
+
+    /// One slice of all chunks that there are.
+    fn slice(&self, work: &mut Work<'_>) -> Result<Applied> {
+        let Bulk { job, kind, mut after, mut changed, .. } = *self;
+        let mut slice = Slice::default();
+        while let Some(limit) = slice.asks_for() {
+            let (keys, next) = work.page(PageNeed { job, classes: kind.classes(), after, limit })?;
+            slice.add(keys.len(), work.text_bytes(&keys), 0);
+            let (more, done) = kind.to_each(work, job, &keys, Pace::BySlices)?;
+            changed += more;
+            if done < keys.len() {
+                // What the commit may tell is used up.
+                after = keys[..done].last().map_or(after, |key| Some(key.chunk));
+                break;
+            }
+            after = next;
+            if next.is_none() {
+                return Ok(Applied::Reply(Reply::Count(changed)));
             }
         }
+        Ok(Applied::Again(Op::Bulk(Bulk { after, changed, ..Bulk::new(job, kind, Selection::All) })))
     }
 
     fn delete_slice(&self, work: &mut Work<'_>) -> Result<Applied> {
@@ -171,29 +172,45 @@ const ASKED_AHEAD: usize = 500;
 
 /// Removes one slice of a job that is being deleted; `true` when nothing of it is left.
 pub(super) fn purge(work: &mut Work<'_>, job: i64) -> Result<bool> {
-    let need = PageNeed { job, classes: &[], after: None, limit: limits::SLICE_ROWS_MAX };
-    let (keys, next) = work.page(need)?;
-    if work.job_in_any_phase(job)?.is_some_and(|job| job.edges > 0) {
-        let lists = work.dependencies(&keys)?;
+    let mut slice = Slice::default();
+    Ok(purge_part(work, job, &mut slice)? == Purged::Whole)
+}
+
+/// Removes of a job that is being deleted what a slice has room for.
+fn purge_part(work: &mut Work<'_>, job: i64, slice: &mut Slice) -> Result<Purged> {
+    let has_edges = work.job_in_any_phase(job)?.is_some_and(|job| job.edges > 0);
+    let mut after = None;
+    while let Some(limit) = slice.asks_for() {
+        let (keys, next) = work.page(PageNeed { job, classes: &[], after, limit })?;
+        let lists = if has_edges { work.dependencies(&keys)? } else { Vec::new() };
+        slice.add(keys.len(), work.text_bytes(&keys), lists.iter().map(Vec::len).sum());
         for (key, list) in keys.iter().zip(lists) {
             for on in list {
                 work.remove_edge(Edge { job, chunk: key.chunk, on });
             }
         }
+        for &key in &keys {
+            work.delete_cursor(key)?;
+            work.delete_row(key, false);
+        }
+        if next.is_none() {
+            work.delete_job(job);
+            return Ok(Purged::Whole);
+        }
+        after = next;
     }
-    for &key in &keys {
-        work.delete_cursor(key)?;
-        work.delete_row(key, false);
-    }
-    let gone = next.is_none();
-    if gone {
-        work.delete_job(job);
-    }
-    Ok(gone)
+    Ok(Purged::Partly)
+}
+
+#[derive(PartialEq, Eq)]
+enum Purged {
+    Whole,
+    Partly,
 }
 
 /// Goes on with deletions, and takes back imports, that a crash cut short; one slice a commit.
 pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
+    let mut slice = Slice::default();
     let mut after = None;
     loop {
         let jobs = work.jobs_after(after, limits::PAGE_ROWS_MAX)?;
@@ -214,8 +231,9 @@ pub(super) fn tidy(work: &mut Work<'_>) -> Result<Applied> {
             if abandoned {
                 work.job_in_any_phase(job.id)?;
                 work.set_phase(job.id, JobPhase::Deleting);
-                purge(work, job.id)?;
-                return Ok(Applied::Same);
+                if purge_part(work, job.id, &mut slice)? == Purged::Partly {
+                    return Ok(Applied::Same);
+                }
             }
         }
         if !more {

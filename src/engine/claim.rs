@@ -32,7 +32,7 @@ pub(super) fn claim(
     }
     let mut taken = Taken::default();
     take(work, owner, seq, request, &mut taken)?;
-    if taken.wanted(request) > 0 && probe.is_time() && reap::dead_owners(work)? {
+    if taken.wanted(request) > 0 && probe.is_time() && reap::dead_owners(work, probe)? {
         take(work, owner, seq, request, &mut taken)?;
     }
     taken.keys.into_iter().map(|key| work.state(key)).collect()

@@ -20,6 +20,9 @@ const EDGES_PER_PAGE: usize = 100_000;
 /// Chunks before or behind new dependencies that are looked at, before all dependencies of the job are.
 const SEARCHED_CHUNKS_MAX: usize = 4_096;
 
+/// As many dependencies are read in one question with others in the time of a question by itself.
+const EDGES_PER_QUESTION: u64 = 64;
+
 /// Makes a chunk wait for others.
 pub(super) fn add(work: &mut Work<'_>, key: Key, on: &[u64]) -> Result<Outcome> {
     let of_job = work.job(key.job)?.spec.on_dependency_failure;
@@ -126,7 +129,7 @@ pub(super) fn check_graph(
     }
     let mut edges = added.to_vec();
     if present > 0 {
-        edges.extend(match search(work, job, replaced, added)? {
+        edges.extend(match search(work, job, replaced, added, present)? {
             Some(found) => found,
             None => whole(work, job, replaced)?,
         });
@@ -151,25 +154,28 @@ impl Side {
 
 /// A circle that new dependencies close leads through one of them: all of it lies below them, among what they lead to,
 /// and all of it above, among who waits for them. Gives the dependencies that are on the side which ends first; nothing
-/// where both are large.
+/// where both are large, or where all that are present are read as soon as that.
 fn search(
     work: &mut Work<'_>,
     job: i64,
     replaced: &HashSet<u64>,
     added: &[(u64, u64)],
+    present: u64,
 ) -> Result<Option<Vec<(u64, u64)>>> {
     let mut below = Side::new(added.iter().map(|(_, on)| *on));
     let mut above = Side::new(added.iter().map(|(chunk, _)| *chunk));
     let mut is_above_open = true;
+    let mut cost = 0;
     loop {
         let upward = is_above_open && above.seen.len() < below.seen.len();
         let side = if upward { &mut above } else { &mut below };
         if side.front.is_empty() {
             return Ok(Some(std::mem::take(&mut side.edges)));
         }
-        if side.seen.len() > SEARCHED_CHUNKS_MAX {
+        if side.seen.len() > SEARCHED_CHUNKS_MAX || cost > present {
             return Ok(None);
         }
+        cost += EDGES_PER_QUESTION + side.front.len() as u64;
         let keys: Vec<Key> = side.front.iter().map(|&chunk| Key { job, chunk }).collect();
         let lists = if upward {
             let limit = 2 * SEARCHED_CHUNKS_MAX / keys.len() + 1;

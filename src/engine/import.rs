@@ -259,8 +259,8 @@ impl Import {
         let mut after = None;
         loop {
             let need = PageNeed { job: self.job, classes, after, limit: limits::PAGE_ROWS_MAX };
-            let (page, next) = work.page(need)?;
-            missing.extend(page.into_iter().filter(|key| !self.has(key.chunk)));
+            let (page, next) = work.page_where(need, |chunk| !self.has(chunk))?;
+            missing.extend(page);
             if missing.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX {
                 return Err(too_many_missing().in_job(self.job));
             }

@@ -18,6 +18,7 @@ mod reap;
 mod records;
 mod restore;
 mod settle;
+mod slice;
 mod unsynced;
 mod whole;
 mod work;
@@ -326,14 +327,14 @@ impl Engine {
             self.host.liveness.announce(self.host.owner)?;
             self.announced = true;
         }
-        let mut probe = Probing { now_ms, last_ms: self.probed_ms };
+        let mut probe = Probing { now_ms, last_ms: self.probed_ms, is_cut_short: false };
         let mut tx = self.backend.resume()?;
         let mut needs = Needs::default();
         for op in ops {
             op.needs(&mut needs);
         }
         if ops.iter().any(|op| op.claims()) {
-            needs.due = Some(DueNeed::By { at_ms: now_ms, limit: reap::DUE_ROWS_PER_COMMIT });
+            needs.due = Some(DueNeed::By { at_ms: now_ms, limit: reap::ROWS_PER_COMMIT });
         }
         let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
         if self.gives_up {
@@ -365,7 +366,7 @@ impl Engine {
         if !work.is_dirty() && (is_synced || !vouches()) {
             drop(work);
             tx.confirm()?;
-            self.probed_ms = probe.last_ms;
+            self.probed_ms = probe.probed_ms();
             return Ok(Ran { applied, unsettled, revision: None });
         }
         if !work.is_dirty() {
@@ -378,7 +379,7 @@ impl Engine {
         let revision = delta.meta.revision;
         tx.commit(delta)?;
         drop(guards);
-        self.probed_ms = probe.last_ms;
+        self.probed_ms = probe.probed_ms();
         self.numbers.committed(revision);
         self.acknowledged = revision;
         self.gives_up = false;
@@ -536,6 +537,8 @@ impl Ran {
 pub(crate) struct Probing {
     now_ms: u64,
     last_ms: Option<u64>,
+    /// There were more than one commit deals with.
+    is_cut_short: bool,
 }
 
 impl Probing {
@@ -553,6 +556,11 @@ impl Probing {
     /// It is being done now.
     fn note(&mut self) {
         self.last_ms = Some(self.now_ms);
+    }
+
+    /// When it was done last, for the commits to come: what was cut short goes on at once.
+    fn probed_ms(&self) -> Option<u64> {
+        self.last_ms.filter(|_| !self.is_cut_short)
     }
 }
 

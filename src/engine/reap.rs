@@ -1,6 +1,9 @@
 //! Putting back what nobody works on any more, and what has waited long enough.
 
+use std::collections::BTreeSet;
+
 use super::finish;
+use super::slice::Slice;
 use super::work::Work;
 use super::{Applied, Op, Probing, Reply, Result, Undelivered};
 use crate::backends::contract::{DueNeed, Key, Row};
@@ -9,8 +12,11 @@ use crate::machine::{self, Event, Loss};
 use crate::model::{Deadline, JobStatus, Outcome, OwnerId};
 use crate::owners::Probe;
 
-/// Rows that fall due which one commit deals with at most.
-pub(super) const DUE_ROWS_PER_COMMIT: usize = 1_000;
+/// Rows that fall due, or that the dead hold, which one commit deals with at most.
+pub(super) const ROWS_PER_COMMIT: usize = 1_000;
+
+/// Owners that one commit finds dead at most: of each a lock is held until it is over.
+const DEAD_OWNERS_PER_COMMIT: usize = 100;
 
 /// Deals with rows that are due: over leases lapse, over delays end.
 pub(super) fn due(work: &mut Work<'_>, rows: Vec<Row>) -> Result<()> {
@@ -19,8 +25,8 @@ pub(super) fn due(work: &mut Work<'_>, rows: Vec<Row>) -> Result<()> {
     if work.now_ms.saturating_add(limits::CLOCK_SLACK_MS) < work.meta.clock_ms {
         // The clock went back: deadlines that were set under the old time would be years away.
         let at_ms = work.now_ms.saturating_add(limits::CLOCK_SLACK_MS);
-        let keys = work.due(DueNeed::SetAfter { at_ms, limit: DUE_ROWS_PER_COMMIT })?;
-        work.clock_reset = keys.len() < DUE_ROWS_PER_COMMIT;
+        let keys = work.due(DueNeed::SetAfter { at_ms, limit: ROWS_PER_COMMIT })?;
+        work.clock_reset = keys.len() < ROWS_PER_COMMIT;
         fall_due(work, &keys)?;
     }
     Ok(())
@@ -45,27 +51,39 @@ fn fall_due(work: &mut Work<'_>, keys: &[Key]) -> Result<()> {
     Ok(())
 }
 
-/// Looks for owners that died and puts back what they held. Says whether it put anything back.
-pub(super) fn dead_owners(work: &mut Work<'_>) -> Result<bool> {
-    let mut any = false;
+/// Looks for owners that died and puts back what they held, as much as one commit deals with. Says whether it put
+/// anything back.
+pub(super) fn dead_owners(work: &mut Work<'_>, probe: &mut Probing) -> Result<bool> {
+    let mut dead = BTreeSet::new();
     for owner in work.owners()? {
         if owner == work.host.owner {
             continue;
         }
+        if dead.len() == DEAD_OWNERS_PER_COMMIT {
+            probe.is_cut_short = true;
+            break;
+        }
         if let Probe::Dead(guard) = work.host.liveness.probe(owner) {
             work.guards.push(guard);
-            for key in work.held(owner, None, limits::SLICE_ROWS_MAX)?.0 {
-                any |= finish::happen(work, key, Event::Lapse(Loss::Owner))? == Outcome::Changed;
-            }
+            dead.insert(owner);
         }
+    }
+    if dead.is_empty() {
+        return Ok(false);
+    }
+    let (keys, is_cut_short) = work.held_by_any(dead, ROWS_PER_COMMIT)?;
+    probe.is_cut_short |= is_cut_short;
+    let mut any = false;
+    for key in keys {
+        any |= finish::happen(work, key, Event::Lapse(Loss::Owner))? == Outcome::Changed;
     }
     Ok(any)
 }
 
 /// Puts back everything that is due, and, where asked, what dead owners hold; one slice a commit.
 pub(super) fn reap(work: &mut Work<'_>, probe: Option<&mut Probing>) -> Result<Applied> {
-    let keys = work.due(DueNeed::By { at_ms: work.now_ms, limit: limits::SLICE_ROWS_MAX })?;
-    let full = keys.len() == limits::SLICE_ROWS_MAX;
+    let keys = work.due(DueNeed::By { at_ms: work.now_ms, limit: ROWS_PER_COMMIT })?;
+    let full = keys.len() == ROWS_PER_COMMIT;
     due(work, Vec::new())?;
     fall_due(work, &keys)?;
     if full {
@@ -73,7 +91,7 @@ pub(super) fn reap(work: &mut Work<'_>, probe: Option<&mut Probing>) -> Result<A
     }
     if let Some(probe) = probe {
         probe.note();
-        if dead_owners(work)? {
+        if dead_owners(work, probe)? {
             return Ok(Applied::Again(Op::Reap { probe: true }));
         }
     }
@@ -82,13 +100,17 @@ pub(super) fn reap(work: &mut Work<'_>, probe: Option<&mut Probing>) -> Result<A
 
 /// Gives back everything that an owner holds; it costs the chunks nothing.
 pub(super) fn release_all(work: &mut Work<'_>, owner: OwnerId, released: u64) -> Result<Applied> {
-    let (keys, next) = work.held(owner, None, limits::SLICE_ROWS_MAX)?;
-    let released = released + release(work, keys)?;
-    Ok(if next.is_some() {
-        Applied::Again(Op::ReleaseAll { owner, released })
-    } else {
-        Applied::Reply(Reply::Count(released))
-    })
+    let (mut slice, mut after, mut released) = (Slice::default(), None, released);
+    while let Some(limit) = slice.asks_for() {
+        let (keys, next) = work.held(owner, after, limit)?;
+        slice.add(keys.len(), work.text_bytes(&keys), 0);
+        released += release(work, keys)?;
+        if next.is_none() {
+            return Ok(Applied::Reply(Reply::Count(released)));
+        }
+        after = next;
+    }
+    Ok(Applied::Again(Op::ReleaseAll { owner, released }))
 }
 
 /// Gives back the claims of this client that were committed but that nobody was told of.

@@ -47,6 +47,7 @@ pub(crate) enum Restore {
     /// Creates jobs, invisible, and puts rows into them and into others that were created so.
     Put {
         is_first: bool,
+        /// In ascending order of their ids.
         jobs: Vec<RestoredJob>,
         /// The jobs of the rows, and under which token each was created.
         tokens: Vec<(i64, u64)>,
@@ -110,7 +111,7 @@ fn put(
             return Err(Error::new(ErrorKind::Busy, text).in_job(job.id));
         }
     }
-    let is_new = |job: i64| jobs.iter().any(|new| new.id == job);
+    let is_new = |job: i64| jobs.binary_search_by_key(&job, |new| new.id).is_ok();
     for (job, token) in tokens.iter().filter(|(job, _)| !is_new(*job)) {
         must_be_importing(work, *job, *token)?;
     }

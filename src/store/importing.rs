@@ -56,6 +56,61 @@ async fn one_step(
     }
 }
 
+/// What is bounded of one commit of an import.
+#[derive(Debug, Default, Clone, Copy)]
+struct Size {
+    rows: usize,
+    bytes: usize,
+    dependencies: usize,
+}
+
+impl Size {
+    /// As much as one commit takes.
+    const MOST: Self = Size {
+        rows: limits::IMPORT_ROWS_PER_COMMIT_MAX,
+        bytes: limits::IMPORT_BYTES_PER_COMMIT_MAX,
+        dependencies: limits::DEPENDENCIES_PER_COMMIT_MAX,
+    };
+
+    fn add(&mut self, chunk: &NewChunk) {
+        self.rows += 1;
+        self.bytes += chunk.payload.as_ref().map_or(0, |payload| payload.as_str().len());
+        self.dependencies += chunk.depends_on.len();
+    }
+
+    fn of(chunks: &[NewChunk]) -> Self {
+        let mut size = Size::default();
+        chunks.iter().for_each(|chunk| size.add(chunk));
+        size
+    }
+
+    fn compares(self, is_so: impl Fn(&usize, &usize) -> bool) -> bool {
+        let Size { rows, bytes, dependencies } = Self::MOST;
+        is_so(&self.rows, &rows) || is_so(&self.bytes, &bytes) || is_so(&self.dependencies, &dependencies)
+    }
+
+    /// Whether nothing more goes into the commit.
+    fn is_full(self) -> bool {
+        self.compares(usize::ge)
+    }
+
+    /// Whether it is more than goes into one.
+    fn is_too_much(self) -> bool {
+        self.compares(usize::gt)
+    }
+
+    /// How many of these go into one commit: one at least.
+    fn fitting(chunks: &[NewChunk]) -> usize {
+        let mut size = Size::default();
+        let fits = chunks.iter().take_while(|chunk| {
+            let goes_on = !size.is_full();
+            size.add(chunk);
+            goes_on
+        });
+        fits.count()
+    }
+}
+
 /// Collects chunks into slices, and knows every id so far.
 #[derive(Default)]
 struct Gather {
@@ -67,9 +122,8 @@ impl Gather {
     /// The next chunks, in ascending order of their ids.
     async fn slice(&mut self, stream: &mut ChunkStream<'_>) -> Result<Vec<NewChunk>> {
         let mut slice: Vec<NewChunk> = Vec::new();
-        let mut bytes = 0;
-        while slice.len() < limits::IMPORT_ROWS_PER_COMMIT_MAX && bytes < limits::IMPORT_BYTES_PER_COMMIT_MAX
-        {
+        let mut size = Size::default();
+        while !size.is_full() {
             let Some(next) = poll_fn(|context| stream.as_mut().poll_next(context)).await else {
                 self.ended = true;
                 break;
@@ -80,10 +134,10 @@ impl Gather {
                 let text = "this chunk id comes twice; give each chunk an id of its own";
                 return Err(Error::new(ErrorKind::DuplicateChunk, text).in_chunk(chunk.id));
             }
-            bytes += chunk.payload.as_ref().map_or(0, |payload| payload.as_str().len());
+            size.add(&chunk);
             slice.push(chunk);
         }
-        if !self.ended && slice.len() == limits::IMPORT_ROWS_PER_COMMIT_MAX {
+        if !self.ended {
             self.ended = poll_fn(|context| peek_end(stream, context)).await;
         }
         if !slice.is_sorted_by_key(|chunk| chunk.id) {
@@ -211,15 +265,14 @@ async fn into_existing(
         report.unchanged += (total - differing.len()) as u64;
         compared.unchanged = report.unchanged;
         changed.extend(differing);
-        let is_long = changed.len() > limits::IMPORT_ROWS_PER_COMMIT_MAX
-            || payload_bytes(&changed) > limits::IMPORT_BYTES_PER_COMMIT_MAX;
+        let is_long = Size::of(&changed).is_too_much();
         if is_long && !options.in_slices {
             return Err(too_much_changed().in_job(job));
         }
         if is_long {
             let keep = ImportOptions { on_missing: OnMissing::Keep, ..options };
             changed.sort_unstable_by_key(|chunk| chunk.id);
-            let rest = changed.split_off(changed.len().min(limits::IMPORT_ROWS_PER_COMMIT_MAX));
+            let rest = changed.split_off(Size::fitting(&changed));
             add(
                 &mut report,
                 one_step(shared, job, spec, take(&mut changed), keep, Ids::default(), Some(compared)).await?,
@@ -239,15 +292,12 @@ async fn into_existing(
     Ok(report)
 }
 
-fn payload_bytes(chunks: &[NewChunk]) -> usize {
-    chunks.iter().filter_map(|chunk| chunk.payload.as_ref()).map(|payload| payload.as_str().len()).sum()
-}
-
 fn too_much_changed() -> Error {
     let text = format!(
-        "more than {} chunks, or more than {} MiB of payloads, would change in one step; ask for an import in slices, which are restartable but not one step, or delete the job first: an import into an id that has no job is one step, however large",
-        limits::IMPORT_ROWS_PER_COMMIT_MAX,
-        limits::IMPORT_BYTES_PER_COMMIT_MAX >> 20
+        "more than {} chunks, {} MiB of payloads or {} dependencies would change in one step; ask for an import in slices, which are restartable but not one step, or delete the job first: an import into an id that has no job is one step, however large",
+        Size::MOST.rows,
+        Size::MOST.bytes >> 20,
+        Size::MOST.dependencies
     );
     Error::new(ErrorKind::TooLarge, text)
 }

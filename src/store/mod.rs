@@ -68,7 +68,8 @@ pub trait JobStore: Debug + Send + Sync {
     /// Upserts a stream of chunks into a job, in memory bounded by a slice. See [`ImportOptions`].
     ///
     /// Up to [`crate::limits::IMPORT_ROWS_PER_COMMIT_MAX`] changed rows, with payloads of up to
-    /// [`crate::limits::IMPORT_BYTES_PER_COMMIT_MAX`], are one transaction. More, into a new job, go in slices and become visible in one step at the end. More, into an existing job, are refused unless
+    /// [`crate::limits::IMPORT_BYTES_PER_COMMIT_MAX`] and up to [`crate::limits::DEPENDENCIES_PER_COMMIT_MAX`] dependencies,
+    /// are one transaction. More, into a new job, go in slices and become visible in one step at the end. More, into an existing job, are refused unless
     /// [`ImportOptions::in_slices`] is asked for; then a dependency must already exist or come in the same slice.
     async fn import(
         &self,

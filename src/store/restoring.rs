@@ -1,6 +1,6 @@
 //! Driving a restore: reads an export line by line and hands it to the engine a slice at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 use std::mem::take;
 
@@ -69,8 +69,9 @@ impl Drop for UnderWay<'_> {
 #[derive(Default)]
 struct Slice {
     rows: BTreeMap<Key, RestoredRow>,
-    gone: Vec<Key>,
+    gone: BTreeSet<Key>,
     bytes: usize,
+    dependencies: usize,
 }
 
 async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay<'_>) -> Result<Restored> {
@@ -106,10 +107,8 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
             }
             Line::Chunk(record) => {
                 let text = |json: &Option<crate::Json>| json.as_ref().map_or(0, |json| json.as_str().len());
-                slice.bytes += 256
-                    + text(&record.state.payload)
-                    + text(&record.state.output)
-                    + 16 * record.depends_on.len();
+                slice.bytes += 256 + text(&record.state.payload) + text(&record.state.output);
+                slice.dependencies += record.depends_on.len();
                 newest = newest.max(record.state.revision);
                 let row = engine::restored_row(*record).map_err(|e| lines.located(&e))?;
                 if !under_way.jobs.contains_key(&row.key().job) {
@@ -117,14 +116,14 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
                         Error::invalid("the chunk comes before its job; use the export as it was written");
                     return Err(lines.located(&error));
                 }
-                slice.gone.retain(|key| *key != row.key());
+                slice.gone.remove(&row.key());
                 slice.rows.insert(row.key(), row);
             }
             Line::ChunkDeleted(line) => {
                 let key = Key { job: line.job_id, chunk: line.chunk };
                 slice.rows.remove(&key);
                 if under_way.jobs.contains_key(&key.job) {
-                    slice.gone.push(key);
+                    slice.gone.insert(key);
                 }
             }
             Line::JobDeleted(line) => {
@@ -139,6 +138,7 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
         }
         if slice.rows.len() + slice.gone.len() >= limits::SLICE_ROWS_MAX
             || slice.bytes >= limits::IMPORT_BYTES_PER_COMMIT_MAX
+            || slice.dependencies >= limits::DEPENDENCIES_PER_COMMIT_MAX
         {
             hand_over(shared, under_way, &mut slice, &mut is_first).await?;
         }
@@ -193,7 +193,7 @@ async fn hand_over(
     let mut named: Vec<i64> = rows.keys().chain(&gone).map(|key| key.job).collect();
     named.dedup();
     let tokens = named.iter().filter_map(|job| Some((*job, under_way.jobs.get(job)?.token))).collect();
-    let rows = rows.into_values().collect();
+    let (rows, gone) = (rows.into_values().collect(), gone.into_iter().collect());
     let put = Restore::Put { is_first: take(is_first), jobs, tokens, rows, gone };
     match shared.core.submit(Op::Restore(put)).await? {
         Reply::Count(_) => Ok(()),

@@ -260,6 +260,7 @@ macro_rules! always {
                 what_is_unchanged_of_a_large_import_is_free
                 too_many_changes_of_an_existing_job_are_refused_unless_slices_are_asked_for
                 one_step_takes_as_many_bytes_as_the_limit_says_and_slices_take_more
+                one_step_takes_as_many_dependencies_as_the_limit_says_and_slices_take_more
                 one_transaction_takes_as_many_rows_as_the_limit_says
                 other_operations_run_between_the_slices
                 a_large_job_is_listed_page_by_page_and_deleted_whole
@@ -277,6 +278,7 @@ macro_rules! kept {
                 what_a_living_owner_holds_is_left_alone_by_another
                 what_a_dead_owner_held_comes_back_when_a_claim_finds_too_little
                 a_claim_of_any_job_finds_what_a_dead_owner_held
+                of_what_the_dead_held_one_commit_puts_back_a_thousand_and_the_next_goes_on_at_once
                 the_dead_are_looked_for_once_a_second_at_most
                 resume_pending_puts_back_what_the_dead_held
                 what_the_dead_held_is_back_when_the_store_opens

@@ -11,8 +11,8 @@ use super::tables::{self as t, Lane, Line, Tag, edge_tag, index_tag};
 use super::view::{Bounds, Entries, View};
 use super::walk::Walk;
 use crate::backends::contract::{
-    Class, Cursor, CursorsNeed, DueNeed, EdgesNeed, JobRow, Key, Loaded, LogRun, Meta, Needs, PageNeed, Rank,
-    ReadyNeed, Record, Row,
+    Class, Cursor, CursorsNeed, DueNeed, EdgesNeed, HeldByAnyNeed, JobRow, Key, Loaded, LogRun, Meta, Needs,
+    PageNeed, Rank, ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
@@ -52,7 +52,10 @@ impl<'v> View<'v> {
             loaded.edges_of.push(self.edges_of(key)?);
         }
         if let Some((owner, after, limit)) = needs.held {
-            loaded.held = self.held(owner, after, limit)?;
+            loaded.held = self.held_by(after, limit, |holder| holder == owner)?;
+        }
+        if let Some(HeldByAnyNeed { owners, limit }) = &needs.held_by_any {
+            loaded.held_by_any = self.held_by(None, *limit, |owner| owners.contains(&owner))?;
         }
         if needs.owners {
             loaded.owners = self.owners()?;
@@ -341,19 +344,25 @@ impl<'v> View<'v> {
         Ok(rows)
     }
 
-    /// Whoever holds a chunk has claimed it, so that its record names them.
-    fn held(self, owner: OwnerId, after: Option<Key>, limit: usize) -> Result<Vec<Row>> {
+    /// Rows of some holders, in key order above a key. Whoever holds a chunk has claimed it, so that its record names them.
+    fn held_by(
+        self,
+        after: Option<Key>,
+        limit: usize,
+        is_wanted: impl Fn(OwnerId) -> bool,
+    ) -> Result<Vec<Row>> {
         let mut held = Vec::new();
         for run in self.class_runs(Class::Processing, after.map_or(0, |key| key.job))? {
             let (line, span) = run?;
             let after = after.filter(|key| key.job == line.job).map(|key| key.chunk);
             let Some(span) = span.above(after) else { continue };
             // First the records alone: most rows may be somebody else's.
-            for (key, record) in self.records_of(line.job, span)? {
+            for found in self.records_of(line.job, span)? {
                 if held.len() >= limit {
                     return Ok(held);
                 }
-                if record.owner() == Some(owner) {
+                let (key, record) = found?;
+                if record.owner().is_some_and(&is_wanted) {
                     held.push(self.indexed_row(key)?);
                 }
             }
@@ -365,23 +374,20 @@ impl<'v> View<'v> {
         let mut owners = BTreeSet::new();
         for run in self.class_runs(Class::Processing, 0)? {
             let (line, span) = run?;
-            owners.extend(
-                self.records_of(line.job, span)?.into_iter().filter_map(|(_, record)| record.owner()),
-            );
+            for found in self.records_of(line.job, span)? {
+                owners.extend(found?.1.owner());
+            }
         }
         Ok(owners.into_iter().collect())
     }
 
-    fn records_of(self, job: i64, span: Span) -> Result<Vec<(Key, Record)>> {
+    fn records_of(self, job: i64, span: Span) -> Result<impl Iterator<Item = Result<(Key, Record)>>> {
         let (first, last) = (t::row(Key { job, chunk: span.first }), t::row(Key { job, chunk: span.last }));
-        self.records()
-            .through(&first, &last)?
-            .map(|found| {
-                let found = found?;
-                let key = t::read_row(found.key());
-                Ok((key, codec::record(key, found.value())?))
-            })
-            .collect()
+        Ok(self.records().through(&first, &last)?.map(|found| {
+            let found = found?;
+            let key = t::read_row(found.key());
+            Ok((key, codec::record(key, found.value())?))
+        }))
     }
 
     // Lists

@@ -297,6 +297,7 @@ impl Model {
         let edge_after = edge_after.map(|edge| (edge.chunk, edge.on));
         let mut keys = vec![key, Key { job, chunk }, key];
         keys.extend((chunk..chunk + 12).map(|chunk| Key { job, chunk }));
+        let any: BTreeSet<OwnerId> = [owner, OwnerId::from_bytes([1; 16])].into();
         let needs = Needs {
             jobs: [1, job, 9].into(),
             rows: keys.clone(),
@@ -311,6 +312,7 @@ impl Model {
             dependencies: vec![key],
             edges_of: vec![key],
             held: Some((owner, held_after, limit)),
+            held_by_any: Some(HeldByAnyNeed { owners: any.clone(), limit }),
             owners: true,
             jobs_after: Some((rng.bool().then_some(job), 2)),
             edges: Some(EdgesNeed { job, after: edge_after, limit }),
@@ -365,6 +367,8 @@ impl Model {
         let held =
             self.list(|s| s.place.holder == Some(owner) && held_after.is_none_or(|after| s.row.key > after));
         assert_eq!(loaded.held, rows(held, limit));
+        let held_by_any = self.list(|s| s.place.holder.is_some_and(|owner| any.contains(&owner)));
+        assert_eq!(loaded.held_by_any, rows(held_by_any, limit));
         let owners: BTreeSet<OwnerId> = self.rows.values().filter_map(|s| s.place.holder).collect();
         assert_eq!(loaded.owners, owners.into_iter().collect::<Vec<_>>());
         for need in CLASSES.map(|classes| PageNeed { job, classes, after, limit }) {

@@ -11,7 +11,7 @@ use sqlx::SqlSafeStr;
 use sqlx::sqlite::SqliteRow;
 
 use crate::backends::contract::{
-    CursorsNeed, DependentsNeed, DueNeed, EdgesNeed, Key, Loaded, Needs, ReadyNeed, Row,
+    CursorsNeed, DependentsNeed, DueNeed, EdgesNeed, HeldByAnyNeed, Key, Loaded, Needs, ReadyNeed, Row,
 };
 use crate::backends::remembered::{Seen, claim_position};
 use crate::backends::sqlite::block::Wait;
@@ -65,6 +65,7 @@ enum Part {
     DependentRowsInOneJob,
     Dependencies,
     Held,
+    HeldByAny,
     Owners,
     JobsAfter,
     Edges,
@@ -72,7 +73,7 @@ enum Part {
     Log,
 }
 
-const PARTS: [(Part, &str); 26] = [
+const PARTS: [(Part, &str); 27] = [
     (Part::BeginWrite, statements::BEGIN_WRITE),
     (Part::BeginRead, statements::BEGIN_READ),
     (Part::Version, statements::VERSION),
@@ -94,6 +95,7 @@ const PARTS: [(Part, &str); 26] = [
     (Part::DependentRowsInOneJob, statements::DEPENDENT_ROWS_IN_ONE_JOB),
     (Part::Dependencies, statements::DEPENDENCIES),
     (Part::Held, statements::HELD),
+    (Part::HeldByAny, statements::HELD_BY_ANY),
     (Part::Owners, statements::OWNERS),
     (Part::JobsAfter, statements::JOBS_AFTER),
     (Part::Edges, statements::EDGES),
@@ -324,6 +326,13 @@ fn compose<'n>(needs: &'n Needs, ahead: usize, script: &mut Script) -> Result<La
         script.set(17, limit(bound));
         script.rows += bound;
     }
+    if let Some(HeldByAnyNeed { owners, limit: bound }) = &needs.held_by_any {
+        script.add(Part::HeldByAny);
+        let texts = owners.iter().map(|owner| format!("\"{}\"", columns::owner_text(*owner)));
+        script.set(31, Value::Text(list(texts)));
+        script.set(32, limit(*bound));
+        script.rows += bound;
+    }
     if needs.owners {
         script.add(Part::Owners);
     }
@@ -483,6 +492,7 @@ struct Answers {
     ready: Vec<Vec<Row>>,
     due: Vec<Row>,
     held: Vec<Row>,
+    held_by_any: Vec<Row>,
     dependents: Vec<Vec<(u64, bool)>>,
     dependencies: Vec<Vec<u64>>,
     /// They are asked for behind the dependencies, in the same list.
@@ -500,6 +510,7 @@ impl Answers {
             ready: needs.ready.iter().map(|_| Vec::new()).collect(),
             due: Vec::new(),
             held: Vec::new(),
+            held_by_any: Vec::new(),
             dependents: needs.dependents.iter().map(|_| Vec::new()).collect(),
             dependencies: needs.dependencies.iter().map(|_| Vec::new()).collect(),
             edges_of: needs.edges_of.iter().map(|_| Vec::new()).collect(),
@@ -559,6 +570,7 @@ impl Answers {
                 }
             }
             Part::Held => self.held.push(whole(row)?),
+            Part::HeldByAny => self.held_by_any.push(whole(row)?),
             Part::Owners => {
                 let owner: &str = rows::get(row, 0)?;
                 let owner = owner.parse().map_err(|_| {
@@ -656,7 +668,8 @@ impl Answers {
         if let Some((since, _)) = needs.log {
             loaded.log.retain(|run| run.revision + run.count - 1 > since);
         }
-        (loaded.ready, loaded.due, loaded.held) = (self.ready, self.due, self.held);
+        (loaded.ready, loaded.due) = (self.ready, self.due);
+        (loaded.held, loaded.held_by_any) = (self.held, self.held_by_any);
         (loaded.dependents, loaded.dependencies) = (self.dependents, self.dependencies);
         loaded.edges_of = self.edges_of;
         loaded.edges_of.iter_mut().for_each(|list| list.sort_unstable());

@@ -87,7 +87,7 @@ pub(super) const GUARD: &str =
 // Values of a read script
 
 /// How many values a read script has.
-pub(super) const READ_VALUES: usize = 30;
+pub(super) const READ_VALUES: usize = 32;
 
 /// `$1`: job ids.
 pub(super) const JOBS: &str =
@@ -251,6 +251,15 @@ pub(super) const HELD: &str = concat!(
     " FROM states s INDEXED BY states_holder",
     with_content!(),
     "WHERE s.class=4 AND s.owner=unhex($14) AND (s.job,s.chunk)>($15,$16) ORDER BY s.job,s.chunk LIMIT $17+0;"
+);
+
+/// Held by any of the owners in `$31`, at most `$32`: the rows of one after the other, as the index has them.
+pub(super) const HELD_BY_ANY: &str = concat!(
+    "SELECT ",
+    row!(),
+    " FROM json_each($31) n CROSS JOIN states s INDEXED BY states_holder",
+    with_content!(),
+    "WHERE s.class=4 AND s.owner=unhex(n.value) LIMIT $32+0;"
 );
 
 /// From one holder to the next, whatever each one holds.

@@ -1,10 +1,11 @@
 //! Lists of what storage holds, corrected by what this group has changed.
 
 use std::collections::BTreeSet;
+use std::mem::take;
 
 use super::Work;
 use crate::backends::contract::{
-    Class, DueNeed, Front, JobRow, Key, Needs, PageNeed, Rank, ReadyNeed, Row, page_of,
+    Class, DueNeed, Front, HeldByAnyNeed, JobRow, Key, Needs, PageNeed, Rank, ReadyNeed, Row, page_of,
 };
 use crate::error::Result;
 use crate::machine;
@@ -83,14 +84,24 @@ impl Work<'_> {
 
     /// A page of a job's rows, as storage and this group have them, and behind which id it goes on where it does.
     pub(in crate::engine) fn page(&mut self, need: PageNeed) -> Result<(Vec<Key>, Option<u64>)> {
-        let rows = page_of(self.tx, &need).inspect_err(|e| self.failure = Some(e.clone()))?;
+        self.page_where(need, |_| true)
+    }
+
+    /// The same of the chunks that are wanted: the others are in memory for no longer than the page.
+    pub(in crate::engine) fn page_where(
+        &mut self,
+        need: PageNeed,
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> Result<(Vec<Key>, Option<u64>)> {
+        let mut rows = page_of(self.tx, &need).inspect_err(|e| self.failure = Some(e.clone()))?;
         let next = rows.last().filter(|_| rows.len() >= need.limit).map(|row| row.key.chunk);
+        rows.retain(|row| is_wanted(row.key.chunk));
         let mut keys = self.take_in(rows);
         let first = need.after.map_or(0, |after| after.saturating_add(1));
         let last = next.unwrap_or(u64::MAX);
         if first <= last {
             let moved = self.moved.get(&need.job).into_iter().flatten();
-            let moved = moved.filter(|chunk| (first..=last).contains(*chunk));
+            let moved = moved.filter(|chunk| (first..=last).contains(*chunk) && is_wanted(**chunk));
             keys.extend(moved.map(|&chunk| Key { job: need.job, chunk }));
         }
         in_order(&mut keys);
@@ -131,6 +142,34 @@ impl Work<'_> {
             row.is_some_and(|row| machine::place(row).holder == Some(owner))
         });
         Ok((keys, next))
+    }
+
+    /// Up to so many of the rows that any of these owners hold, as storage and this group have them, and whether there may
+    /// be more.
+    pub(in crate::engine) fn held_by_any(
+        &mut self,
+        owners: BTreeSet<OwnerId>,
+        limit: usize,
+    ) -> Result<(Vec<Key>, bool)> {
+        let need = HeldByAnyNeed { owners, limit };
+        let mut loaded = self.load(&Needs { held_by_any: Some(need.clone()), ..Needs::default() })?;
+        let is_full = loaded.held_by_any.len() >= limit;
+        let mut keys = self.take_in(take(&mut loaded.held_by_any));
+        for (&job, chunks) in &self.moved {
+            keys.extend(chunks.iter().map(|&chunk| Key { job, chunk }));
+        }
+        in_order(&mut keys);
+        keys.retain(|key| {
+            let row = self.rows.get(key).and_then(|slot| slot.row.as_ref());
+            row.and_then(|row| machine::place(row).holder).is_some_and(|owner| need.owners.contains(&owner))
+        });
+        Ok((keys, is_full))
+    }
+
+    /// How long the texts of rows are that are known.
+    pub(in crate::engine) fn text_bytes(&self, keys: &[Key]) -> usize {
+        let rows = keys.iter().filter_map(|key| self.rows.get(key)?.row.as_ref());
+        rows.map(Row::text_bytes).sum()
     }
 
     pub(in crate::engine) fn owners(&mut self) -> Result<Vec<OwnerId>> {

@@ -177,6 +177,26 @@ pub(crate) async fn one_step_takes_as_many_bytes_as_the_limit_says_and_slices_ta
     assert_eq!((report.added, report.unchanged), (1, most));
 }
 
+pub(crate) async fn one_step_takes_as_many_dependencies_as_the_limit_says_and_slices_take_more(fx: Fixture) {
+    let each = limits::DEPENDENCIES_PER_CHUNK_MAX as u64;
+    let most = limits::DEPENDENCIES_PER_COMMIT_MAX as u64 / each;
+    import(&*fx, (0..each).map(c)).await;
+    let waiting = |count| (each..each + count).map(|id| Ok(c(id).depends_on(0..each)));
+    let error = refused(stream(&*fx, waiting(most + 1), ImportOptions::new()).await, ErrorKind::TooLarge);
+    assert!(error.to_string().contains("dependencies"), "{error}");
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").total_chunks, each);
+    let report = stream(&*fx, waiting(most), ImportOptions::new()).await.expect("that many are one step");
+    assert_eq!(report.added, most);
+    let report = stream(&*fx, waiting(most + 1), ImportOptions::new()).await.expect("one of them is new");
+    assert_eq!((report.added, report.unchanged), (1, most));
+    fx.delete_job(JOB).await.expect("it exists");
+    let new = (0..each).map(|id| Ok(c(id))).chain(waiting(most + 1));
+    let report = stream(&*fx, new, ImportOptions::new()).await.expect("a new job takes any number");
+    assert_eq!(report.added, each + most + 1);
+    let last = fx.get_dependencies(JOB, each + most).await.expect("the job exists");
+    assert_eq!(last.len() as u64, each);
+}
+
 pub(crate) async fn one_transaction_takes_as_many_rows_as_the_limit_says(fx: Fixture) {
     import(&*fx, []).await;
     let new = || (0..ROWS).map(|id| Ok(c(id)));

@@ -183,6 +183,20 @@ pub(crate) async fn a_claim_of_any_job_finds_what_a_dead_owner_held(mut fx: Fixt
     assert_eq!(ids(&fx.claim(&ClaimRequest::new()).await.expect("the owner is dead")), [1]);
 }
 
+pub(crate) async fn of_what_the_dead_held_one_commit_puts_back_a_thousand_and_the_next_goes_on_at_once(
+    mut fx: Fixture,
+) {
+    import(&*fx, (1..=2_500).map(c)).await;
+    assert_eq!(fx.claim_pending_batch(JOB, 2_500).await.expect("they are ready").len(), 2_500);
+    fx.reopen_as(OTHER);
+    fx.clock.advance(limits::PROBE_INTERVAL_MS);
+    fx.living.kill(ME);
+    for (asked, found) in [(2_500, 1_000), (2_500, 1_000), (2_500, 500), (1, 0)] {
+        let rescued = fx.claim_pending_batch(JOB, asked).await.expect("the job exists");
+        assert_eq!(rescued.len(), found, "of the {asked} that were asked for");
+    }
+}
+
 pub(crate) async fn the_dead_are_looked_for_once_a_second_at_most(mut fx: Fixture) {
     import(&*fx, [c(1)]).await;
     claim(&*fx).await;

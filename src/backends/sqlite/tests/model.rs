@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::backends::contract::EdgesNeed;
 use crate::backends::contract::{
     Backend, Class, Content, Counts, Cursor, CursorsNeed, Delta, DependentsNeed, DueNeed, Edge, EdgeChange,
-    Hold, JobChange, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Place, ReadyNeed,
-    Record, Row, RowChange, Subject, page_of,
+    HeldByAnyNeed, Hold, JobChange, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed,
+    Place, ReadyNeed, Record, Row, RowChange, Subject, page_of,
 };
 use crate::backends::sqlite::tests::{Folder, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
@@ -367,6 +367,7 @@ impl Model {
             dependencies: (0..random.below(4)).map(|_| random.key()).collect(),
             edges_of: (0..random.below(4)).map(|_| random.key()).collect(),
             held: Some((owner, random.maybe(|_| key), bound)),
+            held_by_any: Some(HeldByAnyNeed { owners: [owner, random.owner()].into(), limit: bound }),
             owners: random.one_in(2),
             jobs_after: Some((random.maybe(|r| r.below(3).cast_signed()), bound)),
             edges: Some(EdgesNeed { job: key.job, after: after_edge, limit: bound }),
@@ -443,6 +444,12 @@ impl Model {
             }
         };
         assert_eq!(loaded.held, held);
+        if let Some(HeldByAnyNeed { owners, limit }) = &needs.held_by_any {
+            let theirs = |_: &Key, place: &Place| place.holder.is_some_and(|owner| owners.contains(&owner));
+            let theirs: Vec<Row> = self.listed(theirs).into_iter().map(|(row, _)| row).collect();
+            assert_eq!(loaded.held_by_any.len(), theirs.len().min(*limit));
+            assert!(loaded.held_by_any.iter().all(|row| theirs.contains(row)));
+        }
         if needs.owners {
             let owners = self.rows.values().filter_map(|(_, place)| place.holder);
             assert_eq!(

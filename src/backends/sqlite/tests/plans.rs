@@ -48,6 +48,7 @@ fn every_statement_finds_its_rows_by_an_index() {
         ("DEPENDENT_ROWS_IN_ONE_JOB", sql::DEPENDENT_ROWS_IN_ONE_JOB),
         ("DEPENDENCIES", sql::DEPENDENCIES),
         ("HELD", sql::HELD),
+        ("HELD_BY_ANY", sql::HELD_BY_ANY),
         ("OWNERS", sql::OWNERS),
         ("JOBS_AFTER", sql::JOBS_AFTER),
         ("EDGES", sql::EDGES),
