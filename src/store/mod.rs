@@ -281,7 +281,9 @@ pub trait JobStore: Debug + Send + Sync {
     /// Gives back what this client holds and releases the file. Later calls are refused.
     ///
     /// A store that is dropped without it releases the file as well, but gives nothing back: to others its claims are
-    /// those of a client that died, and each counts as a loss.
+    /// those of a client that died, and each counts as a loss. The file is free once the last handle is gone, those that
+    /// threads of a [`Worker`](crate::worker::Worker) still have included: until then an opening of a redb file is
+    /// [`crate::ErrorKind::Locked`].
     async fn close(&self) -> Result<()>;
 
     // Looking
