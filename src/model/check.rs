@@ -1,5 +1,7 @@
 //! Whether values are within their limits.
 
+use std::ops::RangeInclusive;
+
 use crate::error::{Error, Result};
 use crate::{limits, moment};
 
@@ -22,38 +24,25 @@ pub(crate) fn check_chunk_id(chunk: u64) -> Result<u64> {
 
 /// A lease within its limits.
 pub(crate) fn check_lease_ms(lease_ms: u64) -> Result<u64> {
-    if limits::LEASE_MS.contains(&lease_ms) {
-        Ok(lease_ms)
-    } else {
-        Err(Error::invalid(format!(
-            "a lease of {lease_ms} ms is out of range: use {} to {} ms",
-            limits::LEASE_MS.start(),
-            limits::LEASE_MS.end()
-        )))
-    }
+    check_ms("a lease", lease_ms, &limits::LEASE_MS)
 }
 
 /// A delay within its limits.
 pub(crate) fn check_delay_ms(delay_ms: u64) -> Result<u64> {
-    if delay_ms <= limits::BACKOFF_MS_MAX {
-        Ok(delay_ms)
-    } else {
-        Err(Error::invalid(format!(
-            "a delay of {delay_ms} ms is out of range: use 0 to {} ms",
-            limits::BACKOFF_MS_MAX
-        )))
-    }
+    check_ms("a delay", delay_ms, &(0..=limits::BACKOFF_MS_MAX))
 }
 
 /// A moment, in milliseconds since the Unix epoch, that RFC 3339 has a form for.
 pub(crate) fn check_moment_ms(moment_ms: u64) -> Result<u64> {
-    if moment_ms <= moment::MAX_MS {
-        Ok(moment_ms)
+    check_ms("a moment since 1970", moment_ms, &(0..=moment::MAX_MS))
+}
+
+fn check_ms(what: &str, ms: u64, range: &RangeInclusive<u64>) -> Result<u64> {
+    if range.contains(&ms) {
+        Ok(ms)
     } else {
-        Err(Error::invalid(format!(
-            "the moment {moment_ms} is out of range: use 0 to {} ms since 1970, the end of the year 9999",
-            moment::MAX_MS
-        )))
+        let (start, end) = (range.start(), range.end());
+        Err(Error::invalid(format!("{what} of {ms} ms is out of range: use {start} to {end} ms")))
     }
 }
 

@@ -147,7 +147,7 @@ async function finish<P, O>(store: JobStore<P, O>, held: Held<P, O>): Promise<Be
       await store.fail(held.chunk, held.said.error, held.said.how)
       return 'failed'
     }
-    await store.release(held.chunk, held.said)
+    await store.release(held.chunk, { delayMs: held.said.delayMs })
     return 'released'
   } catch (error) {
     if (isLost(error)) return 'superseded'

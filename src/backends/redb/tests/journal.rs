@@ -356,6 +356,27 @@ fn what_verifying_sets_right_is_gone_on_with_from_where_it_stands() {
     assert!(set_right > 0, "no damage was set right");
 }
 
+/// Damages each page that is other than before: the file is what it was, or refused; at times it is refused.
+fn without_a_page_it_is_whole_or_refused(before: &[u8], whole: &[u8], meta: &Meta) {
+    let mut refused = 0;
+    for page in 64..whole.len() / 4096 {
+        let page = page * 4096..page * 4096 + 4096;
+        if before.get(page.clone()) == whole.get(page.clone()) {
+            continue;
+        }
+        let mut bytes = whole.to_vec();
+        bytes[page.clone()].fill(7);
+        match Disk::holding(bytes).open() {
+            Ok(mut copy) => assert_eq!(meta_of(&mut copy), *meta, "page at {}", page.start),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "no page was missed");
+}
+
 #[test]
 fn what_redb_falls_back_to_is_not_gone_on_with_by_frames_that_came_later() {
     let mut rng = fastrand::Rng::with_seed(super::seed());
@@ -367,23 +388,7 @@ fn what_redb_falls_back_to_is_not_gone_on_with_by_frames_that_came_later() {
     store.begin().unwrap().commit(delta).unwrap();
     (0..2).for_each(|_| change(&mut store, &mut model, &mut rng));
     let whole = bytes_of(&disk);
-    let mut refused = 0;
-    for page in 64..whole.len() / 4096 {
-        let page = page * 4096..page * 4096 + 4096;
-        if before.get(page.clone()) == whole.get(page.clone()) {
-            continue;
-        }
-        let mut bytes = whole.clone();
-        bytes[page.clone()].fill(7);
-        match Disk::holding(bytes).open() {
-            Ok(mut copy) => assert_eq!(meta_of(&mut copy), model.meta, "page at {}", page.start),
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Corrupt);
-                refused += 1;
-            }
-        }
-    }
-    assert!(refused > 0, "no page was missed");
+    without_a_page_it_is_whole_or_refused(&before, &whole, &model.meta);
 }
 
 #[test]
@@ -400,23 +405,7 @@ fn a_commit_of_redbs_own_makes_durable_what_was_not_synced_before_it() {
     // One frame behind it, which must not say that it may be missed.
     note(&mut store, FULL);
     let (whole, written) = (bytes_of(&disk), meta_of(&mut store));
-    let mut refused = 0;
-    for page in 64..whole.len() / 4096 {
-        let page = page * 4096..page * 4096 + 4096;
-        if before.get(page.clone()) == whole.get(page.clone()) {
-            continue;
-        }
-        let mut bytes = whole.clone();
-        bytes[page.clone()].fill(7);
-        match Disk::holding(bytes).open() {
-            Ok(mut copy) => assert_eq!(meta_of(&mut copy), written, "page at {}", page.start),
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Corrupt);
-                refused += 1;
-            }
-        }
-    }
-    assert!(refused > 0, "no page was missed");
+    without_a_page_it_is_whole_or_refused(&before, &whole, &written);
 }
 
 #[test]
