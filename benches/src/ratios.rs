@@ -16,6 +16,7 @@ pub(crate) struct Ratio {
 
 const REDB: Place = ("redb-direct", 1);
 const FULL: Place = ("sqlite-full-direct", 1);
+const SQLX: Place = ("sqlite-full-sqlx", 1);
 
 const fn ratio(name: &'static str, above: Place, below: &'static [Place], goal: f64) -> Ratio {
     Ratio { name, above, below, goal: Some(goal), is_checked: true }
@@ -34,6 +35,28 @@ pub(crate) const RATIOS: &[Ratio] = &[
     ratio("redb, 1 in block_on : raw redb", ("magnetar-redb-block", 1), &[REDB], 0.85),
     ratio("SQLite, 1 task : SQLite FULL by hand", ("magnetar-sqlite", 1), &[FULL], 0.85),
     ratio("SQLite, 1 in block_on : SQLite FULL by hand", ("magnetar-sqlite-block", 1), &[FULL], 0.85),
+    // Not promised: what of it sqlx decides.
+    Ratio {
+        name: "SQLite by hand through sqlx, 1 caller : SQLite FULL by hand",
+        above: SQLX,
+        below: &[FULL],
+        goal: None,
+        is_checked: false,
+    },
+    Ratio {
+        name: "SQLite, 1 in block_on : SQLite by hand through sqlx",
+        above: ("magnetar-sqlite-block", 1),
+        below: &[SQLX],
+        goal: None,
+        is_checked: false,
+    },
+    Ratio {
+        name: "SQLite, complete_and_claim, 1 in block_on : SQLite by hand through sqlx",
+        above: ("magnetar-sqlite-next-block", 1),
+        below: &[SQLX],
+        goal: None,
+        is_checked: false,
+    },
     ratio("redb, complete_and_claim, 1 task : SQLite FULL by hand", ("magnetar-redb-next", 1), &[FULL], 1.5),
     ratio(
         "redb, complete_and_claim, 1 in block_on : SQLite FULL by hand",

@@ -464,7 +464,8 @@ pub(crate) enum DueNeed {
 pub(crate) struct Loaded {
     pub(crate) meta: Meta,
     pub(crate) jobs: BTreeMap<i64, Option<JobRow>>,
-    pub(crate) rows: BTreeMap<Key, Option<Row>>,
+    /// In ascending order of their keys, each once; [`Loaded::row`] finds one.
+    pub(crate) rows: Vec<(Key, Option<Row>)>,
     /// One list per [`Needs::ready`]; shorter than its limit only where there is no more.
     pub(crate) ready: Vec<Vec<Row>>,
     pub(crate) ready_job: Option<i64>,
@@ -487,7 +488,7 @@ impl Loaded {
         Loaded {
             meta,
             jobs: BTreeMap::new(),
-            rows: BTreeMap::new(),
+            rows: Vec::new(),
             ready: Vec::new(),
             ready_job: None,
             due: Vec::new(),
@@ -504,6 +505,35 @@ impl Loaded {
         }
     }
 
+    /// The row of one of [`Needs::rows`], where there is one.
+    pub(crate) fn row(&self, key: &Key) -> Option<&Row> {
+        self.asked_row(key).and_then(Option::as_ref)
+    }
+
+    /// The same; `None` where it is not among what was asked for.
+    fn asked_row(&self, key: &Key) -> Option<&Option<Row>> {
+        self.rows.binary_search_by_key(key, |(key, _)| *key).ok().map(|at| &self.rows[at].1)
+    }
+
+    /// Whether a row is among what was asked for.
+    pub(crate) fn has_asked_for(&self, key: &Key) -> bool {
+        self.asked_row(key).is_some()
+    }
+
+    /// Puts rows to those that there are; of one that is given twice what is there counts.
+    pub(crate) fn add_rows(&mut self, rows: impl IntoIterator<Item = (Key, Option<Row>)>) {
+        self.rows.extend(rows);
+        // Each part is in order already as a rule.
+        self.rows.sort_by_key(|(key, _)| *key);
+        self.rows.dedup_by(|(key, row), (before, kept)| {
+            let is_same = key == before;
+            if is_same && kept.is_none() {
+                *kept = row.take();
+            }
+            is_same
+        });
+    }
+
     /// The dependents in the answers whose rows are wanted too.
     pub(crate) fn dependents_of(&self, needs: &Needs) -> impl Iterator<Item = Key> {
         let lists = needs.dependents.iter().zip(&self.dependents).filter(|_| needs.dependent_rows);
@@ -512,7 +542,7 @@ impl Loaded {
 
     /// A dependent that has no row, as no whole file's has.
     pub(crate) fn missing_dependent(&self, needs: &Needs) -> Option<Key> {
-        self.dependents_of(needs).find(|key| self.rows.get(key).is_none_or(Option::is_none))
+        self.dependents_of(needs).find(|key| self.row(key).is_none())
     }
 }
 
@@ -541,13 +571,11 @@ pub(crate) enum JobChange {
     Delete(i64),
 }
 
-/// How one dependency changes.
+/// How one dependency comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EdgeChange {
     /// It is to be there, met or not.
     Put { edge: Edge, met: bool },
-    /// It was there before, and is met or not.
-    Met { edge: Edge, met: bool },
     /// It goes.
     Delete { edge: Edge },
 }
@@ -556,7 +584,7 @@ impl EdgeChange {
     /// The dependency that it is about.
     pub(crate) fn edge(&self) -> Edge {
         match *self {
-            EdgeChange::Put { edge, .. } | EdgeChange::Met { edge, .. } | EdgeChange::Delete { edge } => edge,
+            EdgeChange::Put { edge, .. } | EdgeChange::Delete { edge } => edge,
         }
     }
 }
@@ -571,6 +599,8 @@ pub(crate) struct Delta {
     pub(crate) jobs: Vec<JobChange>,
     /// By chunk and what it depends on, each once.
     pub(crate) edges: Vec<EdgeChange>,
+    /// Dependencies that stay, each once and none of those before, by what they are on and chunk: whether they are met.
+    pub(crate) met: Vec<(Edge, bool)>,
     /// Cursors to write, or to move on.
     pub(crate) cursors_put: Vec<Cursor>,
     pub(crate) cursors_deleted: Vec<Key>,
@@ -628,6 +658,7 @@ impl Delta {
             rows: Vec::new(),
             jobs: Vec::new(),
             edges: Vec::new(),
+            met: Vec::new(),
             cursors_put: Vec::new(),
             cursors_deleted: Vec::new(),
             log: Vec::new(),

@@ -209,9 +209,8 @@ impl Known {
         for id in jobs {
             loaded.jobs.insert(*id, Some(self.jobs.get(id)?.clone()));
         }
-        for key in rows {
-            loaded.rows.insert(*key, Some(self.row(key)?));
-        }
+        let rows: Option<Vec<_>> = rows.iter().map(|key| Some((*key, Some(self.row(key)?)))).collect();
+        loaded.add_rows(rows?);
         for need in ready {
             loaded.ready.push(self.front(need)?);
         }
@@ -251,7 +250,7 @@ impl Known {
             self.jobs.insert(job.id, job.clone());
         }
         if loaded.rows.len() <= ROWS_FOLLOWED_MAX {
-            loaded.rows.values().flatten().for_each(|row| self.keep(row));
+            loaded.rows.iter().filter_map(|(_, row)| row.as_ref()).for_each(|row| self.keep(row));
         }
         if let Some(DueNeed::By { .. }) = needs.due {
             self.due_from_ms = seen.due_first_ms.unwrap_or(u64::MAX);

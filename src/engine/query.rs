@@ -29,7 +29,7 @@ pub(super) fn open(loaded: &mut Loaded, job: i64) -> Result<JobRow> {
 pub(crate) fn chunk(load: &mut dyn Load, key: Key) -> Result<Option<JobState>> {
     let mut loaded = load.load(&Needs { jobs: [key.job].into(), rows: vec![key], ..Needs::default() })?;
     let job = open(&mut loaded, key.job)?;
-    Ok(loaded.rows.remove(&key).flatten().map(|row| machine::state(row, &job.spec)))
+    Ok(loaded.rows.pop().and_then(|(_, row)| row).map(|row| machine::state(row, &job.spec)))
 }
 
 /// How many rows of some classes there are; of all where none is named.
@@ -95,7 +95,7 @@ pub(crate) fn without_unchanged(
     // The commit that follows looks at the clock itself.
     let now_ms = loaded.meta.clock_ms;
     let differs = |chunk: &NewChunk, list: &[u64]| {
-        let row = loaded.rows.get(&Key { job, chunk: chunk.id }).and_then(Option::as_ref);
+        let row = loaded.row(&Key { job, chunk: chunk.id });
         !row.is_some_and(|row| is_unchanged(row, list, chunk, now_ms))
     };
     Ok(chunks
@@ -174,10 +174,7 @@ fn info(job: JobRow, is_telling: bool) -> JobInfo {
 
 fn must_exist(loaded: &mut Loaded, key: Key) -> Result<()> {
     open(loaded, key.job)?;
-    match loaded.rows.get(&key) {
-        Some(Some(_)) => Ok(()),
-        _ => Err(Error::chunk_not_found(key.job, key.chunk)),
-    }
+    loaded.row(&key).map(|_| ()).ok_or_else(|| Error::chunk_not_found(key.job, key.chunk))
 }
 
 pub(crate) fn dependencies(load: &mut dyn Load, key: Key) -> Result<Vec<u64>> {
@@ -310,7 +307,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
         let needs = Needs { jobs, rows: keys.clone(), dependencies: keys.clone(), ..Needs::default() };
         let mut state = load.load(&needs)?;
         let listed = keys.iter().zip(&state.dependencies);
-        let rows = listed.filter_map(|(key, list)| Some((state.rows.get(key)?.as_ref()?, list.as_slice())));
+        let rows = listed.filter_map(|(key, list)| Some((state.row(key)?, list.as_slice())));
         let mut unmet = whole::unmet(load, rows)?;
         let lists = std::mem::take(&mut state.dependencies);
         let mut lists: HashMap<Key, Vec<u64>> = keys.into_iter().zip(lists).collect();
@@ -324,7 +321,7 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
             match (subject, job.filter(|job| job.phase == JobPhase::Open)) {
                 (Subject::Chunk | Subject::Met, Some(job)) if last.get(&key) == Some(&revision) => {
                     let depends_on = lists.remove(&key).unwrap_or_default();
-                    let row = state.rows.get(&key).and_then(Option::as_ref);
+                    let row = state.row(&key);
                     if let Some(row) = row
                         && row.record.revision.max(row.content.revision) <= revision
                     {

@@ -115,7 +115,7 @@ pub(crate) fn meta(load: &mut dyn Load) -> Result<Meta> {
 
 fn take_rows(loaded: &mut Loaded, keys: &[Key]) -> Vec<(Key, Option<FullRow>)> {
     let lists = std::mem::take(&mut loaded.edges_of);
-    let row = |key: &Key| loaded.rows.get(key).cloned().flatten();
+    let row = |key: &Key| loaded.row(key).cloned();
     keys.iter().zip(lists).map(|(key, on)| (*key, row(key).map(|row| FullRow { row, on }))).collect()
 }
 

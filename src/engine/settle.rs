@@ -294,7 +294,8 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
 /// A chunk whose last dependency was met or went away: a delay that ended while it was blocked is over at once, so
 /// that the same commit can claim it.
 pub(super) fn unblocked(work: &mut Work<'_>, key: Key) -> Result<()> {
-    if work.row(key)?.unmet == 0 {
+    let row = work.row(key)?;
+    if row.unmet == 0 && row.record.not_before.is_some() {
         work.happen(key, Event::Promote)?;
     }
     Ok(())

@@ -5,6 +5,7 @@
 
 pub(crate) mod redb;
 pub(crate) mod sqlite;
+pub(crate) mod sqlx;
 
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};

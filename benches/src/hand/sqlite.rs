@@ -17,6 +17,10 @@ pub(crate) enum Synchronous {
     Normal,
 }
 
+pub(super) const FILE: &str = "hand.db";
+
+pub(super) const OWNER: &str = "0123456789abcdef0123456789abcdef";
+
 const TABLE: &str = "CREATE TABLE chunks (
     job INTEGER NOT NULL, chunk INTEGER NOT NULL, status INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0, fence INTEGER, owner TEXT, lease_ms INTEGER,
@@ -28,12 +32,13 @@ const TABLE: &str = "CREATE TABLE chunks (
 const INSERT: &str =
     "INSERT INTO chunks (job, chunk, created_at_ms, updated_at_ms, checksum) VALUES (?1, ?2, 1, 1, ?3)";
 
-const CLAIM: &str =
+pub(super) const CLAIM: &str =
     "UPDATE chunks SET status = 1, fence = ?2, owner = ?3, lease_ms = 60000, updated_at_ms = ?2
  WHERE job = ?1 AND chunk = (SELECT chunk FROM chunks WHERE job = ?1 AND status = 0 ORDER BY chunk LIMIT 1)
  RETURNING chunk";
 
-const COMPLETE: &str = "UPDATE chunks SET status = 2, owner = NULL, lease_ms = NULL, updated_at_ms = ?3
+pub(super) const COMPLETE: &str =
+    "UPDATE chunks SET status = 2, owner = NULL, lease_ms = NULL, updated_at_ms = ?3
  WHERE job = ?1 AND chunk = ?2 AND fence = ?3 AND status = 1";
 
 const LIST: &str =
@@ -47,7 +52,7 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     pub(crate) fn open(folder: &Path, synchronous: Synchronous) -> Result<Self, Fault> {
-        let connection = Connection::open(folder.join("hand.db"))?;
+        let connection = Connection::open(folder.join(FILE))?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             return Err(format!("the journal is {mode}, not a WAL").into());
@@ -110,7 +115,7 @@ impl Sqlite {
             Ask::Claim => {
                 let fence = self.next_fence;
                 let mut claim = self.connection.prepare_cached(CLAIM)?;
-                let mut rows = claim.query(params![JOB, fence, "0123456789abcdef0123456789abcdef"])?;
+                let mut rows = claim.query(params![JOB, fence, OWNER])?;
                 let chunk: Option<i64> = rows.next()?.map(|row| row.get(0)).transpose()?;
                 // The end of the statement is the commit, and only there its error is told.
                 if chunk.is_some() && rows.next()?.is_some() {

@@ -7,6 +7,7 @@ use crate::cell::Cell;
 use crate::clock::Measured;
 use crate::hand::redb::Redb;
 use crate::hand::sqlite::{Sqlite, Synchronous};
+use crate::hand::sqlx::Sqlx;
 use crate::hand::{batched, direct, grouped_tasks, grouped_threads};
 use crate::ours::BATCH;
 use ours::{REDB, SQLITE};
@@ -93,6 +94,9 @@ pub(crate) const ROWS: &[Row] = &[
     row("magnetar-redb-worker", "Magnetar redb, Worker, tokio", DISK, MANY, |c| ours::worker(REDB, c)),
     row("sqlite-full-direct", "SQLite FULL by hand, one operation per commit", DISK, MANY, |c| {
         direct(full(c)?, c)
+    }),
+    row("sqlite-full-sqlx", "the same through sqlx, one caller", DISK, ONE, |c| {
+        direct(Sqlx::filled(&c.folder, c.chunks)?, c)
     }),
     row("magnetar-sqlite", "Magnetar SQLite, claim + complete, tokio tasks", DISK, MANY, |c| {
         ours::tasks(SQLITE, c)

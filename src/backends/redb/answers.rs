@@ -1,7 +1,7 @@
 //! Answers questions about jobs and their chunks.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -32,7 +32,8 @@ impl<'v> View<'v> {
             loaded.jobs.insert(id, self.job(id)?);
         }
         loaded.dependents = self.dependents(&needs.dependents)?;
-        loaded.rows = self.rows(needs.rows.iter().copied().chain(loaded.dependents_of(needs)), known)?;
+        let keys = needs.rows.iter().copied().chain(loaded.dependents_of(needs)).collect();
+        loaded.add_rows(self.rows(keys, known)?);
         if let Some(key) = loaded.missing_dependent(needs) {
             return Err(Seat::of(Table::Contents, key).corrupt("it is missing, a dependency has it"));
         }
@@ -175,23 +176,22 @@ impl<'v> View<'v> {
         Ok(())
     }
 
-    fn rows(self, keys: impl Iterator<Item = Key>, known: Known<'_>) -> Result<BTreeMap<Key, Option<Row>>> {
-        let mut keys: Vec<Key> = keys.collect();
+    /// Those that are known, and the others, each in ascending order.
+    fn rows(self, mut keys: Vec<Key>, known: Known<'_>) -> Result<Vec<(Key, Option<Row>)>> {
         keys.sort_unstable();
         keys.dedup();
-        let mut rows = BTreeMap::new();
-        keys.retain(|&key| {
-            let row = known(&key);
-            let is_known = row.is_some();
-            if is_known {
-                rows.insert(key, row);
+        let mut rows = Vec::with_capacity(keys.len());
+        keys.retain(|&key| match known(&key) {
+            Some(row) => {
+                rows.push((key, Some(row)));
+                false
             }
-            !is_known
+            None => true,
         });
         for neighbours in keys.chunk_by(|a, b| a.job == b.job && a.chunk.checked_add(1) == Some(b.chunk)) {
             if (neighbours.len() as u64) < SCAN_MIN {
                 for &key in neighbours {
-                    rows.insert(key, self.row(key)?);
+                    rows.push((key, self.row(key)?));
                 }
                 continue;
             }
@@ -200,10 +200,10 @@ impl<'v> View<'v> {
             for row in Walk::new(self, first.job, Span { first: first.chunk, last: last.chunk })? {
                 let row = row?;
                 while let Some(&key) = missing.next_if(|&&key| key < row.key) {
-                    rows.insert(key, None);
+                    rows.push((key, None));
                 }
                 missing.next();
-                rows.insert(row.key, Some(row));
+                rows.push((row.key, Some(row)));
             }
             rows.extend(missing.map(|&key| (key, None)));
         }

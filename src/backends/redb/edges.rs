@@ -18,8 +18,12 @@ pub(super) fn changes(view: View<'_>, edits: &mut Edits, encoder: &mut Encoder, 
             edits.set(tree_number::EDGES, &t::of_chunk(edge_tag::UNMET, row.key), number);
         }
     }
-    let mut dependents: Vec<_> = delta.edges.iter().map(dependent_of).collect();
-    dependents.sort_unstable_by_key(|(edge, _)| (edge.job, edge.on, edge.chunk));
+    let mut dependents = Vec::with_capacity(delta.met.len() + delta.edges.len());
+    dependents.extend(delta.met.iter().map(|&(edge, met)| (edge, Some(met))));
+    dependents.extend(delta.edges.iter().map(dependent_of));
+    if !delta.edges.is_empty() {
+        dependents.sort_unstable_by_key(|(edge, _)| (edge.job, edge.on, edge.chunk));
+    }
     for (Edge { job, chunk, on }, met) in dependents {
         let seat = t::dependent_seat(Key { job, chunk }, on);
         let number = met.map(|met| encoder.number(seat, u64::from(met)));
@@ -56,17 +60,14 @@ fn unmet_of(row: &RowChange) -> Option<u32> {
 /// That a chunk waits for another one, and whether that is met; `None` where it no longer waits.
 fn dependent_of(change: &EdgeChange) -> (Edge, Option<bool>) {
     match *change {
-        EdgeChange::Put { edge, met } | EdgeChange::Met { edge, met } => (edge, Some(met)),
+        EdgeChange::Put { edge, met } => (edge, Some(met)),
         EdgeChange::Delete { edge } => (edge, None),
     }
 }
 
-/// The list of a chunk's dependencies as it is to be, where it changes; that one of them is met or not does not show
-/// in it.
+/// The list of a chunk's dependencies as it is to be, where it changes.
 fn list_of(view: View<'_>, delta: &Delta, changes: &[EdgeChange]) -> Result<Option<(Key, Vec<u64>)>> {
-    let Some(first) = changes.iter().find(|change| !matches!(change, EdgeChange::Met { .. })) else {
-        return Ok(None);
-    };
+    let Some(first) = changes.first() else { return Ok(None) };
     let key = owner(first);
     let row = delta.rows.binary_search_by_key(&key, |row| row.key).ok().map(|at| &delta.rows[at]);
     let is_new = row.is_some_and(|row| row.before.is_none());
@@ -75,7 +76,6 @@ fn list_of(view: View<'_>, delta: &Delta, changes: &[EdgeChange]) -> Result<Opti
     for change in changes {
         match change {
             EdgeChange::Put { edge, .. } => drop(new.insert(edge.on)),
-            EdgeChange::Met { .. } => {}
             EdgeChange::Delete { edge } => drop(new.remove(&edge.on)),
         }
     }

@@ -90,7 +90,7 @@ impl Model {
         let mut rows = BTreeMap::new();
         let mut jobs = BTreeSet::new();
         let mut new_jobs = BTreeSet::new();
-        let mut edges = BTreeMap::new();
+        let (mut edges, mut met) = (BTreeMap::new(), BTreeMap::new());
         let mut log = Vec::new();
         for _ in 0..=rng.usize(..3) {
             let job = rng.i64(1..4);
@@ -154,19 +154,23 @@ impl Model {
                 }
                 let edge = Edge { job: key.job, chunk: key.chunk, on: on.chunk };
                 let is_stored = self.edges.contains_key(&edge);
-                if edges.contains_key(&edge) {
+                let by_on = (edge.job, edge.on, edge.chunk);
+                if edges.contains_key(&edge) || met.contains_key(&by_on) {
                     continue;
                 }
                 jobs.insert(key.job);
-                let change = if is_stored && rng.u8(..4) == 0 {
+                if is_stored && rng.u8(..4) == 0 {
                     self.edges.remove(&edge);
-                    EdgeChange::Delete { edge }
+                    edges.insert(edge, EdgeChange::Delete { edge });
+                    continue;
+                }
+                let is_met = rng.bool();
+                self.edges.insert(edge, is_met);
+                if is_stored {
+                    met.insert(by_on, (edge, is_met));
                 } else {
-                    let met = rng.bool();
-                    self.edges.insert(edge, met);
-                    if is_stored { EdgeChange::Met { edge, met } } else { EdgeChange::Put { edge, met } }
-                };
-                edges.insert(edge, change);
+                    edges.insert(edge, EdgeChange::Put { edge, met: is_met });
+                }
             }
         }
         let mut cursors_put = Vec::new();
@@ -205,6 +209,7 @@ impl Model {
             rows: rows.into_values().collect(),
             jobs,
             edges: edges.into_values().collect(),
+            met: met.into_values().collect(),
             cursors_put,
             cursors_deleted,
             log: runs,
@@ -325,7 +330,8 @@ impl Model {
             assert_eq!(loaded.jobs[&id].as_ref(), self.jobs.get(&id));
         }
         for key in keys.into_iter().chain(loaded.dependents_of(&needs)) {
-            assert_eq!(loaded.rows[&key].as_ref(), self.rows.get(&key).map(|stored| &stored.row), "{key:?}");
+            assert!(loaded.has_asked_for(&key));
+            assert_eq!(loaded.row(&key), self.rows.get(&key).map(|stored| &stored.row), "{key:?}");
         }
         let rows = |list: Vec<Stored>, limit: usize| -> Vec<Row> {
             list.into_iter().take(limit).map(|stored| stored.row).collect()

@@ -239,9 +239,9 @@ fn rest_of_dependents(connection: &mut Connection, needs: &Needs, loaded: &mut L
     let mut lists = needs.dependents.iter().zip(&loaded.dependents);
     if needs.dependent_rows && lists.any(|(need, list)| list.len() == need.limit) {
         let wanted: BTreeSet<Key> = needs.rows.iter().copied().chain(loaded.dependents_of(needs)).collect();
-        loaded.rows.retain(|key, _| wanted.contains(key));
+        loaded.rows.retain(|(key, _)| wanted.contains(key));
     }
-    let lacking = loaded.dependents_of(needs).filter(|key| !loaded.rows.contains_key(key));
+    let lacking = loaded.dependents_of(needs).filter(|key| !loaded.has_asked_for(key));
     let lacking: BTreeSet<Key> = lacking.collect();
     let lacking: Vec<Key> = lacking.into_iter().collect();
     for list in lacking.chunks(KEYS_PER_CALL) {
@@ -249,7 +249,7 @@ fn rest_of_dependents(connection: &mut Connection, needs: &Needs, loaded: &mut L
         add_rows(&mut script, list)?;
         let mut answers = Answers::new(&Needs::default());
         answers.ask(connection, &script).map_err(Failure::into_error)?;
-        loaded.rows.extend(answers.found.into_iter().map(|row| (row.key, Some(row))));
+        loaded.add_rows(answers.found.into_iter().map(|row| (row.key, Some(row))));
     }
     match loaded.missing_dependent(needs) {
         Some(key) => Err(rows::corrupt("this chunk is missing, a dependency has it").at(key.job, key.chunk)),
@@ -663,8 +663,8 @@ impl Answers {
         for job in &needs.jobs {
             loaded.jobs.entry(*job).or_insert(None);
         }
-        loaded.rows = needs.rows.iter().map(|key| (*key, None)).collect();
-        loaded.rows.extend(self.found.into_iter().map(|row| (row.key, Some(row))));
+        let asked = needs.rows.iter().map(|key| (*key, None));
+        loaded.add_rows(asked.chain(self.found.into_iter().map(|row| (row.key, Some(row)))));
         if let Some((since, _)) = needs.log {
             loaded.log.retain(|run| run.revision + run.count - 1 > since);
         }

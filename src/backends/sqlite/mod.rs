@@ -271,7 +271,7 @@ impl Transaction<'_> {
         if leans && opening == Opening::Write && seen.version != self.remembered.version() {
             return Err(self.overtaken());
         }
-        loaded.rows.extend(known.into_iter().map(|row| (row.key, Some(row))));
+        loaded.add_rows(known.into_iter().map(|row| (row.key, Some(row))));
         if self.remembers {
             self.remembered.learn(needs, &mut loaded, seen, ahead);
         }

@@ -186,7 +186,7 @@ impl<'c> Writer<'c> {
 
     /// Writes the changes and commits.
     pub(super) fn commit(mut self, delta: &Delta, stand: Stand) -> Result<(), CommitError> {
-        if delta.rows.len() + delta.edges.len() <= ROWS_SPUN_FOR {
+        if delta.rows.len() + delta.edges.len() + delta.met.len() <= ROWS_SPUN_FOR {
             self.wait = Wait::Spin;
         }
         if stand != Stand::Open {
@@ -229,7 +229,7 @@ impl<'c> Writer<'c> {
         self.many(Many::StatesDelete, rows.iter().filter(|row| row.after.is_none()), |args, row| {
             put_key(args, row.key)
         })?;
-        self.edges(&delta.edges)?;
+        self.edges(&delta.edges, &delta.met)?;
         self.jobs(&delta.jobs, rows)?;
         self.many(Many::CursorsPut, delta.cursors_put.iter(), |args, cursor| {
             args.push(cursor.after.map(columns::int).transpose()?);
@@ -254,18 +254,19 @@ impl<'c> Writer<'c> {
         })
     }
 
-    fn edges(&mut self, edges: &[EdgeChange]) -> Result<()> {
+    fn edges(&mut self, edges: &[EdgeChange], met: &[(Edge, bool)]) -> Result<()> {
         let put = edges.iter().filter_map(|change| match change {
-            EdgeChange::Put { edge, met } | EdgeChange::Met { edge, met } => Some((*edge, *met)),
+            EdgeChange::Put { edge, met } => Some((*edge, *met)),
             EdgeChange::Delete { .. } => None,
         });
+        let put = put.chain(met.iter().copied());
         self.many(Many::EdgesPut, put, |args, (edge, met)| {
             args.push(met);
             args.push(sums::edge(edge, met));
             put_edge(args, edge)
         })?;
         let gone = edges.iter().filter_map(|change| match change {
-            EdgeChange::Put { .. } | EdgeChange::Met { .. } => None,
+            EdgeChange::Put { .. } => None,
             EdgeChange::Delete { edge } => Some(*edge),
         });
         self.many(Many::EdgesDelete, gone, put_edge)

@@ -89,13 +89,15 @@ impl Work<'_> {
         jobs.sort_unstable_by_key(|(id, _)| *id);
         let cursors = self.cursors;
         meta.cursors = cursors.count(meta.cursors);
+        let (edges, met) = self.edges.into_changes();
         Delta {
             log_prune_to: meta.log_start,
             durability: Durability::Full,
             meta,
             rows,
             jobs: jobs.into_iter().map(|(_, change)| change).collect(),
-            edges: self.edges.into_changes(),
+            edges,
+            met,
             cursors_put: cursors.changed().filter_map(|(_, slot)| slot.cursor).collect(),
             cursors_deleted: cursors
                 .changed()

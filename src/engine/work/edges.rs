@@ -81,15 +81,14 @@ impl ChangedEdges {
         self.listed.range(range).map(|(edge, state)| (*edge, *state))
     }
 
-    /// All of it, for storage, in the order of the dependencies.
-    pub(super) fn into_changes(self) -> Vec<EdgeChange> {
+    /// All of it, for storage: what comes and goes, and of what stays whether it is met.
+    pub(super) fn into_changes(self) -> (Vec<EdgeChange>, Vec<(Edge, bool)>) {
         let listed = self.listed.into_iter().map(|(edge, state)| match state {
             Some(met) => EdgeChange::Put { edge, met },
             None => EdgeChange::Delete { edge },
         });
-        let met = self.met.into_iter().map(|(edge, met)| EdgeChange::Met { edge, met });
-        let mut changes: Vec<EdgeChange> = listed.chain(met).collect();
-        changes.sort_unstable_by_key(EdgeChange::edge);
-        changes
+        let mut met: Vec<(Edge, bool)> = self.met.into_iter().collect();
+        met.sort_unstable_by_key(|(edge, _)| (edge.job, edge.on, edge.chunk));
+        (listed.collect(), met)
     }
 }

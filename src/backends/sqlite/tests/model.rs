@@ -178,25 +178,30 @@ impl Model {
             };
             delta.rows.push(change);
         }
-        let mut edges = BTreeMap::new();
+        let (mut edges, mut met) = (BTreeMap::new(), BTreeMap::new());
         for _ in 0..random.pick(&self.edges_at_once) {
             let key = random.key();
             let edge = Edge { job: key.job, chunk: key.chunk, on: random.below(60) };
-            if edges.contains_key(&edge) {
+            let by_on = (edge.job, edge.on, edge.chunk);
+            if edges.contains_key(&edge) || met.contains_key(&by_on) {
                 continue;
             }
             let is_known = self.edges.contains_key(&edge);
-            let change = if is_known && random.one_in(2) {
+            if is_known && random.one_in(2) {
                 self.edges.remove(&edge);
-                EdgeChange::Delete { edge }
+                edges.insert(edge, EdgeChange::Delete { edge });
+                continue;
+            }
+            let is_met = random.one_in(2);
+            self.edges.insert(edge, is_met);
+            if is_known {
+                met.insert(by_on, (edge, is_met));
             } else {
-                let met = random.one_in(2);
-                self.edges.insert(edge, met);
-                if is_known { EdgeChange::Met { edge, met } } else { EdgeChange::Put { edge, met } }
-            };
-            edges.insert(edge, change);
+                edges.insert(edge, EdgeChange::Put { edge, met: is_met });
+            }
         }
         delta.edges = edges.into_values().collect();
+        delta.met = met.into_values().collect();
         for id in 0..3 {
             let mut row = self.jobs.get(&id).cloned().unwrap_or_else(|| job(id, Counts::default()));
             row.counts = self.counts(id);
@@ -385,7 +390,7 @@ impl Model {
         let asked = needs.rows.iter().copied().chain(loaded.dependents_of(needs));
         let expected: BTreeMap<Key, Option<Row>> =
             asked.map(|key| (key, self.rows.get(&key).map(|(row, _)| row.clone()))).collect();
-        assert_eq!(loaded.rows, expected);
+        assert_eq!(loaded.rows, expected.into_iter().collect::<Vec<_>>());
         for (need, answer) in needs.ready.iter().zip(&loaded.ready) {
             let mut found = self.listed(|key, place| key.job == need.job && place.class == Class::Ready);
             found.sort_by_key(|(row, place)| (place.rank, row.key.chunk));

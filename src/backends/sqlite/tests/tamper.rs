@@ -307,7 +307,7 @@ fn any_text_survives_as_it_is() {
     backend.reopen().unwrap();
     let rows = (0..texts.len() as u64).map(|chunk| Key { job: 1, chunk }).collect();
     let loaded = backend.begin().unwrap().load(&Needs { rows, ..Needs::default() }).unwrap();
-    for (row, text) in loaded.rows.values().zip(texts) {
+    for ((_, row), text) in loaded.rows.iter().zip(texts) {
         let row = row.as_ref().unwrap();
         assert_eq!(row.content.checksum.as_deref(), Some(text));
         assert_eq!(row.content.payload.as_ref().unwrap().parse::<String>().unwrap(), text);
