@@ -29,12 +29,14 @@ const SIZES_OF_LAYERS: [u64; 2] = [256, 2_816];
 const SIZES_OF_LISTS: [u64; 2] = [CHUNKS, 5 * CHUNKS];
 
 /// What is counted.
-pub(crate) const KINDS: [(&str, &str); 13] = [
+pub(crate) const KINDS: [(&str, &str); 15] = [
     ("redb-one", "Magnetar redb, claim + complete, block_on"),
     ("redb-one-hand", "raw redb, one operation per commit"),
     ("redb-layers-one", "Magnetar redb, claim + complete, block_on, two dependencies each"),
     ("redb-batch", "Magnetar redb, batches of 256"),
     ("redb-layers", "Magnetar redb, batches of 256, two dependencies each"),
+    ("redb-batch-64", "Magnetar redb, batches of 64"),
+    ("redb-layers-64", "Magnetar redb, batches of 64, two dependencies each"),
     ("redb-batch-hand", "raw redb, 256 operations per commit"),
     ("redb-list", "Magnetar redb, a chunk in a list of pending ones"),
     ("sqlite-one", "Magnetar SQLite, claim + complete, block_on"),
@@ -73,7 +75,8 @@ pub(crate) fn work(kind: &str, cycles: u64, folder: &Path) -> Result<(), Fault> 
                     }
                 }
             } else if batches {
-                drain(&*store, usize::try_from(cycles)? / BATCH, BATCH)?;
+                let size = if kind.ends_with("-64") { 64 } else { BATCH };
+                drain(&*store, usize::try_from(cycles)? / size, size)?;
             } else {
                 drain_by_one(&*store, cycles)?;
             }

@@ -25,10 +25,10 @@ const EDGES_PER_QUESTION: u64 = 64;
 
 /// Makes a chunk wait for others.
 pub(super) fn add(work: &mut Work<'_>, key: Key, on: &[u64]) -> Result<Outcome> {
-    let of_job = work.job(key.job)?.spec.on_dependency_failure;
+    work.job(key.job)?;
     work.fetch(on.iter().chain([&key.chunk]).map(|&chunk| Key { job: key.job, chunk }))?;
+    let policy = settle::policy_of(work, key)?;
     let row = work.row(key)?;
-    let policy = row.content.on_dependency_failure.or(of_job).unwrap_or_default();
     let status = row.record.status;
     let unmet_before = row.unmet;
     let old = work.dependencies(&[key])?.pop().unwrap_or_default();

@@ -235,10 +235,7 @@ fn tell_all(work: &mut Work<'_>, edge: Edge, met: bool, told: Told) -> Result<Op
 /// Tells one dependent. Where that changes its own status, its dependents are to be told in turn.
 fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option<News>> {
     let key = Key { job: edge.job, chunk: edge.chunk };
-    let Some(job) = work.job_in_any_phase(edge.job)? else { return Ok(None) };
-    let of_job = job.spec.on_dependency_failure;
     let row = work.row(key)?;
-    let policy = row.content.on_dependency_failure.or(of_job).unwrap_or_default();
     let (status, cause) = (row.record.status, row.record.cause);
     let happened = match news {
         News::Met | News::Revived => {
@@ -248,7 +245,7 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
             }
             if status == JobStatus::Cancelled && cause == Some(edge.on) {
                 let revived = work.happen(key, Event::Retry)?;
-                match broken_by_another(work, edge, policy)? {
+                match broken_by_another(work, edge)? {
                     // Its other dependency says the same: nothing changes but the cause.
                     Some(on) => {
                         work.happen(key, Event::Cancel { cause: Some(on) })?;
@@ -260,7 +257,7 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
                 Happened::Nothing
             }
         }
-        News::Broken => match policy {
+        News::Broken => match policy_of(work, key)? {
             DependencyFailure::Ignore if !met => {
                 work.set_met(edge, true);
                 unblocked(work, key)?;
@@ -301,12 +298,19 @@ pub(super) fn unblocked(work: &mut Work<'_>, key: Key) -> Result<()> {
     Ok(())
 }
 
+/// What a chunk makes of the failure of one that it depends on.
+pub(super) fn policy_of(work: &mut Work<'_>, key: Key) -> Result<DependencyFailure> {
+    let of_job = work.job_in_any_phase(key.job)?.and_then(|job| job.spec.on_dependency_failure);
+    Ok(work.row(key)?.content.on_dependency_failure.or(of_job).unwrap_or_default())
+}
+
 /// Another dependency than the edge's, if any, that failed or was cancelled and so cancels the chunk.
-fn broken_by_another(work: &mut Work<'_>, edge: Edge, policy: DependencyFailure) -> Result<Option<u64>> {
+fn broken_by_another(work: &mut Work<'_>, edge: Edge) -> Result<Option<u64>> {
+    let key = Key { job: edge.job, chunk: edge.chunk };
+    let policy = policy_of(work, key)?;
     if policy != DependencyFailure::Cancel {
         return Ok(None);
     }
-    let key = Key { job: edge.job, chunk: edge.chunk };
     let others = work.dependencies(&[key])?.pop().unwrap_or_default();
     work.fetch(others.iter().map(|&chunk| Key { job: edge.job, chunk }))?;
     let mut statuses = Vec::with_capacity(others.len());

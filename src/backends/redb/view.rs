@@ -8,14 +8,14 @@ use std::ops::{Bound, Deref};
 use redb::{AccessGuard, Range, ReadOnlyTable, StorageError};
 
 use super::errors;
-use super::recent::{KeyBytes, Recent, Values};
+use super::recent::{KeyBytes, Laid, Recent, Values};
 use super::snapshot::Snapshot;
 use super::tables::{Revision, Row, Tag, tree_number};
 use crate::error::Result;
 
 type Bytes = &'static [u8];
 type Guards<K> = (AccessGuard<'static, K>, AccessGuard<'static, Bytes>);
-type RecentRange<'v> = btree_map::Range<'v, KeyBytes, Option<Vec<u8>>>;
+type RecentRange<'v> = btree_map::Range<'v, KeyBytes, Laid>;
 /// From where to where.
 pub(super) type Bounds<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
 
@@ -99,7 +99,7 @@ impl<'v, K: TreeKey> Tree<'v, K> {
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value<'v>>> {
         if let Some(recent) = self.recent.get(&KeyBytes::new(key)) {
-            return Ok(recent.as_deref().map(Value::Recent));
+            return Ok(recent.value().map(Value::Recent));
         }
         let Some(stored) = self.stored else { return Ok(None) };
         Ok(stored.get(K::from_bytes(key)).map_err(errors::reading)?.map(Value::Stored))
@@ -145,7 +145,7 @@ impl<'v, K: TreeKey> Tree<'v, K> {
     /// The last entry between two keys.
     pub(super) fn last(&self, bounds: Bounds<'_>) -> Result<Option<Found<'v>>> {
         let mut recent = self.recent_in(bounds).rev();
-        let recent = recent.find_map(|(key, value)| Some((key, value.as_deref()?)));
+        let recent = recent.find_map(|(key, laid)| Some((key, laid.value()?)));
         for entry in self.stored_in(bounds)?.into_iter().flatten().rev() {
             let stored = Found::stored(entry)?;
             if recent.is_some_and(|(key, _)| *key > stored.key) {
@@ -229,7 +229,7 @@ impl<'v, K: TreeKey> Iterator for Entries<'v, K> {
                 Ok(stored) => stored,
                 Err(error) => return Some(Err(error)),
             };
-            let Some(&(key, value)) = self.recent.peek() else { return stored.map(Ok) };
+            let Some(&(key, laid)) = self.recent.peek() else { return stored.map(Ok) };
             if let Some(stored) = stored {
                 match stored.key.cmp(key) {
                     Ordering::Less => return Some(Ok(stored)),
@@ -238,7 +238,7 @@ impl<'v, K: TreeKey> Iterator for Entries<'v, K> {
                 }
             }
             self.recent.next();
-            if let Some(value) = value {
+            if let Some(value) = laid.value() {
                 return Some(Ok(Found { key: *key, value: Value::Recent(value) }));
             }
         }

@@ -1,6 +1,7 @@
 //! The dependencies that a group changed.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 
 use foldhash::{HashMap, HashMapExt};
 
@@ -13,18 +14,25 @@ pub(super) struct ChangedEdges {
     listed: BTreeMap<Edge, Option<bool>>,
     /// Of what those are on, the chunks that have them.
     by_on: HashMap<Key, Vec<u64>>,
-    /// Of those that storage has and keeps.
-    met: HashMap<Edge, bool>,
+    /// Of those that storage has and keeps, as they were told.
+    met: Vec<(Edge, bool)>,
+    /// Where each stands there.
+    met_at: HashMap<Edge, usize>,
 }
 
 impl ChangedEdges {
     pub(super) fn new() -> Self {
-        ChangedEdges { listed: BTreeMap::new(), by_on: HashMap::new(), met: HashMap::new() }
+        ChangedEdges {
+            listed: BTreeMap::new(),
+            by_on: HashMap::new(),
+            met: Vec::new(),
+            met_at: HashMap::new(),
+        }
     }
 
     /// Adds it, met or not, or removes it.
     pub(super) fn set(&mut self, edge: Edge, state: Option<bool>) {
-        self.met.remove(&edge);
+        self.met_at.remove(&edge);
         if self.listed.insert(edge, state).is_none() {
             self.by_on.entry(Key { job: edge.job, chunk: edge.on }).or_default().push(edge.chunk);
         }
@@ -32,9 +40,16 @@ impl ChangedEdges {
 
     /// Says of one that there is whether it counts as met.
     pub(super) fn set_met(&mut self, edge: Edge, met: bool) {
-        match self.listed.get_mut(&edge) {
-            Some(state) => *state = Some(met),
-            None => drop(self.met.insert(edge, met)),
+        if let Some(state) = self.listed.get_mut(&edge) {
+            *state = Some(met);
+            return;
+        }
+        match self.met_at.entry(edge) {
+            Entry::Occupied(at) => self.met[*at.get()].1 = met,
+            Entry::Vacant(at) => {
+                at.insert(self.met.len());
+                self.met.push((edge, met));
+            }
         }
     }
 
@@ -50,11 +65,11 @@ impl ChangedEdges {
 
     /// Whether it counts as met from now on, where that was said.
     pub(super) fn met(&self, edge: &Edge) -> Option<bool> {
-        self.met.get(edge).copied().or_else(|| self.listed.get(edge).copied().flatten())
+        self.met_at.get(edge).map(|&at| self.met[at].1).or_else(|| self.listed.get(edge).copied().flatten())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.listed.is_empty() && self.met.is_empty()
+        self.listed.is_empty() && self.met_at.is_empty()
     }
 
     /// What was added to the dependencies of one chunk, or removed, in the order of what they are on.
@@ -87,8 +102,19 @@ impl ChangedEdges {
             Some(met) => EdgeChange::Put { edge, met },
             None => EdgeChange::Delete { edge },
         });
-        let mut met: Vec<(Edge, bool)> = self.met.into_iter().collect();
-        met.sort_unstable_by_key(|(edge, _)| (edge.job, edge.on, edge.chunk));
+        let (mut met, met_at) = (self.met, self.met_at);
+        if met.len() > met_at.len() {
+            // Some of them came or went afterwards.
+            met.retain(|(edge, _)| met_at.contains_key(edge));
+        }
+        // Chunks that end in order tell who waits for them in order.
+        if !met.is_sorted_by_key(|(edge, _)| by_on(edge)) {
+            met.sort_unstable_by_key(|(edge, _)| by_on(edge));
+        }
         (listed.collect(), met)
     }
+}
+
+fn by_on(edge: &Edge) -> (i64, u64, u64) {
+    (edge.job, edge.on, edge.chunk)
 }
