@@ -675,6 +675,9 @@ pub(crate) trait Reader: Send + Sync {
     fn is_shared(&self) -> bool;
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>>;
+
+    /// Checks all that is stored at one moment, beside the writer; an error of kind `Corrupt` names the first thing found.
+    fn verify(&self) -> Result<()>;
 }
 
 /// A storage backend: one writer, many readers.
@@ -699,8 +702,15 @@ pub(crate) trait Backend: Send {
     /// Drops everything that is open and opens it anew, recovering what the file holds.
     fn reopen(&mut self) -> Result<()>;
 
-    /// Checks all that is stored; an error of kind `Corrupt` names the first thing found.
-    fn verify(&mut self) -> Result<()>;
+    /// Checks of the file what can be checked only while nobody reads or writes; [`Reader::verify`] checks the rest.
+    fn check_file(&mut self) -> Result<()>;
+
+    /// Both.
+    #[cfg(test)]
+    fn verify(&mut self) -> Result<()> {
+        self.check_file()?;
+        self.reader().verify()
+    }
 
     /// Releases the file. Called once, last.
     fn close(&mut self) -> Result<()>;
