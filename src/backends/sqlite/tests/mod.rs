@@ -62,6 +62,7 @@ pub(super) fn content(revision: u64) -> Content {
     Content {
         checksum: None,
         payload: Some(Json::trusted(r#"{"path":"a.bin","offset":4096}"#)),
+        left_bytes: 0,
         priority: 0,
         attempts_max: None,
         losses_max: None,
