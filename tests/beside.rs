@@ -614,14 +614,16 @@ fn a_fold_has_each_chunk_once_for_as_long_as_it_wants_more() {
     }
 }
 
+/// Where a thread says that it is here, and is let on.
+type Gate = (Sender<&'static str>, Receiver<()>);
+
 /// Storage that has a thread wait which is neither the test's nor the store's own, once it has read so much that it must
 /// be in the midst of what it does.
 #[derive(Debug, Clone)]
 struct Gated {
     bytes: SharedBytes,
     reads: Arc<AtomicU64>,
-    /// Where that thread says that it is here, and is let on.
-    gate: Arc<Mutex<Option<(Sender<&'static str>, Receiver<()>)>>>,
+    gate: Arc<Mutex<Option<Gate>>>,
 }
 
 impl Storage for Gated {
