@@ -476,6 +476,7 @@ pub(crate) fn content(key: Key, bytes: &[u8]) -> Result<Content> {
     let row = Content {
         checksum: reader.text(has(flag::CHECKSUM))?.map(String::from),
         payload: reader.text(has(flag::PAYLOAD))?.map(Json::trusted),
+        left_bytes: 0,
         priority: reader.some(has(flag::PRIORITY))?.unwrap_or(0),
         attempts_max: reader.some(has(flag::ATTEMPTS_MAX))?,
         losses_max: reader.some(has(flag::LOSSES_MAX))?,

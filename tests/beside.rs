@@ -3,19 +3,25 @@
 #![allow(missing_docs, reason = "a test crate documents itself by its names")]
 #![cfg(all(feature = "sqlite", feature = "redb"))]
 
+#[path = "support/bytes.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod bytes;
+
 use std::cell::Cell;
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use magnetar::{
     Backoff, Change, ChunkStream, Clock, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec,
-    JobStatus, JobStore, NewChunk, OpenOptions, RedbStore, SqliteStore, block_on, chunks, worker,
+    JobStatus, JobStore, NewChunk, OpenOptions, RedbStore, SqliteStore, Storage, block_on, chunks, worker,
 };
+
+use bytes::SharedBytes;
 
 #[derive(Debug)]
 struct ManualClock(AtomicU64);
@@ -606,4 +612,77 @@ fn a_fold_has_each_chunk_once_for_as_long_as_it_wants_more() {
             assert_eq!((ids, has_more), (expected, more), "{wanted} of {limit}");
         }
     }
+}
+
+/// Where a thread says that it is here, and is let on.
+type Gate = (Sender<&'static str>, Receiver<()>);
+
+/// Storage that has a thread wait which is neither the test's nor the store's own, once it has read so much that it must
+/// be in the midst of what it does.
+#[derive(Debug, Clone)]
+struct Gated {
+    bytes: SharedBytes,
+    reads: Arc<AtomicU64>,
+    gate: Arc<Mutex<Option<Gate>>>,
+}
+
+impl Storage for Gated {
+    fn len(&self) -> std::io::Result<u64> {
+        self.bytes.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        if std::thread::current().name() == Some("magnetar-aside")
+            && self.reads.fetch_add(1, Ordering::SeqCst) == 20
+            && let Some((here, go_on)) = self.gate.lock().expect("nobody panicked").take()
+        {
+            here.send("reading").expect("the test waits");
+            // It is let on where the test failed, too.
+            let _ = go_on.recv();
+        }
+        self.bytes.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.bytes.set_len(len)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.bytes.write(offset, bytes)
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        self.bytes.sync()
+    }
+}
+
+#[test]
+fn others_work_while_a_store_is_verified() {
+    let storage = Gated { bytes: SharedBytes::default(), reads: Arc::default(), gate: Arc::default() };
+    let made = storage.clone();
+    let options = OpenOptions::new().cache_bytes(0);
+    let store = RedbStore::on_storage(move || Ok(made.clone()), &options).expect("it opens");
+    import(&store, first(3_000)).expect("it is imported");
+    let ((says, heard), (let_on, go_on)) = (channel(), channel());
+    *storage.gate.lock().expect("nobody panicked") = Some((says.clone(), go_on));
+    std::thread::scope(|scope| {
+        let verifying = scope.spawn(|| {
+            let verified = wait(store.verify());
+            says.send("done").expect("the test waits");
+            verified
+        });
+        let let_on = let_on;
+        assert_eq!(heard.recv(), Ok("reading"));
+        // More than stays out of the trees.
+        for _ in 0..400 {
+            let chunk = block_on(store.claim_pending(1)).expect("the job exists").expect("one is ready");
+            block_on(store.complete(&chunk.claim(), Completion::new())).expect("it is held");
+        }
+        block_on(store.delete_job(1)).expect("it exists");
+        // The second one takes its turn.
+        let again = scope.spawn(|| wait(store.verify()));
+        let_on.send(()).expect("somebody waits");
+        verifying.join().expect("no panic").expect("what it saw was whole");
+        again.join().expect("no panic").expect("nothing is damaged");
+    });
 }

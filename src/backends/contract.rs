@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use crate::error::Result;
+use crate::limits;
 use crate::model::{Deadline, DependencyFailure, Durability, JobSpec, JobStatus, Json, OwnerId};
 use crate::standing::Affairs;
 
@@ -24,6 +25,8 @@ pub(crate) struct Key {
 pub(crate) struct Content {
     pub(crate) checksum: Option<String>,
     pub(crate) payload: Option<Json>,
+    /// How long the payload is that was left in storage, where it was: such a content is never written.
+    pub(crate) left_bytes: usize,
     pub(crate) priority: i32,
     pub(crate) attempts_max: Option<u32>,
     pub(crate) losses_max: Option<u32>,
@@ -156,17 +159,65 @@ pub(crate) struct Row {
     pub(crate) unmet: u32,
 }
 
+/// A longer payload is left in storage where nobody asks for it, in bytes: no transition looks at it.
+pub(crate) const PAYLOAD_BYTES_HELD: usize = 2_048;
+
+fn json_bytes(json: Option<&Json>) -> usize {
+    json.map_or(0, |json| json.as_str().len())
+}
+
+impl Content {
+    /// How long its payload is, wherever that is.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        json_bytes(self.payload.as_ref()) + self.left_bytes
+    }
+}
+
+impl Record {
+    pub(crate) fn output_bytes(&self) -> usize {
+        json_bytes(self.output.as_ref())
+    }
+}
+
 impl Row {
-    /// What it takes of the memory that varies.
+    /// How long its texts are, what was left in storage among them.
     pub(crate) fn text_bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
         let (content, record) = (&self.content, &self.record);
         text(&content.checksum)
-            + json(&content.payload)
+            + content.payload_bytes()
             + text(&record.observed)
             + text(&record.error)
-            + json(&record.output)
+            + record.output_bytes()
+    }
+
+    /// The row, just read, without its payload where that is long.
+    pub(crate) fn without_payload(mut self) -> Self {
+        let bytes = self.content.payload_bytes();
+        if bytes > PAYLOAD_BYTES_HELD {
+            let content = Arc::make_mut(&mut self.content);
+            (content.payload, content.left_bytes) = (None, bytes);
+        }
+        self
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.content.left_bytes == 0
+    }
+}
+
+/// Ready rows as they are answered with: whole until their payloads come to what a claim takes, so that a claim asks
+/// once.
+#[derive(Default)]
+pub(crate) struct ReadyBytes(usize);
+
+impl ReadyBytes {
+    pub(crate) fn hold(&mut self, row: Row) -> Row {
+        if self.0 >= limits::CLAIM_BYTES_MAX {
+            return row.without_payload();
+        }
+        self.0 += row.content.payload_bytes();
+        row
     }
 }
 
@@ -378,6 +429,9 @@ pub(crate) struct EdgesNeed {
 pub(crate) struct Needs {
     pub(crate) jobs: BTreeSet<i64>,
     pub(crate) rows: Vec<Key>,
+    /// Whether [`Needs::rows`] are to come whole. Other rows may come without a long payload in any case, but for the first
+    /// ready ones.
+    pub(crate) payloads: bool,
     pub(crate) ready: Vec<ReadyNeed>,
     /// The lowest job above or at this id that has a row in class `Ready`.
     pub(crate) ready_job_from: Option<i64>,
@@ -520,6 +574,13 @@ impl Loaded {
         self.asked_row(key).is_some()
     }
 
+    /// Puts another answer in the place of the one that there is.
+    pub(crate) fn set_row(&mut self, key: &Key, row: Option<Row>) {
+        if let Ok(at) = self.rows.binary_search_by_key(key, |(key, _)| *key) {
+            self.rows[at].1 = row;
+        }
+    }
+
     /// Puts rows to those that there are; of one that is given twice what is there counts.
     pub(crate) fn add_rows(&mut self, rows: impl IntoIterator<Item = (Key, Option<Row>)>) {
         self.rows.extend(rows);
@@ -638,6 +699,7 @@ impl Content {
         Content {
             checksum: None,
             payload: None,
+            left_bytes: 0,
             priority: 0,
             attempts_max: None,
             losses_max: None,
@@ -706,6 +768,9 @@ pub(crate) trait Reader: Send + Sync {
     fn is_shared(&self) -> bool;
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>>;
+
+    /// Checks all that is stored at one moment, beside the writer; an error of kind `Corrupt` names the first thing found.
+    fn verify(&self) -> Result<()>;
 }
 
 /// A storage backend: one writer, many readers.
@@ -730,8 +795,15 @@ pub(crate) trait Backend: Send {
     /// Drops everything that is open and opens it anew, recovering what the file holds.
     fn reopen(&mut self) -> Result<()>;
 
-    /// Checks all that is stored; an error of kind `Corrupt` names the first thing found.
-    fn verify(&mut self) -> Result<()>;
+    /// Checks of the file what can be checked only while nobody reads or writes; [`Reader::verify`] checks the rest.
+    fn check_file(&mut self) -> Result<()>;
+
+    /// Both.
+    #[cfg(test)]
+    fn verify(&mut self) -> Result<()> {
+        self.check_file()?;
+        self.reader().verify()
+    }
 
     /// Releases the file. Called once, last.
     fn close(&mut self) -> Result<()>;

@@ -11,8 +11,8 @@
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Delta, DueNeed, Front, JobChange, JobRow, Key, Loaded, Meta, Needs, Place, Rank, ReadyNeed,
-    Record, Row, RowChange,
+    Class, Delta, DueNeed, Front, JobChange, JobRow, Key, Loaded, Meta, Needs, PAYLOAD_BYTES_HELD, Place,
+    Rank, ReadyNeed, Record, Row, RowChange,
 };
 use crate::machine;
 
@@ -22,8 +22,8 @@ const ROWS_MAX: usize = 4_096;
 /// The same of jobs, and of jobs whose next chunks are known.
 const JOBS_MAX: usize = 256;
 
-/// A chunk whose texts are longer together is not kept, in bytes.
-const ROW_TEXT_BYTES_MAX: usize = 2_048;
+/// A chunk whose texts are longer together is not kept, in bytes; none, that is, whose payload was left in storage.
+const ROW_TEXT_BYTES_MAX: usize = PAYLOAD_BYTES_HELD;
 
 /// Ready chunks that are read ahead of the claims, at first and at most: they may turn out to be of a megabyte each.
 const AHEAD_MIN: usize = 8;
@@ -173,6 +173,7 @@ impl Known {
         let Needs {
             jobs,
             rows,
+            payloads: _,
             ready,
             ready_job_from,
             due,

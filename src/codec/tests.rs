@@ -85,6 +85,7 @@ fn any_content(rng: &mut fastrand::Rng) -> Content {
     Content {
         checksum: some(rng, random_text),
         payload: some(rng, |rng| Json::trusted(&random_text(rng))),
+        left_bytes: 0,
         priority: rng.i32(..) >> rng.u32(..32),
         attempts_max: some(rng, any_u32),
         losses_max: some(rng, any_u32),
@@ -189,6 +190,7 @@ fn the_bytes_of_every_format_never_change() {
     let text = Content {
         checksum: Some("abc123".into()),
         payload: Some(Json::trusted("[1]")),
+        left_bytes: 0,
         priority: -3,
         attempts_max: Some(5),
         losses_max: Some(0),

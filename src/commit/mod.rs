@@ -15,6 +15,7 @@ mod readers;
 #[cfg(not(target_family = "wasm"))]
 mod thread;
 mod ticket;
+mod turns;
 #[cfg(target_family = "wasm")]
 mod unthreaded;
 mod waiters;
@@ -34,6 +35,7 @@ use crate::model::{Claim, JobState, OwnerId};
 pub use blocking::block_on;
 pub(crate) use blocking::may_block;
 pub(crate) use ticket::Ticket;
+pub(crate) use turns::{Turn, Turns};
 #[cfg(target_family = "wasm")]
 pub(crate) use unthreaded::{DRIVER, Driving, Readers, look, offload};
 pub(crate) use waiters::{Place, Waiters};
@@ -72,7 +74,7 @@ enum Control {
     Reopen(oneshot::Sender<Result<()>>),
     /// The same, but nothing where all is well when its turn comes.
     Mend(oneshot::Sender<Result<()>>),
-    Verify(oneshot::Sender<Result<()>>),
+    CheckFile(oneshot::Sender<Result<()>>),
     Close {
         owner: OwnerId,
         reply: oneshot::Sender<Result<()>>,
@@ -243,8 +245,8 @@ impl Core {
         self.wait_for(Control::Mend).await
     }
 
-    pub(crate) async fn verify(self: &Arc<Self>) -> Result<()> {
-        self.wait_for(Control::Verify).await
+    pub(crate) async fn check_file(self: &Arc<Self>) -> Result<()> {
+        self.wait_for(Control::CheckFile).await
     }
 
     /// Releases the storage, and first what an owner holds still.
@@ -483,8 +485,8 @@ impl Core {
                     self.do_control(Control::Reopen(reply));
                 }
             }
-            Control::Verify(reply) => {
-                let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::verify);
+            Control::CheckFile(reply) => {
+                let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::check_file);
                 let _ = reply.send(result);
             }
             Control::Close { owner, reply } => {

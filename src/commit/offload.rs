@@ -19,7 +19,7 @@ pub(crate) fn offload<T: Send + 'static>(
         Ok(())
     } else {
         std::thread::Builder::new()
-            .name("magnetar-open".into())
+            .name("magnetar-aside".into())
             // A caller that has gone does not need the result.
             .spawn(move || drop(sender.send(work())))
             .map(drop)

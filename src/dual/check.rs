@@ -84,6 +84,7 @@ impl Feed {
         let Content {
             checksum,
             payload,
+            left_bytes: _,
             priority,
             attempts_max,
             losses_max,

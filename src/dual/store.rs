@@ -351,10 +351,13 @@ impl JobStore for DualStore {
 
     /// Checks both stores, each by itself. [`DualStore::compare`] compares them.
     async fn verify(&self) -> Result<()> {
-        // A redb file is checked while nobody reads it.
-        let _shut = self.inner.gate.shut().await;
         for side in &self.inner.sides {
-            side.store.verify().await?;
+            let turn = side.shared.turn_to_verify().await;
+            // A redb file is checked while nobody reads it.
+            let shut = self.inner.gate.shut().await;
+            side.shared.core.check_file().await?;
+            drop(shut);
+            side.shared.verify(turn).await?;
         }
         Ok(())
     }

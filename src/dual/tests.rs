@@ -179,8 +179,8 @@ impl Backend for Faulty {
         self.inner().reopen()
     }
 
-    fn verify(&mut self) -> Result<()> {
-        self.inner().verify()
+    fn check_file(&mut self) -> Result<()> {
+        self.inner().check_file()
     }
 
     fn close(&mut self) -> Result<()> {

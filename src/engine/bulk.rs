@@ -49,9 +49,12 @@ impl Bulk {
             Selection::Chunks(chunks) => {
                 let mut keys: Vec<Key> = chunks.iter().map(|&chunk| Key { job: self.job, chunk }).collect();
                 keys.sort_unstable();
-                work.fetch(keys.iter().copied())?;
-                for &key in &keys {
-                    work.check(key, self.kind.event())?;
+                for part in keys.chunks(ROWS_CHECKED) {
+                    work.fetch(part.iter().copied())?;
+                    for &key in part {
+                        work.check(key, self.kind.event())?;
+                    }
+                    work.let_go(part);
                 }
                 let (changed, _) = self.kind.to_each(work, self.job, &keys, Pace::AtOnce)?;
                 Ok(Applied::Reply(Reply::Count(changed)))
@@ -166,6 +169,9 @@ enum Pace {
     AtOnce,
     BySlices,
 }
+
+/// Named chunks that are checked before those among them whose outputs are long are let go.
+const ROWS_CHECKED: usize = 64;
 
 /// Of so many chunks it is asked ahead who waits for them.
 const ASKED_AHEAD: usize = 500;

@@ -35,6 +35,7 @@ pub(super) fn claim(
     if taken.wanted(request) > 0 && probe.is_time() && reap::dead_owners(work, probe)? {
         take(work, owner, seq, request, &mut taken)?;
     }
+    work.fetch_whole(taken.keys.iter().copied())?;
     taken.keys.into_iter().map(|key| work.state(key)).collect()
 }
 
@@ -97,8 +98,7 @@ fn take(
                 let wanted = taken.wanted(request).min(AHEAD_MAX);
                 let next = if wanted > 0 { work.next_ready(job, wanted)? } else { None };
                 let Some(key) = next else { break };
-                let payload = work.row(key)?.content.payload.as_ref();
-                taken.bytes += payload.map_or(0, |payload| payload.as_str().len());
+                taken.bytes += work.row(key)?.content.payload_bytes();
                 work.happen(key, event)?;
                 taken.keys.push(key);
             }

@@ -12,7 +12,9 @@ use super::work::{NewRow, Work};
 use super::{Applied, Reply, Result, bulk, edges, finish};
 use foldhash::{HashSet, HashSetExt};
 
-use crate::backends::contract::{Class, Content, Counts, Edge, JobPhase, JobRow, Key, PageNeed, Row};
+use crate::backends::contract::{
+    Class, Content, Counts, Edge, JobPhase, JobRow, Key, PAYLOAD_BYTES_HELD, PageNeed, Row,
+};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::machine::{self, Event};
@@ -185,6 +187,8 @@ impl Import {
         let keys: Vec<Key> = self.chunks.iter().map(|chunk| Key { job: self.job, chunk: chunk.id }).collect();
         let mut dependencies = vec![Vec::new(); keys.len()];
         if let Some(job) = existing {
+            let long = self.chunks.iter().filter(|chunk| has_long_payload(chunk));
+            work.fetch_whole(long.map(|chunk| Key { job: self.job, chunk: chunk.id }))?;
             work.fetch(keys.iter().copied())?;
             if job.edges > 0 {
                 dependencies = work.dependencies(&keys)?;
@@ -632,9 +636,14 @@ pub(crate) fn is_unchanged(row: &Row, old: &[u64], chunk: &NewChunk, now_ms: u64
     difference(row, old, chunk, now_ms) == Difference::None
 }
 
+/// Whether it is compared with the payload that storage has; one that is left there is longer than any other.
+pub(super) fn has_long_payload(chunk: &NewChunk) -> bool {
+    chunk.payload.as_ref().is_some_and(|payload| payload.as_str().len() > PAYLOAD_BYTES_HELD)
+}
+
 fn difference(row: &Row, old: &[u64], chunk: &NewChunk, now_ms: u64) -> Difference {
     let content = &row.content;
-    if content.checksum != chunk.checksum || content.payload != chunk.payload {
+    if content.checksum != chunk.checksum || content.payload != chunk.payload || !row.is_whole() {
         Difference::Content
     } else if content.priority != chunk.priority
         || content.attempts_max != chunk.attempts_max
@@ -661,6 +670,7 @@ fn content_of(chunk: &NewChunk, created_at_ms: u64, now_ms: u64) -> Content {
     Content {
         checksum: chunk.checksum.clone(),
         payload: chunk.payload.clone(),
+        left_bytes: 0,
         priority: chunk.priority,
         attempts_max: chunk.attempts_max,
         losses_max: chunk.losses_max,

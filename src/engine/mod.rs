@@ -458,8 +458,11 @@ impl Engine {
         Ok(revision)
     }
 
-    pub(crate) fn verify(&mut self) -> Result<()> {
-        self.guarded("the verifying panicked, over a damaged file perhaps", |engine| engine.backend.verify())
+    /// Checks of the file what can be checked only while nobody reads or writes.
+    pub(crate) fn check_file(&mut self) -> Result<()> {
+        self.guarded("the verifying panicked, over a damaged file perhaps", |engine| {
+            engine.backend.check_file()
+        })
     }
 
     /// Does what may come across damage that nothing has looked for yet. After a panic nothing goes on before the store

@@ -1,7 +1,7 @@
 //! Reading: each question is answered from one snapshot.
 
 use super::edges::cycle;
-use super::import::is_unchanged;
+use super::import::{has_long_payload, is_unchanged};
 use super::records::entries;
 use super::whole;
 use foldhash::HashMap;
@@ -27,7 +27,8 @@ pub(super) fn open(loaded: &mut Loaded, job: i64) -> Result<JobRow> {
 }
 
 pub(crate) fn chunk(load: &mut dyn Load, key: Key) -> Result<Option<JobState>> {
-    let mut loaded = load.load(&Needs { jobs: [key.job].into(), rows: vec![key], ..Needs::default() })?;
+    let needs = Needs { jobs: [key.job].into(), rows: vec![key], payloads: true, ..Needs::default() };
+    let mut loaded = load.load(&needs)?;
     let job = open(&mut loaded, key.job)?;
     Ok(loaded.rows.pop().and_then(|(_, row)| row).map(|row| machine::state(row, &job.spec)))
 }
@@ -89,8 +90,13 @@ pub(crate) fn without_unchanged(
     chunks: Vec<NewChunk>,
 ) -> Result<Vec<NewChunk>> {
     let keys: Vec<Key> = chunks.iter().map(|chunk| Key { job, chunk: chunk.id }).collect();
-    let needs = Needs { rows: keys.clone(), dependencies: keys, ..Needs::default() };
-    let mut loaded = load.load(&needs)?;
+    let (long, short) = chunks.iter().partition::<Vec<_>, _>(|chunk| has_long_payload(chunk));
+    let key = |chunk: &NewChunk| Key { job, chunk: chunk.id };
+    let rows = long.into_iter().map(key).collect();
+    let whole = load.load(&Needs { rows, payloads: true, ..Needs::default() })?.rows;
+    let rows = short.into_iter().map(key).collect();
+    let mut loaded = load.load(&Needs { rows, dependencies: keys, ..Needs::default() })?;
+    loaded.add_rows(whole);
     let lists = std::mem::take(&mut loaded.dependencies);
     // The commit that follows looks at the clock itself.
     let now_ms = loaded.meta.clock_ms;
@@ -306,6 +312,21 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
         let jobs = slice.iter().map(|(_, _, key)| key.job).collect();
         let needs = Needs { jobs, rows: keys.clone(), dependencies: keys.clone(), ..Needs::default() };
         let mut state = load.load(&needs)?;
+        let is_newest = |row: &Row| {
+            let revision = row.record.revision.max(row.content.revision);
+            last.get(&row.key).is_some_and(|last| revision <= *last)
+        };
+        // Those that are told of come whole.
+        let left = state
+            .rows
+            .iter()
+            .filter_map(|(_, row)| row.as_ref())
+            .filter(|row| !row.is_whole() && is_newest(row));
+        let rows: Vec<Key> = left.map(|row| row.key).collect();
+        if !rows.is_empty() {
+            let needs = Needs { rows, payloads: true, ..Needs::default() };
+            load.load(&needs)?.rows.into_iter().for_each(|(key, row)| state.set_row(&key, row));
+        }
         let listed = keys.iter().zip(&state.dependencies);
         let rows = listed.filter_map(|(key, list)| Some((state.row(key)?, list.as_slice())));
         let mut unmet = whole::unmet(load, rows)?;
@@ -322,10 +343,9 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
                 (Subject::Chunk | Subject::Met, Some(job)) if last.get(&key) == Some(&revision) => {
                     let depends_on = lists.remove(&key).unwrap_or_default();
                     let row = state.row(&key);
-                    if let Some(row) = row
-                        && row.record.revision.max(row.content.revision) <= revision
-                    {
-                        bytes += row.text_bytes() + 8 * depends_on.len();
+                    // Those that are passed over were read, too.
+                    bytes += row.map_or(0, Row::text_bytes) + 8 * depends_on.len();
+                    if let Some(row) = row.filter(|row| is_newest(row)) {
                         page.changes.push(Change::Chunk {
                             state: Box::new(machine::state(row.clone(), &job.spec)),
                             depends_on,

@@ -100,6 +100,8 @@ impl RecordPage {
     pub(super) fn needs(&self, needs: &mut Needs) {
         needs.jobs.extend(self.jobs.iter().map(|job| job.id).chain(self.jobs_gone.iter().copied()));
         needs.rows.extend(self.keys());
+        // What is here already is not written again.
+        needs.payloads = true;
     }
 
     /// Whether there is nothing in it but what the other store has.
@@ -121,7 +123,7 @@ fn take_rows(loaded: &mut Loaded, keys: &[Key]) -> Vec<(Key, Option<FullRow>)> {
 
 /// Rows with their dependencies, and the revision of the store that they were read at.
 pub(crate) fn full_rows(load: &mut dyn Load, keys: &[Key]) -> Result<(u64, Vec<Option<FullRow>>)> {
-    let needs = Needs { rows: keys.to_vec(), edges_of: keys.to_vec(), ..Needs::default() };
+    let needs = Needs { rows: keys.to_vec(), payloads: true, edges_of: keys.to_vec(), ..Needs::default() };
     let mut loaded = load.load(&needs)?;
     let rows = take_rows(&mut loaded, keys);
     Ok((loaded.meta.revision, rows.into_iter().map(|(_, row)| row).collect()))
@@ -223,8 +225,10 @@ pub(crate) fn changes_page(load: &mut dyn Load, since: u64, invisible: Invisible
         let unknown = slice.iter().map(|(_, _, key)| key.job).filter(|job| !jobs.contains_key(job));
         let new = slice.iter().filter(|(_, subject, key)| is_row(*subject) && seen.insert(*key));
         let keys: Vec<Key> = new.map(|(_, _, key)| *key).collect();
-        let unknown = unknown.collect();
-        let needs = Needs { jobs: unknown, rows: keys.clone(), edges_of: keys.clone(), ..Needs::default() };
+        let jobs_asked = unknown.collect();
+        let edges_of = keys.clone();
+        let needs =
+            Needs { jobs: jobs_asked, rows: keys.clone(), payloads: true, edges_of, ..Needs::default() };
         let mut state = load.load(&needs)?;
         jobs.append(&mut state.jobs);
         let mut rows: BTreeMap<Key, Option<FullRow>> = take_rows(&mut state, &keys).into_iter().collect();

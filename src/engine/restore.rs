@@ -238,6 +238,7 @@ pub(crate) fn restored_row(record: ChunkRecord) -> Result<RestoredRow> {
         content: Arc::new(Content {
             checksum: state.checksum.clone(),
             payload: state.payload.clone(),
+            left_bytes: 0,
             priority: state.priority,
             attempts_max: kept.attempts_max,
             losses_max: kept.losses_max,

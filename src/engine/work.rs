@@ -20,8 +20,8 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Content, Counts, DependentsNeed, Front, JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, Place,
-    Record, Row, RowChange, Subject, WriteTx,
+    Class, Content, Counts, DependentsNeed, Front, JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs,
+    PAYLOAD_BYTES_HELD, Place, Record, Row, RowChange, Subject, WriteTx,
 };
 use crate::engine::Host;
 use crate::error::{Error, Result};
@@ -151,14 +151,24 @@ impl<'t> Work<'t> {
     }
 
     fn absorb_row(&mut self, key: Key, row: Option<Row>) {
-        if let Entry::Vacant(entry) = self.rows.entry(key) {
-            entry.insert(RowSlot {
-                before: row.as_ref().map(machine::place),
-                row,
-                content_dirty: false,
-                record_dirty: false,
-                unmet_dirty: false,
-            });
+        match self.rows.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(RowSlot {
+                    before: row.as_ref().map(machine::place),
+                    row,
+                    content_dirty: false,
+                    record_dirty: false,
+                    unmet_dirty: false,
+                });
+            }
+            // What was left in storage before is wanted now.
+            Entry::Occupied(mut entry) => {
+                if let (Some(old), Some(row)) = (&mut entry.get_mut().row, row)
+                    && !old.is_whole()
+                {
+                    old.content = row.content;
+                }
+            }
         }
     }
 
@@ -243,6 +253,31 @@ impl<'t> Work<'t> {
         Ok(())
     }
 
+    /// The same, with payloads.
+    pub(super) fn fetch_whole(&mut self, keys: impl IntoIterator<Item = Key>) -> Result<()> {
+        let is_whole = |slot: &RowSlot| slot.row.as_ref().is_none_or(Row::is_whole);
+        let rows: Vec<Key> =
+            keys.into_iter().filter(|key| !self.rows.get(key).is_some_and(is_whole)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut loaded = self.load(&Needs { rows, payloads: true, ..Needs::default() })?;
+        self.absorb(&mut loaded);
+        Ok(())
+    }
+
+    /// Lets go of rows with long outputs to which nothing has happened: they are read again where they are needed.
+    pub(super) fn let_go(&mut self, keys: &[Key]) {
+        for key in keys {
+            let is_long = |row: &Row| row.record.output_bytes() > PAYLOAD_BYTES_HELD;
+            let is_clean = |slot: &RowSlot| !(slot.content_dirty || slot.record_dirty || slot.unmet_dirty);
+            if self.rows.get(key).is_some_and(|slot| is_clean(slot) && slot.row.as_ref().is_some_and(is_long))
+            {
+                self.rows.remove(key);
+            }
+        }
+    }
+
     pub(super) fn row_if_any(&mut self, key: Key) -> Result<Option<&Row>> {
         if !self.rows.contains_key(&key) {
             self.fetch([key])?;
@@ -254,9 +289,9 @@ impl<'t> Work<'t> {
         self.row_if_any(key)?.ok_or_else(|| Error::chunk_not_found(key.job, key.chunk))
     }
 
-    /// The row as a caller sees it. Its job and the row itself are known.
+    /// The row as a caller sees it. Its job is known.
     pub(super) fn state(&mut self, key: Key) -> Result<JobState> {
-        self.row(key)?;
+        self.fetch_whole([key])?;
         let spec = self.jobs.get(&key.job).and_then(|slot| slot.job.as_ref()).map(|job| &job.spec);
         let row = self.rows.get(&key).and_then(|slot| slot.row.as_ref());
         match (row, spec) {

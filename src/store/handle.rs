@@ -13,7 +13,9 @@ use super::importing::{self, unexpected};
 use super::restoring;
 use super::{ChunkStream, JobStore, Persistence};
 use crate::backends::contract::{Backend, Key, Load, PageNeed, Reader};
-use crate::commit::{Core, DRIVER, Driving, Readers, Watch, closed, is_left_at_closing, look, may_block};
+use crate::commit::{
+    Core, DRIVER, Driving, Readers, Turn, Turns, Watch, closed, is_left_at_closing, look, may_block, offload,
+};
 use crate::engine::{self, Bulk, Consumer, Engine, Host, Imports, Kind, Op, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -88,6 +90,8 @@ pub(crate) struct Shared {
     reader: SharedReader,
     /// For snapshots that take too long for the caller's own thread.
     readers: Option<Readers>,
+    /// Who checks all that is stored: redb's own check needs that nobody reads.
+    verifying: Turns,
     liveness: Arc<dyn Liveness>,
     pub(super) imports: Imports,
     persistence: Persistence,
@@ -122,6 +126,24 @@ impl Shared {
             }
         }))?;
         receiver.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Returns once nobody else verifies.
+    pub(crate) async fn turn_to_verify(&self) -> Turn {
+        self.verifying.next().await
+    }
+
+    /// Checks what a snapshot says, beside the commits. The file itself has been checked.
+    pub(crate) async fn verify(&self, turn: Turn) -> Result<()> {
+        let reader = self.reader.clone();
+        let work = move || {
+            let _turn = turn;
+            let verified = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reader.0.verify()));
+            verified.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Internal, "the verifying panicked, over a damaged file perhaps"))
+            })
+        };
+        offload(work).await
     }
 
     /// Whether other processes may write to it too.
@@ -222,6 +244,7 @@ impl<B: Backing> Store<B> {
             core,
             reader: SharedReader(reader),
             readers,
+            verifying: Turns::default(),
             liveness: host.liveness,
             imports: host.imports,
             persistence,
@@ -659,7 +682,9 @@ impl<B: Backing> JobStore for Store<B> {
 
     #[instrument(level = "debug", skip(self))]
     async fn verify(&self) -> Result<()> {
-        self.shared.core.verify().await
+        let turn = self.shared.turn_to_verify().await;
+        self.shared.core.check_file().await?;
+        self.shared.verify(turn).await
     }
 
     #[instrument(level = "debug", skip(self))]

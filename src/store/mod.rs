@@ -276,6 +276,11 @@ pub trait JobStore: Debug + Send + Sync {
     async fn reopen(&self) -> Result<()>;
 
     /// Checks everything that is stored. An error of kind [`crate::ErrorKind::Corrupt`] names the first thing found.
+    ///
+    /// What is checked is of one moment, and others go on meanwhile: the file grows by what they change, since nothing of
+    /// that moment is written over before the end. They wait only while redb looks at its pages, which comes first and
+    /// needs that nobody reads: where somebody does the error is [`crate::ErrorKind::Busy`]; and for all of it where the
+    /// store is SQLite's and in memory, which has one connection.
     async fn verify(&self) -> Result<()>;
 
     /// Gives back what this client holds and releases the file. Later calls are refused.

@@ -239,6 +239,13 @@ macro_rules! always {
                 an_import_that_nobody_waits_for_leaves_the_job_free
                 a_handle_outlives_its_reopening
             }
+            payloads {
+                a_long_payload_outlives_all_that_happens_to_its_chunk
+                an_import_tells_a_long_payload_from_another
+                the_feed_tells_of_a_long_payload_where_it_is_the_newest
+                named_chunks_with_long_outputs_are_reset_together_or_not_at_all
+                the_largest_payloads_are_claimed_as_far_as_one_claim_may_take_them
+            }
             slices {
                 a_completion_frees_thousands_in_slices
                 a_cascade_cancels_and_revives_thousands
@@ -308,6 +315,7 @@ macro_rules! threaded {
                 callers_of_one_moment_share_one_commit
                 no_two_callers_of_one_moment_get_the_same_chunk
                 a_claim_sees_what_a_completion_before_it_in_the_group_freed
+                a_claim_has_the_long_payload_of_a_chunk_that_was_given_back_in_its_group
                 a_claim_of_any_job_sees_an_import_before_it_in_the_group
                 a_job_imported_and_deleted_in_one_group_leaves_nothing
                 a_job_deleted_and_imported_in_one_group_has_what_the_import_brought

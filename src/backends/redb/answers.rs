@@ -12,7 +12,7 @@ use super::view::{Bounds, Entries, View};
 use super::walk::Walk;
 use crate::backends::contract::{
     Class, Cursor, CursorsNeed, DueNeed, EdgesNeed, HeldByAnyNeed, JobRow, Key, Loaded, LogRun, Meta, Needs,
-    PageNeed, Rank, ReadyNeed, Record, Row,
+    PageNeed, Rank, ReadyBytes, ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
@@ -20,6 +20,9 @@ use crate::model::OwnerId;
 
 /// From here on a scan of neighbours is quicker than asking for each.
 const SCAN_MIN: u64 = 4;
+
+/// What of a row is kept in memory.
+type Hold<'h> = &'h mut dyn FnMut(Row) -> Row;
 
 /// What is known already.
 pub(super) type Known<'k> = &'k dyn Fn(&Key) -> Option<Row>;
@@ -33,12 +36,14 @@ impl<'v> View<'v> {
         }
         loaded.dependents = self.dependents(&needs.dependents)?;
         let keys = needs.rows.iter().copied().chain(loaded.dependents_of(needs)).collect();
-        loaded.add_rows(self.rows(keys, known)?);
+        let hold = if needs.payloads { |row| row } else { Row::without_payload };
+        loaded.add_rows(self.rows(keys, known, hold)?);
         if let Some(key) = loaded.missing_dependent(needs) {
             return Err(Seat::of(Table::Contents, key).corrupt("it is missing, a dependency has it"));
         }
+        let mut bytes = ReadyBytes::default();
         for need in &needs.ready {
-            loaded.ready.push(self.ready(need, ahead)?);
+            loaded.ready.push(self.ready(need, ahead, &mut |row| bytes.hold(row))?);
         }
         if let Some(from) = needs.ready_job_from {
             loaded.ready_job = self.ready_job_from(from)?;
@@ -147,11 +152,6 @@ impl<'v> View<'v> {
         self.row(key)?.ok_or_else(|| Seat::of(Table::Contents, key).corrupt("it is missing, an index has it"))
     }
 
-    /// Appends the rows of a run.
-    fn rows_of(self, job: i64, span: Span, rows: &mut Vec<Row>) -> Result<()> {
-        self.each_of(job, span, &mut |row| rows.push(row))
-    }
-
     /// Hands over the rows of a run: of each of its chunks, that is.
     fn each_of(self, job: i64, span: Span, each: &mut dyn FnMut(Row)) -> Result<()> {
         if span.len() < SCAN_MIN {
@@ -177,7 +177,12 @@ impl<'v> View<'v> {
     }
 
     /// Those that are known, and the others, each in ascending order.
-    fn rows(self, mut keys: Vec<Key>, known: Known<'_>) -> Result<Vec<(Key, Option<Row>)>> {
+    fn rows(
+        self,
+        mut keys: Vec<Key>,
+        known: Known<'_>,
+        hold: fn(Row) -> Row,
+    ) -> Result<Vec<(Key, Option<Row>)>> {
         keys.sort_unstable();
         keys.dedup();
         let mut rows = Vec::with_capacity(keys.len());
@@ -191,7 +196,7 @@ impl<'v> View<'v> {
         for neighbours in keys.chunk_by(|a, b| a.job == b.job && a.chunk.checked_add(1) == Some(b.chunk)) {
             if (neighbours.len() as u64) < SCAN_MIN {
                 for &key in neighbours {
-                    rows.push((key, self.row(key)?));
+                    rows.push((key, self.row(key)?.map(hold)));
                 }
                 continue;
             }
@@ -203,7 +208,7 @@ impl<'v> View<'v> {
                     rows.push((key, None));
                 }
                 missing.next();
-                rows.push((row.key, Some(row)));
+                rows.push((row.key, Some(hold(row))));
             }
             rows.extend(missing.map(|&key| (key, None)));
         }
@@ -280,14 +285,14 @@ impl<'v> View<'v> {
     // Ready, due, held
 
     /// `ahead` rows more than are needed.
-    fn ready(self, need: &ReadyNeed, ahead: usize) -> Result<Vec<Row>> {
+    fn ready(self, need: &ReadyNeed, ahead: usize, hold: Hold<'_>) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         let mut rank = Rank(0);
         let ReadyNeed { job, limit, .. } = *need;
         let limit = limit.saturating_add(ahead);
         if let Some((after_rank, after)) = need.after {
             for span in self.runs_of(Line { class: Class::Ready, job, rank: after_rank }, Some(after))? {
-                if !self.take_rows(job, span?, limit, &mut rows)? {
+                if !self.take_rows(job, span?, limit, &mut rows, hold)? {
                     return Ok(rows);
                 }
             }
@@ -299,7 +304,7 @@ impl<'v> View<'v> {
         for found in self.index_between(&from, &to)? {
             let found = found?;
             let (_, span) = read_line(found.key(), found.value())?;
-            if !self.take_rows(job, span, limit, &mut rows)? {
+            if !self.take_rows(job, span, limit, &mut rows, hold)? {
                 break;
             }
         }
@@ -307,10 +312,17 @@ impl<'v> View<'v> {
     }
 
     /// Appends rows of a run while there is room. Says whether there still is.
-    fn take_rows(self, job: i64, span: Span, limit: usize, rows: &mut Vec<Row>) -> Result<bool> {
+    fn take_rows(
+        self,
+        job: i64,
+        span: Span,
+        limit: usize,
+        rows: &mut Vec<Row>,
+        hold: Hold<'_>,
+    ) -> Result<bool> {
         let room = limit.saturating_sub(rows.len());
         if room > 0 {
-            self.rows_of(job, span.capped(room), rows)?;
+            self.each_of(job, span.capped(room), &mut |row| rows.push(hold(row)))?;
         }
         Ok(rows.len() < limit)
     }
@@ -336,7 +348,7 @@ impl<'v> View<'v> {
             let found = found?;
             let (dues, span) = read_dues(found.key(), found.value())?;
             if set_after.is_none_or(|after| dues.set_at_ms > after)
-                && !self.take_rows(dues.job, span, limit, &mut rows)?
+                && !self.take_rows(dues.job, span, limit, &mut rows, &mut Row::without_payload)?
             {
                 break;
             }
@@ -363,7 +375,7 @@ impl<'v> View<'v> {
                 }
                 let (key, record) = found?;
                 if record.owner().is_some_and(&is_wanted) {
-                    held.push(self.indexed_row(key)?);
+                    held.push(self.indexed_row(key)?.without_payload());
                 }
             }
         }

@@ -545,7 +545,7 @@ impl Backend for RedbBackend {
         self.open_handle(false)
     }
 
-    fn verify(&mut self) -> Result<()> {
+    fn check_file(&mut self) -> Result<()> {
         // What is set right may differ from what was read.
         self.remembered.forget();
         self.catch_up()?;
@@ -570,16 +570,15 @@ impl Backend for RedbBackend {
             }
         };
         match checked {
-            Ok(true) => {}
-            Err(error @ DatabaseError::TransactionInProgress) => return Err(errors::opening(error, || None)),
+            Ok(true) => Ok(()),
+            Err(error @ DatabaseError::TransactionInProgress) => Err(errors::opening(error, || None)),
             found => {
                 // The trees may be behind now, or in doubt: the opening lays over them what the journal has. Where it
                 // fails the store is as one whose reopening did.
                 let _ = self.reopen();
-                return Err(found.map_or_else(|e| errors::opening(e, || None), |_| errors::set_right()));
+                Err(found.map_or_else(|e| errors::opening(e, || None), |_| errors::set_right()))
             }
         }
-        verify::all(self.shared.committed()?.view())
     }
 
     fn close(&mut self) -> Result<()> {
@@ -614,6 +613,10 @@ impl Reader for Shared {
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>> {
         Ok(Box::new(self.committed()?))
+    }
+
+    fn verify(&self) -> Result<()> {
+        verify::all(self.committed()?.view())
     }
 }
 

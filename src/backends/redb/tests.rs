@@ -249,6 +249,7 @@ impl Model {
             _ => Arc::new(Content {
                 checksum: rng.bool().then(|| "sum".to_owned()),
                 payload: rng.bool().then(|| Json::trusted("[1,2]")),
+                left_bytes: 0,
                 priority: *rng.choice(&PRIORITIES).unwrap(),
                 attempts_max: None,
                 losses_max: None,
@@ -304,6 +305,7 @@ impl Model {
         keys.extend((chunk..chunk + 12).map(|chunk| Key { job, chunk }));
         let any: BTreeSet<OwnerId> = [owner, OwnerId::from_bytes([1; 16])].into();
         let needs = Needs {
+            payloads: true,
             jobs: [1, job, 9].into(),
             rows: keys.clone(),
             ready: vec![

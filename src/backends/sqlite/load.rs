@@ -11,7 +11,8 @@ use sqlx::SqlSafeStr;
 use sqlx::sqlite::SqliteRow;
 
 use crate::backends::contract::{
-    CursorsNeed, DependentsNeed, DueNeed, EdgesNeed, HeldByAnyNeed, Key, Loaded, Needs, ReadyNeed, Row,
+    CursorsNeed, DependentsNeed, DueNeed, EdgesNeed, HeldByAnyNeed, Key, Loaded, Needs, ReadyBytes,
+    ReadyNeed, Row,
 };
 use crate::backends::remembered::{Seen, claim_position};
 use crate::backends::sqlite::block::Wait;
@@ -20,8 +21,9 @@ use crate::backends::sqlite::statements::ROWS_PER_PACK;
 use crate::backends::sqlite::{columns, errors, patience, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Keys in one list of a script: the list is text, and its length is bounded.
-const KEYS_PER_CALL: usize = 10_000;
+/// Keys in one list of a script: the list is text, and its length is bounded. So is that of the answer, which may be
+/// on its way faster than it is read: each row comes with its payload.
+const KEYS_PER_CALL: usize = 2 * ROWS_PER_PACK;
 
 /// Rows of dependents that are asked for with them; those of a longer list come in further calls.
 const DEPENDENT_ROWS_AT_ONCE: usize = 1_024;
@@ -489,7 +491,10 @@ fn pairs<'k>(keys: impl IntoIterator<Item = &'k Key>) -> String {
 struct Answers {
     loaded: Option<Loaded>,
     found: Vec<Row>,
+    /// Whether they are to be whole.
+    payloads: bool,
     ready: Vec<Vec<Row>>,
+    ready_bytes: ReadyBytes,
     due: Vec<Row>,
     held: Vec<Row>,
     held_by_any: Vec<Row>,
@@ -507,6 +512,8 @@ impl Answers {
         Answers {
             loaded: None,
             found: Vec::with_capacity(needs.rows.len()),
+            payloads: needs.payloads,
+            ready_bytes: ReadyBytes::default(),
             ready: needs.ready.iter().map(|_| Vec::new()).collect(),
             due: Vec::new(),
             held: Vec::new(),
@@ -545,14 +552,14 @@ impl Answers {
                 let job = rows::job(rows::get(row, 0)?)?;
                 self.loaded()?.jobs.insert(job.id, Some(job));
             }
-            Part::Row | Part::DependentRows | Part::DependentRowsInOneJob => self.found.push(whole(row)?),
+            Part::Row | Part::DependentRows | Part::DependentRowsInOneJob => self.find(whole(row)?),
             Part::RowsOfOneJob | Part::Rows => {
-                rows::pack(rows::get(row, 0)?, |row| self.found.push(row))?;
+                rows::pack(rows::get(row, 0)?, |row| self.find(row))?;
             }
             Part::ReadyOne => self.ready[0].push(whole(row)?),
             Part::Ready => self.take_ready(row)?,
             Part::ReadyJob => self.loaded()?.ready_job = Some(rows::get(row, 0)?),
-            Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?),
+            Part::DueBy | Part::DueSetAfter => self.due.push(whole(row)?.without_payload()),
             Part::DueFirst => self.seen.due_first_ms = Some(rows::get_u64(row, 0)?),
             Part::Dependents | Part::DependentsInOneJob => {
                 let at = self.dependents_asked.get(question(row, 0)?).copied();
@@ -569,8 +576,8 @@ impl Answers {
                     rows::edges(rows::get(row, 1)?, |edge, met| list.push((edge.on, met)))?;
                 }
             }
-            Part::Held => self.held.push(whole(row)?),
-            Part::HeldByAny => self.held_by_any.push(whole(row)?),
+            Part::Held => self.held.push(whole(row)?.without_payload()),
+            Part::HeldByAny => self.held_by_any.push(whole(row)?.without_payload()),
             Part::Owners => {
                 let owner: &str = rows::get(row, 0)?;
                 let owner = owner.parse().map_err(|_| {
@@ -599,9 +606,13 @@ impl Answers {
         Ok(())
     }
 
+    fn find(&mut self, row: Row) {
+        self.found.push(if self.payloads { row } else { row.without_payload() });
+    }
+
     fn take_ready(&mut self, row: &SqliteRow) -> Result<()> {
-        let found = &mut self.ready[0];
-        rows::pack(rows::get(row, 0)?, |row| found.push(row))
+        let (found, bytes) = (&mut self.ready[0], &mut self.ready_bytes);
+        rows::pack(rows::get(row, 0)?, |row| found.push(bytes.hold(row)))
     }
 
     /// The ready rows behind the first pack, a pack at a time.
@@ -645,7 +656,7 @@ impl Answers {
         connection
             .call(statements::READY_OF_MANY.into_sql_str(), args, Wait::Park, |_, row| {
                 if let Some(list) = lists.get_mut(question(row, 1)?) {
-                    list.push(whole(row)?);
+                    list.push(self.ready_bytes.hold(whole(row)?));
                 }
                 Ok(())
             })

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::backends::contract::{Load, Loaded, Needs, PageNeed, Reader, Row};
 use crate::backends::sqlite::connection::Connection;
 use crate::backends::sqlite::load::{self, Opening};
-use crate::backends::sqlite::{open, pages};
+use crate::backends::sqlite::{open, pages, verify};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Connections for reading at most; who comes later waits for one.
@@ -108,13 +108,13 @@ impl Reader for FileReader {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>> {
-        let (connection, generation) = self.0.check_out()?;
-        Ok(Box::new(FileSnapshot {
-            readers: &self.0,
-            connection: Some(connection),
-            generation,
-            begun: false,
-        }))
+        Ok(Box::new(FileSnapshot::new(&self.0)?))
+    }
+
+    fn verify(&self) -> Result<()> {
+        let mut snapshot = FileSnapshot::new(&self.0)?;
+        snapshot.load(&Needs::default())?;
+        verify::verify(snapshot.connection.as_mut().ok_or_else(closed)?)
     }
 }
 
@@ -124,6 +124,13 @@ struct FileSnapshot<'r> {
     connection: Option<Connection>,
     generation: u64,
     begun: bool,
+}
+
+impl<'r> FileSnapshot<'r> {
+    fn new(readers: &'r Readers) -> Result<Self> {
+        let (connection, generation) = readers.check_out()?;
+        Ok(FileSnapshot { readers, connection: Some(connection), generation, begun: false })
+    }
 }
 
 impl Load for FileSnapshot<'_> {
@@ -166,6 +173,10 @@ impl Reader for MemoryReader {
 
     fn snapshot(&self) -> Result<Box<dyn Load + '_>> {
         Ok(Box::new(MemorySnapshot(lock(&self.0))))
+    }
+
+    fn verify(&self) -> Result<()> {
+        verify::verify(lock(&self.0).as_mut().ok_or_else(closed)?)
     }
 }
 

@@ -272,6 +272,7 @@ fn content(key: Key, columns: &ContentColumns<'_>) -> Result<Content> {
     let content = Content {
         checksum: owned(columns.checksum.as_ref()),
         payload: json(columns.payload.as_ref()),
+        left_bytes: 0,
         priority,
         attempts_max: scheduling.attempts_max,
         losses_max: scheduling.losses_max,

@@ -35,14 +35,8 @@ LIMIT 1";
 pub(super) const UNMET: &str = "SELECT chunk, count(*) FROM dependencies INDEXED BY dependencies_of \
   WHERE job=$1 AND chunk>$2 AND chunk<=$3 AND met=0 GROUP BY chunk";
 
+/// In a transaction, or where nobody else has the connection: all of it is of one moment.
 pub(super) fn verify(connection: &mut Connection) -> Result<()> {
-    connection.run(statements::BEGIN_READ).map_err(Failure::into_error)?;
-    let found = check(connection);
-    connection.roll_back()?;
-    found
-}
-
-fn check(connection: &mut Connection) -> Result<()> {
     match pragmas::checked(connection, "PRAGMA integrity_check(1)")?.as_str() {
         "ok" => {}
         found => return Err(bad(&format!("the file is damaged: {found}"))),

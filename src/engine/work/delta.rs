@@ -24,6 +24,8 @@ impl RowSlot {
                 self.unmet_dirty.then_some(row.unmet),
             ),
         };
+        let is_whole = content.as_ref().is_none_or(|content| content.left_bytes == 0);
+        assert!(is_whole, "the payload of a content that is to be written was left in storage");
         Some(RowChange { key, before: self.before, after, content, record, unmet })
     }
 }

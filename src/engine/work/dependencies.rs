@@ -178,6 +178,10 @@ impl Work<'_> {
 
     /// Notes a change of a row that its record does not show: of its dependencies.
     pub(in crate::engine) fn note_change(&mut self, key: Key) {
+        if self.fetch_whole([key]).is_err() {
+            // It is noted, and takes the whole group back.
+            return;
+        }
         if let Some(row) = self.rows.get(&key).and_then(|slot| slot.row.as_ref()) {
             let content = Content { updated_at_ms: self.now_ms, ..(*row.content).clone() };
             self.revise(key, content);

@@ -5,7 +5,7 @@ use std::mem::take;
 
 use super::Work;
 use crate::backends::contract::{
-    Class, DueNeed, Front, HeldByAnyNeed, JobRow, Key, Needs, PageNeed, Rank, ReadyNeed, Row, page_of,
+    Class, DueNeed, Front, HeldByAnyNeed, JobRow, Key, Needs, PageNeed, Rank, ReadyNeed, Row,
 };
 use crate::error::Result;
 use crate::machine;
@@ -93,7 +93,10 @@ impl Work<'_> {
         need: PageNeed,
         is_wanted: impl Fn(u64) -> bool,
     ) -> Result<(Vec<Key>, Option<u64>)> {
-        let mut rows = page_of(self.tx, &need).inspect_err(|e| self.failure = Some(e.clone()))?;
+        let mut rows = Vec::new();
+        self.tx
+            .page(&need, &mut |row| rows.push(row.without_payload()))
+            .inspect_err(|e| self.failure = Some(e.clone()))?;
         let next = rows.last().filter(|_| rows.len() >= need.limit).map(|row| row.key.chunk);
         rows.retain(|row| is_wanted(row.key.chunk));
         let mut keys = self.take_in(rows);

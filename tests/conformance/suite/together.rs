@@ -100,6 +100,20 @@ pub(crate) async fn a_refused_companion_leaves_the_others_whole(fx: Fixture) {
     assert_eq!(get(&*fx, 3).await, held[2]);
 }
 
+pub(crate) async fn a_claim_has_the_long_payload_of_a_chunk_that_was_given_back_in_its_group(fx: Fixture) {
+    let payload = magnetar::Json::new(&"a".repeat(5_000)).expect("a text has a JSON form");
+    import(&*fx, [c(1).payload(payload.clone()), c(2).payload(payload.clone())]).await;
+    let held = claim(&*fx).await.claim();
+    let text = format!("{payload:?}");
+    let answers = together(&fx, vec![call(fx.release(&held)), call(fx.claim_pending_batch(JOB, 2))]);
+    assert_eq!(kinds(&answers), [None, None]);
+    let claimed = answers[1].as_ref().expect("both are ready");
+    assert_eq!(claimed.matches(&text).count(), 2);
+    for chunk in [1, 2] {
+        assert_eq!(get(&*fx, chunk).await.payload.as_ref(), Some(&payload));
+    }
+}
+
 pub(crate) async fn callers_of_one_moment_share_one_commit(fx: Fixture) {
     import(&*fx, (1..=8).map(c)).await;
     let held = fx.claim_pending_batch(JOB, 8).await.expect("they are ready");

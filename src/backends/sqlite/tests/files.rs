@@ -78,6 +78,22 @@ fn an_empty_file_is_a_new_store() {
 }
 
 #[test]
+fn whoever_verifies_waits_for_nobody_and_nobody_waits_for_them() {
+    let folder = Folder::new();
+    let mut backend = open(&folder.file()).unwrap();
+    add_ten(&mut backend, 1).unwrap();
+    let reader = backend.reader();
+    let mut tx = backend.begin().unwrap();
+    // From here on it holds the writer's lock.
+    let meta = tx.load(&Needs::default()).unwrap().meta;
+    reader.verify().unwrap();
+    let snapshot = reader.snapshot().unwrap();
+    tx.commit(import(&meta, 2, 0, 10)).unwrap();
+    drop(snapshot);
+    reader.verify().unwrap();
+}
+
+#[test]
 fn a_creation_that_was_cut_short_is_finished() {
     let folder = Folder::new();
     outside_create(&folder.file(), "PRAGMA application_id = 1298624116; PRAGMA journal_mode=WAL;");

@@ -62,6 +62,7 @@ pub(super) fn content(revision: u64) -> Content {
     Content {
         checksum: None,
         payload: Some(Json::trusted(r#"{"path":"a.bin","offset":4096}"#)),
+        left_bytes: 0,
         priority: 0,
         attempts_max: None,
         losses_max: None,
@@ -116,10 +117,8 @@ fn a_new_row_has_the_columns_of_a_fresh_record() {
     let meta = tx.load(&Needs::default()).unwrap().meta;
     tx.commit(import(&meta, 1, 0, 1)).unwrap();
     let key = Key { job: 1, chunk: 0 };
-    let row = backend.begin().unwrap().load(&Needs { rows: vec![key], ..Needs::default() }).unwrap().rows
-        [&key]
-        .clone();
-    assert_eq!(row.unwrap().record, Record::shared_fresh());
+    let loaded = backend.begin().unwrap().load(&Needs { rows: vec![key], ..Needs::default() }).unwrap();
+    assert_eq!(loaded.row(&key).unwrap().record, Record::shared_fresh());
 }
 
 #[test]

@@ -75,6 +75,7 @@ impl Random {
         Content {
             checksum: self.maybe(Self::text),
             payload: self.maybe(Self::json),
+            left_bytes: 0,
             priority: self.priority(),
             attempts_max: self.maybe(|r| u32::try_from(r.below(1 << 32)).unwrap()),
             losses_max: self.maybe(|r| u32::try_from(r.below(9)).unwrap()),
@@ -358,6 +359,7 @@ impl Model {
         let since =
             random.below(self.meta.as_ref().unwrap().revision + 2).max(self.meta.as_ref().unwrap().log_start);
         Needs {
+            payloads: true,
             jobs: [0, 2, 77].into(),
             rows,
             ready,
