@@ -256,6 +256,7 @@ macro_rules! always {
                 a_large_new_job_is_invisible_until_it_is_whole
                 a_large_import_has_chunks_for_later_too
                 a_large_import_that_fails_leaves_nothing_behind
+                whoever_has_imported_is_needed_no_more_once_it_closes
                 a_circle_across_slices_is_found_before_anything_shows
                 what_is_unchanged_of_a_large_import_is_free
                 too_many_changes_of_an_existing_job_are_refused_unless_slices_are_asked_for
