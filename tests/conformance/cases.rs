@@ -185,6 +185,7 @@ macro_rules! always {
                 of_very_many_dependents_the_last_one_keeps_a_missing_chunk_too
                 dependencies_are_replaced_by_those_of_the_new_manifest
                 a_changed_policy_counts_at_once
+                a_changed_policy_of_the_job_is_told_of_every_failure_however_many
                 each_setting_of_a_chunk_that_changes_is_taken_over
                 a_failure_that_was_ignored_stays_so_under_a_changed_priority
                 dependencies_may_name_what_the_job_has_already
@@ -250,6 +251,8 @@ macro_rules! always {
                 what_was_to_be_told_ends_with_the_dependencies
                 a_reset_through_takes_back_thousands
                 what_is_left_of_a_reset_through_is_not_forgotten_when_the_chunk_is_done_again
+                what_is_left_of_a_reset_through_outlasts_all_that_comes_after_it
+                a_chunk_that_hears_of_a_reset_through_out_of_turn_passes_it_on
                 a_job_with_slices_left_can_be_deleted
             }
             large {

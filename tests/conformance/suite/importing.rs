@@ -247,6 +247,17 @@ pub(crate) async fn a_changed_policy_counts_at_once(fx: Fixture) {
     assert_eq!(status(&*fx, 3).await, Cancelled);
 }
 
+pub(crate) async fn a_changed_policy_of_the_job_is_told_of_every_failure_however_many(fx: Fixture) {
+    let last = limits::PAGE_ROWS_MAX as u64;
+    import(&*fx, (0..=last).map(c).chain([c(last + 1).depends_on([last])])).await;
+    for some in [(0..last).collect(), vec![last]] {
+        fx.cancel(JOB, Selection::Chunks(some)).await.expect("they are pending");
+    }
+    assert_eq!(status(&*fx, last + 1).await, Pending);
+    import_as(&*fx, JobSpec::new().on_dependency_failure(DependencyFailure::Cancel), [c(0)]).await;
+    assert_eq!(status(&*fx, last + 1).await, Cancelled);
+}
+
 pub(crate) async fn each_setting_of_a_chunk_that_changes_is_taken_over(fx: Fixture) {
     let changes: [fn(NewChunk) -> NewChunk; 7] = [
         |c| c.priority(3),
