@@ -461,6 +461,20 @@ fn the_store_answers_as_a_model_of_plain_maps_does() {
 }
 
 #[test]
+fn what_is_in_no_tree_yet_is_answered_as_well() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    for _ in 0..60 {
+        let mut store = RedbBackend::in_memory(options()).unwrap();
+        let mut model = Model::new();
+        for _ in 0..4 {
+            let delta = model.change(&mut rng);
+            store.begin().unwrap().commit(delta).unwrap();
+            model.compare(&mut *store.reader().snapshot().unwrap(), &mut rng);
+        }
+    }
+}
+
+#[test]
 fn what_is_remembered_is_what_the_file_says() {
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
