@@ -292,6 +292,14 @@ pub(crate) async fn a_failure_that_was_ignored_stays_so_under_a_changed_priority
     assert_eq!(claim_ids(&*fx).await, [2, 1]);
 }
 
+pub(crate) async fn a_failure_that_was_ignored_stays_so_under_another_policy_of_the_job(fx: Fixture) {
+    let spec = |policy| JobSpec::new().on_dependency_failure(policy);
+    import_as(&*fx, spec(DependencyFailure::Ignore), [c(1), c(2).depends_on([1])]).await;
+    fx.mark_failed(JOB, 1, "broken".into()).await.expect("it is not done");
+    import_as(&*fx, spec(DependencyFailure::Cancel), [c(1)]).await;
+    assert_eq!(claim_ids(&*fx).await, [2]);
+}
+
 pub(crate) async fn dependencies_may_name_what_the_job_has_already(fx: Fixture) {
     import(&*fx, [c(1), c(2)]).await;
     mark_done(&*fx, [1]).await;
