@@ -14,6 +14,7 @@ use crate::model::{Deadline, JobSpec, JobStatus, Json, OwnerId};
 mod apply;
 mod crash;
 mod journal;
+mod verify;
 
 /// Set `MAGNETAR_SEED` to what a failed test printed to have it again.
 fn seed() -> u64 {
