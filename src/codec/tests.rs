@@ -137,6 +137,19 @@ fn any_log(rng: &mut fastrand::Rng) -> Vec<LogRun> {
         .collect()
 }
 
+fn affairs() -> Affairs {
+    let text = r#"{
+        "standing": {
+            "role": "shadow", "epoch": 0, "barred": 1, "peer": "ab", "place": "jobs.db", "copied": 9,
+            "backfill": {"base": 4, "job": 42, "chunk": null}
+        },
+        "consumers": {"reports": 70},
+        "unsynced": {"up_to": 80, "by": "cd"},
+        "lost": [{"above": 30, "up_to": 40}]
+    }"#;
+    Affairs::from_text(text).unwrap()
+}
+
 #[test]
 fn every_row_comes_back_as_it_was_written() {
     let seed = fastrand::u64(..);
@@ -164,7 +177,7 @@ fn every_row_comes_back_as_it_was_written() {
             clock_ms: any_u64(&mut rng),
             cursors: any_u64(&mut rng),
             log_start: any_u64(&mut rng),
-            affairs: None,
+            affairs: some(&mut rng, |_| Arc::new(affairs())),
         };
         assert_eq!(meta(encoder.meta(&row)).unwrap(), row);
         let runs = any_log(&mut rng);
@@ -227,6 +240,7 @@ fn the_bytes_of_every_format_never_change() {
         log_start: 1,
         affairs: None,
     };
+    let followed = Meta { affairs: Some(Arc::new(affairs())), ..store.clone() };
     let runs = [
         LogRun { subject: Subject::Chunk, revision: 70, key: KEY, count: 5 },
         LogRun { subject: Subject::Chunk, revision: 75, key: Key { job: 42, chunk: 3 }, count: 1 },
@@ -241,6 +255,7 @@ fn the_bytes_of_every_format_never_change() {
         ("job", hex(encoder.job(&row))),
         ("counts", hex(encoder.counts(&row))),
         ("meta", hex(encoder.meta(&store))),
+        ("affairs", hex(encoder.meta(&followed))),
         ("cursor", hex(encoder.cursor(&Cursor { key: KEY, after: Some(1_000), news: 2 }))),
         ("log", hex(encoder.log(&runs))),
         ("dependencies", hex(encoder.dependencies(KEY, &[0, 1, 1_000]))),
@@ -404,6 +419,21 @@ fn a_row_that_says_what_no_build_has_written_is_damaged_though_its_checksum_is_r
         read_record(&changed(encoder, records, &record_row, |row| row[1] = status)),
         "an unknown status",
     );
+    let store = Meta {
+        store_id: [9; 16],
+        revision: 77,
+        last_job: 42,
+        clock_ms: 0,
+        cursors: 0,
+        log_start: 0,
+        affairs: Some(Arc::new(affairs())),
+    };
+    let (followed_row, plain_row) =
+        (encoder.meta(&store).to_vec(), encoder.meta(&Meta { affairs: None, ..store }).to_vec());
+    for (version, row) in [(FORMAT, followed_row), (FORMAT_WITH_AFFAIRS, plain_row)] {
+        let row = changed(encoder, META_SEAT, &row, |row| row[0] = version);
+        is_damaged(meta(&row).unwrap_err(), "affairs and a version that do not go together");
+    }
     // It came with version 2.
     let row = changed(encoder, records, &fresh_row, |row| row[2] |= record_flag::SETTLED);
     is_damaged(read_record(&row), "a settled claim in version 1");

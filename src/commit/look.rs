@@ -61,3 +61,30 @@ impl Latest {
         state.closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::Watch;
+    use super::*;
+
+    #[test]
+    fn whoever_looks_ends_with_the_last_watch_and_is_begun_anew_with_the_next() {
+        let latest = Arc::<Latest>::default();
+        for _ in 0..2 {
+            let watches = [Watch::new(&latest), Watch::new(&latest)];
+            let (looking, ended) = mpsc::channel::<()>();
+            look(&latest, move || {
+                // A thread that has ended has let go of it.
+                let _ = &looking;
+                Ok(0)
+            });
+            assert_eq!(latest.state().watchers, 2);
+            drop(watches);
+            assert_eq!(latest.state().watchers, 0);
+            assert!(ended.recv().is_err());
+            assert!(!latest.state().looking);
+        }
+    }
+}

@@ -17,6 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ClaimRequest, Completion, JobSpec, JobState, NewChunk, Selection};
 use crate::store::JobStore;
 
+mod busy;
+
 fn busy() -> Error {
     Error::new(ErrorKind::Busy, "somebody else writes")
 }

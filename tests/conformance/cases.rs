@@ -145,6 +145,8 @@ macro_rules! always {
                 what_two_failures_cancel_comes_back_when_both_are_retried
                 what_a_cascade_reaches_counts_in_whatever_order_chunks_are_named
                 marking_the_cause_done_brings_its_dependents_back_too
+                what_was_cancelled_by_itself_does_not_come_back_with_its_dependency
+                a_dependency_whose_failure_is_ignored_counts_once_however_often_it_fails
                 a_cancelled_dependency_counts_like_a_failed_one
                 a_chunks_policy_goes_before_its_jobs
                 an_ignored_failure_stays_ignored_until_a_reset
@@ -185,8 +187,10 @@ macro_rules! always {
                 of_very_many_dependents_the_last_one_keeps_a_missing_chunk_too
                 dependencies_are_replaced_by_those_of_the_new_manifest
                 a_changed_policy_counts_at_once
+                a_changed_policy_of_the_job_is_told_of_every_failure_however_many
                 each_setting_of_a_chunk_that_changes_is_taken_over
                 a_failure_that_was_ignored_stays_so_under_a_changed_priority
+                a_failure_that_was_ignored_stays_so_under_another_policy_of_the_job
                 dependencies_may_name_what_the_job_has_already
                 an_unknown_dependency_refuses_the_whole_import
                 a_circle_refuses_the_whole_import_and_is_named
@@ -257,12 +261,16 @@ macro_rules! always {
                 what_was_to_be_told_ends_with_the_dependencies
                 a_reset_through_takes_back_thousands
                 what_is_left_of_a_reset_through_is_not_forgotten_when_the_chunk_is_done_again
+                what_is_left_of_a_reset_through_outlasts_all_that_comes_after_it
+                what_is_left_of_a_reset_through_comes_before_a_failure
+                a_chunk_that_hears_of_a_reset_through_out_of_turn_passes_it_on
                 a_job_with_slices_left_can_be_deleted
             }
             large {
                 a_large_new_job_is_invisible_until_it_is_whole
                 a_large_import_has_chunks_for_later_too
                 a_large_import_that_fails_leaves_nothing_behind
+                whoever_has_imported_is_needed_no_more_once_it_closes
                 a_circle_across_slices_is_found_before_anything_shows
                 what_is_unchanged_of_a_large_import_is_free
                 too_many_changes_of_an_existing_job_are_refused_unless_slices_are_asked_for

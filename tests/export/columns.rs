@@ -50,8 +50,9 @@ fn moments(batch: &RecordBatch, column: &str) -> Vec<Option<i64>> {
 #[test]
 fn every_cell_of_a_parquet_file_is_what_the_store_says() {
     for (name, place) in places() {
-        let zoo::Zoo { store, clock } = zoo::open(&*place);
-        block_on(zoo::fill(&zoo::Zoo { store: Arc::clone(&store), clock }));
+        let zoo = zoo::open(&*place);
+        block_on(zoo::fill(&zoo));
+        let store = zoo.store;
         let (exported, metadata, batches) = read(Export::new(Arc::clone(&store)));
         assert_eq!((exported.jobs, exported.chunks), (2, 11), "{name}");
         let revision = metadata.file_metadata().key_value_metadata().expect("metadata");

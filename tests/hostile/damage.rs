@@ -1,11 +1,12 @@
 //! Damage to a file of ours that was closed in good order.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use magnetar::{ErrorKind, block_on};
+use magnetar::{ErrorKind, ImportOptions, JobSpec, Json, NewChunk, OpenOptions, block_on, chunks, limits};
 
 use crate::child::{Running, say, told};
 use crate::original;
@@ -187,4 +188,43 @@ fn a_damaged_redb_file_is_read_as_it_was_or_refused() {
 #[test]
 fn a_damaged_sqlite_file_is_read_as_it_was_or_refused() {
     damaged_files("damage to SQLite", "jobs.db");
+}
+
+/// A file above what every opening checks, of which a page is damaged that no opening has need of.
+fn a_large_damaged_file(file: &str, checked_bytes_max: u64) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join(file);
+    let payload = Json::new(&"x".repeat(1_000_000)).expect("a text is JSON");
+    let new = (0..=checked_bytes_max / 1_000_000).map(|id| Ok(NewChunk::new(id).payload(payload.clone())));
+    let open = |options: OpenOptions| block_on(magnetar::open_with(&path, &options));
+    let store = open(OpenOptions::new()).expect("a new file");
+    block_on(store.import(1, &JobSpec::new(), chunks(new), &ImportOptions::new())).expect("there is space");
+    block_on(store.close()).expect("it closes");
+    let mut file = File::options().read(true).write(true).open(&path).expect("it is there");
+    let length = file.metadata().expect("it is there").len();
+    assert!(length > checked_bytes_max);
+    let mut page = [0; PAGE];
+    let mut at = length / 4 / PAGE as u64 * PAGE as u64;
+    // SQLite's pages begin with the number of the next one.
+    while page[4..].iter().any(|byte| *byte != b'x') {
+        at += PAGE as u64;
+        file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut page)).expect("payloads follow");
+    }
+    file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&[0; PAGE])).expect("it is ours");
+    drop(file);
+    block_on(open(OpenOptions::new()).expect("it is not looked at whole").close()).expect("it closes");
+    let refused = open(OpenOptions::new().check_always()).expect_err("it is looked at whole");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_large_damaged_redb_file_is_refused_where_it_is_always_to_be_checked() {
+    a_large_damaged_file("jobs.redb", limits::REDB_CHECK_ON_OPEN_BYTES_MAX);
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_large_damaged_sqlite_file_is_refused_where_it_is_always_to_be_checked() {
+    a_large_damaged_file("jobs.db", limits::SQLITE_CHECK_ON_OPEN_BYTES_MAX);
 }

@@ -9,12 +9,18 @@ use magnetar::{Liveness, OwnerId, Probe, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Living {
     dead: Mutex<BTreeSet<OwnerId>>,
+    retired: Mutex<BTreeSet<OwnerId>>,
 }
 
 impl Living {
     /// From now on this owner is proven dead.
     pub(crate) fn kill(&self, owner: OwnerId) {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(owner);
+    }
+
+    /// Whether this owner has said that nothing depends on its life any more.
+    pub(crate) fn has_retired(&self, owner: OwnerId) -> bool {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).contains(&owner)
     }
 
     /// From now on this owner lives (again).
@@ -34,5 +40,9 @@ impl Liveness for Living {
         } else {
             Probe::Alive
         }
+    }
+
+    fn retire(&self, owner: OwnerId) {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).insert(owner);
     }
 }

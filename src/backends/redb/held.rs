@@ -27,8 +27,8 @@ struct Changes {
     list: Vec<Change>,
     /// How long the file is with them.
     len: u64,
-    /// Up to where the bytes below them are to be seen: what was cut off and grew again is zeros.
-    kept: u64,
+    /// How long it is without them.
+    below: u64,
     /// Letting them through failed half-way; the file is as after a crash.
     has_failed: bool,
 }
@@ -75,7 +75,7 @@ impl Hold {
         if changes.list.is_empty() {
             // Not before: only who changes it has it locked, and knows that its length stays.
             changes.len = self.inner.len()?;
-            changes.kept = changes.len;
+            changes.below = changes.len;
         }
         changes.push(change);
         Ok(())
@@ -107,10 +107,7 @@ impl Changes {
     fn push(&mut self, change: Change) {
         match &change {
             Change::Write(offset, bytes) => self.len = self.len.max(offset + bytes.len() as u64),
-            Change::SetLen(len) => {
-                self.len = *len;
-                self.kept = self.kept.min(*len);
-            }
+            Change::SetLen(len) => self.len = *len,
             Change::Sync => {}
         }
         self.list.push(change);
@@ -121,7 +118,7 @@ impl Changes {
         if end > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let from_below = place(self.kept.saturating_sub(offset).min(out.len() as u64))?;
+        let from_below = place(self.below.saturating_sub(offset).min(out.len() as u64))?;
         if from_below > 0 {
             below.read(offset, &mut out[..from_below])?;
         }

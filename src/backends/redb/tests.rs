@@ -14,6 +14,7 @@ use crate::model::{Deadline, JobSpec, JobStatus, Json, OwnerId};
 mod apply;
 mod crash;
 mod journal;
+mod verify;
 
 /// Set `MAGNETAR_SEED` to what a failed test printed to have it again.
 fn seed() -> u64 {
@@ -466,6 +467,20 @@ fn the_store_answers_as_a_model_of_plain_maps_does() {
     let needs = Needs { log: Some((0, usize::MAX)), ..Needs::default() };
     let log = store.begin().unwrap().load(&needs).unwrap().log;
     assert!(log[0].revision > 1, "nothing of the log was pruned up to {}", model.pruned_to);
+}
+
+#[test]
+fn what_is_in_no_tree_yet_is_answered_as_well() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    for _ in 0..60 {
+        let mut store = RedbBackend::in_memory(options()).unwrap();
+        let mut model = Model::new();
+        for _ in 0..4 {
+            let delta = model.change(&mut rng);
+            store.begin().unwrap().commit(delta).unwrap();
+            model.compare(&mut *store.reader().snapshot().unwrap(), &mut rng);
+        }
+    }
 }
 
 #[test]

@@ -93,6 +93,27 @@ pub(crate) async fn marking_the_cause_done_brings_its_dependents_back_too(fx: Fi
     assert_eq!(claim_ids(&*fx).await, [2]);
 }
 
+pub(crate) async fn what_was_cancelled_by_itself_does_not_come_back_with_its_dependency(fx: Fixture) {
+    let spec = JobSpec::new().on_dependency_failure(Cancel);
+    import_as(&*fx, spec, [c(1), c(2).depends_on([1])]).await;
+    fx.cancel(JOB, Selection::Chunks(vec![2])).await.expect("it may");
+    break_one(&*fx, 1).await;
+    retry(&*fx, 1).await;
+    assert_eq!(statuses(&*fx).await, [Pending, Cancelled]);
+    mark_done(&*fx, [1]).await;
+    assert_eq!(statuses(&*fx).await, [Done, Cancelled]);
+}
+
+pub(crate) async fn a_dependency_whose_failure_is_ignored_counts_once_however_often_it_fails(fx: Fixture) {
+    import(&*fx, [c(1), c(2), c(3).depends_on([1, 2]).on_dependency_failure(Ignore)]).await;
+    for _ in 0..2 {
+        break_one(&*fx, 1).await;
+        assert_eq!(get(&*fx, 3).await.unmet_dependencies, 1);
+        retry(&*fx, 1).await;
+    }
+    assert_eq!(claim_ids(&*fx).await, [1, 2]);
+}
+
 pub(crate) async fn a_cancelled_dependency_counts_like_a_failed_one(fx: Fixture) {
     import(
         &*fx,

@@ -247,6 +247,17 @@ pub(crate) async fn a_changed_policy_counts_at_once(fx: Fixture) {
     assert_eq!(status(&*fx, 3).await, Cancelled);
 }
 
+pub(crate) async fn a_changed_policy_of_the_job_is_told_of_every_failure_however_many(fx: Fixture) {
+    let last = limits::PAGE_ROWS_MAX as u64;
+    import(&*fx, (0..=last).map(c).chain([c(last + 1).depends_on([last])])).await;
+    for some in [(0..last).collect(), vec![last]] {
+        fx.cancel(JOB, Selection::Chunks(some)).await.expect("they are pending");
+    }
+    assert_eq!(status(&*fx, last + 1).await, Pending);
+    import_as(&*fx, JobSpec::new().on_dependency_failure(DependencyFailure::Cancel), [c(0)]).await;
+    assert_eq!(status(&*fx, last + 1).await, Cancelled);
+}
+
 pub(crate) async fn each_setting_of_a_chunk_that_changes_is_taken_over(fx: Fixture) {
     let changes: [fn(NewChunk) -> NewChunk; 7] = [
         |c| c.priority(3),
@@ -279,6 +290,14 @@ pub(crate) async fn a_failure_that_was_ignored_stays_so_under_a_changed_priority
     import(&*fx, [c(2).depends_on([1]).priority(1)]).await;
     assert_eq!(get(&*fx, 2).await.unmet_dependencies, 0, "the policy is the job's still");
     assert_eq!(claim_ids(&*fx).await, [2, 1]);
+}
+
+pub(crate) async fn a_failure_that_was_ignored_stays_so_under_another_policy_of_the_job(fx: Fixture) {
+    let spec = |policy| JobSpec::new().on_dependency_failure(policy);
+    import_as(&*fx, spec(DependencyFailure::Ignore), [c(1), c(2).depends_on([1])]).await;
+    fx.mark_failed(JOB, 1, "broken".into()).await.expect("it is not done");
+    import_as(&*fx, spec(DependencyFailure::Cancel), [c(1)]).await;
+    assert_eq!(claim_ids(&*fx).await, [2]);
 }
 
 pub(crate) async fn dependencies_may_name_what_the_job_has_already(fx: Fixture) {

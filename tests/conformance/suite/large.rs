@@ -8,7 +8,7 @@ use magnetar::{
 };
 
 use super::{JOB, c, claim, get, import, refused};
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, ME};
 use crate::support::{changes_since, chunks_of};
 
 const ROWS: u64 = limits::IMPORT_ROWS_PER_COMMIT_MAX as u64;
@@ -108,6 +108,16 @@ pub(crate) async fn a_large_import_that_fails_leaves_nothing_behind(fx: Fixture)
     );
     assert_eq!(told.iter().filter(|change| matches!(change, Change::Chunk { .. })).count(), 1);
     fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn whoever_has_imported_is_needed_no_more_once_it_closes(fx: Fixture) {
+    let bad = Ok(c(MANY).depends_on([MANY + 1]));
+    let new = (0..MANY).map(|id| Ok(c(id))).chain([bad]);
+    refused(stream(&*fx, new, ImportOptions::new()).await, ErrorKind::UnknownDependency);
+    stream(&*fx, (0..MANY).map(|id| Ok(c(id))), ImportOptions::new()).await.expect("the import is fine");
+    assert!(!fx.living.has_retired(ME));
+    fx.close().await.expect("it closes");
+    assert!(fx.living.has_retired(ME));
 }
 
 pub(crate) async fn a_circle_across_slices_is_found_before_anything_shows(fx: Fixture) {

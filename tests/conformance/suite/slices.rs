@@ -1,8 +1,8 @@
 //! More dependents than one commit tells: the rest follows in slices, also after a crash between two of them.
 
 use magnetar::{
-    ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, ResetReach, Selection,
-    chunks, limits,
+    ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus, JobStore, ResetReach,
+    Selection, chunks, limits,
 };
 
 use super::{JOB, c, claim, import, import_as};
@@ -109,6 +109,73 @@ pub(crate) async fn what_is_left_of_a_reset_through_is_not_forgotten_when_the_ch
     let done = fx.get_by_status(JOB, JobStatus::Done).await.expect("the job exists");
     assert_eq!((done.len(), done[0].chunk), (1, 0), "every dependent is to be done again");
     assert_eq!(fx.get_stats(JOB).await.expect("the job exists").ready(), MANY);
+}
+
+async fn nothing_is_left(store: &dyn JobStore) -> magnetar::JobStats {
+    for _ in 0..MANY {
+        let stats = store.get_stats(JOB).await.expect("the job exists");
+        if !stats.settling {
+            return stats;
+        }
+        store.release_all().await.expect("the store is open");
+    }
+    panic!("the slices come to no end");
+}
+
+/// Waits for the last of the fan.
+const BEHIND: u64 = MANY + 1;
+
+/// A fan of which all is done that waits for the first one, but not what is behind it. Gives what was claimed.
+async fn done_fan(store: &dyn JobStore, spec: JobSpec) -> Vec<JobState> {
+    import_as(store, spec, fan().chain([c(BEHIND).depends_on([MANY])])).await;
+    super::mark_done(store, [0]).await;
+    nothing_is_left(store).await;
+    let all = store.claim_pending_batch(JOB, 10_000).await.expect("all are ready");
+    let updates = all.iter().map(|s| ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
+    store.apply_batch_updates(JOB, updates).await.expect("the call is fine");
+    all
+}
+
+/// It stays owed over newer news, and holds the job: what waits for a chunk that is still to be reset is not handed out.
+pub(crate) async fn what_is_left_of_a_reset_through_outlasts_all_that_comes_after_it(fx: Fixture) {
+    done_fan(&*fx, JobSpec::new()).await;
+    import(&*fx, [c(BEHIND + 1).depends_on([MANY])]).await;
+    super::mark_done(&*fx, [BEHIND + 1]).await;
+    fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
+    super::mark_done(&*fx, [0]).await;
+    let claimed = fx.claim_pending_batch(JOB, 10_000).await.expect("the job exists");
+    assert!(claimed.iter().all(|chunk| chunk.chunk != BEHIND), "what it waits for is to be done again");
+    fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Direct).await.expect("it is done");
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.done, stats.blocked, stats.ready()), (0, BEHIND + 1, 1));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+/// What was done is taken back first, and cancelled then; what was not done is cancelled with what waits for it.
+pub(crate) async fn what_is_left_of_a_reset_through_comes_before_a_failure(fx: Fixture) {
+    let spec = JobSpec::new().on_dependency_failure(magnetar::DependencyFailure::Cancel);
+    done_fan(&*fx, spec.clone()).await;
+    super::mark_done(&*fx, [BEHIND]).await;
+    let open = [c(BEHIND + 1).depends_on([0]), c(BEHIND + 2).depends_on([BEHIND + 1])];
+    import_as(&*fx, spec, open).await;
+    fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
+    fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.failed, stats.cancelled, stats.done), (1, BEHIND + 2, 0));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn a_chunk_that_hears_of_a_reset_through_out_of_turn_passes_it_on(fx: Fixture) {
+    let all = done_fan(&*fx, JobSpec::new()).await;
+    super::mark_done(&*fx, [BEHIND]).await;
+    fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
+    // Sent again.
+    let last = all[all.len() - 1].claim();
+    let done = fx.complete(&last, Completion::new()).await;
+    assert_eq!(done.expect_err("it was taken back").kind(), ErrorKind::Superseded);
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.done, stats.blocked, stats.ready()), (0, BEHIND, 1));
+    fx.verify().await.expect("nothing is damaged");
 }
 
 pub(crate) async fn a_job_with_slices_left_can_be_deleted(mut fx: Fixture) {

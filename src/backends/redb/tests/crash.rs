@@ -44,7 +44,7 @@ impl Disk {
     }
 
     /// redb's part.
-    fn pages(&self) -> Pages {
+    pub(super) fn pages(&self) -> Pages {
         Pages::of(&Front::new(Box::new(self.clone())).unwrap())
     }
 

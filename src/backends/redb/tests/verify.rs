@@ -1,0 +1,167 @@
+//! What verifying finds of entries that fit nothing, each whole by itself.
+
+use redb::Database;
+
+use super::Model;
+use super::crash::Disk;
+use crate::backends::contract::*;
+use crate::backends::redb::apply;
+use crate::backends::redb::edits::Edits;
+use crate::backends::redb::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag, tree_number};
+use crate::codec::{self, Encoder};
+use crate::error::ErrorKind;
+
+/// A closed store with something of everything, and what it holds.
+fn original() -> (Vec<u8>, Model) {
+    let mut rng = fastrand::Rng::with_seed(11);
+    let disk = Disk::new();
+    let mut store = disk.open().unwrap();
+    let mut model = Model::new();
+    let has_all = |model: &Model| {
+        let has = |class| model.rows.values().any(|stored| stored.place.class == class);
+        let has_dues = model.rows.values().any(|stored| stored.place.due.is_some());
+        has(Class::Ready) && has(Class::Blocked) && has_dues && model.edges.len() > 3
+    };
+    while !has_all(&model) {
+        let delta = model.change(&mut rng);
+        store.begin().unwrap().commit(delta).unwrap();
+    }
+    store.verify().unwrap();
+    store.close().unwrap();
+    let bytes = disk.bytes.lock().unwrap().clone();
+    (bytes, model)
+}
+
+/// What verifying says once these entries were written to the trees.
+fn found(bytes: &[u8], write: impl FnOnce(&mut Edits, &mut Encoder)) -> String {
+    let disk = Disk::holding(bytes.to_vec());
+    let database = Database::builder().create_with_backend(disk.pages()).unwrap();
+    let mut edits = Edits::default();
+    edits.begin(0);
+    write(&mut edits, &mut Encoder::default());
+    let transaction = database.begin_write().unwrap();
+    apply::apply(&transaction, &edits.entries(0)).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = disk.open().unwrap().verify().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    error.to_string()
+}
+
+#[track_caller]
+fn says(found: &str, why: &str) {
+    assert!(found.contains(why), "{found:?} does not say {why:?}");
+}
+
+const NO_JOB: Key = Key { job: 99, chunk: 5 };
+
+#[test]
+fn what_belongs_to_no_job_is_named() {
+    let (bytes, model) = original();
+    let (row, job) = (model.rows.values().next().unwrap(), model.jobs.values().next().unwrap());
+    let counts = |edits: &mut Edits, encoder: &mut Encoder| {
+        let job = JobRow { id: NO_JOB.job, ..job.clone() };
+        edits.put(tree_number::INDEX, &t::of_job(index_tag::COUNTS, job.id), encoder.counts(&job));
+    };
+    says(&found(&bytes, counts), "their job is missing");
+    let cursor = Cursor { key: NO_JOB, after: None, news: 1 };
+    let key = t::of_chunk(index_tag::CURSOR, NO_JOB);
+    let put = |edits: &mut Edits, encoder: &mut Encoder| {
+        edits.put(tree_number::INDEX, &key, encoder.cursor(&cursor));
+    };
+    says(&found(&bytes, put), "its job is missing");
+    let line = Lane::Line(Line { class: Class::Ready, job: NO_JOB.job, rank: Rank(1) });
+    let dues = Lane::Dues(Dues { at_ms: 9, job: NO_JOB.job, set_at_ms: 1 });
+    for (lane, why) in [(line, "its job is missing"), (dues, "there is no such chunk")] {
+        let run = codec::number(lane.seat(5), 5);
+        let put = |edits: &mut Edits, _: &mut Encoder| {
+            edits.put(tree_number::INDEX, lane.key(5).as_ref(), &run);
+        };
+        says(&found(&bytes, put), why);
+    }
+    let content = |edits: &mut Edits, encoder: &mut Encoder| {
+        let content = encoder.content(NO_JOB, &row.row.content);
+        edits.put(tree_number::CONTENTS, &t::row(NO_JOB), content);
+    };
+    says(&found(&bytes, content), "its job is missing");
+}
+
+#[test]
+fn what_belongs_to_no_chunk_is_named() {
+    let (bytes, model) = original();
+    let row = &model.rows.values().next().unwrap().row;
+    let key = Key { chunk: 5_000, ..row.key };
+    let record = Record { updated_at_ms: 1, revision: 1, ..Record::fresh() };
+    let put = |edits: &mut Edits, encoder: &mut Encoder| {
+        edits.put(tree_number::RECORDS, &t::row(key), encoder.record(key, &record));
+    };
+    says(&found(&bytes, put), "its content is missing");
+    let unmet = codec::number(t::unmet_seat(key), 1);
+    let put = |edits: &mut Edits, _: &mut Encoder| {
+        edits.put(tree_number::EDGES, &t::of_chunk(edge_tag::UNMET, key), &unmet);
+    };
+    says(&found(&bytes, put), "its chunk is missing");
+    for (one, on) in [(key, row.key), (row.key, key)] {
+        let met = codec::number(t::dependent_seat(one, on.chunk), 1);
+        let put = |edits: &mut Edits, _: &mut Encoder| {
+            edits.put(tree_number::EDGES, &t::of_pair(edge_tag::DEPENDENT, on, one.chunk), &met);
+        };
+        says(&found(&bytes, put), "is half there");
+    }
+}
+
+#[test]
+fn books_that_do_not_agree_with_the_chunks_are_named() {
+    let (bytes, model) = original();
+    let job = model.jobs.values().find(|job| job.edges > 0).unwrap();
+    for change in [|job: &mut JobRow| job.counts.by_class[0] += 1, |job: &mut JobRow| job.edges += 1] {
+        let mut job = job.clone();
+        change(&mut job);
+        let put = |edits: &mut Edits, encoder: &mut Encoder| {
+            edits.put(tree_number::INDEX, &t::of_job(index_tag::COUNTS, job.id), encoder.counts(&job));
+        };
+        let why = if job.edges > model.jobs[&job.id].edges { "are counted" } else { "and should be" };
+        says(&found(&bytes, put), why);
+    }
+    let edge = *model.edges.keys().next().unwrap();
+    let (key, on) = (Key { job: edge.job, chunk: edge.chunk }, Key { job: edge.job, chunk: edge.on });
+    let half = [
+        (t::of_pair(edge_tag::DEPENDENT, on, key.chunk).to_vec(), "is half there"),
+        (t::of_chunk(edge_tag::DEPENDENCIES, key).to_vec(), "are listed"),
+    ];
+    for (gone, why) in half {
+        says(&found(&bytes, |edits, _| edits.remove(tree_number::EDGES, &gone)), why);
+    }
+    let stored = model.rows.values().find(|stored| !stored.row.record.is_fresh()).unwrap();
+    let key = stored.row.key;
+    let record = Record { revision: model.meta.revision + 1, ..Record::clone(&stored.row.record) };
+    let put = |edits: &mut Edits, encoder: &mut Encoder| {
+        edits.put(tree_number::RECORDS, &t::row(key), encoder.record(key, &record));
+    };
+    says(&found(&bytes, put), "its revision is above the store's");
+    let run = LogRun { subject: Subject::Chunk, revision: model.meta.revision + 1, key, count: 1 };
+    let put = |edits: &mut Edits, encoder: &mut Encoder| {
+        edits.put(tree_number::LOG, &run.revision.to_be_bytes(), encoder.log(&[run]));
+    };
+    says(&found(&bytes, put), "is out of order");
+}
+
+#[test]
+fn places_that_are_none_of_a_chunks_are_named() {
+    let (bytes, model) = original();
+    let stored = model.rows.values().find(|stored| stored.place.due.is_some()).unwrap();
+    let (due, key) = (stored.place.due.unwrap(), stored.row.key);
+    let lane = Lane::Dues(Dues { at_ms: due.at_ms(), job: key.job, set_at_ms: due.set_at_ms });
+    let gone = |edits: &mut Edits, _: &mut Encoder| {
+        edits.remove(tree_number::INDEX, lane.key(key.chunk).as_ref());
+    };
+    says(&found(&bytes, gone), "are in the index");
+    let last = model.rows.values().rfind(|stored| stored.row.key.job == key.job).unwrap();
+    let lane = Lane::Line(Line { class: last.place.class, job: key.job, rank: last.place.rank });
+    let next = last.row.key.chunk + 1;
+    let run = codec::number(lane.seat(next), next);
+    let touching = |edits: &mut Edits, _: &mut Encoder| {
+        edits.put(tree_number::INDEX, lane.key(next).as_ref(), &run);
+    };
+    says(&found(&bytes, touching), "it touches the run before it");
+}
