@@ -561,22 +561,16 @@ impl Loaded {
 
     /// The row of one of [`Needs::rows`], where there is one.
     pub(crate) fn row(&self, key: &Key) -> Option<&Row> {
-        self.asked_row(key).and_then(Option::as_ref)
+        self.place_of(key).and_then(|at| self.rows[at].1.as_ref())
     }
 
-    /// The same; `None` where it is not among what was asked for.
-    fn asked_row(&self, key: &Key) -> Option<&Option<Row>> {
-        self.rows.binary_search_by_key(key, |(key, _)| *key).ok().map(|at| &self.rows[at].1)
-    }
-
-    /// Whether a row is among what was asked for.
-    pub(crate) fn has_asked_for(&self, key: &Key) -> bool {
-        self.asked_row(key).is_some()
+    fn place_of(&self, key: &Key) -> Option<usize> {
+        self.rows.binary_search_by_key(key, |(key, _)| *key).ok()
     }
 
     /// Puts another answer in the place of the one that there is.
     pub(crate) fn set_row(&mut self, key: &Key, row: Option<Row>) {
-        if let Ok(at) = self.rows.binary_search_by_key(key, |(key, _)| *key) {
+        if let Some(at) = self.place_of(key) {
             self.rows[at].1 = row;
         }
     }
@@ -639,15 +633,6 @@ pub(crate) enum EdgeChange {
     Put { edge: Edge, met: bool },
     /// It goes.
     Delete { edge: Edge },
-}
-
-impl EdgeChange {
-    /// The dependency that it is about.
-    pub(crate) fn edge(&self) -> Edge {
-        match *self {
-            EdgeChange::Put { edge, .. } | EdgeChange::Delete { edge } => edge,
-        }
-    }
 }
 
 /// A set of changes: one durable step.

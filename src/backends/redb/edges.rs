@@ -43,7 +43,7 @@ pub(super) fn changes(view: View<'_>, edits: &mut Edits, encoder: &mut Encoder, 
 }
 
 fn owner(change: &EdgeChange) -> Key {
-    let edge = change.edge();
+    let (EdgeChange::Put { edge, .. } | EdgeChange::Delete { edge }) = *change;
     Key { job: edge.job, chunk: edge.chunk }
 }
 

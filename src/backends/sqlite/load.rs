@@ -243,7 +243,7 @@ fn rest_of_dependents(connection: &mut Connection, needs: &Needs, loaded: &mut L
         let wanted: BTreeSet<Key> = needs.rows.iter().copied().chain(loaded.dependents_of(needs)).collect();
         loaded.rows.retain(|(key, _)| wanted.contains(key));
     }
-    let lacking = loaded.dependents_of(needs).filter(|key| !loaded.has_asked_for(key));
+    let lacking = loaded.dependents_of(needs).filter(|key| loaded.row(key).is_none());
     let lacking: BTreeSet<Key> = lacking.collect();
     let lacking: Vec<Key> = lacking.into_iter().collect();
     for list in lacking.chunks(KEYS_PER_CALL) {
