@@ -99,9 +99,8 @@ impl PartialOrd for KeyBytes {
     }
 }
 
-/// More entries than this are not read over. With 512 a chunk of a graph that 64 callers drain took 46,000 instructions
-/// for its two dependents and itself, with as many as this 43,300, with 2,048 42,900; but who commits while somebody reads
-/// copies them.
+/// More entries than this are not read over. More of them are fewer settlings, of graphs above all; but who commits while
+/// somebody reads copies them.
 const ENTRIES_MAX: usize = 1_024;
 
 /// Entries that the trees lack, by tree and key.
