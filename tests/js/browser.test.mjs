@@ -231,6 +231,25 @@ for (const name of names) {
       await two.close()
     })
 
+    test('a tab whose own worker hangs while the leader ends is told that there is none', async () => {
+      const [one, two] = [await tab(), await tab()]
+      await one.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        globalThis.store = await open('a worker that hangs')
+        await store.importManifest(1, { chunks: [{ id: 1 }] })
+      })
+      await two.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        let made = 0
+        // The first begins, and says nothing until it is given up; the others cannot be had.
+        const worker = () => new Worker(made++ === 0 ? '/in-worker.js?' : '/no-such-worker.js', { type: 'module' })
+        globalThis.store = await open('a worker that hangs', { worker })
+      })
+      await one.close()
+      assert.equal(await two.evaluate(() => store.claimPending(1).then(() => 'claimed', (error) => error.code)), 'unavailable')
+      await two.close()
+    })
+
     test('a store is made of a file, never over another one, and by one tab alone', async () => {
       const [one, two] = [await tab(), await tab()]
       const prepare = async () => {

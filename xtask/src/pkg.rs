@@ -111,7 +111,7 @@ pub(crate) fn packaging() -> Outcome {
         npm_ci("tests/packaging")?;
         let mut tests = command(&node(24));
         // One after the other: bundlers and browsers beside each other only wait for each other.
-        tests.args(["--test", "--test-concurrency=1", "tests/packaging/*.test.mjs"]);
+        tests.args(["--test", TEST_LIMIT, "--test-concurrency=1", "tests/packaging/*.test.mjs"]);
         run(&mut tests)
     };
     test().into()
@@ -119,29 +119,35 @@ pub(crate) fn packaging() -> Outcome {
 
 /// The face in both Nodes, and what becomes of a store when its process is killed.
 pub(crate) fn test_in_node() -> Outcome {
-    test(&["face", "working", "engines", "storage", "crash", "native"], &[22, 24], &[]).into()
+    test(&["face", "working", "engines", "storage", "crash", "native"], &[22, 24], TEST_LIMIT, &[]).into()
 }
 
 /// The package on pages of real browsers.
 pub(crate) fn test_in_browsers() -> Outcome {
-    test(&["browser", "browser-tabs", "browser-storage", "browser-crash", "native-browser"], &[24], &[])
-        .into()
+    let files = ["browser", "browser-tabs", "browser-storage", "browser-crash", "native-browser"];
+    test(&files, &[24], TEST_LIMIT, &[]).into()
 }
 
 /// The same with many more rounds.
 pub(crate) fn prove() -> Outcome {
-    test(&["crash", "browser", "browser-crash"], &[24], &[("MAGNETAR_PROOF", "full")]).into()
+    let limit = "--test-timeout=3600000";
+    test(&["crash", "browser", "browser-crash"], &[24], limit, &[("MAGNETAR_PROOF", "full")]).into()
 }
 
+/// A test that waits for what never comes fails within ten minutes, and says which it is.
+pub(crate) const TEST_LIMIT: &str = "--test-timeout=600000";
+
 /// Tests what was packed, heavy or not.
-fn test(files: &[&str], nodes: &[u32], variables: &[(&str, &str)]) -> Result<(), String> {
+fn test(files: &[&str], nodes: &[u32], limit: &str, variables: &[(&str, &str)]) -> Result<(), String> {
     build()?;
     let unpack = "import('./tests/js/package.mjs').then((made) => made.unpack())";
     run(Command::new(root().join(node(24))).current_dir(root()).args(["-e", unpack]))?;
     for &major in nodes {
         for file in files {
             let mut test = Command::new(root().join(node(major)));
-            test.current_dir(root()).args(["--test", "--test-reporter=spec"]).envs(variables.iter().copied());
+            test.current_dir(root())
+                .args(["--test", limit, "--test-reporter=spec"])
+                .envs(variables.iter().copied());
             run(test.arg(format!("tests/js/{file}.test.mjs")))?;
         }
     }

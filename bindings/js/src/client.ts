@@ -409,9 +409,11 @@ export class Client {
 
   /** Another tab led, and has ended. Our own thread, or another tab's, says so when it leads; where we have none, we try. */
   #gone(leader: string): void {
-    if (this.#leader?.id !== leader || this.#seat !== undefined || this.#isClosed) return
-    this.#leave()
-    this.#sit()
+    if (this.#leader?.id !== leader || this.#isClosed) return
+    // A thread of ours that is about to end has to find that nobody leads.
+    this.#leader.close()
+    this.#leader = undefined
+    if (this.#seat === undefined) this.#sit()
   }
 
   /** Another leader: it is sent whatever the one before did not answer. */
