@@ -635,6 +635,9 @@ pub(crate) fn dependencies(key: Key, bytes: &[u8]) -> Result<Vec<u64>> {
         let on = before.unwrap_or(0_u64).checked_add(distance).filter(|_| before.is_none() || distance > 0);
         list.push(on.ok_or_else(|| reader.seat.corrupt("it is not in order"))?);
     }
+    if list.is_empty() {
+        return Err(reader.seat.corrupt("it names none: a chunk without dependencies has no list"));
+    }
     Ok(list)
 }
 
