@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 
-/** What a page loads, the module, the glue and the face, may not grow. The goal is 230 KiB: see ARCHITECTURE.md. */
+/** What a page loads, the module, the glue and the face, may not grow. The goal is 230 KiB: see benches/profiles.md. */
 const BROTLI_BYTES_MAX = 442 * 1024
 
 const here = dirname(fileURLToPath(import.meta.url))
