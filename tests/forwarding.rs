@@ -62,6 +62,22 @@ fn a_claim_sent_again_to_the_next_host_finds_what_it_claimed() {
 }
 
 #[test]
+fn a_claim_of_any_job_sent_again_finds_what_it_claimed() {
+    block_on(async {
+        let host = Host::with_chunks(3);
+        let payload = magnetar::Json::new(&"a".repeat(5_000)).unwrap();
+        let long = chunks(std::iter::once(Ok(NewChunk::new(9).payload(payload).priority(1))));
+        host.store.import(JOB, &JobSpec::new(), long, &Default::default()).await.unwrap();
+        let any = magnetar::ClaimRequest::new().count(2);
+        let claimed = host.store.on_behalf_of(A, 5).claim(&any).await.unwrap();
+        assert_eq!(claimed.len(), 2);
+        assert_eq!(host.store.on_behalf_of(A, 5).claim(&any).await.unwrap(), claimed);
+        let host = host.succeeded();
+        assert_eq!(host.store.on_behalf_of(A, 5).claim(&any).await.unwrap(), claimed);
+    });
+}
+
+#[test]
 fn the_next_host_finds_claims_of_higher_numbers_than_it_was_told_of() {
     block_on(async {
         let host = Host::with_chunks(9);

@@ -149,9 +149,13 @@ impl Kind {
         let mut done = 0;
         for keys in keys.chunks(ASKED_AHEAD) {
             work.expect_ends(keys)?;
-            for &key in keys {
+            for (nr, &key) in keys.iter().enumerate() {
                 if pace == Pace::BySlices && work.told_left == 0 {
                     break;
+                }
+                if nr % ROWS_CHECKED == 0 {
+                    // With one question for those of them that were let go.
+                    work.fetch(keys[nr..].iter().copied().take(ROWS_CHECKED))?;
                 }
                 if let Happened::Changed { before, after } = work.happen(key, self.event())? {
                     settle::changed(work, key, before, after, reach)?;

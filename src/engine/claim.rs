@@ -35,8 +35,13 @@ pub(super) fn claim(
     if taken.wanted(request) > 0 && probe.is_time() && reap::dead_owners(work, probe)? {
         take(work, owner, seq, request, &mut taken)?;
     }
-    work.fetch_whole(taken.keys.iter().copied())?;
-    taken.keys.into_iter().map(|key| work.state(key)).collect()
+    states(work, taken.keys)
+}
+
+/// The chunks of a claim as its caller gets them.
+fn states(work: &mut Work<'_>, keys: Vec<Key>) -> Result<Vec<JobState>> {
+    work.fetch_whole(keys.iter().copied())?;
+    keys.into_iter().map(|key| work.state(key)).collect()
 }
 
 /// The answer to a claim that was sent before, found in the records that it created, and the highest number among all
@@ -47,17 +52,21 @@ fn already_claimed(work: &mut Work<'_>, owner: OwnerId, seq: u64) -> Result<(Vec
     loop {
         let (page, next) = work.held(owner, after, limits::PAGE_ROWS_MAX)?;
         for key in page {
-            let claim_seq = work.row(key)?.record.claim_seq();
+            let record = &work.row(key)?.record;
+            let (claim_seq, fence) = (record.claim_seq(), record.fence);
             newest = newest.max(claim_seq);
             if claim_seq == seq {
-                found.push(work.state(key)?);
+                found.push((fence, key));
             }
         }
         match next {
-            None => return Ok((found, newest)),
+            None => break,
             next => after = next,
         }
     }
+    // In the order in which they were claimed.
+    found.sort_unstable();
+    Ok((states(work, found.into_iter().map(|(_, key)| key).collect())?, newest))
 }
 
 /// So many rows are read ahead of a claim at most: they may be large, and more than it can take.

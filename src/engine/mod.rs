@@ -19,6 +19,8 @@ mod records;
 mod restore;
 mod settle;
 mod slice;
+#[cfg(test)]
+pub(crate) mod tests;
 mod unsynced;
 mod whole;
 mod work;

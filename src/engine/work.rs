@@ -289,8 +289,9 @@ impl<'t> Work<'t> {
         self.row_if_any(key)?.ok_or_else(|| Error::chunk_not_found(key.job, key.chunk))
     }
 
-    /// The row as a caller sees it. Its job is known.
+    /// The row as a caller sees it.
     pub(super) fn state(&mut self, key: Key) -> Result<JobState> {
+        self.job_in_any_phase(key.job)?;
         self.fetch_whole([key])?;
         let spec = self.jobs.get(&key.job).and_then(|slot| slot.job.as_ref()).map(|job| &job.spec);
         let row = self.rows.get(&key).and_then(|slot| slot.row.as_ref());

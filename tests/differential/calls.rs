@@ -122,8 +122,12 @@ impl Calls {
     }
 
     fn json(&mut self) -> Option<Json> {
-        let text = self.pick(&[None, None, Some("1"), Some("{\"a\":[]}")]);
-        text.map(|text| Json::from_text(text).expect("it is JSON"))
+        // Two of them are long.
+        let text = self.pick(&[None, None, None, Some("1"), Some("{\"a\":[]}"), Some("a"), Some("b")]);
+        text.map(|text| match text {
+            "a" | "b" => Json::new(&text.repeat(3_000)).expect("a text has a JSON form"),
+            text => Json::from_text(text).expect("it is JSON"),
+        })
     }
 
     fn policy(&mut self) -> Option<DependencyFailure> {

@@ -479,8 +479,15 @@ fn what_is_in_no_tree_yet_is_answered_as_well() {
             let delta = model.change(&mut rng);
             store.begin().unwrap().commit(delta).unwrap();
             model.compare(&mut *store.reader().snapshot().unwrap(), &mut rng);
+            store.reader().verify().unwrap();
         }
     }
+}
+
+#[test]
+fn what_is_done_in_groups_is_what_is_done_one_by_one() {
+    let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
+    crate::engine::tests::groups_do_what_single_operations_do(make);
 }
 
 #[test]

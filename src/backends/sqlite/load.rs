@@ -246,11 +246,14 @@ fn rest_of_dependents(connection: &mut Connection, needs: &Needs, loaded: &mut L
     let lacking = loaded.dependents_of(needs).filter(|key| loaded.row(key).is_none());
     let lacking: BTreeSet<Key> = lacking.collect();
     let lacking: Vec<Key> = lacking.into_iter().collect();
+    // They are put in order once, however many calls they take.
+    let mut answers = Answers::new(&Needs::default());
     for list in lacking.chunks(KEYS_PER_CALL) {
         let mut script = Script::new();
         add_rows(&mut script, list)?;
-        let mut answers = Answers::new(&Needs::default());
         answers.ask(connection, &script).map_err(Failure::into_error)?;
+    }
+    if !answers.found.is_empty() {
         loaded.add_rows(answers.found.into_iter().map(|row| (row.key, Some(row))));
     }
     match loaded.missing_dependent(needs) {

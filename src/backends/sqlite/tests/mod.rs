@@ -152,3 +152,8 @@ fn the_time_of_a_change_is_written_beside_that_of_the_creation() {
     }
     assert_eq!(read_updated_at(5, -2), None);
 }
+
+#[test]
+fn what_is_done_in_groups_is_what_is_done_one_by_one() {
+    crate::engine::tests::groups_do_what_single_operations_do(|| Box::new(super::in_memory().unwrap()));
+}

@@ -1,0 +1,273 @@
+//! Random operations in groups, and one by one: what becomes of them is the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Applied, Bulk, Engine, Host, Ids, Import, Kind, Op, Reply};
+use crate::backends::contract::*;
+use crate::clock::Clock;
+use crate::model::*;
+use crate::owners::Alone;
+
+#[derive(Debug)]
+struct Fixed(AtomicU64);
+
+impl Clock for Fixed {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+const OWNER: OwnerId = OwnerId::from_bytes([7; 16]);
+const CHUNKS: u64 = 9;
+
+fn text(rng: &mut fastrand::Rng) -> Option<Json> {
+    let (letter, bytes) =
+        (*rng.choice(&["a", "b"]).unwrap(), *rng.choice(&[0, 5, 2_048, 2_049, 5_000]).unwrap());
+    (bytes > 0).then(|| Json::trusted(&format!("\"{}\"", letter.repeat(bytes - 2))))
+}
+
+struct Calls {
+    rng: fastrand::Rng,
+    claims: Vec<Claim>,
+    seq: u64,
+}
+
+impl Calls {
+    fn job(&mut self) -> i64 {
+        self.rng.i64(1..3)
+    }
+
+    fn chunk(&mut self) -> u64 {
+        self.rng.u64(..CHUNKS)
+    }
+
+    fn policy(&mut self) -> Option<DependencyFailure> {
+        use DependencyFailure::{Cancel, Ignore, Wait};
+        *self.rng.choice(&[None, None, Some(Wait), Some(Cancel), Some(Ignore)]).unwrap()
+    }
+
+    fn import(&mut self) -> Op {
+        let job = self.job();
+        let mut chunks = Vec::new();
+        for id in 0..CHUNKS {
+            if self.rng.u8(..3) > 0 {
+                continue;
+            }
+            let mut chunk = NewChunk::new(id);
+            chunk.payload = text(&mut self.rng);
+            chunk.priority = self.rng.i32(..2);
+            chunk.on_dependency_failure = self.policy();
+            if self.rng.bool() {
+                chunk.depends_on = (0..id).filter(|_| self.rng.u8(..4) == 0).collect();
+            }
+            chunks.push(chunk);
+        }
+        let mut spec = JobSpec::new();
+        spec.backoff = Some(Backoff { initial_ms: 0, max_ms: 0 });
+        spec.on_dependency_failure = self.policy();
+        let mut options = ImportOptions::new();
+        options.on_conflict =
+            *self.rng.choice(&[OnConflict::Refuse, OnConflict::Keep, OnConflict::Reset]).unwrap();
+        options.on_missing = *self
+            .rng
+            .choice(&[OnMissing::Keep, OnMissing::Keep, OnMissing::Cancel, OnMissing::Delete])
+            .unwrap();
+        Op::Import(Import { job, spec, chunks, options, also: Ids::default(), compared: None })
+    }
+
+    fn claim(&mut self) -> Claim {
+        let newest = self.claims.len().min(6);
+        if newest == 0 {
+            return Claim { job_id: self.job(), chunk: self.chunk(), fence: 1 };
+        }
+        self.claims[self.claims.len() - 1 - self.rng.usize(..newest)]
+    }
+
+    fn completion(&mut self) -> Completion {
+        let mut result = Completion::new();
+        result.output = text(&mut self.rng);
+        result
+    }
+
+    fn request(&mut self) -> (u64, ClaimRequest) {
+        let mut request = ClaimRequest::new().count(self.rng.usize(1..4));
+        request.job_id = if self.rng.bool() { Some(self.job()) } else { None };
+        // At times the same again.
+        if self.rng.u8(..4) > 0 {
+            self.seq += 1;
+        }
+        (self.seq, request)
+    }
+
+    fn selection(&mut self) -> Selection {
+        if self.rng.u8(..3) == 0 {
+            return Selection::All;
+        }
+        Selection::Chunks((0..self.rng.usize(1..4)).map(|_| self.chunk()).collect())
+    }
+
+    fn next(&mut self) -> Op {
+        match self.rng.u8(..40) {
+            0..=5 => self.import(),
+            6 => Op::Bulk(Bulk::delete(self.job())),
+            7..=10 => Op::AddDependencies {
+                job: self.job(),
+                chunk: self.chunk(),
+                on: vec![self.chunk(), self.chunk()],
+            },
+            11..=17 => {
+                let (seq, request) = self.request();
+                Op::Claim { owner: OWNER, seq, request }
+            }
+            18..=21 => Op::Complete { claim: self.claim(), result: self.completion() },
+            22..=23 => {
+                let (seq, request) = self.request();
+                Op::CompleteAndClaim {
+                    claim: self.claim(),
+                    result: self.completion(),
+                    owner: OWNER,
+                    seq,
+                    request,
+                }
+            }
+            24 => Op::Fail { claim: self.claim(), error: "no".into(), failure: Failure::Permanent },
+            25 => Op::Fail { claim: self.claim(), error: "no".into(), failure: Failure::Retryable },
+            26..=27 => Op::Release { claim: self.claim(), delay_ms: self.rng.u64(..2) * 1_000 },
+            28 => Op::Heartbeat { claim: self.claim() },
+            29..=32 => {
+                let status =
+                    *self.rng.choice(&[JobStatus::Done, JobStatus::Failed, JobStatus::Pending]).unwrap();
+                Op::Mark { job: self.job(), chunk: self.chunk(), status, detail: None }
+            }
+            33..=34 => Op::Bulk(Bulk::new(self.job(), Kind::Retry, self.selection())),
+            35..=37 => {
+                let reach = *self.rng.choice(&[ResetReach::Direct, ResetReach::Through]).unwrap();
+                Op::Bulk(Bulk::new(self.job(), Kind::Reset(reach), self.selection()))
+            }
+            _ => Op::Bulk(Bulk::new(self.job(), Kind::Cancel, self.selection())),
+        }
+    }
+}
+
+fn host(clock: &Arc<Fixed>) -> Host {
+    Host {
+        clock: clock.clone(),
+        liveness: Arc::new(Alone),
+        owner: OWNER,
+        imports: Default::default(),
+        durability: Durability::Full,
+    }
+}
+
+/// Runs a group to its end; gives the answers as texts.
+fn run(engine: &mut Engine, ops: &[&Op], claims: &mut Vec<Claim>) -> Vec<String> {
+    let ran = engine.run(ops);
+    let mut answers = Vec::new();
+    for (applied, op) in ran.applied.into_iter().zip(ops) {
+        answers.push(match applied {
+            Ok(Applied::Reply(reply)) => {
+                if let Reply::Claims(states) = &reply {
+                    claims.extend(states.iter().map(JobState::claim));
+                }
+                format!("{reply:?}")
+            }
+            Ok(Applied::Again(op)) => run(engine, &[&op], claims).remove(0),
+            Ok(Applied::Same) => run(engine, &[op], claims).remove(0),
+            Err(error) => format!("{:?} {error}", error.kind()),
+        });
+    }
+    answers
+}
+
+/// All there is, as texts.
+fn all(reader: &dyn Reader) -> Vec<String> {
+    let mut load = reader.snapshot().unwrap();
+    let loaded = load
+        .load(&Needs {
+            jobs_after: Some((None, 9)),
+            cursors: Some(CursorsNeed::ALL),
+            log: Some((0, 1_000_000)),
+            ..Needs::default()
+        })
+        .unwrap();
+    let mut texts =
+        vec![format!("{:?}", Meta { store_id: [0; 16], ..loaded.meta }), format!("{:?}", loaded.cursors)];
+    for job in &loaded.jobs_after {
+        texts.push(format!("{job:?}"));
+        let need = PageNeed { job: job.id, classes: &[], after: None, limit: 100 };
+        for row in page_of(&mut *load, &need).unwrap() {
+            let needs = Needs { edges_of: vec![row.key], ..Needs::default() };
+            let edges = load.load(&needs).unwrap().edges_of.remove(0);
+            let unmet = edges.iter().filter(|(_, met)| !met).count();
+            assert_eq!(unmet, row.unmet as usize, "{:?}", row.key);
+            assert!(row.is_whole());
+            texts.push(format!("{row:?} {edges:?}"));
+        }
+    }
+    for run in loaded.log {
+        for i in 0..run.count {
+            texts.push(format!(
+                "{} {:?} {} {}",
+                run.revision + i,
+                run.subject,
+                run.key.job,
+                run.key.chunk + i
+            ));
+        }
+    }
+    texts
+}
+
+/// Plays sequences on new stores of a kind. Set `MAGNETAR_SEED` to what a failed test printed to have that one again.
+pub(crate) fn groups_do_what_single_operations_do(make: impl Fn() -> Box<dyn Backend>) {
+    let given = std::env::var("MAGNETAR_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let first = given.unwrap_or_else(|| fastrand::u64(..1 << 40));
+    (first..first + if given.is_some() { 1 } else { 5 }).for_each(|seed| play(&make, seed));
+}
+
+/// Plays a sequence of groups on two new stores, on the one as groups and on the other one by one.
+fn play(make: impl Fn() -> Box<dyn Backend>, seed: u64) {
+    let clock = Arc::new(Fixed(AtomicU64::new(1_000_000)));
+    let backends = [make(), make()];
+    let readers = backends.each_ref().map(|backend| backend.reader());
+    let [mut one, mut other] = backends.map(|backend| Engine::new(backend, host(&clock)));
+    let mut calls = Calls { rng: fastrand::Rng::with_seed(seed), claims: Vec::new(), seq: 0 };
+    let mut played = String::new();
+    for _ in 0..40 {
+        clock.0.fetch_add(calls.rng.u64(..700), Ordering::SeqCst);
+        for engine in [&mut one, &mut other] {
+            run(engine, &[&Op::Reap { probe: false }], &mut Vec::new());
+        }
+        let ops: Vec<Op> = (0..calls.rng.usize(1..9)).map(|_| calls.next()).collect();
+        let ops: Vec<&Op> = ops.iter().collect();
+        played += &format!("{}\n", short(&format!("{ops:#?}")));
+        let together = run(&mut one, &ops, &mut Vec::new());
+        let single: Vec<String> =
+            ops.iter().flat_map(|op| run(&mut other, &[op], &mut calls.claims)).collect();
+        must_be_equal("the answers", &together, &single, seed, &played);
+        let [left, right] = readers.each_ref().map(|reader| all(&**reader));
+        must_be_equal("all there is", &left, &right, seed, &played);
+        for reader in &readers {
+            reader.verify().unwrap();
+        }
+    }
+}
+
+/// A text without what is long in it.
+fn short(text: &str) -> String {
+    text.replace(&"a".repeat(2_000), "a..").replace(&"b".repeat(2_000), "b..")
+}
+
+fn must_be_equal(what: &str, together: &[String], single: &[String], seed: u64, played: &str) {
+    if together == single {
+        return;
+    }
+    let only = |here: &[String], there: &[String]| -> Vec<String> {
+        here.iter().filter(|text| !there.contains(text)).map(|text| short(text)).collect()
+    };
+    let (together, single) = (only(together, single), only(single, together));
+    panic!(
+        "{what} differs\nin groups: {together:#?}\none by one: {single:#?}\nMAGNETAR_SEED={seed} after\n{played}"
+    );
+}
