@@ -28,6 +28,13 @@ export interface Elsewhere {
   close(): void
 }
 
+/** How a client hears of leaders in other tabs. */
+export interface Listening {
+  /** Has whoever leads say so. */
+  ask(): void
+  end(): void
+}
+
 /** What differs between runtimes. */
 export interface Surroundings {
   /** Starts a thread. What comes from it goes to `hear`, and its death by itself to `died`. */
@@ -41,7 +48,7 @@ export interface Surroundings {
     client: string,
     found: (leading: Leading, connect: () => Elsewhere) => void,
     hear: (message: FromSeat) => void,
-  ): () => void
+  ): Listening
   /** Tells when the page stands still, its threads with it, and when it goes on. Gives how to end that. */
   still?(stop: () => void, goOn: () => void): () => void
 }
@@ -106,7 +113,7 @@ export class Client {
   #seat: Seat | undefined
   #leader: Leader | undefined
   #unlock: (() => void) | undefined
-  #unlisten: (() => void) | undefined
+  #listening: Listening | undefined
   #unstill: (() => void) | undefined
   #isStill = false
   #watches = new AbortController()
@@ -156,7 +163,7 @@ export class Client {
   }
 
   #listen(): void {
-    this.#unlisten = this.#around.listen?.(
+    this.#listening = this.#around.listen?.(
       this.id,
       (leading, connect) => this.#found(leading, connect),
       (message) => this.#hear(message),
@@ -170,7 +177,7 @@ export class Client {
     // A page in whose cache something happens is thrown out of it.
     this.#watches.abort()
     this.#leave()
-    this.#unlisten?.()
+    this.#listening?.end()
     this.#shut?.(undefined)
   }
 
@@ -315,6 +322,8 @@ export class Client {
   #sit(): void {
     if (this.#isStill) return
     try {
+      // Another tab may lead, and have said so before.
+      if (this.#leader === undefined) this.#listening?.ask()
       this.#start()
     } catch (error) {
       this.#hear({ t: 'failed', failure: failure('unavailable', `the engine's worker cannot be started: ${textOf(error)}`) })
@@ -375,8 +384,12 @@ export class Client {
         break
       }
       case 'failed':
-        this.#leave()
-        this.#rejectAll(new MagnetarError(message.failure))
+        // Nobody here needs a thread of ours as long as another tab leads; when that has ended, the next one is tried.
+        if (this.#leader?.isHere === false) this.#unseat()
+        else {
+          this.#leave()
+          this.#rejectAll(new MagnetarError(message.failure))
+        }
         break
       case 'ending':
         this.#why = message.failure
@@ -392,7 +405,8 @@ export class Client {
 
   #found(leading: Leading, connect: () => Elsewhere): void {
     const { leader } = leading
-    if (this.#leader?.id === leader || this.#isClosed) return
+    // As long as our own thread leads nobody else does: what comes late is of one that did before.
+    if (this.#leader?.isHere || this.#leader?.id === leader || this.#isClosed) return
     if (this.#target.from !== undefined) {
       const why = 'the store is open in another tab: close it there, or give the file another name'
       return this.#rejectAll(new MagnetarError(failure('locked', why, 'later')))
@@ -414,6 +428,8 @@ export class Client {
     this.#leader.close()
     this.#leader = undefined
     if (this.#seat === undefined) this.#sit()
+    // It may have been gone before we heard of it, later than of the one that leads now.
+    else this.#listening?.ask()
   }
 
   /** Another leader: it is sent whatever the one before did not answer. */
@@ -466,8 +482,7 @@ export class Client {
     this.#why = why
     if (this.#leader?.isHere === false && !this.#isClosed) {
       // Only ours, which waited for its turn. Where none can be had, nobody here needs one as long as another tab leads.
-      this.#seat?.end()
-      this.#seat = undefined
+      this.#unseat()
       const wait = Math.min(ANEW_MS << Math.min(this.#deathsInLine++, 10), ANEW_MS_MAX)
       this.#anew = setTimeout(() => this.#seat ?? this.#sit(), wait)
       return
@@ -487,10 +502,14 @@ export class Client {
     if (!this.#isClosed) this.#sit()
   }
 
-  #leave(): void {
+  #unseat(): void {
     const wasHere = this.#seat
     this.#seat = undefined
     wasHere?.end()
+  }
+
+  #leave(): void {
+    this.#unseat()
     this.#leader?.close()
     this.#leader = undefined
   }
@@ -580,7 +599,7 @@ export class Client {
     this.#isClosed = true
     this.#rejectAll(closed())
     this.#leave()
-    this.#unlisten?.()
+    this.#listening?.end()
     this.#unstill?.()
     this.#unlock?.()
   }

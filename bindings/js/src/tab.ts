@@ -84,10 +84,12 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
           return { lock, post: (message) => channel.postMessage(message), close: () => channel.close() }
         })
       }
-      tabs.postMessage({ t: 'who' } satisfies Broadcast)
-      return () => {
-        answers.close()
-        tabs.close()
+      return {
+        ask: () => tabs.postMessage({ t: 'who' } satisfies Broadcast),
+        end: () => {
+          answers.close()
+          tabs.close()
+        },
       }
     },
     still: (stop, goOn) => {
