@@ -55,6 +55,8 @@ export interface Surroundings {
 
 /** Calls whose second answer would not be the first one's. */
 const ONCE = new Set(['retryFailed', 'reset', 'cancel', 'importBegin', 'importPiece'])
+/** Calls whose answer is to be given back where nobody is there to take it. */
+const CLAIMS = new Set(['claim', 'completeAndClaim'])
 /** So many leaders may die over a call before it is given up. */
 const TRIES_MAX = 8
 /** Where there is no space one more shows what became of the call, and that there is still none. */
@@ -291,7 +293,8 @@ export class Client {
       if (this.#seat === undefined) this.#sit()
       return
     }
-    const unsent = this.#unsent.filter((pending) => !pending.isAbandoned)
+    // Those whose callers went before they were sent were settled.
+    const unsent = this.#unsent.filter(({ id }) => this.#pending.get(id) !== undefined)
     this.#unsent = []
     const leader = this.#leader
     let batch: Pending[] = []
@@ -450,7 +453,8 @@ export class Client {
   }
 
   #mayResend(pending: Pending): boolean {
-    if (pending.isAbandoned) {
+    // What a claim got before the leader died is found out by making it again.
+    if (pending.isAbandoned && !CLAIMS.has(pending.name)) {
       this.#settle(pending)
     } else if (ONCE.has(pending.name)) {
       const why = `the store was opened anew while ${pending.name} was under way: look what became of it, then call again`
@@ -556,7 +560,7 @@ export class Client {
     this.#settle(pending)
     if (!pending.isAbandoned) return pending.resolve(answer)
     // A claim that nobody is there to take.
-    if (pending.name === 'claim' || pending.name === 'completeAndClaim') {
+    if (CLAIMS.has(pending.name)) {
       for (const { jobId, chunk, fence } of answer as Chunks) {
         this.call('release', () => ({ claim: [jobId, chunk, fence] })).catch(() => {})
       }
