@@ -393,6 +393,7 @@ export class Client {
           this.#leave()
           this.#rejectAll(new MagnetarError(message.failure))
         }
+        this.#shut?.(undefined)
         break
       case 'ending':
         this.#why = message.failure
