@@ -600,6 +600,7 @@ export class Client {
 
   #end(): void {
     clearTimeout(this.#anew)
+    this.#watches.abort()
     this.#isClosing = true
     this.#isClosed = true
     this.#rejectAll(closed())
