@@ -117,9 +117,10 @@ pub(crate) fn packaging() -> Outcome {
     test().into()
 }
 
-/// The face in both Nodes, and what becomes of a store when its process is killed.
+/// The face in both Nodes, what becomes of a store when its process is killed, and tabs of a browser that is simulated.
 pub(crate) fn test_in_node() -> Outcome {
-    test(&["face", "working", "engines", "storage", "crash", "native"], &[22, 24], TEST_LIMIT, &[]).into()
+    let files = ["face", "working", "engines", "storage", "crash", "simulation", "native"];
+    test(&files, &[22, 24], TEST_LIMIT, &[]).into()
 }
 
 /// The package on pages of real browsers.
@@ -131,7 +132,8 @@ pub(crate) fn test_in_browsers() -> Outcome {
 /// The same with many more rounds.
 pub(crate) fn prove() -> Outcome {
     let limit = "--test-timeout=3600000";
-    test(&["crash", "browser", "browser-crash"], &[24], limit, &[("MAGNETAR_PROOF", "full")]).into()
+    let files = ["crash", "simulation", "browser", "browser-crash"];
+    test(&files, &[24], limit, &[("MAGNETAR_PROOF", "full")]).into()
 }
 
 /// A test that waits for what never comes fails within ten minutes, and says which it is.

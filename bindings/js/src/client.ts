@@ -28,6 +28,13 @@ export interface Elsewhere {
   close(): void
 }
 
+/** How a client hears of leaders in other tabs. */
+export interface Listening {
+  /** Has whoever leads say so. */
+  ask(): void
+  end(): void
+}
+
 /** What differs between runtimes. */
 export interface Surroundings {
   /** Starts a thread. What comes from it goes to `hear`, and its death by itself to `died`. */
@@ -41,13 +48,15 @@ export interface Surroundings {
     client: string,
     found: (leading: Leading, connect: () => Elsewhere) => void,
     hear: (message: FromSeat) => void,
-  ): () => void
+  ): Listening
   /** Tells when the page stands still, its threads with it, and when it goes on. Gives how to end that. */
   still?(stop: () => void, goOn: () => void): () => void
 }
 
 /** Calls whose second answer would not be the first one's. */
 const ONCE = new Set(['retryFailed', 'reset', 'cancel', 'importBegin', 'importPiece'])
+/** Calls whose answer is to be given back where nobody is there to take it. */
+const CLAIMS = new Set(['claim', 'completeAndClaim'])
 /** So many leaders may die over a call before it is given up. */
 const TRIES_MAX = 8
 /** Where there is no space one more shows what became of the call, and that there is still none. */
@@ -106,7 +115,7 @@ export class Client {
   #seat: Seat | undefined
   #leader: Leader | undefined
   #unlock: (() => void) | undefined
-  #unlisten: (() => void) | undefined
+  #listening: Listening | undefined
   #unstill: (() => void) | undefined
   #isStill = false
   #watches = new AbortController()
@@ -156,7 +165,7 @@ export class Client {
   }
 
   #listen(): void {
-    this.#unlisten = this.#around.listen?.(
+    this.#listening = this.#around.listen?.(
       this.id,
       (leading, connect) => this.#found(leading, connect),
       (message) => this.#hear(message),
@@ -170,7 +179,7 @@ export class Client {
     // A page in whose cache something happens is thrown out of it.
     this.#watches.abort()
     this.#leave()
-    this.#unlisten?.()
+    this.#listening?.end()
     this.#shut?.(undefined)
   }
 
@@ -284,7 +293,8 @@ export class Client {
       if (this.#seat === undefined) this.#sit()
       return
     }
-    const unsent = this.#unsent.filter((pending) => !pending.isAbandoned)
+    // Those whose callers went before they were sent were settled.
+    const unsent = this.#unsent.filter(({ id }) => this.#pending.get(id) !== undefined)
     this.#unsent = []
     const leader = this.#leader
     let batch: Pending[] = []
@@ -315,6 +325,8 @@ export class Client {
   #sit(): void {
     if (this.#isStill) return
     try {
+      // Another tab may lead, and have said so before.
+      if (this.#leader === undefined) this.#listening?.ask()
       this.#start()
     } catch (error) {
       this.#hear({ t: 'failed', failure: failure('unavailable', `the engine's worker cannot be started: ${textOf(error)}`) })
@@ -375,8 +387,13 @@ export class Client {
         break
       }
       case 'failed':
-        this.#leave()
-        this.#rejectAll(new MagnetarError(message.failure))
+        // Nobody here needs a thread of ours as long as another tab leads; when that has ended, the next one is tried.
+        if (this.#leader?.isHere === false) this.#unseat()
+        else {
+          this.#leave()
+          this.#rejectAll(new MagnetarError(message.failure))
+        }
+        this.#shut?.(undefined)
         break
       case 'ending':
         this.#why = message.failure
@@ -392,7 +409,8 @@ export class Client {
 
   #found(leading: Leading, connect: () => Elsewhere): void {
     const { leader } = leading
-    if (this.#leader?.id === leader || this.#isClosed) return
+    // As long as our own thread leads nobody else does: what comes late is of one that did before.
+    if (this.#leader?.isHere || this.#leader?.id === leader || this.#isClosed) return
     if (this.#target.from !== undefined) {
       const why = 'the store is open in another tab: close it there, or give the file another name'
       return this.#rejectAll(new MagnetarError(failure('locked', why, 'later')))
@@ -414,6 +432,8 @@ export class Client {
     this.#leader.close()
     this.#leader = undefined
     if (this.#seat === undefined) this.#sit()
+    // It may have been gone before we heard of it, later than of the one that leads now.
+    else this.#listening?.ask()
   }
 
   /** Another leader: it is sent whatever the one before did not answer. */
@@ -434,7 +454,8 @@ export class Client {
   }
 
   #mayResend(pending: Pending): boolean {
-    if (pending.isAbandoned) {
+    // What a claim got before the leader died is found out by making it again.
+    if (pending.isAbandoned && !CLAIMS.has(pending.name)) {
       this.#settle(pending)
     } else if (ONCE.has(pending.name)) {
       const why = `the store was opened anew while ${pending.name} was under way: look what became of it, then call again`
@@ -466,8 +487,7 @@ export class Client {
     this.#why = why
     if (this.#leader?.isHere === false && !this.#isClosed) {
       // Only ours, which waited for its turn. Where none can be had, nobody here needs one as long as another tab leads.
-      this.#seat?.end()
-      this.#seat = undefined
+      this.#unseat()
       const wait = Math.min(ANEW_MS << Math.min(this.#deathsInLine++, 10), ANEW_MS_MAX)
       this.#anew = setTimeout(() => this.#seat ?? this.#sit(), wait)
       return
@@ -487,10 +507,14 @@ export class Client {
     if (!this.#isClosed) this.#sit()
   }
 
-  #leave(): void {
+  #unseat(): void {
     const wasHere = this.#seat
     this.#seat = undefined
     wasHere?.end()
+  }
+
+  #leave(): void {
+    this.#unseat()
     this.#leader?.close()
     this.#leader = undefined
   }
@@ -537,7 +561,7 @@ export class Client {
     this.#settle(pending)
     if (!pending.isAbandoned) return pending.resolve(answer)
     // A claim that nobody is there to take.
-    if (pending.name === 'claim' || pending.name === 'completeAndClaim') {
+    if (CLAIMS.has(pending.name)) {
       for (const { jobId, chunk, fence } of answer as Chunks) {
         this.call('release', () => ({ claim: [jobId, chunk, fence] })).catch(() => {})
       }
@@ -576,11 +600,12 @@ export class Client {
 
   #end(): void {
     clearTimeout(this.#anew)
+    this.#watches.abort()
     this.#isClosing = true
     this.#isClosed = true
     this.#rejectAll(closed())
     this.#leave()
-    this.#unlisten?.()
+    this.#listening?.end()
     this.#unstill?.()
     this.#unlock?.()
   }

@@ -247,10 +247,15 @@ export class Engine {
   close(): void {
     if (this.#isOver) return
     const why = this.#guarded(() => this.#store.close())
-    this.#isOver = true
     this.#store.free()
+    if (why !== undefined) {
+      // What could not be written is left as a crash leaves it, and whoever comes next gets the file.
+      this.abandon()
+      const thrown = takeThrown()
+      throw new MagnetarError(thrown === undefined ? JSON.parse(why) : failureOf(thrown))
+    }
+    this.#isOver = true
     unregister(this.#handle)
-    if (why !== undefined) throw new MagnetarError(JSON.parse(why))
   }
 
   /** Gives the file up as it is, as a crash would. */

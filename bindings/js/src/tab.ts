@@ -84,10 +84,12 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
           return { lock, post: (message) => channel.postMessage(message), close: () => channel.close() }
         })
       }
-      tabs.postMessage({ t: 'who' } satisfies Broadcast)
-      return () => {
-        answers.close()
-        tabs.close()
+      return {
+        ask: () => tabs.postMessage({ t: 'who' } satisfies Broadcast),
+        end: () => {
+          answers.close()
+          tabs.close()
+        },
       }
     },
     still: (stop, goOn) => {
@@ -111,13 +113,14 @@ function thread(
   died: (why: string, code?: ErrorCode) => void,
 ): Seat {
   const worker = (options.worker?.() as Worker | undefined) ?? parts.worker()
-  let start: ToSeat | undefined
+  /** What a worker that is loaded by `import()` was told too early, its end perhaps as well as its start. */
+  const unheard: ToSeat[] = []
   let isLoaded = false
   worker.onmessage = ({ data }: MessageEvent<FromSeat>) => {
     isLoaded = true
-    if (data.t === 'ready') return worker.postMessage(start)
-    start = undefined
-    hear(data)
+    const early = unheard.splice(0)
+    if (data.t === 'ready') for (const message of early) worker.postMessage(message)
+    else hear(data)
   }
   worker.onmessageerror = () => died('a message of the worker cannot be read')
   worker.onerror = (event) => {
@@ -126,7 +129,7 @@ function thread(
   }
   return {
     post: (message, transfer) => {
-      if (message.t === 'start') start = message
+      if (!isLoaded) unheard.push(message)
       worker.postMessage(message, transfer ?? [])
     },
     // What was given as a worker may be none.
