@@ -241,7 +241,7 @@ fn play(make: impl Fn() -> Box<dyn Backend>, seed: u64) {
         }
         let ops: Vec<Op> = (0..calls.rng.usize(1..9)).map(|_| calls.next()).collect();
         let ops: Vec<&Op> = ops.iter().collect();
-        played += &format!("{}\n", short(&format!("{ops:#?}")));
+        played.push_str(&short(&format!("{ops:#?}\n")));
         let together = run(&mut one, &ops, &mut Vec::new());
         let single: Vec<String> =
             ops.iter().flat_map(|op| run(&mut other, &[op], &mut calls.claims)).collect();
