@@ -135,6 +135,30 @@ fn a_new_job_sent_again_is_the_same_job() {
 }
 
 #[test]
+fn new_jobs_sent_again_are_the_same_however_many_and_whatever_ids_came_after() {
+    block_on(async {
+        let host = Host::with_chunks(1);
+        let mut ids = Vec::new();
+        for seq in 1..=1_100 {
+            ids.push(host.store.on_behalf_of(A, seq).new_job(&JobSpec::new()).await.unwrap());
+        }
+        let far = chunks(std::iter::once(Ok(NewChunk::new(1))));
+        host.store.import(1_000_000, &JobSpec::new(), far, &Default::default()).await.unwrap();
+        let others = host.store.on_behalf_of(B, 1).new_job(&JobSpec::new()).await.unwrap();
+        let host = host.succeeded();
+        for (seq, id) in (1..).zip(&ids) {
+            assert_eq!(host.store.on_behalf_of(A, seq).new_job(&JobSpec::new()).await.unwrap(), *id);
+        }
+        assert_eq!(host.store.on_behalf_of(B, 1).new_job(&JobSpec::new()).await.unwrap(), others);
+        let next = host.store.on_behalf_of(A, 1_101).new_job(&JobSpec::new()).await.unwrap();
+        assert_eq!(next, others + 1);
+        // One that was deleted meanwhile is made anew.
+        host.store.delete_job(next).await.unwrap();
+        assert_eq!(host.store.on_behalf_of(A, 1_101).new_job(&JobSpec::new()).await.unwrap(), next + 1);
+    });
+}
+
+#[test]
 fn the_claims_of_a_client_that_died_come_back_as_soon_as_the_host_is_told() {
     block_on(async {
         let host = Host::with_chunks(1);

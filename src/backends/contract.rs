@@ -452,6 +452,8 @@ pub(crate) struct Needs {
     pub(crate) owners: bool,
     /// Jobs above an id, in ascending order, at most so many.
     pub(crate) jobs_after: Option<(Option<i64>, usize)>,
+    /// Jobs below an id, the highest first, at most so many. Not asked together with those above one.
+    pub(crate) jobs_before: Option<(i64, usize)>,
     /// Dependencies of a job.
     pub(crate) edges: Option<EdgesNeed>,
     /// Unfinished cursors.
@@ -532,6 +534,7 @@ pub(crate) struct Loaded {
     pub(crate) held_by_any: Vec<Row>,
     pub(crate) owners: Vec<OwnerId>,
     pub(crate) jobs_after: Vec<JobRow>,
+    pub(crate) jobs_before: Vec<JobRow>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) cursors: Vec<Cursor>,
     pub(crate) log: Vec<LogRun>,
@@ -553,6 +556,7 @@ impl Loaded {
             held_by_any: Vec::new(),
             owners: Vec::new(),
             jobs_after: Vec::new(),
+            jobs_before: Vec::new(),
             edges: Vec::new(),
             cursors: Vec::new(),
             log: Vec::new(),

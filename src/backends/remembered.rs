@@ -185,6 +185,7 @@ impl Known {
             held_by_any,
             owners,
             jobs_after,
+            jobs_before,
             edges,
             cursors,
             log,
@@ -193,6 +194,7 @@ impl Known {
             || held_by_any.is_some()
             || *owners
             || jobs_after.is_some()
+            || jobs_before.is_some()
             || edges.is_some()
             || cursors.is_some()
             || log.is_some();

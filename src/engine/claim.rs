@@ -1,6 +1,6 @@
 //! Taking chunks.
 
-use super::numbers::Numbers;
+use super::numbers::{Numbered, Numbers};
 use super::work::Work;
 use super::{Probing, reap, settle};
 use crate::backends::contract::Key;
@@ -21,14 +21,14 @@ pub(super) fn claim(
         work.job(job)?;
     }
     if seq != 0 {
-        if !numbers.is_new(owner, seq) {
+        if !numbers.is_new(Numbered::Claim, owner, seq) {
             let (resent, newest) = already_claimed(work, owner, seq)?;
-            numbers.note(owner, newest);
+            numbers.note(Numbered::Claim, owner, newest);
             if !resent.is_empty() {
                 return Ok(resent);
             }
         }
-        numbers.note(owner, seq);
+        numbers.note(Numbered::Claim, owner, seq);
     }
     let mut taken = Taken::default();
     take(work, owner, seq, request, &mut taken)?;

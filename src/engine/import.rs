@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ids::Ids;
+use super::numbers::{Numbered, Numbers};
 use super::settle;
 use super::work::{NewRow, Work};
 use super::{Applied, Reply, Result, bulk, edges, finish};
@@ -532,17 +533,21 @@ impl Imports {
 }
 
 /// Creates a job under a new id. Sent again under the same number, it finds what it created.
-pub(super) fn new_job(work: &mut Work<'_>, owner: OwnerId, seq: u64, spec: JobSpec) -> Result<i64> {
-    let last = work.meta.last_job;
+pub(super) fn new_job(
+    work: &mut Work<'_>,
+    numbers: &mut Numbers,
+    (owner, seq): (OwnerId, u64),
+    spec: JobSpec,
+) -> Result<i64> {
     if seq != 0 {
-        // A resend follows at once, so the job is among the newest.
-        for id in (last.saturating_sub(1_000).max(1)..=last).rev() {
-            if work.job_in_any_phase(id)?.is_some_and(|job| job.owner == Some(owner) && job.seq == seq) {
+        if !numbers.is_new(Numbered::NewJob, owner, seq) {
+            if let Some(id) = already_made(work, numbers, owner, seq)? {
                 return Ok(id);
             }
         }
+        numbers.note(Numbered::NewJob, owner, seq);
     }
-    let id = last + 1;
+    let id = work.meta.last_job + 1;
     crate::model::check_job_id(id)?;
     let created_at_ms = work.now_ms;
     work.put_job(JobRow {
@@ -558,6 +563,41 @@ pub(super) fn new_job(work: &mut Work<'_>, owner: OwnerId, seq: u64, spec: JobSp
         revision: 0,
     });
     Ok(id)
+}
+
+/// A call that is sent again follows at once: others have not made more jobs meanwhile.
+const JOBS_OF_OTHERS_MAX: usize = 1_000;
+
+/// The job that a client made under a number. Its jobs have ascending ids, as they have numbers.
+fn already_made(work: &mut Work<'_>, numbers: &mut Numbers, owner: OwnerId, seq: u64) -> Result<Option<i64>> {
+    let is_it = |job: &JobRow| job.owner == Some(owner) && job.seq == seq;
+    if let Some(id) = numbers.job(owner, seq).or_else(|| work.known_job(is_it)) {
+        return Ok(work.job_in_any_phase(id)?.filter(|job| is_it(job)).map(|job| job.id));
+    }
+    let (mut made, mut others) = (Vec::new(), 0);
+    let (mut before, mut limit) = (work.meta.last_job + 1, 8);
+    'walk: loop {
+        let jobs = work.jobs_before(before, limit)?;
+        let Some(last) = jobs.last() else { break };
+        before = last.id;
+        for job in &jobs {
+            if job.owner != Some(owner) || job.seq == 0 {
+                others += 1;
+            } else if job.seq < seq {
+                break 'walk;
+            } else {
+                made.push((job.seq, job.id));
+            }
+        }
+        if others >= JOBS_OF_OTHERS_MAX {
+            break;
+        }
+        limit = (limit * 2).min(limits::PAGE_ROWS_MAX);
+    }
+    numbers.note(Numbered::NewJob, owner, made.first().map_or(0, |(newest, _)| *newest));
+    numbers.note_jobs(owner, made);
+    let Some(id) = numbers.job(owner, seq) else { return Ok(None) };
+    Ok(work.job_in_any_phase(id)?.filter(|job| is_it(job)).map(|job| job.id))
 }
 
 /// Writes the job itself, where it is new or says something new of itself.

@@ -677,7 +677,7 @@ impl Op {
             }
             Op::Updates { job, updates } => finish::updates(work, *job, updates).map(Applied::Reply),
             Op::NewJob { owner, seq, spec } => {
-                Ok(Applied::Reply(Reply::Job(import::new_job(work, *owner, *seq, spec.clone())?)))
+                Ok(Applied::Reply(Reply::Job(import::new_job(work, numbers, (*owner, *seq), spec.clone())?)))
             }
             Op::AddDependencies { job, chunk, on } => {
                 Ok(Applied::Reply(Reply::Outcome(edges::add(work, Key { job: *job, chunk: *chunk }, on)?)))

@@ -192,6 +192,11 @@ impl<'t> Work<'t> {
         Ok(self.jobs.get(&id).and_then(|slot| slot.job.as_ref()))
     }
 
+    /// A job that the group has come across, or made.
+    pub(super) fn known_job(&self, is_wanted: impl Fn(&JobRow) -> bool) -> Option<i64> {
+        self.jobs.values().filter_map(|slot| slot.job.as_ref()).find(|job| is_wanted(job)).map(|job| job.id)
+    }
+
     /// A job that is open for work.
     pub(super) fn job(&mut self, id: i64) -> Result<&JobRow> {
         match self.job_in_any_phase(id)? {

@@ -69,6 +69,9 @@ impl<'v> View<'v> {
         if let Some((after, limit)) = needs.jobs_after {
             loaded.jobs_after = self.jobs_after(after, limit)?;
         }
+        if let Some((before, limit)) = needs.jobs_before {
+            loaded.jobs_before = self.jobs_before(before, limit)?;
+        }
         if let Some(EdgesNeed { job, after, limit }) = needs.edges {
             loaded.edges = self.edges_page(job, after, limit)?;
         }
@@ -119,6 +122,18 @@ impl<'v> View<'v> {
                 self.with_counts(job_at(found.key())?, found.value())
             })
             .collect()
+    }
+
+    fn jobs_before(self, mut before: i64, limit: usize) -> Result<Vec<JobRow>> {
+        let mut jobs = Vec::new();
+        while jobs.len() < limit {
+            let (first, end) = (t::of_job(index_tag::JOB, 0), t::of_job(index_tag::JOB, before));
+            let found = self.index().last((Bound::Included(&first), Bound::Excluded(&end)))?;
+            let Some(found) = found else { break };
+            before = job_at(found.key())?;
+            jobs.push(self.with_counts(before, found.value())?);
+        }
+        Ok(jobs)
     }
 
     fn index_between(self, from: &[u8], to: &[u8]) -> Result<Entries<'v, Tag>> {

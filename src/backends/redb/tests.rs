@@ -323,6 +323,7 @@ impl Model {
             held_by_any: Some(HeldByAnyNeed { owners: any.clone(), limit }),
             owners: true,
             jobs_after: Some((rng.bool().then_some(job), 2)),
+            jobs_before: Some((job, 2)),
             edges: Some(EdgesNeed { job, after: edge_after, limit }),
             cursors: Some(CursorsNeed { first_job: job, last_job: job + 1, limit: 3 }),
             log: Some((log_after, limit)),
@@ -398,6 +399,9 @@ impl Model {
             .cloned()
             .collect();
         assert_eq!(loaded.jobs_after, jobs);
+        let (before, count) = needs.jobs_before.unwrap();
+        let jobs = self.jobs.values().rev().filter(|j| j.id < before).take(count).cloned();
+        assert_eq!(loaded.jobs_before, jobs.collect::<Vec<_>>());
         let edges: Vec<Edge> = self
             .edges
             .keys()

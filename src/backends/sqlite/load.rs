@@ -70,12 +70,13 @@ enum Part {
     HeldByAny,
     Owners,
     JobsAfter,
+    JobsBefore,
     Edges,
     Cursors,
     Log,
 }
 
-const PARTS: [(Part, &str); 27] = [
+const PARTS: [(Part, &str); 28] = [
     (Part::BeginWrite, statements::BEGIN_WRITE),
     (Part::BeginRead, statements::BEGIN_READ),
     (Part::Version, statements::VERSION),
@@ -100,6 +101,7 @@ const PARTS: [(Part, &str); 27] = [
     (Part::HeldByAny, statements::HELD_BY_ANY),
     (Part::Owners, statements::OWNERS),
     (Part::JobsAfter, statements::JOBS_AFTER),
+    (Part::JobsBefore, statements::JOBS_BEFORE),
     (Part::Edges, statements::EDGES),
     (Part::Cursors, statements::CURSORS),
     (Part::Log, statements::LOG),
@@ -344,6 +346,11 @@ fn compose<'n>(needs: &'n Needs, ahead: usize, script: &mut Script) -> Result<La
     if let Some((after, bound)) = needs.jobs_after {
         script.add(Part::JobsAfter);
         script.set(18, Value::Int(after.unwrap_or(-1)));
+        script.set(19, limit(bound));
+        script.rows += bound;
+    } else if let Some((before, bound)) = needs.jobs_before {
+        script.add(Part::JobsBefore);
+        script.set(18, Value::Int(before));
         script.set(19, limit(bound));
         script.rows += bound;
     }
@@ -591,6 +598,10 @@ impl Answers {
             Part::JobsAfter => {
                 let job = rows::job(rows::get(row, 0)?)?;
                 self.loaded()?.jobs_after.push(job);
+            }
+            Part::JobsBefore => {
+                let job = rows::job(rows::get(row, 0)?)?;
+                self.loaded()?.jobs_before.push(job);
             }
             Part::Edges => {
                 let edges = &mut self.loaded()?.edges;

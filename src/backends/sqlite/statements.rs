@@ -273,6 +273,10 @@ pub(super) const OWNERS: &str = "WITH RECURSIVE o(owner) AS (\
 pub(super) const JOBS_AFTER: &str =
     concat!("SELECT ", job!(), " FROM jobs WHERE job>$18 ORDER BY job LIMIT $19+0;");
 
+/// Below `$18`, the highest first, at most `$19`.
+pub(super) const JOBS_BEFORE: &str =
+    concat!("SELECT ", job!(), " FROM jobs WHERE job<$18 ORDER BY job DESC LIMIT $19+0;");
+
 /// Of job `$20`, behind (chunk `$21`, depends on `$22`), at most `$23`, as one pack.
 pub(super) const EDGES: &str = concat!(
     "SELECT group_concat(edge,' ') FROM (SELECT ",

@@ -182,6 +182,11 @@ impl Work<'_> {
     pub(in crate::engine) fn jobs_after(&mut self, after: Option<i64>, limit: usize) -> Result<Vec<JobRow>> {
         Ok(self.load(&Needs { jobs_after: Some((after, limit)), ..Needs::default() })?.jobs_after)
     }
+
+    /// As storage has them, the highest first.
+    pub(in crate::engine) fn jobs_before(&mut self, before: i64, limit: usize) -> Result<Vec<JobRow>> {
+        Ok(self.load(&Needs { jobs_before: Some((before, limit)), ..Needs::default() })?.jobs_before)
+    }
 }
 
 /// Each key once, in ascending order.

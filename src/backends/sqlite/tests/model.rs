@@ -376,7 +376,8 @@ impl Model {
             held: Some((owner, random.maybe(|_| key), bound)),
             held_by_any: Some(HeldByAnyNeed { owners: [owner, random.owner()].into(), limit: bound }),
             owners: random.one_in(2),
-            jobs_after: Some((random.maybe(|r| r.below(3).cast_signed()), bound)),
+            jobs_after: random.one_in(2).then(|| (random.maybe(|r| r.below(3).cast_signed()), bound)),
+            jobs_before: Some((random.below(5).cast_signed(), bound)),
             edges: Some(EdgesNeed { job: key.job, after: after_edge, limit: bound }),
             cursors: Some(CursorsNeed { first_job: key.job, last_job: 3, limit: bound }),
             log: Some((since, bound)),
@@ -467,6 +468,9 @@ impl Model {
         let (after, bound) = needs.jobs_after.unwrap_or_default();
         let jobs = self.jobs.values().filter(|job| after.is_none_or(|after| job.id > after)).take(bound);
         assert_eq!(loaded.jobs_after, jobs.cloned().collect::<Vec<_>>());
+        let (before, bound) = needs.jobs_before.filter(|_| needs.jobs_after.is_none()).unwrap_or_default();
+        let jobs = self.jobs.values().rev().filter(|job| job.id < before).take(bound);
+        assert_eq!(loaded.jobs_before, jobs.cloned().collect::<Vec<_>>());
         let EdgesNeed { job, after, limit } =
             needs.edges.unwrap_or(EdgesNeed { job: 0, after: None, limit: 0 });
         let edges = self.edges.keys().filter(|e| e.job == job && after.is_none_or(|a| (e.chunk, e.on) > a));
