@@ -540,10 +540,10 @@ pub(super) fn new_job(
     spec: JobSpec,
 ) -> Result<i64> {
     if seq != 0 {
-        if !numbers.is_new(Numbered::NewJob, owner, seq) {
-            if let Some(id) = already_made(work, numbers, owner, seq)? {
-                return Ok(id);
-            }
+        if !numbers.is_new(Numbered::NewJob, owner, seq)
+            && let Some(id) = already_made(work, numbers, owner, seq)?
+        {
+            return Ok(id);
         }
         numbers.note(Numbered::NewJob, owner, seq);
     }

@@ -4,8 +4,8 @@ import { World } from './simulated.mjs'
 import { Ledger } from './simulated-ledger.mjs'
 
 const STORE = 'jobs'
-/** Not above 1,000: a new job that is asked for again is looked for among so many of the newest ids. */
-export const JOB = 500
+/** Far above those of new jobs that were made before it. */
+export const JOB = 900_000
 /** The job whose chunks are cancelled, each by itself. Below the other, so that no new job is given one of the two ids. */
 export const CANCELLED = 400
 /** Claims last for longer than a run. */

@@ -343,17 +343,7 @@ fn compose<'n>(needs: &'n Needs, ahead: usize, script: &mut Script) -> Result<La
     if needs.owners {
         script.add(Part::Owners);
     }
-    if let Some((after, bound)) = needs.jobs_after {
-        script.add(Part::JobsAfter);
-        script.set(18, Value::Int(after.unwrap_or(-1)));
-        script.set(19, limit(bound));
-        script.rows += bound;
-    } else if let Some((before, bound)) = needs.jobs_before {
-        script.add(Part::JobsBefore);
-        script.set(18, Value::Int(before));
-        script.set(19, limit(bound));
-        script.rows += bound;
-    }
+    add_jobs(needs, script);
     if let Some(EdgesNeed { job, after, limit: bound }) = needs.edges {
         script.add(Part::Edges);
         let (chunk, on) = match after {
@@ -392,6 +382,18 @@ fn by_bound<T>(needs: &[T], bound: impl Fn(&T) -> usize) -> Vec<Vec<usize>> {
         groups.entry(bound(need)).or_default().push(index);
     }
     groups.into_values().collect()
+}
+
+/// Asks for jobs above an id or below one.
+fn add_jobs(needs: &Needs, script: &mut Script) {
+    let after = needs.jobs_after.map(|(after, bound)| (Part::JobsAfter, after.unwrap_or(-1), bound));
+    let before = needs.jobs_before.map(|(before, bound)| (Part::JobsBefore, before, bound));
+    if let Some((part, id, bound)) = after.or(before) {
+        script.add(part);
+        script.set(18, Value::Int(id));
+        script.set(19, limit(bound));
+        script.rows += bound;
+    }
 }
 
 fn add_rows(script: &mut Script, keys: &[Key]) -> Result<()> {
