@@ -8,7 +8,7 @@ use foldhash::HashMap;
 use crate::model::OwnerId;
 
 /// The calls of which that is asked. They are kept apart, as each is looked for elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Numbered {
     Claim,
     NewJob,
@@ -19,9 +19,10 @@ pub(super) enum Numbered {
 pub(super) struct Numbers {
     /// The store's revision that this was true at.
     revision: u64,
-    newest: HashMap<(Numbered, OwnerId), u64>,
-    /// Jobs that were found when one was looked for: whoever sends one again sends those after it again, too.
-    jobs: HashMap<OwnerId, HashMap<u64, i64>>,
+    newest: [HashMap<OwnerId, u64>; 2],
+    /// Jobs of clients that were found when one was looked for, by number, the newest first: whoever sends one again sends
+    /// those after it again, too.
+    jobs: Vec<(OwnerId, Vec<(u64, i64)>)>,
 }
 
 impl Numbers {
@@ -39,24 +40,27 @@ impl Numbers {
 
     /// Whether no call of this number can have been carried out.
     pub(super) fn is_new(&self, call: Numbered, owner: OwnerId, seq: u64) -> bool {
-        self.newest.get(&(call, owner)).is_some_and(|newest| seq > *newest)
+        self.newest[call as usize].get(&owner).is_some_and(|newest| seq > *newest)
     }
 
     /// Calls up to this number may have been carried out, and those after it were not. A group that is taken back later
     /// does no harm: its calls are looked for and not found.
     pub(super) fn note(&mut self, call: Numbered, owner: OwnerId, newest: u64) {
-        let known = self.newest.entry((call, owner)).or_default();
+        let known = self.newest[call as usize].entry(owner).or_default();
         *known = newest.max(*known);
     }
 
     /// The job that a client made under a number, where it was come across.
     pub(super) fn job(&self, owner: OwnerId, seq: u64) -> Option<i64> {
-        self.jobs.get(&owner)?.get(&seq).copied()
+        let (_, jobs) = self.jobs.iter().find(|(of, _)| *of == owner)?;
+        let at = jobs.partition_point(|(other, _)| *other > seq);
+        jobs.get(at).filter(|(other, _)| *other == seq).map(|(_, id)| *id)
     }
 
-    /// Jobs that a client made, by number.
-    pub(super) fn note_jobs(&mut self, owner: OwnerId, jobs: impl IntoIterator<Item = (u64, i64)>) {
-        self.jobs.insert(owner, jobs.into_iter().collect());
+    /// Jobs that a client made, by number, the newest first.
+    pub(super) fn note_jobs(&mut self, owner: OwnerId, jobs: Vec<(u64, i64)>) {
+        self.jobs.retain(|(of, _)| *of != owner);
+        self.jobs.push((owner, jobs));
     }
 }
 
@@ -79,6 +83,19 @@ mod tests {
         assert!(!numbers.is_new(NewJob, A, 6), "another kind of call is looked for elsewhere");
         numbers.note(Claim, A, 3);
         assert!(!numbers.is_new(Claim, A, 5), "what is known is not forgotten for a lower one");
+    }
+
+    #[test]
+    fn jobs_that_were_come_across_are_known_by_number() {
+        let mut numbers = Numbers::default();
+        assert_eq!(numbers.job(A, 3), None);
+        numbers.note_jobs(A, vec![(9, 12), (5, 11), (3, 7)]);
+        numbers.note_jobs(B, vec![(3, 8)]);
+        let of = |owner| [9, 8, 5, 3, 1].map(|seq| numbers.job(owner, seq));
+        assert_eq!(of(A), [Some(12), None, Some(11), Some(7), None]);
+        assert_eq!(of(B), [None, None, None, Some(8), None]);
+        numbers.note_jobs(A, vec![(9, 12)]);
+        assert_eq!((numbers.job(A, 9), numbers.job(A, 5)), (Some(12), None));
     }
 
     #[test]
