@@ -571,9 +571,17 @@ const JOBS_OF_OTHERS_MAX: usize = 1_000;
 /// The job that a client made under a number. Its jobs have ascending ids, as they have numbers.
 fn already_made(work: &mut Work<'_>, numbers: &mut Numbers, owner: OwnerId, seq: u64) -> Result<Option<i64>> {
     let is_it = |job: &JobRow| job.owner == Some(owner) && job.seq == seq;
-    if let Some(id) = numbers.job(owner, seq).or_else(|| work.known_job(is_it)) {
-        return Ok(work.job_in_any_phase(id)?.filter(|job| is_it(job)).map(|job| job.id));
+    let mut found = numbers.job(owner, seq).or_else(|| work.known_job(is_it));
+    if found.is_none() {
+        look_for_jobs(work, numbers, owner, seq)?;
+        found = numbers.job(owner, seq);
     }
+    let Some(id) = found else { return Ok(None) };
+    Ok(work.job_in_any_phase(id)?.filter(|job| is_it(job)).map(|job| job.id))
+}
+
+/// Notes the jobs that a client made under a number or later ones.
+fn look_for_jobs(work: &mut Work<'_>, numbers: &mut Numbers, owner: OwnerId, seq: u64) -> Result<()> {
     let (mut made, mut others) = (Vec::new(), 0);
     let (mut before, mut limit) = (work.meta.last_job + 1, 8);
     'walk: loop {
@@ -596,8 +604,7 @@ fn already_made(work: &mut Work<'_>, numbers: &mut Numbers, owner: OwnerId, seq:
     }
     numbers.note(Numbered::NewJob, owner, made.first().map_or(0, |(newest, _)| *newest));
     numbers.note_jobs(owner, made);
-    let Some(id) = numbers.job(owner, seq) else { return Ok(None) };
-    Ok(work.job_in_any_phase(id)?.filter(|job| is_it(job)).map(|job| job.id))
+    Ok(())
 }
 
 /// Writes the job itself, where it is new or says something new of itself.

@@ -31,7 +31,7 @@ export function scripts(folder) {
   return { page: script('browser.js'), worker: script('worker-browser.js'), module }
 }
 
-/** Numbers that look random, of a seed. */
+/** Numbers that look random, of a seed. Neighbouring seeds give unlike ones, which the numbers of `package.mjs` need not. */
 function numbers(seed) {
   let state = BigInt.asUintN(64, BigInt(seed))
   const words = Array.from({ length: 4 }, () => {
