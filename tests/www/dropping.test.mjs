@@ -34,9 +34,11 @@ test('whatever is dropped wherever is taken by the view that is shown', { timeou
     assert.equal(await page.textContent('#name'), 'below.bin')
   })
 
-  await t.test('a folder is refused in words, and no job is made of it', async () => {
+  await t.test('a folder, or two files at once, are refused in words, and no job is made of them', async () => {
     await page.click('#job .crumb a')
     await page.locator('#start').waitFor()
+    await drop(page, HEADER, dropped, behind)
+    await page.locator('#problem', { hasText: 'That was 2 at once: drop a single file' }).waitFor()
     await drop(page, HEADER, SAVED)
     await page.locator('#problem', { hasText: 'page is a folder: drop a single file' }).waitFor()
     await page.reload()

@@ -33,7 +33,7 @@ document.querySelector('.skip').addEventListener('click', (event) => {
 })
 droppable(
   (file, handle) => views[shown].take(file, handle),
-  (folder) => views[shown].refuse(folder),
+  (what) => views[shown].refuse(what),
 )
 addEventListener('hashchange', show)
 show()

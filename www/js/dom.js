@@ -63,7 +63,7 @@ export function reason(error) {
 
 /**
  * Makes the whole page a place to drop a file on. `take` gets the file and, where the browser has one, its handle;
- * `refuse` the name of a folder.
+ * `refuse` what was dropped in its place, in words.
  */
 export function droppable(take, refuse) {
   let inside = 0
@@ -81,14 +81,16 @@ export function droppable(take, refuse) {
   onFiles('dragover', () => {})
   onFiles('drop', async ({ dataTransfer }) => {
     inside = 0
-    const item = [...dataTransfer.items].find(({ kind }) => kind === 'file')
+    const items = [...dataTransfer.items].filter(({ kind }) => kind === 'file')
     // A question that is open is about what is shown.
-    if (item === undefined || document.querySelector('dialog[open]') !== null) return
+    if (items.length === 0 || document.querySelector('dialog[open]') !== null) return
+    if (items.length > 1) return refuse([`That was ${items.length} at once`])
+    const [item] = items
     // All must be asked for before the event is over.
     const file = item.getAsFile()
     const entry = item.webkitGetAsEntry()
     const asked = item.getAsFileSystemHandle?.().catch(() => undefined)
-    if (entry?.isDirectory) refuse(entry.name)
+    if (entry?.isDirectory) refuse(told`${entry.name} is a folder`)
     else if (file !== null) take(file, await asked)
   })
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::process::{ask, command, root, run};
 use crate::step::Outcome;
@@ -110,8 +111,7 @@ pub(crate) fn packaging() -> Outcome {
     let test = || {
         npm_ci("tests/packaging")?;
         let mut tests = command(&node(24));
-        // One after the other: bundlers and browsers beside each other only wait for each other.
-        tests.args(["--test", TEST_LIMIT, "--test-concurrency=1", "tests/packaging/*.test.mjs"]);
+        tests.arg("--test").args(ALONE).arg("tests/packaging/*.test.mjs");
         run(&mut tests)
     };
     test().into()
@@ -119,52 +119,60 @@ pub(crate) fn packaging() -> Outcome {
 
 /// The face in both Nodes, what becomes of a store when its process is killed, and tabs of a browser that is simulated.
 pub(crate) fn test_in_node() -> Outcome {
-    let files = ["face", "working", "engines", "storage", "crash", "simulation", "native"];
-    test(&files, &[22, 24], TEST_LIMIT, &[]).into()
+    let files = ["face", "working", "engines", "storage", "crash", "native"];
+    // Simulated tabs have no Node but to run in.
+    let simulated = [&files[..], &["simulation"]].concat();
+    test(&files, 22, TOGETHER, &[]).and_then(|()| test(&simulated, 24, TOGETHER, &[])).into()
 }
 
 /// The package on pages of real browsers.
 pub(crate) fn test_in_browsers() -> Outcome {
     let files = ["browser", "browser-tabs", "browser-storage", "browser-crash", "native-browser"];
-    test(&files, &[24], TEST_LIMIT, &[]).into()
+    test(&files, 24, ALONE, &[]).into()
 }
 
 /// The same with many more rounds.
 pub(crate) fn prove() -> Outcome {
-    let limit = "--test-timeout=3600000";
     let files = ["crash", "simulation", "browser", "browser-crash"];
-    test(&files, &[24], limit, &[("MAGNETAR_PROOF", "full")]).into()
+    let patient = ["--test-timeout=3600000", "--test-concurrency=1"];
+    test(&files, 24, patient, &[("MAGNETAR_PROOF", "full")]).into()
 }
 
 /// A test that waits for what never comes fails within ten minutes, and says which it is.
-pub(crate) const TEST_LIMIT: &str = "--test-timeout=600000";
+const TEST_LIMIT: &str = "--test-timeout=600000";
+
+/// Files that mostly wait, for disks and for processes.
+const TOGETHER: [&str; 2] = [TEST_LIMIT, "--test-concurrency=2"];
+
+/// Files that have bundlers and browsers work, which beside each other only wait for each other.
+pub(crate) const ALONE: [&str; 2] = [TEST_LIMIT, "--test-concurrency=1"];
 
 /// Tests what was packed, heavy or not.
-fn test(files: &[&str], nodes: &[u32], limit: &str, variables: &[(&str, &str)]) -> Result<(), String> {
+fn test(files: &[&str], major: u32, how: [&str; 2], variables: &[(&str, &str)]) -> Result<(), String> {
     build()?;
     let unpack = "import('./tests/js/package.mjs').then((made) => made.unpack())";
     run(Command::new(root().join(node(24))).current_dir(root()).args(["-e", unpack]))?;
-    for &major in nodes {
-        for file in files {
-            let mut test = Command::new(root().join(node(major)));
-            test.current_dir(root())
-                .args(["--test", limit, "--test-reporter=spec"])
-                .envs(variables.iter().copied());
-            run(test.arg(format!("tests/js/{file}.test.mjs")))?;
-        }
-    }
-    Ok(())
+    let mut test = Command::new(root().join(node(major)));
+    test.current_dir(root()).args(["--test", "--test-reporter=spec"]).args(how);
+    test.args(files.iter().map(|file| format!("tests/js/{file}.test.mjs")));
+    run(test.envs(variables.iter().copied()))
 }
 
 /// A package that was made.
+#[derive(Clone)]
 pub(crate) struct Package {
     pub(crate) tarball: PathBuf,
     /// Whether it is within its budget; one that is too heavy can be tried out all the same.
     pub(crate) weighed: Result<(), String>,
 }
 
-/// Makes the package.
+/// Makes the package, once: what it is made of stays as it is while steps run.
 pub(crate) fn build() -> Result<Package, String> {
+    static MADE: OnceLock<Result<Package, String>> = OnceLock::new();
+    MADE.get_or_init(make).clone()
+}
+
+fn make() -> Result<Package, String> {
     let toolchain = wasm::toolchain().ok_or("no toolchain compiles for the web: cargo xtask setup --wasm")?;
     let target = wasm::TARGET;
     let mut module =

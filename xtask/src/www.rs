@@ -46,7 +46,7 @@ fn tested() -> Result<(), String> {
     let address = address(&server)?;
     thread::spawn(|| server.run());
     let mut browser = command(&pkg::node(24));
-    browser.args(["--test", pkg::TEST_LIMIT, "--test-concurrency=1", "tests/www/*.test.mjs"]);
+    browser.arg("--test").args(pkg::ALONE).arg("tests/www/*.test.mjs");
     browser
         .env("MAGNETAR_PAGE", address)
         .env("MAGNETAR_SAVED", root().join(SAVED))

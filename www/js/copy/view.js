@@ -393,6 +393,6 @@ export function copyView() {
       go(argument)
     },
     take: (file, handle) => attempt(() => picked(file, handle)),
-    refuse: (folder) => problem(told`${folder} is a folder: drop a single file.`),
+    refuse: (what) => problem([...what, ': drop a single file.']),
   }
 }

@@ -125,6 +125,6 @@ export function inspectView() {
   return {
     show: () => {},
     take: (file) => attempt(() => openFile(file)),
-    refuse: (folder) => problem(told`${folder} is a folder: drop a single job file.`),
+    refuse: (what) => problem([...what, ': drop a single job file.']),
   }
 }
