@@ -132,4 +132,4 @@ impl Place for Opfs {
 
 stamp! { memory (crate::support::places::redb::Memory): always }
 stamp! { host (crate::support::places::redb::Host::default()): always kept }
-stamp! { opfs { crate::Opfs::new() }: always kept }
+stamp! { opfs { crate::Opfs::new() }: always kept bulky }

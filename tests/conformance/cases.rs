@@ -266,6 +266,14 @@ macro_rules! always {
                 a_chunk_that_hears_of_a_reset_through_out_of_turn_passes_it_on
                 a_job_with_slices_left_can_be_deleted
             }
+        }
+    };
+}
+
+/// What is too much for one transaction, in a list of its own because each takes seconds: for one place of each kind.
+macro_rules! bulky {
+    ($then:ident $place:tt) => {
+        $then! { $place
             large {
                 a_large_new_job_is_invisible_until_it_is_whole
                 a_large_import_has_chunks_for_later_too

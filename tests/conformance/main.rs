@@ -13,7 +13,7 @@ mod suite;
 mod support;
 
 #[cfg(target_family = "wasm")]
-stamp! { redb_memory (crate::support::places::redb::Memory): always }
+stamp! { redb_memory (crate::support::places::redb::Memory): always bulky }
 #[cfg(target_family = "wasm")]
 stamp! { redb_host (crate::support::places::redb::Host::default()): always kept }
 
@@ -22,18 +22,18 @@ stamp! { redb_memory (crate::support::places::redb::Memory): always threaded }
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
 stamp! { redb_host (crate::support::places::redb::Host::default()): always kept threaded }
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
-stamp! { redb_file (crate::support::places::native::File::named("jobs.redb")): always kept threaded }
+stamp! { redb_file (crate::support::places::native::File::named("jobs.redb")): always kept threaded bulky }
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
 stamp! { redb_relaxed (crate::support::places::native::File::named("jobs.redb").relaxed()): kept }
 
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
 stamp! { sqlite_memory (crate::support::places::native::SqliteMemory): always threaded }
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
-stamp! { sqlite_file (crate::support::places::native::File::named("jobs.db")): always kept threaded }
+stamp! { sqlite_file (crate::support::places::native::File::named("jobs.db")): always kept threaded bulky }
 #[cfg(all(feature = "sqlite", not(target_family = "wasm")))]
 stamp! { sqlite_relaxed (crate::support::places::native::File::named("jobs.db").relaxed()): kept threaded }
 
 #[cfg(all(feature = "redb", feature = "sqlite", not(target_family = "wasm")))]
-stamp! { dual (crate::support::places::native::Dual::Following): always }
+stamp! { dual (crate::support::places::native::Dual::Following): always bulky }
 #[cfg(all(feature = "redb", feature = "sqlite", not(target_family = "wasm")))]
 stamp! { dual_moved (crate::support::places::native::Dual::Moved): always }

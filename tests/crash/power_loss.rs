@@ -147,7 +147,7 @@ fn cuts(run: &Run, promise: Promise, per_change: usize, every: usize, seed: u64)
 /// Cuts at every change of as many scripts as it takes, so many times each, and in the long run three times as often.
 fn all_cuts(who: &str, durability: Durability, per_change: usize) -> Tally {
     let mut rng = fastrand::Rng::with_seed(seed(who));
-    let wanted = rounds(2_000, 150_000);
+    let wanted = rounds(1_000, 150_000);
     let per_change = if wanted > 10_000 { 3 * per_change } else { per_change };
     let mut tally = Tally::default();
     while tally.images < wanted {

@@ -123,7 +123,7 @@ fn cuts(seed: u64, durability: Durability, per_change: usize, tally: &mut Tally)
 fn all_cuts(who: &str, durability: Durability) -> Tally {
     let seed = seed(who);
     let mut rng = fastrand::Rng::with_seed(seed);
-    let wanted = rounds(200, 5_000);
+    let wanted = rounds(100, 5_000);
     let mut tally = Tally::default();
     while tally.images < wanted {
         let script_seed = rng.u64(..);

@@ -39,7 +39,7 @@ fn seeds(name: &str, first: u64, sequences: u64) -> (u64, u64) {
 
 #[test]
 fn short_sequences_of_random_calls_are_answered_alike() {
-    let (first, sequences) = seeds("short", 1, support::rounds(200, 10_000));
+    let (first, sequences) = seeds("short", 1, support::rounds(100, 10_000));
     play(first, sequences, 60);
 }
 

@@ -14,6 +14,8 @@ mod child;
 mod damage;
 #[cfg(feature = "redb")]
 mod in_use;
+#[cfg(not(all(feature = "redb", feature = "sqlite")))]
+mod missing;
 mod original;
 #[path = "../crash/seed.rs"]
 mod seed;

@@ -41,14 +41,14 @@ pub(crate) const TEST: &[Step] = &[
     Step::lines(
         "test-default",
         &[
-            "cargo test --no-fail-fast --lib --test hostile --test export --test processes --test worker",
+            "cargo test --no-fail-fast --lib --test hostile --test processes --test worker",
             "cargo test --no-fail-fast --doc",
         ],
     )
     .needs(&[CCompiler]),
     Step::lines(
         "test-redb",
-        &["cargo test --no-fail-fast --no-default-features --features redb --lib --test hostile --test export --test processes --test worker"],
+        &["cargo test --no-fail-fast --no-default-features --features redb --lib --test hostile --test processes --test worker"],
     )
     .needs(&[CCompiler]),
     // The examples as a user runs them.
