@@ -1,6 +1,9 @@
 // The origin's private file system of a simulated origin: one synchronous access handle per file, whose bytes are certain
 // only once they were flushed.
 
+/** What a disk writes as a whole, at least. */
+const SECTOR_BYTES = 512
+
 export class Files {
   /** Whether no file can grow. */
   isFull = false
@@ -125,8 +128,10 @@ class Access {
     const file = this.#check()
     const change = { at, bytes: bytes.slice() }
     if (this.realm.writesLeft-- <= 0) {
-      // A part of what is being written may be there.
-      file.apply({ at, bytes: change.bytes.subarray(0, this.realm.world.below(bytes.length)) })
+      // A part of what is being written may be there, but of a sector all or nothing.
+      const isOneSector = Math.floor(at / SECTOR_BYTES) === Math.floor((at + bytes.length - 1) / SECTOR_BYTES)
+      const part = this.realm.world.below(bytes.length)
+      if (!isOneSector) file.apply({ at, bytes: change.bytes.subarray(0, part) })
       this.realm.end()
       this.#check()
     }

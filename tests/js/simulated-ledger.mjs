@@ -13,6 +13,9 @@ export class Ledger {
   /** Jobs that were asked for, and those that were made. */
   jobs = { asked: 0, made: new Set() }
 
+  /** Copies of the store, and the jobs in them. */
+  copies = new Map()
+
   constructor(world) {
     this.world = world
   }
@@ -63,6 +66,17 @@ export class Ledger {
   made(id) {
     if (this.jobs.made.has(id)) this.world.failed(`job ${id} was made twice`)
     this.jobs.made.add(id)
+  }
+
+  /** A page made a copy of the store. Nobody makes another one of that name, and nobody works on it. */
+  copied(tab, name, jobs) {
+    if (this.copies.has(name)) this.world.failed(`${tab.name} made ${name}, which was there already`)
+    this.copies.set(name, jobs)
+  }
+
+  isCopy(name, jobs) {
+    const [was, is] = [this.copies.get(name), jobs].map((jobs) => JSON.stringify(jobs))
+    if (is !== was) this.world.failed(`${name} was ${was}, and is ${is}`)
   }
 
   /** What is held is held by somebody who knows of it. */

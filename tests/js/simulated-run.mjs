@@ -1,6 +1,6 @@
 // A run of a simulated origin: people do this and that, time passes, and what must hold is looked at.
 
-import { CANCELLED, JOB, Users } from './simulated-users.mjs'
+import { CANCELLED, COPIES, isUnfinished, JOB, Users } from './simulated-users.mjs'
 
 /** Jobs of single tabs. */
 const OWN = 1_000_000
@@ -20,6 +20,7 @@ export class Run extends Users {
     await this.#settled('though nobody does anything any more')
     if (world.fault === undefined) await this.#heal()
     this.counts['workers ended'] = world.ended
+    this.counts['copies made'] = this.ledger.copies.size
   }
 
   /** Lets time pass until everything was answered that a living page asked. */
@@ -46,7 +47,8 @@ export class Run extends Users {
   async #heal() {
     const { world } = this
     world.say(undefined, 'nothing is wrong any more')
-    Object.assign(world, { serving: 'served', isModuleMissing: false })
+    this.isHealed = true
+    Object.assign(world, { serving: 'served', isModuleMissing: false, nextEndsAt: Infinity })
     world.files.isFull = false
     for (const realm of world.realms) Object.assign(realm, { writesLeft: Infinity, traps: false })
     for (const tab of this.tabs.filter(({ page }) => page.isFrozen && !page.isDead)) {
@@ -136,6 +138,25 @@ export class Run extends Users {
     const jobs = await this.#must(tab, 'listJobs', () => tab.store.listJobs())
     const done = jobs?.every(({ jobId }) => jobId !== JOB) ? [] : await this.#must(tab, 'getByStatus', () => tab.store.getByStatus(JOB, 'done'))
     if (this.world.fault !== undefined) return
+    for (const name of COPIES) {
+      if (this.world.fault === undefined) await this.#lookAtCopy(tab, name)
+    }
+    if (this.world.fault !== undefined) return
     this.ledger.compare(jobs.map(({ jobId }) => jobId).filter((id) => id !== JOB && id !== CANCELLED && id < OWN), done)
+  }
+
+  /** A copy that somebody made is as it was made; half of one is no store, and can be made again. */
+  async #lookAtCopy(tab, name) {
+    const { world, ledger } = this
+    const made = ledger.copies.has(name)
+    const open = () => tab.page.package.open(name).catch((error) => {
+      if (made || !isUnfinished(error)) throw error
+    })
+    const copy = await this.#must(tab, 'open', open)
+    if (world.fault !== undefined) return
+    if (copy === undefined) this.importCopy(tab, name)
+    else this.look(tab, copy, (jobs) => !made || ledger.isCopy(name, jobs))
+    await this.#settled('though nothing is wrong any more')
+    if (world.fault === undefined && copy === undefined && !ledger.copies.has(name)) world.failed(`${tab.name} cannot make ${name}, of which there is a half`)
   }
 }

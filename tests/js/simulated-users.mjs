@@ -10,6 +10,10 @@ export const JOB = 900_000
 export const CANCELLED = 400
 /** Claims last for longer than a run. */
 const LEASE_MS = 604_800_000
+/** Names under which copies of the store are made. */
+export const COPIES = ['copy-1', 'copy-2']
+/** Calls that a page may be hidden over with a worker still there, which only then ends. */
+const OPENING = ['open', 'close', 'importFile', 'openCopy', 'leaveCopy']
 /** Calls that may be told that nobody knows what became of them. */
 const ONCE = ['retryFailed', 'cancel', 'importPieces']
 
@@ -18,10 +22,14 @@ export class Users {
   tabs = []
   /** Promises that were given to pages, and are open. */
   calls = new Set()
-  counts = { calls: 0, answers: 0, refusals: 0, 'workers ended': 0, 'tabs closed': 0 }
+  counts = { calls: 0, answers: 0, refusals: 0, 'workers ended': 0, 'tabs closed': 0, 'copies made': 0 }
   /** What went wrong on purpose, and so may be told. */
   #causes = new Set()
   #chunks = 0
+  /** The bytes of the store that somebody was handed last. */
+  #exported
+  /** Nothing goes wrong any more. */
+  isHealed = false
 
   constructor(seed, scripts) {
     this.world = new World(seed, scripts)
@@ -88,12 +96,16 @@ export class Users {
     const isOurs = error instanceof tab.page.package.MagnetarError
     const may = {
       closed: () => tab.isClosing,
-      crashed: () => this.world.ended >= 7 || (name === 'close' && this.#causes.has('trap')),
+      crashed: () => this.world.ended >= 7 || (['close', 'leaveCopy'].includes(name) && this.#causes.has('trap')),
       unavailable: () => this.#causes.has('scripts'),
       full: () => this.#causes.has('full'),
       outcome_unknown: () => ONCE.includes(name),
       job_not_found: () => at <= this.ledger.since,
       superseded: () => ['complete', 'completeAndClaim', 'fail', 'release'].includes(name),
+      // A copy is there, or somebody has it.
+      refused: () => name === 'importFile',
+      locked: () => name === 'importFile',
+      corrupt: () => name === 'openCopy' && isUnfinished(error),
     }
     if (!isOurs || !may[error.code]?.()) this.world.failed(`${tab.name} is told of ${name}: ${error?.code}: ${error?.stack}`)
   }
@@ -185,13 +197,44 @@ export class Users {
     [4, (tab) => this.#ending(tab, 'release', (claim, signal) => tab.store.release(claim, { signal }))],
     [5, (tab) => this.call(tab, 'getStats', (signal) => tab.store.getStats(JOB, { signal }))],
     [4, (tab) => this.call(tab, 'getByStatus', (signal) => tab.store.getByStatus(JOB, 'done', { signal }))],
-    [2, (tab) => this.call(tab, 'exportFile', () => tab.store.exportFile())],
+    [2, (tab) => this.#export(tab)],
+    [3, (tab) => (this.#exported === undefined ? this.#export(tab) : this.#copy(tab))],
     [4, (tab) => this.#newJob(tab)],
     [3, (tab) => this.call(tab, 'retryFailed', (signal) => tab.store.retryFailed(JOB, 'all', { signal }))],
     [6, (tab) => this.#cancel(tab)],
     [1, (tab) => this.call(tab, 'reopen', () => tab.store.reopen())],
     [2, (tab) => this.#close(tab)],
   ]
+
+  #export(tab) {
+    this.call(tab, 'exportFile', () => tab.store.exportFile(), (blob) => {
+      this.world.reads.push(blob.arrayBuffer().then((bytes) => (this.#exported = new Uint8Array(bytes))))
+    })
+  }
+
+  /** Makes a copy of the store under another name, or opens what is there by that name, looks at it, and closes it. */
+  #copy(tab) {
+    const name = this.world.pick(COPIES)
+    if (this.world.chance(70)) return this.importCopy(tab, name)
+    const copied = this.ledger.copies.get(name)
+    const seen = (jobs) => copied === undefined || this.ledger.isCopy(name, jobs)
+    this.call(tab, 'openCopy', () => tab.page.package.open(name), (copy) => this.look(tab, copy, seen), undefined, false)
+  }
+
+  importCopy(tab, name) {
+    if (!this.isHealed && this.world.chance(40)) this.world.nextEndsAt = this.world.below(12)
+    const made = (copy) => this.look(tab, copy, (jobs) => this.ledger.copied(tab, name, jobs))
+    return this.call(tab, 'importFile', () => tab.page.package.importFile(name, this.#exported), made, undefined, false)
+  }
+
+  /** Lists the jobs of a copy, which is closed then. */
+  look(tab, copy, seen) {
+    const leave = () => void this.call(tab, 'leaveCopy', () => copy.close(), undefined, undefined, false)
+    this.call(tab, 'listJobs', () => copy.listJobs(), (jobs) => {
+      leave()
+      seen(jobs.map(({ jobId, stats }) => [jobId, stats.total, stats.done]))
+    }, leave, false)
+  }
 
   #close(tab) {
     tab.isClosing = true
@@ -290,7 +333,7 @@ export class Users {
     if (tab === undefined) return
     const { page } = tab
     const { world } = this
-    const isBusy = [...this.calls].some((call) => call.tab === tab && ['open', 'close'].includes(call.name))
+    const isBusy = [...this.calls].some((call) => call.tab === tab && OPENING.includes(call.name))
     await world.turn(page, 'is hidden', () => page.dispatch('pagehide', { persisted: true }))
     page.isFrozen = true
     const left = this.left(page)
@@ -310,3 +353,6 @@ export class Users {
     this.world.thaw(page)
   }
 }
+
+/** Whether a file is refused because what was to make it was cut short. */
+export const isUnfinished = ({ code, message }) => code === 'corrupt' && message.includes('was not finished')

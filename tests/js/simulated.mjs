@@ -60,8 +60,12 @@ export class World {
   isModuleMissing = false
   /** Workers load this package by `import()`, so that they do not hear what they are told before. */
   isImported = false
+  /** The worker that is made next ends at this write. */
+  nextEndsAt = Infinity
   /** So many workers have ended. */
   ended = 0
+  /** What the process reads, which takes none of this world's time. */
+  reads = []
   /** What was found wrong first. */
   fault
   #queue = []
@@ -187,6 +191,7 @@ export class World {
   /** Until no microtask is left. */
   async drained() {
     await new Promise(setImmediate)
+    await Promise.all(this.reads.splice(0))
     for (const realm of this.#closing.splice(0)) realm.end(false)
   }
 
@@ -321,6 +326,8 @@ function workerOf(page) {
       const realm = new Realm(world, `w${world.realms.length}`, page)
       this.#realm = realm
       realm.handle = this
+      realm.writesLeft = world.nextEndsAt
+      world.nextEndsAt = Infinity
       page.workers.push(realm)
       world.say(page, `makes ${realm.name}, ${serving}`)
       /** What came before its script. */

@@ -51,15 +51,12 @@ function renew(): void {
 
 /** So much of a file is copied at once. */
 const PORTION_BYTES = 1 << 20
-/** The first page of a file, without which it is none. */
-const HEADER_BYTES = 4096
-
-/** What a file begins with until all of it is there. */
+/** What a file begins with until all of it is there. Shorter than a sector, which a disk writes as a whole. */
 const UNFINISHED = new TextEncoder().encode('magnetar: an import that was not finished\n')
 
 function isUnfinished(bytes: Bytes): boolean {
   const begin = new Uint8Array(UNFINISHED.length)
-  return bytes.len() > begin.length && bytes.read(0, begin) === begin.length && UNFINISHED.every((byte, at) => byte === begin[at])
+  return bytes.len() >= begin.length && bytes.read(0, begin) === begin.length && UNFINISHED.every((byte, at) => byte === begin[at])
 }
 
 /** Opens a copy of a file in memory: what is no store, or a damaged one, is refused before anything is written. */
@@ -86,8 +83,8 @@ function tryOut(from: Uint8Array, owner: string): void {
 }
 
 /**
- * Makes a new file of another one's bytes: the first page last, so that half of a file is never taken for one.
- * A file that is not empty is refused, but for the half of one that a crash left.
+ * Makes a new file of another one's bytes. The mark is there before the file grows, and what belongs in its place comes
+ * last, so that a part of a file is never taken for one. A file that is not empty is refused, but for a part that a crash left.
  */
 function fill(bytes: Bytes, from: Uint8Array): void {
   if (bytes.len() > 0 && !isUnfinished(bytes)) {
@@ -103,10 +100,10 @@ function fill(bytes: Bytes, from: Uint8Array): void {
   }
   try {
     bytes.setLen(0)
-    bytes.setLen(Math.max(from.length, HEADER_BYTES))
     put(0, UNFINISHED)
-    put(HEADER_BYTES, from.subarray(HEADER_BYTES))
-    put(0, from.subarray(0, HEADER_BYTES))
+    bytes.setLen(Math.max(from.length, UNFINISHED.length))
+    put(UNFINISHED.length, from.subarray(UNFINISHED.length))
+    put(0, from.subarray(0, UNFINISHED.length))
   } catch (error) {
     // What did not fit takes no space.
     bytes.setLen(0)
