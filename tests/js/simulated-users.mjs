@@ -11,7 +11,7 @@ export const CANCELLED = 400
 /** Claims last for longer than a run. */
 const LEASE_MS = 604_800_000
 /** Names under which copies of the store are made. */
-export const COPIES = ['copy-1', 'copy-2']
+export const COPIES = ['copy-1', 'copy-2', 'copy-3']
 /** Calls that a page may be hidden over with a worker still there, which only then ends. */
 const OPENING = ['open', 'close', 'importFile', 'openCopy', 'leaveCopy']
 /** Calls that may be told that nobody knows what became of them. */
@@ -197,8 +197,8 @@ export class Users {
     [4, (tab) => this.#ending(tab, 'release', (claim, signal) => tab.store.release(claim, { signal }))],
     [5, (tab) => this.call(tab, 'getStats', (signal) => tab.store.getStats(JOB, { signal }))],
     [4, (tab) => this.call(tab, 'getByStatus', (signal) => tab.store.getByStatus(JOB, 'done', { signal }))],
-    [2, (tab) => this.#export(tab)],
-    [3, (tab) => (this.#exported === undefined ? this.#export(tab) : this.#copy(tab))],
+    [3, (tab) => this.#export(tab)],
+    [12, (tab) => (this.#exported === undefined ? this.#export(tab) : this.#copy(tab))],
     [4, (tab) => this.#newJob(tab)],
     [3, (tab) => this.call(tab, 'retryFailed', (signal) => tab.store.retryFailed(JOB, 'all', { signal }))],
     [6, (tab) => this.#cancel(tab)],
@@ -215,14 +215,19 @@ export class Users {
   /** Makes a copy of the store under another name, or opens what is there by that name, looks at it, and closes it. */
   #copy(tab) {
     const name = this.world.pick(COPIES)
-    if (this.world.chance(70)) return this.importCopy(tab, name)
+    if (this.world.chance(80)) return this.importCopy(tab, name)
     const copied = this.ledger.copies.get(name)
     const seen = (jobs) => copied === undefined || this.ledger.isCopy(name, jobs)
     this.call(tab, 'openCopy', () => tab.page.package.open(name), (copy) => this.look(tab, copy, seen), undefined, false)
   }
 
   importCopy(tab, name) {
-    if (!this.isHealed && this.world.chance(40)) this.world.nextEndsAt = this.world.below(12)
+    const { world } = this
+    if (!this.isHealed && world.chance(40)) {
+      world.nextEndsAt = world.below(12)
+      // Otherwise the tab has another worker begin anew.
+      if (world.chance(60)) world.at(10 + world.latency(), undefined, 'the end of who imports', () => this.leave(tab))
+    }
     const made = (copy) => this.look(tab, copy, (jobs) => this.ledger.copied(tab, name, jobs))
     return this.call(tab, 'importFile', () => tab.page.package.importFile(name, this.#exported), made, undefined, false)
   }
