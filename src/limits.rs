@@ -19,8 +19,8 @@ pub const MANIFEST_LINE_BYTES_MAX: usize = 4 << 20;
 /// A chunk's payload is at most this long.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// A payload from a manifest is nested at most this deep: readers of JSON refuse, or fail at, much deeper ones.
-pub const PAYLOAD_DEPTH_MAX: usize = 100;
+/// A payload or an output is nested at most this deep: readers of JSON refuse, or fail at, much deeper ones.
+pub const JSON_DEPTH_MAX: usize = 100;
 
 /// A completion's output is at most this long.
 pub const OUTPUT_BYTES_MAX: usize = 1 << 20;

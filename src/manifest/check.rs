@@ -2,13 +2,12 @@
 
 use super::Manifest;
 use super::problem::{Part, Problem};
-use super::text;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::error::{Error, ErrorKind};
 use crate::graph::{Cycle, Edge, Graph};
 use crate::limits;
-use crate::model::{JobSpec, NewChunk, check_chunk_id, check_moment_ms, check_size};
+use crate::model::{JobSpec, NewChunk, check_chunk_id, check_moment_ms, check_size, fault};
 
 /// The first thing that is wrong, if any.
 pub(super) fn manifest(manifest: &Manifest) -> Option<Problem> {
@@ -51,7 +50,7 @@ pub(super) fn chunk(chunk: &NewChunk, index: Option<usize>) -> Option<Problem> {
         if let Err(error) = check_size("payload", payload.as_str().len(), limits::PAYLOAD_BYTES_MAX) {
             return wrong("payload", &error);
         }
-        if let Some(fault) = text::fault(payload.as_str()) {
+        if let Some(fault) = fault(payload.as_str()) {
             return Some(Problem::new(part, fault).key("payload"));
         }
     }

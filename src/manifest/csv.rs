@@ -165,9 +165,6 @@ fn chunk(names: &[Column], record: &ByteRecord, line: u64) -> Result<NewChunk> {
             _ => {
                 Json::from_text(trimmed)
                     .map_err(|error| fail(format!("{error}; text goes in quotes, doubled within a cell")))?;
-                if let Some(fault) = text::fault(trimmed) {
-                    return Err(fail(fault));
-                }
                 payload = Some(text::compact(trimmed)).filter(|payload| payload != "null");
             }
         }

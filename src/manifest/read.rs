@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::Manifest;
 use super::problem::{At, Part, Shown, Sink, push};
 use super::text::{self, Members, Name};
-use crate::model::{Backoff, DependencyFailure, JobSpec, Json, NewChunk};
+use crate::model::{Backoff, DependencyFailure, JobSpec, Json, NewChunk, fault};
 use crate::{limits, moment};
 
 /// What `serde_json` hands a value over unparsed for. Where it should ever be called otherwise, payloads are read
@@ -629,7 +629,7 @@ impl<'de> DeserializeSeed<'de> for RawSeed<'_, '_> {
         let RawSeed { at, key } = self;
         let text = deserializer
             .deserialize_newtype_struct(RAW_JSON, Raw { at, key, depth: 0, accepts_text: true })?;
-        match text::fault(&text) {
+        match fault(&text) {
             None => Ok(text),
             Some(fault) => Err(at.fail(key, fault)),
         }
@@ -648,9 +648,9 @@ impl Raw<'_, '_> {
     /// For a value within this one.
     fn within<E: de::Error>(&self) -> Result<Self, E> {
         let depth = self.depth + 1;
-        if depth > limits::PAYLOAD_DEPTH_MAX {
+        if depth > limits::JSON_DEPTH_MAX {
             let text =
-                format!("it is nested more than {} levels deep; make it flatter", limits::PAYLOAD_DEPTH_MAX);
+                format!("it is nested more than {} levels deep; make it flatter", limits::JSON_DEPTH_MAX);
             return Err(self.at.fail(self.key, text));
         }
         Ok(Raw { depth, accepts_text: false, ..*self })

@@ -37,64 +37,6 @@ pub(super) fn compact(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// What makes valid JSON unfit for a payload: nesting that readers refuse, or a character that is none.
-pub(super) fn fault(text: &str) -> Option<String> {
-    // Text this short cannot be nested so deeply.
-    let may_be_deep = text.len() > 2 * limits::PAYLOAD_DEPTH_MAX;
-    // One byte is looked for first: to look for two, a searcher is made.
-    let has_escape = || text.contains('\\') && text.contains("\\u");
-    if !may_be_deep && !has_escape() {
-        return None;
-    }
-    let bytes = text.as_bytes();
-    let (mut depth, mut is_in_string, mut at) = (0, false, 0);
-    while let Some(&b) = bytes.get(at) {
-        at += 1;
-        match b {
-            b'"' => is_in_string = !is_in_string,
-            b'\\' => {
-                if bytes.get(at) == Some(&b'u') {
-                    let high = hex4(bytes, at + 1);
-                    match high {
-                        Some(0xD800..=0xDBFF)
-                            if bytes.get(at + 5..at + 7) == Some(b"\\u")
-                                && matches!(hex4(bytes, at + 7), Some(0xDC00..=0xDFFF)) =>
-                        {
-                            at += 6;
-                        }
-                        Some(0xD800..=0xDFFF) => {
-                            return Some(format!(
-                                "\\u{} is half a character; write both halves or leave it out",
-                                &text[at + 1..at + 5]
-                            ));
-                        }
-                        _ => {}
-                    }
-                    at += 4;
-                }
-                at += 1;
-            }
-            b'[' | b'{' if !is_in_string => {
-                depth += 1;
-                if depth > limits::PAYLOAD_DEPTH_MAX {
-                    return Some(format!(
-                        "it is nested more than {} levels deep; make it flatter, or keep it as text",
-                        limits::PAYLOAD_DEPTH_MAX
-                    ));
-                }
-            }
-            b']' | b'}' if !is_in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    None
-}
-
-fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
-    let digits = std::str::from_utf8(bytes.get(at..at + 4)?).ok()?;
-    u32::from_str_radix(digits, 16).ok()
-}
-
 /// A string as JSON text.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -198,7 +140,7 @@ impl Serialize for Exact<'_> {
         let parsed = |e: serde_json::Error| ser::Error::custom(format!("a payload is not JSON: {e}"));
         let depth = self.depth + 1;
         match text.as_bytes().first() {
-            Some(b'{' | b'[') if depth > limits::PAYLOAD_DEPTH_MAX => {
+            Some(b'{' | b'[') if depth > limits::JSON_DEPTH_MAX => {
                 Err(ser::Error::custom("a payload is nested too deeply"))
             }
             Some(b'{') => {

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::limits;
 
 /// A JSON value, kept as its text: payloads and outputs travel without being parsed.
 ///
@@ -19,18 +20,23 @@ use crate::error::{Error, Result};
 pub struct Json(Arc<str>);
 
 impl Json {
-    /// The JSON of a value.
+    /// The JSON of a value, nested at most [`limits::JSON_DEPTH_MAX`] deep.
     pub fn new(value: &(impl Serialize + ?Sized)) -> Result<Self> {
         let text = serde_json::to_string(value)
             .map_err(|e| Error::invalid(format!("the value has no JSON form: {e}")).caused_by(e))?;
-        Ok(Json(text.into()))
+        Json::fit(&text)
     }
 
-    /// JSON from its text, checked to be one JSON value.
+    /// JSON from its text, checked to be one JSON value that every reader of JSON takes: of whole characters, nested at
+    /// most [`limits::JSON_DEPTH_MAX`] deep.
     pub fn from_text(text: &str) -> Result<Self> {
         let raw: &serde_json::value::RawValue = serde_json::from_str(text)
             .map_err(|e| Error::invalid(format!("the text is not one JSON value: {e}")).caused_by(e))?;
-        Ok(Json(raw.get().into()))
+        Json::fit(raw.get())
+    }
+
+    fn fit(text: &str) -> Result<Self> {
+        fault(text).map_or_else(|| Ok(Json(text.into())), |fault| Err(Error::invalid(fault)))
     }
 
     /// Text that was checked when it was written.
@@ -89,5 +95,86 @@ impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
         Json::new(&value).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What makes valid JSON unfit to be kept: nesting that readers refuse, or a character that is none.
+pub(crate) fn fault(text: &str) -> Option<String> {
+    // Text this short cannot be nested so deeply.
+    let may_be_deep = text.len() > 2 * limits::JSON_DEPTH_MAX;
+    // One byte is looked for first: to look for two, a searcher is made.
+    let has_escape = || text.contains('\\') && text.contains("\\u");
+    if !may_be_deep && !has_escape() {
+        return None;
+    }
+    let bytes = text.as_bytes();
+    let (mut depth, mut is_in_string, mut at) = (0, false, 0);
+    while let Some(&b) = bytes.get(at) {
+        at += 1;
+        match b {
+            b'"' => is_in_string = !is_in_string,
+            b'\\' => {
+                if bytes.get(at) == Some(&b'u') {
+                    let high = hex4(bytes, at + 1);
+                    match high {
+                        Some(0xD800..=0xDBFF)
+                            if bytes.get(at + 5..at + 7) == Some(b"\\u")
+                                && matches!(hex4(bytes, at + 7), Some(0xDC00..=0xDFFF)) =>
+                        {
+                            at += 6;
+                        }
+                        Some(0xD800..=0xDFFF) => {
+                            return Some(format!(
+                                "\\u{} is half a character; write both halves or leave it out",
+                                &text[at + 1..at + 5]
+                            ));
+                        }
+                        _ => {}
+                    }
+                    at += 4;
+                }
+                at += 1;
+            }
+            b'[' | b'{' if !is_in_string => {
+                depth += 1;
+                if depth > limits::JSON_DEPTH_MAX {
+                    return Some(format!(
+                        "it is nested more than {} levels deep; make it flatter, or keep it as text",
+                        limits::JSON_DEPTH_MAX
+                    ));
+                }
+            }
+            b']' | b'}' if !is_in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
+    let digits = std::str::from_utf8(bytes.get(at..at + 4)?).ok()?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reader_of_json_may_refuse_is_refused() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Json::from_text(&nested(limits::JSON_DEPTH_MAX)).is_ok());
+        for depth in [limits::JSON_DEPTH_MAX + 1, 1_000_000] {
+            let error = Json::from_text(&nested(depth)).unwrap_err();
+            assert!(error.to_string().contains("100 levels"), "{error}");
+        }
+        let deep =
+            (0..=limits::JSON_DEPTH_MAX).fold(serde_json::json!(1), |value, _| serde_json::json!([value]));
+        assert!(Json::new(&deep).unwrap_err().to_string().contains("100 levels"));
+        assert!(Json::from_text(r#"["\ud83d\ude00", "\\ud83d"]"#).is_ok());
+        for half in [r#""\ud83d""#, r#"{"a": "\ud83d\ud83d"}"#, r#""\ude00""#] {
+            let error = Json::from_text(half).unwrap_err();
+            assert!(error.to_string().contains("half a character"), "{error}");
+        }
     }
 }

@@ -130,7 +130,11 @@ for (const [place, opened] of Object.entries(places)) {
       for (const output of [circle, 7n, { toJSON() { throw new Error('no') } }]) {
         await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
       }
-      assert.equal(await store.complete(chunk, { output: { text: '\u2028 \ud800 "\\\n\0', big: 1e300, nan: NaN } }), 'changed')
+      // What not every reader of JSON takes.
+      const half = { text: 'cut \ud800' }
+      const deep = Array.from({ length: 3_000 }).reduce((inner) => [inner], 1)
+      for (const output of [half, deep]) await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
+      assert.equal(await store.complete(chunk, { output: { text: '\u2028 \ud83d\ude00 "\\\n\0', big: 1e300, nan: NaN } }), 'changed')
       assert.equal((await store.getStats(1)).done, 1)
     })
 
@@ -174,6 +178,56 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.importManifest(50, new Response('no', { status: 404 })), code('invalid_input'))
       await assert.rejects(store.importManifest(50, bytes('\xff')), () => true)
       await assert.rejects(store.getJob(50), code('job_not_found'))
+    })
+
+    test('a value of which JSON makes nothing is no default', async (t) => {
+      const store = kept(t, await opened())
+      const jobs = [{ max_attempts: Infinity }, { lease: NaN }, { name: () => 'a' }, { backoff: { initial_ms: NaN, max_ms: 1 } }]
+      for (const job of jobs) await assert.rejects(store.importManifest(1, { job, chunks: [] }), code('invalid_input'))
+      const wrong = [
+        { priority: NaN }, { max_attempts: -Infinity }, { max_losses: Symbol('s') }, { not_before: new Date(NaN) },
+        { payload: NaN }, { payload: new Map() }, { payload: () => {} }, { payload: new Error('no') },
+      ]
+      for (const one of wrong) {
+        const refused = (error) => code('invalid_input')(error) && /chunk 7/.test(error.message)
+        await assert.rejects(store.importManifest(1, { chunks: [{ id: 7, ...one }] }), refused)
+      }
+      const [date, bare] = [new Date(0), Object.assign(Object.create(null), { a: 1 })]
+      await store.importManifest(1, { job: { name: 'n', lease: undefined }, chunks: [{ id: 1, payload: date, not_before: date, priority: undefined }, { id: 2, payload: bare }] })
+      assert.deepEqual([(await store.getChunk(1, 1)).payload, (await store.getChunk(1, 2)).payload], [date.toJSON(), { a: 1 }])
+    })
+
+    test('a source that fails is told, and one whose end never comes is left', async (t) => {
+      const store = kept(t, await opened())
+      const broken = (async function* () {
+        yield '{"id":1}\n'
+        throw new Error('the wire was cut')
+      })()
+      const failing = new ReadableStream({ pull: (controller) => controller.error(new Error('the wire was cut')) })
+      for (const source of [broken, failing]) {
+        const told = (error) => code('source')(error) && /the wire was cut/.test(error.message) && error.cause.message === 'the wire was cut'
+        await assert.rejects(store.importManifest(1, source, { format: 'jsonl' }), told)
+      }
+      const never = () => new Promise(() => {})
+      const endless = () => new ReadableStream({ start: (controller) => controller.enqueue('{"id":}\n'.repeat(200_000)), cancel: never })
+      await assert.rejects(store.importManifest(1, endless(), { format: 'jsonl' }), code('invalid_manifest'))
+      const leaving = new AbortController()
+      const left = store.importManifest(1, new ReadableStream({ pull: never, cancel: never }), { signal: leaving.signal })
+      leaving.abort(new Error('left'))
+      await assert.rejects(left, /left/)
+      await assert.rejects(store.getJob(1), code('job_not_found'))
+    })
+
+    test('null is no options', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(3), null)
+      for await (const chunk of store.claims(1, null)) {
+        if (chunk.chunk === 0) chunk.fail('no', null)
+        else chunk.release(null)
+        if (chunk.chunk === 1) break
+      }
+      assert.equal((await store.run(1, () => {}, null)).ending, 'finished')
+      for await (const stats of store.progress(1, null)) assert.equal(stats.done, 3)
     })
 
     test('a large stream of lines is imported in pieces, and one that breaks off leaves nothing', async (t) => {

@@ -45,3 +45,22 @@ for (const inline of ['thread', 'inline']) {
     rmSync(`${path}.redb`)
   })
 }
+
+test('a new store for which there is no space is full, and is made once there is', { skip: process.platform === 'win32' || process.env.MAGNETAR_SMALL_DISK !== undefined }, async () => {
+  const path = join(folder, 'new')
+  const opening = `const { open } = await (await import(${JSON.stringify(new URL('./package.mjs', import.meta.url).href)})).load()
+    const [path, inline] = process.argv.slice(1)
+    await open(path, { inline: inline === 'inline' }).then((store) => store.close().then(() => console.log('opened')), ({ code, retry }) => console.log(code, retry))`
+  const said = []
+  for (const limit of [8, 100, 300, 515, 560, 620, 650]) {
+    for (const inline of ['thread', 'inline']) {
+      const { stdout } = await promisify(execFile)('sh', ['-c', `ulimit -f ${limit}; exec "$@"`, 'sh', process.execPath, '--input-type=module', '-e', opening, path, inline])
+      said.push(stdout.trim())
+    }
+  }
+  assert.ok(said.includes('full later'))
+  assert.deepEqual(said.filter((one) => one !== 'full later' && one !== 'opened'), [])
+  const store = await open(path)
+  assert.equal((await store.importManifest(1, { chunks: [{ id: 1 }] })).added, 1)
+  await store.close()
+})

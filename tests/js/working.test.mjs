@@ -140,6 +140,24 @@ for (const [place, opened] of Object.entries(places)) {
       assert.deepEqual(found, [['failed', null], ['done', 'said'], ['done', 'given']])
     })
 
+    test('what a handler has said holds, whatever it throws then', async (t) => {
+      const store = kept(t, await opened())
+      const said = [(chunk) => chunk.complete('saved'), (chunk) => chunk.release({ delayMs: 60_000 }), (chunk) => chunk.fail('so', { permanent: true })]
+      await store.importManifest(1, { job: { max_attempts: 1 }, ...chunks(4) })
+      const over = new AbortController()
+      const report = await store.run(1, (chunk) => {
+        said[chunk.chunk]?.(chunk)
+        if (chunk.chunk === 3) {
+          chunk.complete('saved')
+          over.abort()
+        }
+        throw new Error('in the cleanup')
+      }, { signal: over.signal })
+      const found = (await Promise.all([0, 1, 2, 3].map((id) => store.getChunk(1, id)))).map(({ status, output, error, attempts }) => [status, output, error, attempts])
+      assert.deepEqual(found, [['done', 'saved', null, 0], ['pending', null, null, 0], ['failed', null, 'so', 1], ['done', 'saved', null, 0]])
+      assert.deepEqual(report, { ending: 'stopped', completed: 2, failed: 1, released: 1, superseded: 0 })
+    })
+
     test('what is claimed while the signal ends it is given back, and nobody begins with it', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(2))

@@ -26,17 +26,18 @@ export function kindOf(value: unknown): string {
 }
 
 /**
- * A result has a JSON form that says what it is. `JSON.stringify` drops functions and symbols, makes `null` of what is no
+ * What is kept has a JSON form that says what it is. `JSON.stringify` drops functions and symbols, makes `null` of what is no
  * number, and of an instance of a class whatever it shows by accident: `{}` of a Map, an Error, a Response.
  */
+export function jsonOf(value: unknown, name: () => string): unknown {
+  const made = typeof Object(value).toJSON === 'function' ? (value as { toJSON(key: string): unknown }).toJSON('') : value
+  const isNone = made === undefined || (typeof made === 'number' && !Number.isFinite(made))
+  if (!isNone && typeof made !== 'function' && typeof made !== 'symbol' && isPlain(made)) return made
+  throw invalid(`${name()} is no JSON (${typeof made === 'number' ? made : kindOf(made)}): give a text, a finite number, true, false, null, a plain object, an array, or what has toJSON`)
+}
+
 function output(value: unknown): unknown {
-  if (value === undefined) return undefined
-  return given(() => {
-    const made = typeof Object(value).toJSON === 'function' ? (value as { toJSON(key: string): unknown }).toJSON('') : value
-    const isNone = made === undefined || (typeof made === 'number' && !Number.isFinite(made))
-    if (!isNone && typeof made !== 'function' && typeof made !== 'symbol' && isPlain(made)) return made
-    throw invalid(`the output is no JSON (${typeof made === 'number' ? made : kindOf(made)}): give a text, a finite number, true, false, null, a plain object, an array, or what has toJSON`)
-  })
+  return value === undefined ? undefined : given(() => jsonOf(value, () => 'the output'))
 }
 
 function isPlain(value: unknown): boolean {

@@ -44,7 +44,7 @@ export type Ending = 'finished' | 'stalled' | 'stopped'
 /** What the end of a body means that has said nothing. */
 export const UNSAID = { as: 'complete', result: {} } as const
 
-/** While others work, the next look comes with a change, or after this at the latest. */
+/** While others work, the next look comes with a change, or after this at the latest: what falls due is not told. */
 const LOOK_AGAIN_MS = 1_000
 
 /** A claim that is kept alive by heartbeats. */
@@ -76,14 +76,14 @@ export class Held<P, O> {
       complete: (output?: O, checksum?: string) => {
         this.said = { as: 'complete', result: { output, checksum } }
       },
-      fail: (error: unknown, { permanent, delayMs }: { permanent?: boolean; delayMs?: number } = {}) => {
-        const how = { permanent, delayMs }
+      fail: (error: unknown, options?: { permanent?: boolean; delayMs?: number }) => {
+        const how = { permanent: options?.permanent, delayMs: options?.delayMs }
         // What is wrong with it the body is to hear, and not whoever ends the claim.
         failed(claimed, error, how)
         this.said = { as: 'fail', error: textOf(error), how }
       },
-      release: ({ delayMs }: { delayMs?: number } = {}) => {
-        this.said = { as: 'release', delayMs: delayed(delayMs) }
+      release: (options?: { delayMs?: number }) => {
+        this.said = { as: 'release', delayMs: delayed(options?.delayMs) }
       },
     })
     this.#beat()

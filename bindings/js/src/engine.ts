@@ -59,7 +59,7 @@ function isUnfinished(bytes: Bytes): boolean {
   return bytes.len() >= begin.length && bytes.read(0, begin) === begin.length && UNFINISHED.every((byte, at) => byte === begin[at])
 }
 
-/** Opens a copy of a file in memory: what is no store, or a damaged one, is refused before anything is written. */
+/** Opens a copy of a file in memory: what is no store, or a damaged one, is refused. */
 function tryOut(from: Uint8Array, owner: string): void {
   // The engine would take nothing, zeros, or a part of what stands in front, for a store that was about to be made.
   const isWhole = from.subarray(24, 32).some((byte) => byte !== 0)
@@ -67,6 +67,7 @@ function tryOut(from: Uint8Array, owner: string): void {
     throw new MagnetarError(failure('corrupt', 'these bytes are not the file of a store: use what exportFile gave, or a native program wrote'))
   }
   const bytes = new MemoryBytes()
+  begin(bytes)
   fill(bytes, from)
   const handle = register(bytes)
   try {
@@ -82,28 +83,37 @@ function tryOut(from: Uint8Array, owner: string): void {
   }
 }
 
-/**
- * Makes a new file of another one's bytes. The mark is there before the file grows, and what belongs in its place comes
- * last, so that a part of a file is never taken for one. A file that is not empty is refused, but for a part that a crash left.
- */
-function fill(bytes: Bytes, from: Uint8Array): void {
+/** Marks a file that is to be made. One that is not empty is refused, but for a part that a crash left. */
+function begin(bytes: Bytes): void {
   if (bytes.len() > 0 && !isUnfinished(bytes)) {
     throw new MagnetarError(failure('refused', 'the store exists already: give the file another name'))
   }
-  const put = (start: number, part: Uint8Array) => {
-    for (let at = 0; at < part.length; ) {
-      const written = bytes.write(start + at, part.subarray(at, at + PORTION_BYTES))
-      if (written === 0) throw new MagnetarError(failure('io', 'the file took none of the bytes'))
-      at += written
-    }
-    bytes.sync()
+  bytes.setLen(0)
+  put(bytes, 0, UNFINISHED)
+}
+
+/** Makes a file of another one's bytes: what belongs in the place of the mark last, so that a part is never taken for all. */
+function fill(bytes: Bytes, from: Uint8Array): void {
+  bytes.setLen(Math.max(from.length, UNFINISHED.length))
+  put(bytes, UNFINISHED.length, from.subarray(UNFINISHED.length))
+  put(bytes, 0, from.subarray(0, UNFINISHED.length))
+}
+
+function put(bytes: Bytes, start: number, part: Uint8Array): void {
+  for (let at = 0; at < part.length; ) {
+    const written = bytes.write(start + at, part.subarray(at, at + PORTION_BYTES))
+    if (written === 0) throw new MagnetarError(failure('io', 'the file took none of the bytes'))
+    at += written
   }
+  bytes.sync()
+}
+
+/** Makes the file of a new store, or leaves an empty one. */
+function make(bytes: Bytes, from: Uint8Array, owner: string): void {
+  begin(bytes)
   try {
-    bytes.setLen(0)
-    put(0, UNFINISHED)
-    bytes.setLen(Math.max(from.length, UNFINISHED.length))
-    put(UNFINISHED.length, from.subarray(UNFINISHED.length))
-    put(0, from.subarray(0, UNFINISHED.length))
+    tryOut(from, owner)
+    fill(bytes, from)
   } catch (error) {
     // What did not fit takes no space.
     bytes.setLen(0)
@@ -161,8 +171,7 @@ export class Engine {
     try {
       await load(options.wasm)
       if (from !== undefined) {
-        tryOut(from, owner)
-        fill(bytes, from)
+        make(bytes, from, owner)
       } else if (store !== undefined && bytes.len() === 0) {
         throw new MagnetarError(anotherStore())
       } else if (isUnfinished(bytes)) {
@@ -173,6 +182,7 @@ export class Engine {
       throw error
     }
     const handle = register(bytes)
+    takeThrown()
     try {
       const config = JSON.stringify({ storage: handle, owner, living, cacheBytes })
       const opened = JobStore.open(config)
@@ -191,7 +201,10 @@ export class Engine {
         renew()
         throw new EngineDied(takePanic() ?? error.message)
       }
-      throw error
+      // There is no store yet whose reopening could show what became of a write.
+      const thrown = takeThrown()
+      const why = thrown === undefined ? undefined : failureOf(thrown)
+      throw why?.code === 'full' ? new MagnetarError(why, { cause: error }) : error
     }
   }
 

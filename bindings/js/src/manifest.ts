@@ -1,8 +1,8 @@
 /** Manifests: what a job consists of, from wherever it comes. */
 
-import { kindOf, signalled } from './arguments.js'
+import { jsonOf, kindOf, signalled } from './arguments.js'
 import { closed } from './client.js'
-import { described, given, invalid } from './errors.js'
+import { described, failure, given, invalid, MagnetarError, textOf } from './errors.js'
 import type { ImportReport, JobSpec } from './stats.js'
 import type { JobStore } from './store.js'
 
@@ -23,7 +23,7 @@ export interface ManifestChunk<Payload = unknown> {
   max_attempts?: number
   /** Claims whose owner may vanish, where it differs from the job's; 0 is no limit. */
   max_losses?: number
-  /** What becomes of it when a dependency fails, where it differs from the job's. */
+  /** What becomes of it when a dependency fails, where it differs from the job's. What was ignored stays so until a reset. */
   on_dependency_failure?: 'wait' | 'cancel' | 'ignore'
   /**
    * Nobody gets it before this moment: a `Date`, or text of RFC 3339 (`2026-12-01T08:00:00Z`). Importing again moves it, for
@@ -59,7 +59,7 @@ export type ManifestSource<Payload = unknown> =
 export interface ImportOptions {
   /** The form of a text. Told from its content type, its file's name or its first character (`{` is JSON, any other TOML) where it is not given. */
   format?: 'toml' | 'json' | 'jsonl' | 'csv'
-  /** What holds for all chunks, for CSV, which has no place for it. */
+  /** What holds for all chunks, for CSV, which has no place for it. JSON Lines may have it as well; in TOML and JSON it stands in the manifest. */
   job?: JobSpec
   /** Changed content of chunks that are processing or done: refuse the import (default), keep what is there, or reset. */
   onConflict?: 'refuse' | 'keep' | 'reset'
@@ -84,7 +84,7 @@ export async function importManifest(store: JobStore<any, any>, call: Call, job:
   const signal = signalled(leaving)
   const choices = { job, spec, ...rest }
   let type = format
-  if (given(() => isManifest(source) && areRight(source.chunks))) {
+  if (given(() => isManifest(source) && isRight(source))) {
     return call('import', { ...choices, spec: undefined, format: 'json', manifest: source }, signal)
   }
   let text = ''
@@ -93,7 +93,7 @@ export async function importManifest(store: JobStore<any, any>, call: Call, job:
     const found = await opened(source as Exclude<ManifestSource, Manifest>, format)
     const pieces = texts(store, found.stream, signal)
     if (found.type === 'jsonl') return inPieces(call, choices, pieces, signal)
-    for await (const piece of pieces) text += piece
+    for await (const piece of pieces) text = given(() => text + piece)
     type = found.type
   }
   const form: Format = type ?? guessed(text)
@@ -123,16 +123,37 @@ const MISSPELT = [
   ['notBefore', 'not_before'],
 ] as const
 
-/** Whether no key of a chunk is misspelt; one that is, is an error. */
-function areRight(chunks: Manifest['chunks']): true {
+/** Whether no key of a chunk is misspelt, and no value one of which JSON makes nothing; either is an error. */
+function isRight({ job, chunks }: Manifest): true {
+  for (const part of [job, job?.backoff]) {
+    for (const [key, value] of Object.entries(Object(part) as object)) if (isNothing(value)) throw nothing(key, 'the job', value)
+  }
   for (const chunk of chunks) {
     if (typeof chunk !== 'object' || chunk === null) continue
+    const { priority, max_attempts, max_losses, not_before, payload } = chunk
+    if (isNothing(priority)) throw nothing('priority', `chunk ${chunk.id}`, priority)
+    if (isNothing(max_attempts)) throw nothing('max_attempts', `chunk ${chunk.id}`, max_attempts)
+    if (isNothing(max_losses)) throw nothing('max_losses', `chunk ${chunk.id}`, max_losses)
+    if (isNothing(not_before)) throw nothing('not_before', `chunk ${chunk.id}`, not_before)
+    if (payload !== undefined) jsonOf(payload, () => `the payload of chunk ${chunk.id}`)
     // Each by its name: a loop over them takes 6 ms for 10,000 chunks.
     if (!('dependsOn' in chunk || 'maxAttempts' in chunk || 'maxLosses' in chunk || 'onDependencyFailure' in chunk || 'notBefore' in chunk)) continue
     const [wrong, right] = MISSPELT.find(([wrong]) => wrong in chunk)!
     throw invalid(`${wrong} is a key of chunk ${(chunk as ManifestChunk).id}: in a manifest it is ${right}`)
   }
   return true
+}
+
+/** What `JSON.stringify` leaves out or makes `null` of, so that a default would stand in its place. */
+function isNothing(value: unknown): boolean {
+  if (typeof value === 'number') return !Number.isFinite(value)
+  if (typeof value === 'object') return kindOf(value) === 'Date' && Number.isNaN((value as Date).getTime())
+  return typeof value === 'function' || typeof value === 'symbol'
+}
+
+function nothing(key: string, of: string, value: unknown): MagnetarError {
+  const text = typeof value === 'number' ? String(value) : kindOf(value) === 'Date' ? 'no date' : `a ${typeof value}`
+  return invalid(`${key} of ${of} is ${text}: give a value, or leave it out`)
 }
 
 type Format = NonNullable<ImportOptions['format']>
@@ -193,7 +214,10 @@ async function* texts(store: JobStore<any, any>, stream: Stream, signal?: AbortS
   try {
     for (;;) {
       leave()
-      const { done, value } = await reader.read()
+      const { done, value } = await reader.read().catch((error: unknown) => {
+        if (store.isClosed || signal?.aborted) throw why()
+        throw new MagnetarError(failure('source', `the manifest's source failed: ${textOf(error)}`), { cause: error })
+      })
       if (store.isClosed || signal?.aborted) throw why()
       if (done) break
       yield typeof value === 'string' ? value : decoded(decoder, value)
@@ -202,7 +226,8 @@ async function* texts(store: JobStore<any, any>, stream: Stream, signal?: AbortS
   } finally {
     store.waiting.delete(leave)
     signal?.removeEventListener('abort', leave)
-    await reader.cancel().catch(() => {})
+    // One that never ends is waited for by nobody.
+    reader.cancel().catch(() => {})
   }
 }
 

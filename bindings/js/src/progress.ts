@@ -15,7 +15,8 @@ export interface ProgressEvents {
  * Tells how a job stands, now and after each change, until nothing more comes by itself: it is finished, as a job
  * without chunks is at once, or stalled (`isStalled`: what is left waits for failed dependencies). As an async iterable,
  * and as events `progress` with the statistics in `detail`, for as long as somebody listens; an event `error` tells why
- * it broke off. Many changes at once are told as one; the last state is always told.
+ * it broke off. Many changes at once are told as one; the last state is always told. It ends as well when the store is
+ * closed, and tells nothing of one that is.
  *
  * ```js
  * for await (const stats of store.progress(42)) console.log(`${stats.percent.toFixed(1)} %`)

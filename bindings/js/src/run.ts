@@ -7,8 +7,8 @@ import { described, invalid } from './errors.js'
 import type { JobStore } from './store.js'
 
 /**
- * Does the work of one chunk; what it gives is the chunk's output, where it has not said by `chunk.complete`, `chunk.fail`
- * or `chunk.release` what becomes of it. What it throws fails the chunk.
+ * Does the work of one chunk; what it gives is the chunk's output, and what it throws fails the chunk, where it has not said
+ * by `chunk.complete`, `chunk.fail` or `chunk.release` what becomes of it.
  */
 export type Handler<Payload = unknown, Output = unknown> = (
   chunk: HeldChunk<Payload, Output>,
@@ -72,8 +72,8 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
         if (output !== undefined && held.said === UNSAID) chunk.complete(output)
       }
     } catch (error) {
-      // What the handler said of its failure holds.
-      if (held.said.as !== 'fail') {
+      // What the handler said holds, as in a loop.
+      if (held.said === UNSAID) {
         if (ended.aborted) chunk.release()
         else chunk.fail(error)
       }

@@ -192,8 +192,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    * await store.importManifest(43, await fetch('jobs.toml'))
    * ```
    */
-  async importManifest(job: number, source: ManifestSource<Payload>, options: ImportOptions = {}): Promise<ImportReport> {
-    return importManifest(this, (name, fields, signal) => this.#client.call(name, () => fields, signal), whole(job, 'job'), source, options)
+  async importManifest(job: number, source: ManifestSource<Payload>, options?: ImportOptions): Promise<ImportReport> {
+    return importManifest(this, (name, fields, signal) => this.#client.call(name, () => fields, signal), whole(job, 'job'), source, options ?? {})
   }
 
   /** Creates an empty job under an id that was never used before. */
@@ -225,8 +225,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    * }
    * ```
    */
-  claims(job: number, options: ClaimOptions & { /** Wait for what others hold, or is delayed. Default: true. */ wait?: boolean } = {}): AsyncGenerator<HeldChunk<Payload, Output>, void, undefined> {
-    return claims(this, whole(job, 'job'), options)
+  claims(job: number, options?: ClaimOptions & { /** Wait for what others hold, or is delayed. Default: true. */ wait?: boolean }): AsyncGenerator<HeldChunk<Payload, Output>, void, undefined> {
+    return claims(this, whole(job, 'job'), options ?? {})
   }
 
   /**
@@ -238,8 +238,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    * await store.run(42, async (chunk, { signal }) => upload(chunk.payload, signal), { concurrency: 4 })
    * ```
    */
-  async run(job: number, handler: Handler<Payload, Output>, options: RunOptions = {}): Promise<RunReport> {
-    return run(this, whole(job, 'job'), handler, options)
+  async run(job: number, handler: Handler<Payload, Output>, options?: RunOptions): Promise<RunReport> {
+    return run(this, whole(job, 'job'), handler, options ?? {})
   }
 
   /** Claims the next ready chunk of a job; `undefined` where none is ready now, which need not be the end. */
@@ -310,7 +310,10 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   // Steering
 
-  /** Sets a chunk's status without a claim; whoever holds it is superseded. `detail`: checksum with done, error with failed. */
+  /**
+   * Sets a chunk's status without a claim; whoever holds it is superseded. `detail`: checksum with done, error with failed.
+   * `processing` is refused: claim the chunk.
+   */
   markStatus(job: number, chunk: number, status: Status, detail?: string, options?: CallOptions): Promise<Outcome> {
     return this.#call('markStatus', () => ({ ...place(job, chunk), ...standing(status, detail) }), options)
   }
@@ -320,17 +323,26 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
     return this.markStatus(job, chunk, 'failed', error, options)
   }
 
-  /** Brings failed chunks back to pending, with what their failure had cancelled. Gives how many came back. */
+  /**
+   * Brings failed chunks back to pending, with what their failure had cancelled. Gives how many came back in the first step:
+   * of very many dependents the rest is told afterwards, and not counted.
+   */
   retryFailed(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
     return this.#call('retryFailed', () => ({ job: whole(job, 'job'), chunks: chosen(chunks) }), options)
   }
 
-  /** Takes the results of done chunks back; `through` those of what was built on them too. Gives how many. */
+  /**
+   * Takes the results of done chunks back; `through` those of what was built on them too. Gives how many in the first step,
+   * as `retryFailed` does.
+   */
   reset(job: number, chunks: Selection, through = false, options?: CallOptions): Promise<number> {
     return this.#call('reset', () => ({ job: whole(job, 'job'), chunks: chosen(chunks), through: Boolean(through) }), options)
   }
 
-  /** Cancels chunks that are not done, and what depends on them where it is to be. Gives how many were cancelled. */
+  /**
+   * Cancels chunks that are not done, and what depends on them where it is to be. Gives how many in the first step, as
+   * `retryFailed` does.
+   */
   cancel(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
     return this.#call('cancel', () => ({ job: whole(job, 'job'), chunks: chosen(chunks) }), options)
   }
@@ -474,8 +486,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   }
 
   /** How a job goes on until it is finished or stalled, as an async iterable and as events. */
-  progress(job: number, options: CallOptions = {}): JobProgress {
-    return new JobProgress(this, whole(job, 'job'), options.signal)
+  progress(job: number, options?: CallOptions): JobProgress {
+    return new JobProgress(this, whole(job, 'job'), options?.signal)
   }
 
   /** A job's chunks as CSV in UTF-8, in memory bounded by a page. A cell that a spreadsheet would run is defused. */

@@ -272,7 +272,7 @@ impl RedbBackend {
             self.create(&database, &front)?;
             journal = journal_of(&front, &snapshot_of(&database)?)?;
         } else {
-            front.mark().map_err(fail)?;
+            front.mark_durably().map_err(fail)?;
         }
         let (journal, recent) = journal.unzip();
         self.journal = journal;

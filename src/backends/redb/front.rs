@@ -125,6 +125,15 @@ impl Front {
         if self.layout == Layout::Unmarked { self.bytes.write(0, &mark()) } else { Ok(()) }
     }
 
+    /// The same, and durable, of a store that was made before: nothing of it is to wait for a commit.
+    pub(super) fn mark_durably(&self) -> io::Result<()> {
+        if self.layout == Layout::Unmarked {
+            self.mark()?;
+            self.bytes.sync_data()?;
+        }
+        Ok(())
+    }
+
     /// All of the journal's bytes that are there.
     pub(super) fn journal(&self) -> io::Result<Vec<u8>> {
         let there = self.bytes.len()?.saturating_sub(JOURNAL_AT);

@@ -457,18 +457,18 @@ fn a_payload_is_nested_as_deep_as_the_limit_and_no_deeper() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let json =
         |depth| Manifest::from_json(&format!("{{\"chunks\":[{{\"payload\":{},\"id\":1}}]}}", nested(depth)));
-    let manifest = json(limits::PAYLOAD_DEPTH_MAX).unwrap();
+    let manifest = json(limits::JSON_DEPTH_MAX).unwrap();
     payload_value(&manifest.chunks[0]);
     assert_eq!(
         serde_json::from_str::<Manifest>(&serde_json::to_string(&manifest).unwrap()).unwrap(),
         manifest
     );
-    for past in [limits::PAYLOAD_DEPTH_MAX + 1, 1_000_000] {
+    for past in [limits::JSON_DEPTH_MAX + 1, 1_000_000] {
         assert_error(json(past), ErrorKind::InvalidManifest, Some(1), &["line 1", "payload: ", "100 levels"]);
     }
     let brackets_in_text = Json::new(&"[".repeat(1_000)).unwrap();
     Manifest::new().chunk(NewChunk::new(1).payload(brackets_in_text)).check().unwrap();
-    let deep = NewChunk::new(1).payload(Json::from_text(&nested(101)).unwrap());
+    let deep = NewChunk::new(1).payload(Json::trusted(&nested(101)));
     assert_error(
         Manifest::new().chunk(deep.clone()).check(),
         ErrorKind::InvalidManifest,
