@@ -122,9 +122,7 @@ impl Import {
                 if *content {
                     finish::happen(work, key, Event::Revise)?;
                 }
-                if let Some(not_before_ms) = chunk.not_before_ms.filter(|_| *moment)
-                    && work.row(key)?.record.status == JobStatus::Pending
-                {
+                if let Some(not_before_ms) = chunk.not_before_ms.filter(|_| *moment) {
                     finish::happen(work, key, Event::Schedule { not_before_ms })?;
                 }
             }

@@ -329,8 +329,10 @@ fn check(state: &JobState, depends_on: &[u64], kept: &crate::model::Kept) -> Res
         (kept.open_fence == 0 || (open && kept.open_fence == state.fence), "its open fence is not its own"),
         (hold(kept).is_some(), NOBODY_S),
         (
-            state.not_before.is_none() || status == JobStatus::Pending,
-            "not_before belongs to a chunk that is pending",
+            state.not_before.is_none()
+                || status == JobStatus::Pending
+                || (state.fence == 0 && matches!(status, JobStatus::Failed | JobStatus::Cancelled)),
+            "not_before belongs to a chunk that is pending, or that nobody has had yet",
         ),
         (
             kept.cancelled_by.is_none() || status == JobStatus::Cancelled,

@@ -255,7 +255,9 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
         },
 
         Event::Retry => match record.status {
-            JobStatus::Failed | JobStatus::Cancelled => changed(restarted(record)),
+            JobStatus::Failed | JobStatus::Cancelled => {
+                changed(Record { not_before: awaited(record), ..restarted(record) })
+            }
             JobStatus::Pending => Ok(Step::Unchanged),
             JobStatus::Processing => Err(subject.refused("retry", "a worker holds it")),
             JobStatus::Done => Err(subject.refused("retry", "it is done; reset it to have it done again")),
@@ -273,6 +275,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
         Event::Cancel { cause } => match record.status {
             JobStatus::Pending | JobStatus::Processing | JobStatus::Failed => changed(Record {
                 status: JobStatus::Cancelled,
+                not_before: awaited(record),
                 cause,
                 error: match cause {
                     Some(on) => Some(format!("chunk {on}, which it depends on, failed or was cancelled")),
@@ -311,6 +314,7 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
             JobStatus::Failed if record.error.as_deref() == error => Ok(Step::Unchanged),
             _ => changed(Record {
                 status: JobStatus::Failed,
+                not_before: awaited(record),
                 error: error.map(str::to_owned),
                 ..ended(record)
             }),
@@ -343,8 +347,13 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
 
         Event::Schedule { not_before_ms } => {
             let not_before = scheduled(not_before_ms, moment.now_ms);
-            if record.status != JobStatus::Pending || record.open_fence() != 0 {
-                Err(subject.refused("put off", "only a pending chunk that nobody has can wait"))
+            let may_wait = match record.status {
+                JobStatus::Pending => record.open_fence() == 0,
+                JobStatus::Failed | JobStatus::Cancelled => record.fence == 0,
+                JobStatus::Processing | JobStatus::Done => false,
+            };
+            if !may_wait {
+                Err(subject.refused("put off", "only what nobody has, and is not over, can wait"))
             } else if record.not_before == not_before {
                 Ok(Step::Unchanged)
             } else {
@@ -360,11 +369,17 @@ pub(crate) fn scheduled(not_before_ms: u64, now_ms: u64) -> Option<Deadline> {
     (not_before_ms > now_ms).then_some(Deadline { set_at_ms: 0, duration_ms: not_before_ms })
 }
 
+/// Until when a chunk waits that nobody has had yet: for its manifest's moment, whatever else becomes of it meanwhile.
+fn awaited(record: &Record) -> Option<Deadline> {
+    record.not_before.filter(|_| record.fence == 0)
+}
+
 /// Whether a manifest's moment would move a chunk: one that nobody has had yet.
 pub(crate) fn is_rescheduled(record: &Record, not_before_ms: Option<u64>, now_ms: u64) -> bool {
     not_before_ms.is_some_and(|not_before_ms| {
         let waits = record.not_before.filter(|not_before| !not_before.is_due(now_ms));
-        record.status == JobStatus::Pending && record.fence == 0 && waits != scheduled(not_before_ms, now_ms)
+        let is_over = matches!(record.status, JobStatus::Processing | JobStatus::Done);
+        !is_over && record.fence == 0 && waits != scheduled(not_before_ms, now_ms)
     })
 }
 

@@ -78,8 +78,10 @@ fn situations() -> Vec<Chunk> {
     let ended = |status, error: &str| Record { status, error: Some(error.to_owned()), ..claimed.clone() };
     let done = Record { status: JobStatus::Done, ..claimed.clone() };
     let result = |record| Record { observed: Some("abc".into()), ..record };
+    let awaiting = |status| Record { status, not_before: deadline(0, NOW_MS + 5_000), ..Record::fresh() };
     let records = [
         ("pending, never claimed", Record::fresh()),
+        ("pending, not before its moment", awaiting(JobStatus::Pending)),
         ("pending, claimed before", claimed.clone()),
         (
             "pending, its claim failed",
@@ -95,6 +97,8 @@ fn situations() -> Vec<Chunk> {
         ),
         ("failed by its losses", Record { losses: LIMIT, ..ended(JobStatus::Failed, "lost 3 times") }),
         ("failed by a mark", ended(JobStatus::Failed, "oops")),
+        ("failed before its moment", awaiting(JobStatus::Failed)),
+        ("cancelled before its moment", awaiting(JobStatus::Cancelled)),
         ("cancelled by a caller", Record { status: JobStatus::Cancelled, ..claimed.clone() }),
         ("cancelled by a cascade", Record { cause: Some(2), ..ended(JobStatus::Cancelled, "chunk 2 ...") }),
     ];
@@ -491,7 +495,12 @@ fn what_belongs_to_a_status_is_there_in_that_status_alone() {
             (after.status == JobStatus::Pending, after.status == JobStatus::Processing);
         let of_claim = after.lease.is_none() || after.open_fence() != 0;
         assert!(of_claim && (after.lease.is_some() || !processing), "a lease is of a claim: {what}");
-        assert!(after.not_before.is_none() || pending, "a delay is of a pending chunk: {what}");
+        let may_wait =
+            pending || (after.fence == 0 && after.lease.is_none() && after.status != JobStatus::Done);
+        assert!(
+            after.not_before.is_none() || may_wait,
+            "a delay is of a pending chunk, or its manifest's: {what}"
+        );
         assert!(after.open_fence() == 0 || pending || processing, "a claim is open in these alone: {what}");
         assert!(!processing || after.open_fence() != 0, "who processes holds a claim: {what}");
         assert!(

@@ -141,7 +141,8 @@ pub struct JobState {
     /// Until when it is held without a heartbeat, while it is processing.
     pub lease: Option<Deadline>,
     /// Until when it waits, while it is pending: after a failure, because its holder gave it back for later, or because its
-    /// manifest says so. That last moment is one of the calendar, and as such was set at 0.
+    /// manifest says so. That last moment is one of the calendar, and as such was set at 0; it stays where the chunk is
+    /// cancelled or marked as failed before somebody has had it, and holds once it is retried.
     pub not_before: Option<Deadline>,
     /// Dependencies that are not met yet.
     pub unmet_dependencies: u32,

@@ -444,6 +444,36 @@ pub(crate) async fn a_chunk_that_is_for_later_waits_for_its_moment(fx: Fixture) 
     fx.verify().await.expect("the store is whole");
 }
 
+pub(crate) async fn a_chunk_that_was_cancelled_or_failed_before_its_moment_still_waits_for_it(
+    mut fx: Fixture,
+) {
+    let at_ms = fx.clock.get() + 3_600_000;
+    let cancel = JobSpec::new().on_dependency_failure(DependencyFailure::Cancel);
+    let later = |id| c(id).not_before_ms(at_ms);
+    let chunks = || [c(1), later(2).depends_on([1]), later(3), later(4), c(5).depends_on([1])];
+    import_as(&*fx, cancel.clone(), chunks()).await;
+    fx.mark_failed(JOB, 1, "no".into()).await.expect("it is pending");
+    fx.cancel(JOB, Selection::Chunks(vec![3])).await.expect("it is pending");
+    fx.mark_failed(JOB, 4, "no".into()).await.expect("it is pending");
+    assert_eq!(statuses(&*fx).await, [Failed, Cancelled, Cancelled, Failed, Cancelled]);
+    assert_eq!(import_as(&*fx, cancel.clone(), chunks()).await.unchanged, 5);
+    fx.reopen().await;
+    // A moment can be given to what is cancelled, too; what revives it in the same import does not lose it.
+    let chunks =
+        || [c(1).checksum("new"), later(2).depends_on([1]), later(3), later(4), later(5).depends_on([1])];
+    assert_eq!(import_as(&*fx, cancel.clone(), chunks()).await.updated, 2);
+    assert_eq!(import_as(&*fx, cancel, chunks()).await.unchanged, 5);
+    fx.retry_failed(JOB, Selection::Chunks(vec![3, 4])).await.expect("they are not wanted");
+    assert_eq!(claim_ids(&*fx).await, [1]);
+    let held = get(&*fx, 1).await.claim();
+    fx.complete(&held, Completion::new()).await.expect("it is open");
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").delayed, 4);
+    assert!(claim_ids(&*fx).await.is_empty(), "their moment is to come");
+    fx.verify().await.expect("the store is whole");
+    fx.clock.set(at_ms);
+    assert_eq!(claim_ids(&*fx).await, [2, 3, 4, 5]);
+}
+
 pub(crate) async fn a_manifest_moves_a_chunk_that_nobody_has_had(mut fx: Fixture) {
     let now_ms = fx.clock.get();
     let later = |ms| now_ms + ms;

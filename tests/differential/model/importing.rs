@@ -144,9 +144,7 @@ impl Model {
             if content && format!("{fresh:?}") != format!("{state:?}") {
                 self.happen(job, id, false, Chunk::start_over);
             }
-            let pending = self.jobs[&job].chunks[&id].status == Pending;
-            let moment = new[&id].not_before_ms;
-            if let Some(not_before_ms) = moment.filter(|_| pending && moved.contains(&id)) {
+            if let Some(not_before_ms) = new[&id].not_before_ms.filter(|_| moved.contains(&id)) {
                 let wait = self.wait_until(not_before_ms);
                 if self.jobs[&job].chunks[&id].wait != wait {
                     self.happen(job, id, false, |chunk| chunk.wait = wait);
@@ -208,7 +206,8 @@ impl Model {
     fn is_moved(&self, chunk: &Chunk, not_before_ms: Option<u64>) -> bool {
         let Some(not_before_ms) = not_before_ms else { return false };
         let waits = chunk.wait.filter(|wait| wait.full_ms > self.now_ms);
-        chunk.status == Pending && chunk.fence == 0 && waits != self.wait_until(not_before_ms)
+        let is_busy = matches!(chunk.status, Processing | Done);
+        !is_busy && chunk.fence == 0 && waits != self.wait_until(not_before_ms)
     }
 }
 

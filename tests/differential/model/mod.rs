@@ -77,6 +77,19 @@ impl Chunk {
         (self.open, self.owner, self.lease, self.wait, self.cause) = (false, None, None, None, None);
     }
 
+    /// The same of one that is not wanted, or not now: until somebody has had it, it waits for its manifest's moment.
+    fn put_aside(&mut self, status: JobStatus) {
+        let wait = self.wait.filter(|_| self.fence == 0);
+        self.take_away();
+        (self.status, self.wait) = (status, wait);
+    }
+
+    fn try_again(&mut self) {
+        let wait = self.wait.filter(|_| self.fence == 0);
+        self.start_over();
+        self.wait = wait;
+    }
+
     fn start_over(&mut self) {
         self.take_away();
         self.status = Pending;
@@ -296,7 +309,7 @@ impl Model {
                     self.unblocked(job, chunk);
                 }
                 if by_this {
-                    self.change(job, chunk, Chunk::start_over);
+                    self.change(job, chunk, Chunk::try_again);
                     let other = self.broken(job, chunk).filter(|_| policy == DependencyFailure::Cancel);
                     if let Some(other) = other {
                         self.cancel_by(job, chunk, other);
@@ -338,8 +351,8 @@ impl Model {
 
     fn cancel_by(&mut self, job: i64, chunk: u64, on: u64) {
         self.change(job, chunk, |chunk| {
-            chunk.take_away();
-            (chunk.status, chunk.cause) = (Cancelled, Some(on));
+            chunk.put_aside(Cancelled);
+            chunk.cause = Some(on);
             chunk.error = Some(format!("chunk {on}, which it depends on, failed or was cancelled"));
         });
     }
@@ -729,13 +742,10 @@ impl Model {
                 (chunk.status, chunk.observed, chunk.output, chunk.error) = (Done, detail, None, None);
             }
             (_, Failed) => {
-                chunk.take_away();
-                (chunk.status, chunk.error) = (Failed, detail);
+                chunk.put_aside(Failed);
+                chunk.error = detail;
             }
-            _ => {
-                chunk.take_away();
-                chunk.status = Cancelled;
-            }
+            _ => chunk.put_aside(Cancelled),
         });
         Ok(Outcome::Changed)
     }
@@ -781,7 +791,7 @@ impl Model {
     }
 
     pub(crate) fn retry(&mut self, job: i64, chunks: &Selection) -> Answer<u64> {
-        self.bulk(job, chunks, [&[Failed], &[Failed, Cancelled], &[Pending]], false, Chunk::start_over)
+        self.bulk(job, chunks, [&[Failed], &[Failed, Cancelled], &[Pending]], false, Chunk::try_again)
     }
 
     pub(crate) fn reset(&mut self, job: i64, chunks: &Selection, reach: ResetReach) -> Answer<u64> {
@@ -791,10 +801,7 @@ impl Model {
 
     pub(crate) fn cancel(&mut self, job: i64, chunks: &Selection) -> Answer<u64> {
         let open: &[JobStatus] = &[Pending, Processing, Failed];
-        self.bulk(job, chunks, [open, open, &[Cancelled]], false, |chunk| {
-            chunk.take_away();
-            chunk.status = Cancelled;
-        })
+        self.bulk(job, chunks, [open, open, &[Cancelled]], false, |chunk| chunk.put_aside(Cancelled))
     }
 
     pub(crate) fn new_job(&mut self, spec: &JobSpec) -> i64 {
@@ -875,8 +882,8 @@ impl Model {
             self.policy(job, chunk) == DependencyFailure::Cancel && chunks[&chunk].status == Pending;
         if let Some(on) = broken.filter(|_| is_cancelled) {
             self.happen(job, chunk, false, |chunk| {
-                chunk.take_away();
-                (chunk.status, chunk.cause) = (Cancelled, Some(on));
+                chunk.put_aside(Cancelled);
+                chunk.cause = Some(on);
                 chunk.error = Some(format!("chunk {on}, which it depends on, failed or was cancelled"));
             });
         }
