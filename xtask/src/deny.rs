@@ -11,7 +11,8 @@ pub(crate) fn provide() -> Result<String, String> {
         return Ok(format!("found {found}"));
     }
     println!("cargo-deny is built from source; this takes a few minutes, once per machine");
-    run(&mut command(&format!("cargo install cargo-deny --version ={VERSION} --locked --quiet")))?;
+    // Unoptimized, since it takes seconds in either way.
+    run(&mut command(&format!("cargo install cargo-deny --version ={VERSION} --locked --debug --quiet")))?;
     ask("cargo deny --version")
         .map(|found| format!("installed {found}"))
         .ok_or_else(|| "it does not start".into())

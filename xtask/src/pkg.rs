@@ -45,7 +45,7 @@ pub(crate) fn provide_drivers() -> Result<String, String> {
     if found().is_none() {
         println!("geckodriver is built from source; this takes a few minutes, once per clone");
         run(&mut command(&format!(
-            "cargo install geckodriver --version ={GECKODRIVER} --root {TOOLS} --quiet"
+            "cargo install geckodriver --version ={GECKODRIVER} --root {TOOLS} --debug --quiet"
         )))?;
     }
     found().ok_or("geckodriver does not start")?;
