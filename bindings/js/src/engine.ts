@@ -108,10 +108,11 @@ function put(bytes: Bytes, start: number, part: Uint8Array): void {
   bytes.sync()
 }
 
-/** Makes the file of a new store, or leaves an empty one. */
-function make(bytes: Bytes, from: Uint8Array, owner: string): void {
+/** Makes the file of a new store, or leaves an empty one. It is marked before anything that takes its time. */
+async function make(bytes: Bytes, from: Uint8Array, owner: string, loaded: () => Promise<void>): Promise<void> {
   begin(bytes)
   try {
+    await loaded()
     tryOut(from, owner)
     fill(bytes, from)
   } catch (error) {
@@ -169,12 +170,11 @@ export class Engine {
   static async open(options: EngineOptions): Promise<Engine> {
     const { bytes, from, owner, living, cacheBytes, store } = options
     try {
-      await load(options.wasm)
-      if (from !== undefined) {
-        make(bytes, from, owner)
-      } else if (store !== undefined && bytes.len() === 0) {
-        throw new MagnetarError(anotherStore())
-      } else if (isUnfinished(bytes)) {
+      const loaded = () => load(options.wasm)
+      if (from !== undefined) await make(bytes, from, owner, loaded)
+      else await loaded()
+      if (store !== undefined && bytes.len() === 0) throw new MagnetarError(anotherStore())
+      if (isUnfinished(bytes)) {
         throw new MagnetarError(failure('corrupt', 'the import that was to make this store was not finished: import the file again'))
       }
     } catch (error) {
