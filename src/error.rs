@@ -149,7 +149,7 @@ impl Error {
     }
 
     pub(crate) fn chunk_not_found(job: i64, chunk: u64) -> Self {
-        Error::new(ErrorKind::ChunkNotFound, "the job has no such chunk").at(job, chunk)
+        Error::new(ErrorKind::ChunkNotFound, "the job has no such chunk; import it first").at(job, chunk)
     }
 
     /// The error of a stream of chunks whose own source failed, to end an import with: nothing of the import stays.

@@ -169,7 +169,9 @@ pub(super) fn consumer(work: &mut Work<'_>, name: &str, what: Consumer) -> Resul
             return Err(Error::invalid(format!("no consumer is registered as {name:?}; register it first")));
         }
         (Consumer::Advance(to), Some(_)) if to > newest => {
-            let text = format!("revision {to} is ahead of the store, which is at {newest}");
+            let text = format!(
+                "revision {to} is ahead of the store, which is at {newest}; is the consumer of another store?"
+            );
             return Err(Error::invalid(text));
         }
         (Consumer::Advance(to), Some(at)) => {

@@ -259,18 +259,24 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                 changed(Record { not_before: awaited(record), ..restarted(record) })
             }
             JobStatus::Pending => Ok(Step::Unchanged),
-            JobStatus::Processing => Err(subject.refused("retry", "a worker holds it")),
+            JobStatus::Processing => {
+                Err(subject
+                    .refused("retry", "a worker holds it; cancel it first, or wait until its claim ends"))
+            }
             JobStatus::Done => Err(subject.refused("retry", "it is done; reset it to have it done again")),
         },
 
-        Event::Reset => match record.status {
-            JobStatus::Done => changed(restarted(record)),
-            JobStatus::Pending => Ok(Step::Unchanged),
-            JobStatus::Processing => Err(subject.refused("reset", "a worker holds it")),
-            JobStatus::Failed | JobStatus::Cancelled => {
-                Err(subject.refused("reset", "it is not done; retry it instead"))
+        Event::Reset => {
+            match record.status {
+                JobStatus::Done => changed(restarted(record)),
+                JobStatus::Pending => Ok(Step::Unchanged),
+                JobStatus::Processing => Err(subject
+                    .refused("reset", "a worker holds it; cancel it first, or wait until its claim ends")),
+                JobStatus::Failed | JobStatus::Cancelled => {
+                    Err(subject.refused("reset", "it is not done; retry it instead"))
+                }
             }
-        },
+        }
 
         Event::Cancel { cause } => match record.status {
             JobStatus::Pending | JobStatus::Processing | JobStatus::Failed => changed(Record {
@@ -284,7 +290,9 @@ pub(crate) fn step(subject: Subject<'_>, event: Event<'_>, moment: Moment) -> Re
                 ..ended(record)
             }),
             JobStatus::Cancelled => Ok(Step::Unchanged),
-            JobStatus::Done => Err(subject.refused("cancel", "it is done already")),
+            JobStatus::Done => {
+                Err(subject.refused("cancel", "it is done; reset it first, to have it undone"))
+            }
         },
 
         Event::MarkDone { checksum } => {
@@ -449,7 +457,7 @@ impl Subject<'_> {
     fn blocked(&self) -> Error {
         self.error(
             ErrorKind::Blocked,
-            format!("{} of the chunks that it depends on are not done yet", self.unmet),
+            format!("it waits for {} of the chunks that it depends on; have them done first", self.unmet),
         )
     }
 
