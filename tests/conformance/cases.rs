@@ -180,6 +180,7 @@ macro_rules! always {
                 changed_content_can_take_back_what_is_under_way_or_done
                 a_chunk_that_is_for_later_waits_for_its_moment
                 a_chunk_that_was_cancelled_or_failed_before_its_moment_still_waits_for_it
+                a_failure_that_was_ignored_is_not_any_more_under_another_policy_of_the_job
                 a_manifest_moves_a_chunk_that_nobody_has_had
                 chunks_that_are_missing_are_kept_by_default
                 chunks_that_are_missing_can_be_cancelled
@@ -265,6 +266,11 @@ macro_rules! always {
                 what_is_left_of_a_reset_through_outlasts_all_that_comes_after_it
                 what_is_left_of_a_reset_through_comes_before_a_failure
                 a_chunk_that_hears_of_a_reset_through_out_of_turn_passes_it_on
+                a_reset_is_told_to_all_though_other_news_come_before_it_was
+                what_a_failure_cancels_is_cancelled_though_a_reset_was_not_told_to_all
+                a_claim_from_before_a_reset_is_void_though_the_chunk_is_done_again
+                what_was_cancelled_comes_back_though_other_news_come_before_it_was_told
+                what_is_left_of_a_reset_through_outlasts_another_policy
                 a_job_with_slices_left_can_be_deleted
             }
         }
@@ -317,6 +323,10 @@ macro_rules! kept {
             }
             slices {
                 a_completion_is_told_to_the_end_after_a_crash
+                a_reset_is_told_to_all_after_a_crash_though_the_chunk_was_cancelled
+            }
+            rounds {
+                after_any_rounds_dependents_stand_as_the_chunk_and_their_policies_say
             }
         }
     };
