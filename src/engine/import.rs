@@ -545,7 +545,11 @@ pub(super) fn new_job(
         }
         numbers.note(Numbered::NewJob, owner, seq);
     }
-    let id = work.meta.last_job + 1;
+    let mut id = work.meta.last_job + 1;
+    // A restore that is under way has jobs there that nobody sees; it gives way to this one.
+    while work.job_in_any_phase(id)?.is_some() {
+        id += 1;
+    }
     crate::model::check_job_id(id)?;
     let created_at_ms = work.now_ms;
     work.put_job(JobRow {

@@ -52,7 +52,9 @@ pub(crate) use records::{
     FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta,
     open_job_from, rest_page,
 };
-pub(crate) use restore::{Restore, RestoredJob, RestoredRow, not_empty as restore_into_jobs, restored_row};
+pub(crate) use restore::{
+    Course, Restore, RestoredJob, RestoredRow, not_empty as restore_into_jobs, restored_row,
+};
 pub(crate) use whole::{records, store_info};
 use work::Work;
 
@@ -578,7 +580,8 @@ impl Op {
     /// Whether its answer says that something holds now, so that it has to be on the disk though nothing was changed.
     fn vouches(&self, applied: &Result<Applied>) -> bool {
         match (self, applied) {
-            (Op::Reap { .. } | Op::Settle | Op::Tidy, _) | (_, Err(_)) => false,
+            // A restore answers for what it wrote, and a revision that it does not know of would end it.
+            (Op::Reap { .. } | Op::Settle | Op::Tidy | Op::Restore(_), _) | (_, Err(_)) => false,
             (Op::Claim { .. }, Ok(Applied::Reply(Reply::Claims(claims)))) => !claims.is_empty(),
             (_, Ok(_)) => true,
         }
@@ -704,6 +707,7 @@ impl Op {
             Op::Pair(step) => affairs::take(work, step),
             // A job that nobody sees, that is in no copy, and that has no revision that others follow.
             Op::ImportSlice(slice @ ImportSlice::Discard { .. }) => slice.apply(work),
+            Op::Restore(slice @ Restore::Discard { .. }) => slice.apply(work),
             // Not for anybody to hear of: what is left is done elsewhere.
             Op::Settle | Op::Tidy => Ok(Applied::Reply(Reply::Count(0))),
             _ => Err(refusal),

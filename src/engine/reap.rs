@@ -6,7 +6,7 @@ use super::finish;
 use super::slice::Slice;
 use super::work::Work;
 use super::{Applied, Op, Probing, Reply, Result, Undelivered};
-use crate::backends::contract::{DueNeed, Key, Row};
+use crate::backends::contract::{DueNeed, JobPhase, Key, Row};
 use crate::limits;
 use crate::machine::{self, Event, Loss};
 use crate::model::{Deadline, JobStatus, Outcome, OwnerId};
@@ -21,23 +21,39 @@ const DEAD_OWNERS_PER_COMMIT: usize = 100;
 /// Deals with rows that are due: over leases lapse, over delays end.
 pub(super) fn due(work: &mut Work<'_>, rows: Vec<Row>) -> Result<()> {
     let keys = work.take_in(rows);
-    fall_due(work, &keys)?;
+    fall_due(work, keys)?;
     if work.now_ms.saturating_add(limits::CLOCK_SLACK_MS) < work.meta.clock_ms {
         // The clock went back: deadlines that were set under the old time would be years away.
         let at_ms = work.now_ms.saturating_add(limits::CLOCK_SLACK_MS);
         let keys = work.due(DueNeed::SetAfter { at_ms, limit: ROWS_PER_COMMIT })?;
         work.clock_reset = keys.len() < ROWS_PER_COMMIT;
-        fall_due(work, &keys)?;
+        fall_due(work, keys)?;
     }
     Ok(())
 }
 
-fn fall_due(work: &mut Work<'_>, keys: &[Key]) -> Result<()> {
+/// Leaves out what is in jobs that nobody sees yet: nothing happens to it, and no revision is given for it, before all
+/// of it is there.
+fn visible(work: &mut Work<'_>, mut keys: Vec<Key>) -> Result<Vec<Key>> {
+    let mut invisible = BTreeSet::new();
+    for key in &keys {
+        if work.job_in_any_phase(key.job)?.is_some_and(|job| job.phase == JobPhase::Importing) {
+            invisible.insert(key.job);
+        }
+    }
+    keys.retain(|key| !invisible.contains(&key.job));
+    Ok(keys)
+}
+
+/// Says whether there was any that is to be seen.
+fn fall_due(work: &mut Work<'_>, keys: Vec<Key>) -> Result<bool> {
+    let keys = visible(work, keys)?;
     let mut in_order = Vec::with_capacity(keys.len());
-    for &key in keys {
+    for key in keys {
         let Some(row) = work.row_if_any(key)? else { continue };
         in_order.push((machine::place(row).due.map(Deadline::at_ms), key));
     }
+    let any = !in_order.is_empty();
     // What falls due in one moment each storage has in an order of its own.
     in_order.sort_unstable();
     for (_, key) in in_order {
@@ -48,7 +64,7 @@ fn fall_due(work: &mut Work<'_>, keys: &[Key]) -> Result<()> {
         };
         finish::happen(work, key, event)?;
     }
-    Ok(())
+    Ok(any)
 }
 
 /// Looks for owners that died and puts back what they held, as much as one commit deals with. Says whether it put
@@ -74,7 +90,7 @@ pub(super) fn dead_owners(work: &mut Work<'_>, probe: &mut Probing) -> Result<bo
     let (keys, is_cut_short) = work.held_by_any(dead, ROWS_PER_COMMIT)?;
     probe.is_cut_short |= is_cut_short;
     let mut any = false;
-    for key in keys {
+    for key in visible(work, keys)? {
         any |= finish::happen(work, key, Event::Lapse(Loss::Owner))? == Outcome::Changed;
     }
     Ok(any)
@@ -85,8 +101,8 @@ pub(super) fn reap(work: &mut Work<'_>, probe: Option<&mut Probing>) -> Result<A
     let keys = work.due(DueNeed::By { at_ms: work.now_ms, limit: ROWS_PER_COMMIT })?;
     let full = keys.len() == ROWS_PER_COMMIT;
     due(work, Vec::new())?;
-    fall_due(work, &keys)?;
-    if full {
+    let any = fall_due(work, keys)?;
+    if full && any {
         return Ok(Applied::Again(Op::Reap { probe: probe.is_some() }));
     }
     if let Some(probe) = probe {
@@ -135,7 +151,7 @@ pub(super) fn release_above(work: &mut Work<'_>, undelivered: &Undelivered) -> R
 /// Gives back claims. Says how many were held still.
 fn release(work: &mut Work<'_>, keys: Vec<Key>) -> Result<u64> {
     let mut released = 0;
-    for key in keys {
+    for key in visible(work, keys)? {
         let fence = work.row(key)?.record.fence;
         let event = Event::Release { fence, delay_ms: 0 };
         released += u64::from(finish::happen(work, key, event)? == Outcome::Changed);

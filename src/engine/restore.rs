@@ -2,11 +2,16 @@
 //!
 //! Like a large first import it goes in slices under a phase in which the jobs are invisible, and all of them become
 //! visible in one commit.
+//!
+//! Its rows have the revisions of another history, so nothing else may give any meanwhile: each slice finds the store's
+//! revision where the one before it left it, or the restore is over. The slices themselves take one revision each, and
+//! the store comes to those of the rows with the commit that makes them visible: what is taken back leaves none of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::edges;
-use super::import::{Way, clear_the_way, must_be_importing};
+use super::import::{ImportSlice, Imports, Way, clear_the_way, must_be_importing};
 use super::settle;
 use super::work::Work;
 use super::{Applied, Op, Reply, Result};
@@ -32,7 +37,7 @@ impl RestoredRow {
     }
 }
 
-/// A job of an export. Its revision is the token of its restore.
+/// A job of an export.
 #[derive(Debug, Clone)]
 pub(crate) struct RestoredJob {
     pub(crate) id: i64,
@@ -41,36 +46,66 @@ pub(crate) struct RestoredJob {
     pub(crate) revision: u64,
 }
 
+/// What the slices of one restore have in common. Whoever drives it has it too, so that it can be taken back where
+/// nobody heard what became of its first slice.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    /// The revision under which its jobs are begun, each time that the first slice is tried; 0 before.
+    token: AtomicU64,
+}
+
+impl Course {
+    fn token(&self) -> u64 {
+        self.token.load(Ordering::Acquire)
+    }
+
+    /// It is over, however it ended.
+    pub(crate) fn end(&self, imports: &Imports) {
+        imports.end(self.token());
+    }
+}
+
 /// One slice of a restore.
 #[derive(Debug)]
 pub(crate) enum Restore {
-    /// Creates jobs, invisible, and puts rows into them and into others that were created so.
+    /// Creates jobs, invisible, and puts rows into them and into others that were created so. The answer is the
+    /// revision that the next slice is to find.
     Put {
-        is_first: bool,
+        course: Arc<Course>,
+        /// Where the slice before left the store; nothing for the first one.
+        at: Option<u64>,
         /// In ascending order of their ids.
         jobs: Vec<RestoredJob>,
-        /// The jobs of the rows, and under which token each was created.
-        tokens: Vec<(i64, u64)>,
         rows: Vec<RestoredRow>,
         gone: Vec<Key>,
     },
     /// Looks at the dependencies of a job again, now that all its chunks are there.
-    Settle { job: i64, token: u64, policy: Option<DependencyFailure>, after: Option<u64> },
-    /// Makes everything visible, whole. Beside each job the token that it was created under.
-    Publish { jobs: Vec<(RestoredJob, u64)>, revision: u64, job_id_max: i64 },
+    Settle { course: Arc<Course>, job: i64, policy: Option<DependencyFailure>, after: Option<u64> },
+    /// Makes everything visible, whole.
+    Publish { course: Arc<Course>, at: Option<u64>, jobs: Vec<RestoredJob>, revision: u64, job_id_max: i64 },
+    /// Takes one of its jobs back, because it was deleted in the original or because the restore is over.
+    Discard { course: Arc<Course>, job: i64, is_over: bool },
 }
 
 impl Restore {
     pub(super) fn apply(&self, work: &mut Work<'_>) -> Result<Applied> {
         match self {
-            Restore::Put { is_first, jobs, tokens, rows, gone } => {
-                put(work, *is_first, jobs, tokens, rows, gone)
+            Restore::Put { course, at, jobs, rows, gone } => put(work, course, *at, jobs, rows, gone),
+            Restore::Settle { course, job, policy, after } => settle(work, course, *job, *policy, *after),
+            Restore::Discard { course, job, is_over } => {
+                if *is_over {
+                    // A first slice whose caller went away while it was carried out has begun it after all.
+                    course.end(&work.host.imports);
+                }
+                ImportSlice::Discard { job: *job, token: course.token() }.apply(work)
             }
-            Restore::Settle { job, token, policy, after } => settle(work, *job, *token, *policy, *after),
-            Restore::Publish { jobs, revision, job_id_max } => {
+            Restore::Publish { course, at, jobs, revision, job_id_max } => {
+                if must_wait(work, *at)? {
+                    return Ok(Applied::Same);
+                }
                 let mut published = Vec::with_capacity(jobs.len());
-                for (job, token) in jobs {
-                    let row = must_be_importing(work, job.id, *token)?;
+                for job in jobs {
+                    let row = must_be_importing(work, job.id, course.token())?;
                     published.push(JobRow {
                         spec: job.spec.clone(),
                         phase: JobPhase::Open,
@@ -81,8 +116,7 @@ impl Restore {
                     });
                 }
                 published.into_iter().for_each(|job| work.adopt_job(job));
-                work.meta.last_job = work.meta.last_job.max(*job_id_max);
-                work.begin_log_behind(*revision);
+                work.begin_behind(*revision, *job_id_max);
                 Ok(Applied::Reply(Reply::Count(jobs.len() as u64)))
             }
         }
@@ -91,14 +125,14 @@ impl Restore {
 
 fn put(
     work: &mut Work<'_>,
-    is_first: bool,
+    course: &Course,
+    at: Option<u64>,
     jobs: &[RestoredJob],
-    tokens: &[(i64, u64)],
     rows: &[RestoredRow],
     gone: &[Key],
 ) -> Result<Applied> {
-    if is_first {
-        must_be_empty(work)?;
+    if must_wait(work, at)? {
+        return Ok(Applied::Same);
     }
     for job in jobs {
         match clear_the_way(work, job.id)? {
@@ -112,10 +146,12 @@ fn put(
         }
     }
     let is_new = |job: i64| jobs.binary_search_by_key(&job, |new| new.id).is_ok();
-    for (job, token) in tokens.iter().filter(|(job, _)| !is_new(*job)) {
-        must_be_importing(work, *job, *token)?;
-    }
     let keys: Vec<Key> = rows.iter().map(RestoredRow::key).chain(gone.iter().copied()).collect();
+    let mut named: Vec<i64> = keys.iter().map(|key| key.job).collect();
+    named.dedup();
+    for job in named.iter().filter(|job| !is_new(**job)) {
+        must_be_importing(work, *job, course.token())?;
+    }
     work.fetch(keys.iter().copied())?;
     let mut there = Vec::new();
     for key in keys {
@@ -128,8 +164,16 @@ fn put(
     let lists = work.dependencies(&there)?;
     let old = |key: Key| there.binary_search(&key).map_or(&[][..], |at| lists[at].as_slice());
 
-    if let Some(job) = jobs.first().filter(|_| is_first) {
-        work.log_invisible_job(job.id);
+    // A job that is still invisible keeps readers of the feed in front of it.
+    let Some(begins) = jobs.first().map(|job| job.id).or(named.first().copied()) else {
+        return Ok(Applied::Reply(Reply::Count(work.meta.revision)));
+    };
+    let revision = work.log_invisible_job(begins);
+    if at.is_none() {
+        // Of an attempt that is made anew.
+        course.end(&work.host.imports);
+        course.token.store(revision, Ordering::Release);
+        work.host.imports.start(revision);
     }
     for job in jobs {
         let owner = Some(work.host.owner);
@@ -143,13 +187,10 @@ fn put(
             edges_upward: 0,
             counts: Counts::default(),
             created_at_ms: job.created_at_ms,
-            revision: job.revision,
+            revision: course.token(),
         });
-        work.host.imports.start(job.revision);
-        work.meta.revision = work.meta.revision.max(job.revision);
     }
     for RestoredRow { row, on } in rows {
-        work.meta.revision = work.meta.revision.max(row.record.revision).max(row.content.revision);
         // Whether the old ones counted as met is not known here; so each is written again.
         let met = |id: u64| on.binary_search_by_key(&id, |(on, _)| *on).is_ok_and(|at| on[at].1);
         let old: Vec<(u64, bool)> = old(row.key).iter().map(|&id| (id, !met(id))).collect();
@@ -161,11 +202,24 @@ fn put(
         }
         work.delete_row(key, false);
     }
-    Ok(Applied::Reply(Reply::Count(rows.len() as u64)))
+    Ok(Applied::Reply(Reply::Count(revision)))
 }
 
-/// A store that has jobs of its own has revisions of its own too, and they would get mixed up.
-fn must_be_empty(work: &mut Work<'_>) -> Result<()> {
+/// Checks that nobody else has a part in the revisions that are restored. Says whether something is removed first.
+fn must_wait(work: &mut Work<'_>, at: Option<u64>) -> Result<bool> {
+    match at {
+        None => must_be_empty(work),
+        Some(at) if at == work.meta.revision => Ok(false),
+        Some(_) => {
+            let text = "somebody else has written to the store while it was being restored, so all of the restore is taken back; restore into a store that nobody else uses yet";
+            Err(Error::new(ErrorKind::Busy, text))
+        }
+    }
+}
+
+/// A store that has jobs of its own has revisions of its own too, and they would get mixed up; so has one that
+/// somebody imports into or restores. Says whether it removes what is left of older jobs.
+fn must_be_empty(work: &mut Work<'_>) -> Result<bool> {
     let mut after = None;
     loop {
         let jobs = work.jobs_after(after, limits::PAGE_ROWS_MAX)?;
@@ -173,8 +227,23 @@ fn must_be_empty(work: &mut Work<'_>) -> Result<()> {
             return Err(not_empty().in_job(job.id));
         }
         after = jobs.last().map(|job| job.id);
-        if jobs.len() < limits::PAGE_ROWS_MAX {
-            return Ok(());
+        let more = jobs.len() == limits::PAGE_ROWS_MAX;
+        let importing = jobs.iter().filter(|job| job.phase == JobPhase::Importing);
+        let mut importing: Vec<i64> = importing.map(|job| job.id).collect();
+        if !more {
+            // What this very group has begun is not in storage yet.
+            importing.extend(work.known_job(|job| job.phase == JobPhase::Importing));
+        }
+        for job in importing {
+            match clear_the_way(work, job)? {
+                None => {}
+                Some(Way::Purging) => return Ok(true),
+                Some(Way::Busy(error)) => return Err(error),
+            }
+        }
+        if !more {
+            let made = work.known_job(|job| job.phase == JobPhase::Open);
+            return made.map_or(Ok(false), |job| Err(not_empty().in_job(job)));
         }
     }
 }
@@ -187,12 +256,12 @@ pub(crate) fn not_empty() -> Error {
 /// one after the other while it changed, and a chunk with very many dependents may not have told all of them yet.
 fn settle(
     work: &mut Work<'_>,
+    course: &Arc<Course>,
     job: i64,
-    token: u64,
     policy: Option<DependencyFailure>,
     after: Option<u64>,
 ) -> Result<Applied> {
-    if must_be_importing(work, job, token)?.edges == 0 {
+    if must_be_importing(work, job, course.token())?.edges == 0 {
         return Ok(Applied::Reply(Reply::Count(0)));
     }
     let (keys, next) =
@@ -222,7 +291,9 @@ fn settle(
     }
     Ok(match next {
         None => Applied::Reply(Reply::Count(0)),
-        after => Applied::Again(Op::Restore(Restore::Settle { job, token, policy, after })),
+        after => {
+            Applied::Again(Op::Restore(Restore::Settle { course: Arc::clone(course), job, policy, after }))
+        }
     })
 }
 

@@ -82,16 +82,23 @@ pub trait JobStore: Debug + Send + Sync {
     /// Makes a store of an export in JSON Lines again: [`crate::export::Export::json_lines`] of whole jobs, read here in
     /// memory bounded by a slice. The reader is read on the task that calls.
     ///
-    /// The store must have no jobs. Afterwards it has those of the export **exactly**: their settings; of each chunk the
-    /// checksum, payload, status, output, error, counts, dependencies and which of them count as met, delays, claims
-    /// with their fences, owners and leases, times and revisions; and the store's revision and the highest job id, so
-    /// that no revision, fence or new job's id is given twice. An export of the restored store has the same lines. What
+    /// The store must have no jobs, and be nobody else's meanwhile. While somebody imports into it or restores, this is
+    /// [`crate::ErrorKind::Busy`]; where somebody else writes to it before the restore is over, an import or a new job, that
+    /// is done and the restore ends as `Busy`, all of it taken back.
+    ///
+    /// Afterwards it has the jobs of the export **exactly**: their settings; of each chunk the checksum, payload, status,
+    /// output, error, counts, dependencies and which of them count as met, delays, claims with their fences, owners and
+    /// leases, times and revisions; and the store's revision and the highest job id, so that no revision, fence or new
+    /// job's id is given twice. An export of the restored store has the same lines. What
     /// is not restored: the history in the change feed, which begins anew; and what was going on in slices (a deletion,
     /// an import, a completion with very many dependents), of which there is the outcome or nothing.
     ///
     /// It becomes visible in one step. A file that is cut short, damaged or contradicts itself is refused, with the
-    /// number of the line, and nothing of it stays. A claim of a worker that works on the original can be ended on both:
-    /// stop it there first, or let the leases run out.
+    /// number of the line, and nothing of it stays; the store's revision is a little higher, by one for each slice. A claim
+    /// of a worker that works on the original can be ended on both: stop it there first, or let the leases run out.
+    ///
+    /// Whoever followed the change feed of the store that is restored into, registered or not, is told
+    /// [`crate::ErrorKind::FeedTruncated`] and begins anew.
     ///
     /// ```
     /// # magnetar::block_on(async {
@@ -363,7 +370,8 @@ pub trait JobStore: Debug + Send + Sync {
     ///
     /// The first time that is the beginning of the log: where it is not 0, list everything first.
     /// Consumers, and the log from where they stand, move along to the other store of a pair ([`crate::dual`]); one that is
-    /// registered meanwhile begins with what both stores have of the log.
+    /// registered meanwhile begins with what both stores have of the log. A [`JobStore::restore`] into this store ends what
+    /// was kept: consumers stay registered, and are told [`crate::ErrorKind::FeedTruncated`].
     ///
     /// ```
     /// # magnetar::block_on(async {

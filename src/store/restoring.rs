@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 use std::mem::take;
+use std::sync::Arc;
 
 use super::handle::Shared;
 use super::importing::{check_no_cycle, unexpected};
 use crate::backends::contract::Key;
-use crate::engine::{self, ImportSlice, Op, Reply, Restore, RestoredJob, RestoredRow};
+use crate::engine::{self, Course, Op, Reply, Restore, RestoredJob, RestoredRow};
 use crate::error::{Error, Result};
 use crate::export::{Line, Lines};
 use crate::limits;
@@ -18,14 +19,14 @@ pub(super) async fn restore(shared: &Shared, export: &mut (dyn BufRead + Send)) 
         return Err(engine::restore_into_jobs());
     }
     let mut lines = Lines::new(export)?;
-    let mut under_way = UnderWay { shared, jobs: BTreeMap::new() };
+    let mut under_way =
+        UnderWay { shared, course: Arc::new(Course::default()), at: None, jobs: BTreeMap::new() };
     let restored = slices(shared, &mut lines, &mut under_way).await;
     let jobs = under_way.end();
     if restored.is_err() {
-        for (job, token) in jobs {
+        for job in jobs {
             // What failed is what the caller is told; what cannot be taken back now is taken back when it is opened.
-            if let Err(error) = shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job, token })).await
-            {
+            if let Err(error) = shared.core.submit(under_way.discard(job, true)).await {
                 tracing::warn!(%error, job, "a failed restore could not be taken back yet");
             }
         }
@@ -33,34 +34,40 @@ pub(super) async fn restore(shared: &Shared, export: &mut (dyn BufRead + Send)) 
     restored
 }
 
-/// A job that is being restored: as the newest line states it, and under which token it was created.
+/// A job that is being restored, as the newest line states it.
 #[derive(Debug)]
 struct Begun {
     job: RestoredJob,
-    token: u64,
-    /// Whether storage has it already.
+    /// Whether storage may have it already.
     is_there: bool,
 }
 
 /// A restore that is under way. When its future is dropped, what is there so far is taken back.
 struct UnderWay<'a> {
     shared: &'a Shared,
+    course: Arc<Course>,
+    /// Where the newest slice left the store, once there was one.
+    at: Option<u64>,
     jobs: BTreeMap<i64, Begun>,
 }
 
 impl UnderWay<'_> {
-    /// It is over, however it ended. Gives the jobs and their tokens.
-    fn end(&mut self) -> Vec<(i64, u64)> {
-        let jobs = take(&mut self.jobs);
-        jobs.values().for_each(|begun| self.shared.imports.end(begun.token));
-        jobs.into_iter().filter(|(_, begun)| begun.is_there).map(|(job, begun)| (job, begun.token)).collect()
+    /// It is over, however it ended. Gives the jobs that storage may have.
+    fn end(&mut self) -> Vec<i64> {
+        self.course.end(&self.shared.imports);
+        take(&mut self.jobs).into_iter().filter(|(_, begun)| begun.is_there).map(|(job, _)| job).collect()
+    }
+
+    /// Takes back one of its jobs.
+    fn discard(&self, job: i64, is_over: bool) -> Op {
+        Op::Restore(Restore::Discard { course: Arc::clone(&self.course), job, is_over })
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        for (job, token) in self.end() {
-            self.shared.core.submit_unheard(Op::ImportSlice(ImportSlice::Discard { job, token }));
+        for job in self.end() {
+            self.shared.core.submit_unheard(self.discard(job, true));
         }
     }
 }
@@ -77,7 +84,6 @@ struct Slice {
 async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay<'_>) -> Result<Restored> {
     let mut slice = Slice::default();
     let mut restored = Restored::default();
-    let mut is_first = true;
     // An export beside a large import has rows above the revision that it says for itself.
     let mut newest = 0;
     let end = loop {
@@ -91,17 +97,12 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
                     created_at_ms: line.created_at_ms,
                     revision: line.revision,
                 };
-                if [job.created_at_ms, job.revision].iter().any(|number| *number > limits::ID_MAX) {
+                if job.created_at_ms > limits::ID_MAX {
                     return Err(lines.located(&Error::invalid("a number is above 2^53 - 1")));
                 }
-                newest = newest.max(job.revision);
-                let token = job.revision;
+                newest = newest.max(possible(job.revision).map_err(|e| lines.located(&e))?);
                 let begun = under_way.jobs.entry(job.id);
-                begun.and_modify(|begun| begun.job = job.clone()).or_insert(Begun {
-                    job,
-                    token,
-                    is_there: false,
-                });
+                begun.and_modify(|begun| begun.job = job.clone()).or_insert(Begun { job, is_there: false });
                 // Each job is remembered until the end, so many without chunks are a slice as well.
                 slice.bytes += 256;
             }
@@ -109,7 +110,7 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
                 let text = |json: &Option<crate::Json>| json.as_ref().map_or(0, |json| json.as_str().len());
                 slice.bytes += 256 + text(&record.state.payload) + text(&record.state.output);
                 slice.dependencies += record.depends_on.len();
-                newest = newest.max(record.state.revision);
+                newest = newest.max(possible(record.state.revision).map_err(|e| lines.located(&e))?);
                 let row = engine::restored_row(*record).map_err(|e| lines.located(&e))?;
                 if !under_way.jobs.contains_key(&row.key().job) {
                     let error =
@@ -127,11 +128,11 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
                 }
             }
             Line::JobDeleted(line) => {
-                hand_over(shared, under_way, &mut slice, &mut is_first).await?;
-                if let Some(begun) = under_way.jobs.remove(&line.job_id) {
-                    let (job, token) = (line.job_id, begun.token);
-                    shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job, token })).await?;
-                    shared.imports.end(token);
+                // It may be there, and is taken back with the others where this fails.
+                if under_way.jobs.contains_key(&line.job_id) {
+                    hand_over(shared, under_way, &mut slice).await?;
+                    shared.core.submit(under_way.discard(line.job_id, false)).await?;
+                    under_way.jobs.remove(&line.job_id);
                 }
             }
             Line::End(end) => break end,
@@ -140,25 +141,21 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
             || slice.bytes >= limits::IMPORT_BYTES_PER_COMMIT_MAX
             || slice.dependencies >= limits::DEPENDENCIES_PER_COMMIT_MAX
         {
-            hand_over(shared, under_way, &mut slice, &mut is_first).await?;
+            hand_over(shared, under_way, &mut slice).await?;
         }
     };
     if lines.next()?.is_some() {
         return Err(lines.located(&Error::invalid("there is more behind the end")));
     }
     if u64::try_from(end.job_id_max).is_ok_and(|id| id <= limits::ID_MAX) {
-        newest = newest.max(end.revision);
+        newest = newest.max(possible(end.revision).map_err(|e| lines.located(&e))?);
     } else {
         return Err(lines.located(&Error::invalid("job_id_max is not one from 0 to 2^53 - 1")));
     }
-    if newest > limits::RESTORED_REVISION_MAX {
-        let text = format!("a revision is above {}; no store comes that far", limits::RESTORED_REVISION_MAX);
-        return Err(lines.located(&Error::invalid(text)));
-    }
-    hand_over(shared, under_way, &mut slice, &mut is_first).await?;
+    hand_over(shared, under_way, &mut slice).await?;
     for (&job, begun) in &under_way.jobs {
         let policy = begun.job.spec.on_dependency_failure;
-        let settle = Restore::Settle { job, token: begun.token, policy, after: None };
+        let settle = Restore::Settle { course: Arc::clone(&under_way.course), job, policy, after: None };
         shared.core.submit(Op::Restore(settle)).await?;
         let row = shared.read(move |load| engine::job_row(load, job)).await?;
         if row.as_ref().is_some_and(|row| row.edges_upward > 0) {
@@ -167,36 +164,45 @@ async fn slices(shared: &Shared, lines: &mut Lines<'_>, under_way: &mut UnderWay
         restored.jobs += 1;
         restored.chunks += row.map_or(0, |row| row.counts.by_class.iter().sum());
     }
-    let jobs = under_way.jobs.values().map(|begun| (begun.job.clone(), begun.token)).collect();
-    let publish = Restore::Publish { jobs, revision: newest, job_id_max: end.job_id_max };
+    let publish = Restore::Publish {
+        course: Arc::clone(&under_way.course),
+        at: under_way.at,
+        jobs: under_way.jobs.values().map(|begun| begun.job.clone()).collect(),
+        revision: newest,
+        job_id_max: end.job_id_max,
+    };
     shared.core.submit(Op::Restore(publish)).await?;
     restored.revision = newest;
     Ok(restored)
 }
 
-async fn hand_over(
-    shared: &Shared,
-    under_way: &mut UnderWay<'_>,
-    slice: &mut Slice,
-    is_first: &mut bool,
-) -> Result<()> {
+/// A revision that a line states, where a store can have come to it and go on from there.
+fn possible(revision: u64) -> Result<u64> {
+    if revision > limits::RESTORED_REVISION_MAX {
+        let text = format!("a revision is above {}; no store comes that far", limits::RESTORED_REVISION_MAX);
+        return Err(Error::invalid(text));
+    }
+    Ok(revision)
+}
+
+async fn hand_over(shared: &Shared, under_way: &mut UnderWay<'_>, slice: &mut Slice) -> Result<()> {
     let Slice { rows, gone, .. } = take(slice);
     let mut jobs = Vec::new();
     for begun in under_way.jobs.values_mut().filter(|begun| !begun.is_there) {
         // From here on it may be there.
         begun.is_there = true;
-        jobs.push(RestoredJob { revision: begun.token, ..begun.job.clone() });
+        jobs.push(begun.job.clone());
     }
     if jobs.is_empty() && rows.is_empty() && gone.is_empty() {
         return Ok(());
     }
-    let mut named: Vec<i64> = rows.keys().chain(&gone).map(|key| key.job).collect();
-    named.dedup();
-    let tokens = named.iter().filter_map(|job| Some((*job, under_way.jobs.get(job)?.token))).collect();
     let (rows, gone) = (rows.into_values().collect(), gone.into_iter().collect());
-    let put = Restore::Put { is_first: take(is_first), jobs, tokens, rows, gone };
+    let put = Restore::Put { course: Arc::clone(&under_way.course), at: under_way.at, jobs, rows, gone };
     match shared.core.submit(Op::Restore(put)).await? {
-        Reply::Count(_) => Ok(()),
+        Reply::Count(left_at) => {
+            under_way.at = Some(left_at);
+            Ok(())
+        }
         other => Err(unexpected(&other)),
     }
 }

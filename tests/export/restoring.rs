@@ -1,5 +1,7 @@
 //! From JSON Lines to a store again: the same store, and one that goes on in the same way.
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, Read};
 use std::sync::Arc;
 
 use magnetar::export::Export;
@@ -665,4 +667,232 @@ fn an_older_export_that_names_the_owners_of_settled_claims_is_restored_as_what_i
     let copy = zoo::open(&*place);
     restore(&*copy.store, &ended(lines, revision)).expect("it is restored");
     assert_eq!(lines_of(&copy.store), text, "{name}");
+}
+
+/// A reader that does something in the middle of what it gives.
+struct Meanwhile<'a, F> {
+    rest: &'a [u8],
+    until: usize,
+    act: Option<F>,
+}
+
+impl<'a, F: FnOnce() + Send> Meanwhile<'a, F> {
+    /// Far enough behind the first slice of a restore, in front of its last one.
+    fn in_the_middle(text: &'a str, act: F) -> Self {
+        Meanwhile { rest: text.as_bytes(), until: text.len() / 8, act: Some(act) }
+    }
+}
+
+impl<F: FnOnce() + Send> Read for Meanwhile<'_, F> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl<F: FnOnce() + Send> BufRead for Meanwhile<'_, F> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.rest.len() <= self.until
+            && let Some(act) = self.act.take()
+        {
+            act();
+        }
+        Ok(&self.rest[..self.rest.len().min(4096)])
+    }
+
+    fn consume(&mut self, read: usize) {
+        self.rest = &self.rest[read..];
+    }
+}
+
+/// An export of one job with so many chunks that a restore goes in two slices. A thousand of them are claimed, and
+/// their leases are over before anybody restores them.
+fn of_two_slices(job: i64) -> String {
+    let original = zoo::open(&*places().remove(0).1);
+    block_on(async {
+        let chunks = magnetar::chunks((0..12_000).map(|id| Ok(NewChunk::new(id))));
+        original.store.import(job, &JobSpec::new(), chunks, &Default::default()).await.expect("imported");
+        let claimed = original.store.claim_pending_batch(job, 1_000).await.expect("it exists");
+        assert_eq!(claimed.len(), 1_000);
+    });
+    lines_of(&original.store)
+}
+
+/// Where it stands now, whatever else is opened later.
+fn revision_of(store: &dyn JobStore) -> u64 {
+    block_on(store.info()).expect("it tells").revision
+}
+
+/// No two chunks of a store have one fence or one revision.
+async fn nothing_is_given_twice(store: &dyn JobStore, name: &str) {
+    let (mut fences, mut revisions, mut chunks) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for info in store.list_jobs(None, 100).await.expect("listed") {
+        revisions.insert(info.revision);
+        chunks += 1;
+        for state in crate::support::chunks_of(store, info.job_id).await {
+            assert!(state.fence == 0 || fences.insert(state.fence), "{name}: fence {} twice", state.fence);
+            revisions.insert(state.revision);
+            chunks += 1;
+        }
+    }
+    assert_eq!(revisions.len(), chunks, "{name}: a revision was given twice");
+    store.verify().await.expect("it is sound");
+}
+
+#[test]
+fn a_damaged_revision_does_no_harm_to_the_store_that_refuses_it() {
+    let text = of_two_slices(1);
+    let whole: Vec<&str> = text.lines().collect();
+    for (name, place) in places() {
+        let copy = zoo::open(&*place);
+        for (revision, says) in [
+            (limits::ID_MAX, "line 11001 of the export: a revision is above"),
+            // No single line of this shows that anything is wrong.
+            (limits::RESTORED_REVISION_MAX, "not as they were written"),
+        ] {
+            let number = revision.to_string();
+            let mut damaged: serde_json::Value = serde_json::from_str(whole[11_000]).expect("JSON");
+            damaged["revision"] = revision.into();
+            damaged["kept"]["content_revision"] = revision.into();
+            let damaged = damaged.to_string();
+            assert!(damaged.contains(&number));
+            let mut lines = whole.clone();
+            // Both in the first slice and behind it: it is refused by itself, or with the end.
+            lines[11_000] = &damaged;
+            let before = revision_of(&*copy.store);
+            is_refused(name, &copy.store, &(lines.join("\n") + "\n"), ErrorKind::InvalidInput, says);
+            let after = revision_of(&*copy.store);
+            assert!(after < before + 10, "{name}: from {before} to {after}");
+            lines.swap(5, 11_000);
+            let error = restore(&*copy.store, &(lines.join("\n") + "\n")).expect_err("it is damaged");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}: {error}");
+            assert!(revision_of(&*copy.store) < after + 10, "{name}");
+        }
+        restore(&*copy.store, &text).expect("it is as good as new");
+        assert_eq!(lines_of(&copy.store), text, "{name}");
+    }
+}
+
+#[test]
+fn of_two_restores_at_once_the_second_is_told_so_and_the_first_goes_on() {
+    let (first, second) = (of_two_slices(1), of_two_slices(2));
+    for (name, place) in places() {
+        let copy = zoo::open(&*place);
+        // The same jobs as well: what one takes back is not the other's.
+        for inner in [&second, &first] {
+            let during = || {
+                let error = restore(&*copy.store, inner).expect_err("one is under way");
+                assert_eq!((error.kind(), error.job()), (ErrorKind::Busy, Some(1)), "{name}: {error}");
+                block_on(copy.store.verify()).expect("it is sound while it is restored");
+            };
+            let mut reader = Meanwhile::in_the_middle(&first, during);
+            block_on(copy.store.restore(&mut reader)).expect("it was first");
+            assert!(reader.act.is_none());
+            block_on(async {
+                nothing_is_given_twice(&*copy.store, name).await;
+                copy.store.delete_job(1).await.expect("deleted");
+            });
+        }
+    }
+}
+
+/// Somebody else writes between the slices of a restore.
+fn is_overtaken_by(act: impl Fn(&dyn JobStore) -> i64 + Sync) {
+    let text = of_two_slices(1);
+    for (name, place) in places() {
+        let copy = zoo::open(&*place);
+        let mut made = 0;
+        let mut reader = Meanwhile::in_the_middle(&text, || made = act(&*copy.store));
+        let error = block_on(copy.store.restore(&mut reader)).expect_err("it was overtaken");
+        assert_eq!(error.kind(), ErrorKind::Busy, "{name}: {error}");
+        assert!(error.to_string().contains("somebody else has written to the store"), "{name}: {error}");
+        block_on(async {
+            // What the other one did stays, and nothing of the restore.
+            let jobs = copy.store.list_jobs(None, 10).await.expect("listed");
+            assert_eq!(jobs.iter().map(|job| job.job_id).collect::<Vec<_>>(), [made], "{name}");
+            let chunks = std::iter::once(Ok(NewChunk::new(1)));
+            let (spec, chunks) = (JobSpec::new(), magnetar::chunks(chunks));
+            copy.store.import(1, &spec, chunks, &Default::default()).await.expect("nothing is in the way");
+            nothing_is_given_twice(&*copy.store, name).await;
+            let claimed = copy.store.claim(&ClaimRequest::new().job(1)).await.expect("the store works");
+            assert!(claimed[0].fence < 1_000, "{name}: it goes on where it stood");
+        });
+    }
+}
+
+#[test]
+fn a_restore_gives_way_to_an_import_that_comes_between_its_slices() {
+    is_overtaken_by(|store| {
+        let chunks = magnetar::chunks((0..3).map(|id| Ok(NewChunk::new(id))));
+        block_on(store.import(9, &JobSpec::new(), chunks, &Default::default())).expect("imported");
+        9
+    });
+}
+
+#[test]
+fn a_restore_gives_way_to_a_new_job_which_is_none_of_those_that_nobody_sees() {
+    is_overtaken_by(|store| {
+        let job = block_on(store.new_job(&JobSpec::new())).expect("created");
+        assert_ne!(job, 1);
+        job
+    });
+}
+
+#[test]
+fn a_restore_waits_for_no_import_that_is_under_way() {
+    let text = of_two_slices(1);
+    for (name, place) in places() {
+        let copy = zoo::open(&*place);
+        let chunks = (0..limits::IMPORT_ROWS_PER_COMMIT_MAX as u64 + 2).map(|id| {
+            if id > limits::IMPORT_ROWS_PER_COMMIT_MAX as u64 {
+                let error = restore(&*copy.store, &text).expect_err("somebody imports");
+                assert_eq!((error.kind(), error.job()), (ErrorKind::Busy, Some(7)), "{name}: {error}");
+            }
+            Ok(NewChunk::new(id))
+        });
+        let chunks = magnetar::chunks(chunks);
+        block_on(copy.store.import(7, &JobSpec::new(), chunks, &Default::default())).expect("imported");
+    }
+}
+
+#[test]
+fn claims_that_are_over_stay_as_they_are_until_all_of_a_restore_is_there() {
+    let text = of_two_slices(1);
+    for (name, place) in places() {
+        let copy = zoo::open(&*place);
+        copy.clock.advance(limits::LEASE_MS_DEFAULT + 1);
+        let during = || {
+            // What falls due is looked for with each claim.
+            assert_eq!(block_on(copy.store.claim(&ClaimRequest::new())).expect("it works"), [], "{name}");
+            assert_eq!(block_on(copy.store.release_all()).expect("it works"), 0, "{name}");
+        };
+        block_on(copy.store.restore(&mut Meanwhile::in_the_middle(&text, during))).expect("it goes on");
+        assert_eq!(lines_of(&copy.store), text, "{name}");
+    }
+}
+
+#[test]
+fn an_export_without_jobs_keeps_the_revision_and_the_job_ids() {
+    for (name, place) in places() {
+        let original = zoo::open(&*place);
+        let empty = lines_of(&original.store);
+        block_on(async {
+            let chunks = magnetar::chunks(std::iter::once(Ok(NewChunk::new(1))));
+            original.store.import(5, &JobSpec::new(), chunks, &Default::default()).await.expect("imported");
+            original.store.claim_pending(5).await.expect("it exists").expect("it is ready");
+            original.store.delete_job(5).await.expect("deleted");
+        });
+        let info = block_on(original.store.info()).expect("it tells");
+        for (to, place) in places() {
+            let copy = zoo::open(&*place);
+            restore(&*copy.store, &empty).expect("nothing is restored");
+            assert_eq!(revision_of(&*copy.store), 0, "{name} to {to}");
+            let text = lines_of(&original.store);
+            assert_eq!(restore(&*copy.store, &text).expect("restored").revision, info.revision);
+            assert_eq!(block_on(copy.store.info()).expect("it tells"), info, "{name} to {to}");
+            assert_eq!(lines_of(&copy.store), text, "{name} to {to}");
+            assert_eq!(block_on(copy.store.new_job(&JobSpec::new())).expect("created"), 6, "{name} to {to}");
+        }
+    }
 }

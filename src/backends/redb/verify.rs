@@ -8,7 +8,7 @@ use super::spans::Span;
 use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
 use super::view::View;
 use super::walk::Walk;
-use crate::backends::contract::{Counts, JobRow, Key, Row};
+use crate::backends::contract::{Counts, JobPhase, JobRow, Key, Row};
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
 use crate::machine;
@@ -156,7 +156,9 @@ fn rows(view: View<'_>, job: &JobRow, runs: &[(Span, Line)], newest: u64) -> Res
             Some((id, found)) if id < chunk => return Err(too_many(found, id, last)),
             _ => return Err(line.seat(chunk).corrupt("the chunk is in none")),
         }
-        if row.record.revision.max(row.content.revision) > newest {
+        // A job that is being restored is ahead of the store until it is to be seen.
+        let is_seen = job.phase == JobPhase::Open;
+        if is_seen && row.record.revision.max(row.content.revision) > newest {
             return Err(Seat::of(Table::Records, row.key).corrupt("its revision is above the store's"));
         }
         dues += u64::from(place.due.is_some());

@@ -143,15 +143,18 @@ impl Work<'_> {
         Ok(edges.iter().zip(lists).map(is_met).collect())
     }
 
-    /// Has whoever follows the changes wait in front of a job that is still invisible.
-    pub(in crate::engine) fn log_invisible_job(&mut self, id: i64) {
+    /// Has whoever follows the changes wait in front of a job that is still invisible. Gives the revision of that.
+    pub(in crate::engine) fn log_invisible_job(&mut self, id: i64) -> u64 {
         let revision = self.next_revision();
         self.log_one(Subject::Job, revision, Key { job: id, chunk: 0 });
+        revision
     }
 
-    /// The store is at this revision at least, and its log begins behind it.
-    pub(in crate::engine) fn begin_log_behind(&mut self, revision: u64) {
+    /// The store has given this revision and this job id at least, and its log begins behind the revision.
+    pub(in crate::engine) fn begin_behind(&mut self, revision: u64, last_job: i64) {
         self.meta.revision = self.meta.revision.max(revision);
         self.meta.log_start = self.meta.revision;
+        self.meta.last_job = self.meta.last_job.max(last_job);
+        self.meta_dirty = true;
     }
 }
