@@ -312,22 +312,10 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: &mut bool, news: News) -> Result<O
                 unblocked(work, key)?;
                 Happened::Nothing
             }
-            DependencyFailure::Ignore => Happened::Nothing,
-            policy => {
-                // A failure that was ignored, and is not to be any more.
-                let ignored = std::mem::take(met);
-                if ignored {
-                    work.set_met(edge, false);
-                }
-                let is_held = ignored && status == JobStatus::Processing;
-                if policy == DependencyFailure::Cancel && (status == JobStatus::Pending || is_held) {
-                    work.happen(key, Event::Cancel { cause: Some(edge.on) })?
-                } else if is_held || (ignored && status == JobStatus::Pending) {
-                    work.happen(key, Event::Block)?
-                } else {
-                    Happened::Nothing
-                }
+            DependencyFailure::Cancel if !*met && status == JobStatus::Pending => {
+                work.happen(key, Event::Cancel { cause: Some(edge.on) })?
             }
+            _ => Happened::Nothing,
         },
         News::Unmet | News::UnmetThrough => {
             if *met {
@@ -430,10 +418,10 @@ mod tests {
             }
             News::Broken => match policy {
                 DependencyFailure::Ignore => it.met = true,
-                DependencyFailure::Cancel if it.status == JobStatus::Pending => {
-                    (it.met, it.status, it.is_claimed) = (false, JobStatus::Cancelled, false);
+                DependencyFailure::Cancel if !it.met && it.status == JobStatus::Pending => {
+                    (it.status, it.is_claimed) = (JobStatus::Cancelled, false);
                 }
-                _ => (it.met, it.is_claimed) = (false, it.is_claimed && !it.met),
+                _ => {}
             },
             News::Unmet | News::UnmetThrough => {
                 (it.met, it.is_claimed) = (false, false);
@@ -501,11 +489,7 @@ mod tests {
                 assert_eq!(again, Some(all), "what is owed is the same when it is owed anew");
                 for policy in [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore]
                 {
-                    // Who ignored a failure under another policy is told of the next one, and not of what comes before.
-                    let is_usual = |it: &Dependent| {
-                        !it.met || begun == JobStatus::Done || policy == DependencyFailure::Ignore
-                    };
-                    for it in dependents(begun).filter(is_usual) {
+                    for it in dependents(begun) {
                         let expected = history.iter().fold(it, |it, &news| told(it, news, policy));
                         let found = all.steps().fold(it, |it, news| told(it, news, policy));
                         let is_ignored_no_more =

@@ -180,7 +180,6 @@ macro_rules! always {
                 changed_content_can_take_back_what_is_under_way_or_done
                 a_chunk_that_is_for_later_waits_for_its_moment
                 a_chunk_that_was_cancelled_or_failed_before_its_moment_still_waits_for_it
-                a_failure_that_was_ignored_is_not_any_more_under_another_policy_of_the_job
                 a_manifest_moves_a_chunk_that_nobody_has_had
                 chunks_that_are_missing_are_kept_by_default
                 chunks_that_are_missing_can_be_cancelled

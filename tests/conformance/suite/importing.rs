@@ -474,26 +474,6 @@ pub(crate) async fn a_chunk_that_was_cancelled_or_failed_before_its_moment_still
     assert_eq!(claim_ids(&*fx).await, [2, 3, 4, 5]);
 }
 
-pub(crate) async fn a_failure_that_was_ignored_is_not_any_more_under_another_policy_of_the_job(fx: Fixture) {
-    let of = |policy| JobSpec::new().on_dependency_failure(policy);
-    let chunks = || [c(1), c(2).depends_on([1]), c(3).depends_on([1]), c(4).depends_on([1])];
-    import_as(&*fx, of(DependencyFailure::Ignore), chunks()).await;
-    fx.mark_failed(JOB, 1, "no".into()).await.expect("it is pending");
-    let [held, lapsed] = [claim(&*fx).await, claim(&*fx).await];
-    assert_eq!([held.chunk, lapsed.chunk], [2, 3]);
-    fx.complete(&held.claim(), Completion::new()).await.expect("it is open");
-    import_as(&*fx, of(DependencyFailure::Wait), chunks()).await;
-    assert_eq!(statuses(&*fx).await, [Failed, Done, Pending, Pending]);
-    refused(fx.complete(&lapsed.claim(), Completion::new()).await, ErrorKind::Superseded);
-    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").blocked, 2);
-    fx.verify().await.expect("the store is whole");
-    import_as(&*fx, of(DependencyFailure::Ignore), chunks()).await;
-    assert_eq!(claim_ids(&*fx).await, [3, 4]);
-    import_as(&*fx, of(DependencyFailure::Cancel), chunks()).await;
-    assert_eq!(statuses(&*fx).await, [Failed, Done, Cancelled, Cancelled]);
-    fx.verify().await.expect("the store is whole");
-}
-
 pub(crate) async fn a_manifest_moves_a_chunk_that_nobody_has_had(mut fx: Fixture) {
     let now_ms = fx.clock.get();
     let later = |ms| now_ms + ms;

@@ -316,26 +316,15 @@ impl Model {
                     }
                 }
             }
-            News::Broken if policy == DependencyFailure::Ignore && met => {}
+            News::Broken if met => {}
             News::Broken => match policy {
                 DependencyFailure::Ignore => {
                     self.next_revision(Told::Met(job, chunk));
                     self.edit(job, chunk).on.insert(on, true);
                     self.unblocked(job, chunk);
                 }
-                DependencyFailure::Cancel | DependencyFailure::Wait => {
-                    if met {
-                        // It was ignored so far.
-                        self.next_revision(Told::Met(job, chunk));
-                        self.edit(job, chunk).on.insert(on, false);
-                    }
-                    let is_held = met && before == Processing;
-                    if policy == DependencyFailure::Cancel && (before == Pending || is_held) {
-                        self.cancel_by(job, chunk, on);
-                    } else if met && self.jobs[&job].chunks[&chunk].open {
-                        self.change(job, chunk, Chunk::give_back);
-                    }
-                }
+                DependencyFailure::Cancel if before == Pending => self.cancel_by(job, chunk, on),
+                DependencyFailure::Cancel | DependencyFailure::Wait => {}
             },
             News::Unmet { through } => {
                 if met {
