@@ -2,8 +2,7 @@
 //!
 //! Each dependency keeps a bit that says whether it counts as met, so telling twice does no harm. That is what lets a
 //! chunk with very many dependents be settled in slices: a durable cursor stands for the rest, and newer news simply
-//! starts a new round. The one thing that newer news may not swallow is that what was done is to be done again: it goes
-//! along with them.
+//! start a new round. What of the older ones may not be lost with that is decided in one place, [`Told::then`].
 
 use std::collections::VecDeque;
 
@@ -32,35 +31,86 @@ enum News {
     UnmetThrough = 5,
 }
 
-/// News, and whether what was done on top is to be reset before they are told: left over from a reset through whose
-/// slices were not over when the news came.
+/// What dependents are told: the newest news, which say how the chunk stands now, and what outlasts them of older ones
+/// that were not told to all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Told {
+    /// It was not done in between: what was met is not, claims on it are void, and what was done on top is to be reset
+    /// where it was a reset through.
+    taken_back: Option<ResetReach>,
+    /// It was not broken in between: what it had cancelled comes back.
+    revived: bool,
     news: News,
-    reset_first: bool,
 }
 
 impl Told {
+    const NEWS: u8 = 0x0f;
+    /// A reset through is told first.
     const RESET_FIRST: u8 = 0x10;
+    /// A direct reset is told first. Builds that carried only the other one have no name for this, nor for the next.
+    const UNMET_FIRST: u8 = 0x20;
+    const REVIVED_FIRST: u8 = 0x40;
+
+    fn of(news: News) -> Self {
+        Told { taken_back: None, revived: false, news }
+    }
+
+    /// What is owed to those who were told neither this nor the news that come now. Telling them that comes to the same
+    /// as telling them one after the other, but for a failure that is over: who would have ignored it waits instead.
+    fn then(self, news: News) -> Self {
+        let taken_back = match (self.taken_back, self.news) {
+            (Some(ResetReach::Through), _) | (_, News::UnmetThrough) => Some(ResetReach::Through),
+            (Some(ResetReach::Direct), _) | (_, News::Unmet) => Some(ResetReach::Direct),
+            _ => None,
+        };
+        let revived = self.revived || matches!(self.news, News::Met | News::Revived);
+        match news {
+            // They bring back themselves what was cancelled.
+            News::Met | News::Revived => Told { taken_back, revived: false, news },
+            News::Broken => Told { taken_back, revived, news },
+            // They take back themselves; never less than is owed.
+            News::Unmet if taken_back == Some(ResetReach::Through) => {
+                Told { taken_back: None, revived, news: News::UnmetThrough }
+            }
+            News::Unmet | News::UnmetThrough => Told { taken_back: None, revived, news },
+        }
+    }
+
+    /// What is told, one after the other.
+    fn steps(self) -> impl Iterator<Item = News> {
+        let taken_back = self.taken_back.map(|reach| match reach {
+            ResetReach::Direct => News::Unmet,
+            ResetReach::Through => News::UnmetThrough,
+        });
+        let revived = self.revived.then_some(News::Revived);
+        taken_back.into_iter().chain(revived).chain([self.news])
+    }
 
     fn code(self) -> u8 {
-        self.news as u8 | if self.reset_first { Told::RESET_FIRST } else { 0 }
+        let taken_back = match self.taken_back {
+            None => 0,
+            Some(ResetReach::Direct) => Told::UNMET_FIRST,
+            Some(ResetReach::Through) => Told::RESET_FIRST,
+        };
+        self.news as u8 | taken_back | if self.revived { Told::REVIVED_FIRST } else { 0 }
     }
 
     fn from_code(code: u8) -> Option<Self> {
         let news = [News::Met, News::Broken, News::Revived, News::Unmet, News::UnmetThrough]
             .into_iter()
-            .find(|news| *news as u8 == code & !Told::RESET_FIRST)?;
-        Some(Told { news, reset_first: code & Told::RESET_FIRST != 0 })
+            .find(|news| *news as u8 == code & Told::NEWS)?;
+        let taken_back = match code & !(Told::NEWS | Told::REVIVED_FIRST) {
+            0 => None,
+            Told::UNMET_FIRST => Some(ResetReach::Direct),
+            Told::RESET_FIRST => Some(ResetReach::Through),
+            _ => return None,
+        };
+        Some(Told { taken_back, revived: code & Told::REVIVED_FIRST != 0, news })
     }
 
-    fn resets(self) -> bool {
-        self.reset_first || self.news == News::UnmetThrough
-    }
-
-    /// Whether a dependency that counted as met does not any more.
+    /// Whether a dependency that counted as met does not any more, or did not in between.
     fn blocks(self) -> bool {
-        self.resets() || self.news == News::Unmet
+        self.taken_back.is_some() || matches!(self.news, News::Unmet | News::UnmetThrough)
     }
 }
 
@@ -96,9 +146,9 @@ pub(super) fn hear(work: &mut Work<'_>, key: Key) -> Result<()> {
 
 /// A new round for the dependents of a chunk, with what an unfinished one still owes them.
 fn round_for(work: &mut Work<'_>, key: Key, told: Told) -> Result<Cursor> {
-    let owed = work.cursor(key)?.and_then(|cursor| Told::from_code(cursor.news)).is_some_and(Told::resets);
-    let reset_first = (told.reset_first || owed) && told.news != News::UnmetThrough;
-    Ok(Cursor { key, after: None, news: Told { reset_first, ..told }.code() })
+    let owed = work.cursor(key)?.and_then(|cursor| Told::from_code(cursor.news));
+    let told = owed.map_or(told, |owed| told.steps().fold(owed, Told::then));
+    Ok(Cursor { key, after: None, news: told.code() })
 }
 
 /// Tells the dependents of a chunk whose status changed.
@@ -111,7 +161,7 @@ pub(super) fn changed(
 ) -> Result<()> {
     match news(before, after, reach) {
         Some(news) => {
-            let first = round_for(work, key, Told { news, reset_first: false })?;
+            let first = round_for(work, key, Told::of(news))?;
             round(work, first)
         }
         None => Ok(()),
@@ -139,7 +189,8 @@ pub(super) fn tell_failures(work: &mut Work<'_>, job: i64) -> Result<()> {
         let (keys, next) = work.page(PageNeed { job, classes, after, limit: limits::PAGE_ROWS_MAX })?;
         work.expect_ends(&keys)?;
         for key in keys {
-            round(work, Cursor { key, after: None, news: News::Broken as u8 })?;
+            let first = round_for(work, key, Told::of(News::Broken))?;
+            round(work, first)?;
         }
         after = match next {
             None => return Ok(()),
@@ -217,29 +268,26 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
     Ok(())
 }
 
-/// Tells one dependent, of an older reset first where that is owed.
-fn tell_all(work: &mut Work<'_>, edge: Edge, met: bool, told: Told) -> Result<Option<Told>> {
-    if !told.reset_first {
-        let news = tell(work, edge, met, told.news)?;
-        return Ok(news.map(|news| Told { news, reset_first: false }));
+/// Tells one dependent all that it is owed. Gives what its own dependents are to be told of that.
+fn tell_all(work: &mut Work<'_>, edge: Edge, mut met: bool, told: Told) -> Result<Option<Told>> {
+    let mut passed_on: Option<Told> = None;
+    for news in told.steps() {
+        if let Some(news) = tell(work, edge, &mut met, news)? {
+            passed_on = Some(passed_on.map_or(Told::of(news), |told| told.then(news)));
+        }
     }
-    let first = tell(work, edge, met, News::UnmetThrough)?;
-    let second = tell(work, edge, false, told.news)?;
-    Ok(match (first, second) {
-        (None, second) => second.map(|news| Told { news, reset_first: false }),
-        (Some(news), None) => Some(Told { news, reset_first: false }),
-        (Some(_), Some(news)) => Some(Told { news, reset_first: true }),
-    })
+    Ok(passed_on)
 }
 
 /// Tells one dependent. Where that changes its own status, its dependents are to be told in turn.
-fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option<News>> {
+fn tell(work: &mut Work<'_>, edge: Edge, met: &mut bool, news: News) -> Result<Option<News>> {
     let key = Key { job: edge.job, chunk: edge.chunk };
     let row = work.row(key)?;
     let (status, cause) = (row.record.status, row.record.cause);
     let happened = match news {
         News::Met | News::Revived => {
-            if news == News::Met && !met {
+            if news == News::Met && !*met {
+                *met = true;
                 work.set_met(edge, true);
                 unblocked(work, key)?;
             }
@@ -258,18 +306,20 @@ fn tell(work: &mut Work<'_>, edge: Edge, met: bool, news: News) -> Result<Option
             }
         }
         News::Broken => match policy_of(work, key)? {
-            DependencyFailure::Ignore if !met => {
+            DependencyFailure::Ignore if !*met => {
+                *met = true;
                 work.set_met(edge, true);
                 unblocked(work, key)?;
                 Happened::Nothing
             }
-            DependencyFailure::Cancel if !met && status == JobStatus::Pending => {
+            DependencyFailure::Cancel if !*met && status == JobStatus::Pending => {
                 work.happen(key, Event::Cancel { cause: Some(edge.on) })?
             }
             _ => Happened::Nothing,
         },
         News::Unmet | News::UnmetThrough => {
-            if met {
+            if *met {
+                *met = false;
                 work.set_met(edge, false);
             }
             if status == JobStatus::Done && news == News::UnmetThrough {
@@ -343,4 +393,130 @@ pub(super) fn cause_of_cancel(
             policy == DependencyFailure::Cancel && matches!(status, JobStatus::Failed | JobStatus::Cancelled)
         })
         .map(|(on, _)| on)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dependent as [`tell`] sees it, of one policy.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Dependent {
+        met: bool,
+        status: JobStatus,
+        /// A worker has it, or had when its claim lapsed.
+        is_claimed: bool,
+    }
+
+    fn told(mut it: Dependent, news: News, policy: DependencyFailure) -> Dependent {
+        match news {
+            News::Met | News::Revived => {
+                it.met |= news == News::Met;
+                if it.status == JobStatus::Cancelled {
+                    it.status = JobStatus::Pending;
+                }
+            }
+            News::Broken => match policy {
+                DependencyFailure::Ignore => it.met = true,
+                DependencyFailure::Cancel if !it.met && it.status == JobStatus::Pending => {
+                    (it.status, it.is_claimed) = (JobStatus::Cancelled, false);
+                }
+                _ => {}
+            },
+            News::Unmet | News::UnmetThrough => {
+                (it.met, it.is_claimed) = (false, false);
+                if it.status == JobStatus::Done && news == News::UnmetThrough {
+                    it.status = JobStatus::Pending;
+                }
+            }
+        }
+        it
+    }
+
+    /// What may become of a chunk that is done, open or broken, and what it tells of that.
+    fn news_from(status: JobStatus) -> &'static [(News, JobStatus)] {
+        match status {
+            JobStatus::Done => &[(News::Unmet, JobStatus::Pending), (News::UnmetThrough, JobStatus::Pending)],
+            JobStatus::Failed => &[
+                (News::Revived, JobStatus::Pending),
+                (News::Met, JobStatus::Done),
+                // Another policy.
+                (News::Broken, JobStatus::Failed),
+            ],
+            _ => &[(News::Met, JobStatus::Done), (News::Broken, JobStatus::Failed)],
+        }
+    }
+
+    /// All that a chunk may tell from a status on, in so many steps at most.
+    fn histories(status: JobStatus, steps: usize) -> Vec<Vec<News>> {
+        let mut all = vec![Vec::new()];
+        for &(news, next) in news_from(status).iter().filter(|_| steps > 0) {
+            all.extend(histories(next, steps - 1).into_iter().map(|rest| [vec![news], rest].concat()));
+        }
+        all
+    }
+
+    fn dependents(of: JobStatus) -> impl Iterator<Item = Dependent> {
+        let statuses = [JobStatus::Pending, JobStatus::Done, JobStatus::Cancelled];
+        let each = statuses.into_iter().flat_map(|status| {
+            [(false, false), (true, false), (true, true)].map(|(met, is_claimed)| Dependent {
+                met,
+                status,
+                is_claimed,
+            })
+        });
+        each.filter(move |it| {
+            // Only what is broken has cancelled anything, and only what is open is anybody's.
+            let is_cancelled = it.status == JobStatus::Cancelled;
+            (!is_cancelled || (of == JobStatus::Failed && !it.met))
+                && (!it.is_claimed || it.status == JobStatus::Pending)
+                && (of != JobStatus::Done || it.met)
+        })
+    }
+
+    #[test]
+    fn what_is_told_in_one_round_comes_to_the_same_as_round_after_round() {
+        let mut compared = 0;
+        for begun in [JobStatus::Done, JobStatus::Pending, JobStatus::Failed] {
+            for history in histories(begun, 7) {
+                let Some((&first, rest)) = history.split_first() else { continue };
+                let all = rest.iter().copied().fold(Told::of(first), Told::then);
+                assert_eq!(Told::from_code(all.code()), Some(all));
+                let again = all
+                    .steps()
+                    .skip(1)
+                    .fold(all.steps().next().map(Told::of), |owed, news| owed.map(|owed| owed.then(news)));
+                assert_eq!(again, Some(all), "what is owed is the same when it is owed anew");
+                for policy in [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore]
+                {
+                    for it in dependents(begun) {
+                        let expected = history.iter().fold(it, |it, &news| told(it, news, policy));
+                        let found = all.steps().fold(it, |it, news| told(it, news, policy));
+                        let is_ignored_no_more =
+                            policy == DependencyFailure::Ignore && all.news == News::Revived && !found.met;
+                        let expected =
+                            if is_ignored_no_more { Dependent { met: false, ..expected } } else { expected };
+                        assert_eq!(found, expected, "{history:?} as {all:?}, told to {it:?} of {policy:?}");
+                        compared += 1;
+                    }
+                }
+            }
+        }
+        assert!(compared > 1_000, "{compared}");
+    }
+
+    #[test]
+    fn what_an_older_build_left_is_read_as_what_it_was() {
+        let through_first = |news| Told { taken_back: Some(ResetReach::Through), revived: false, news };
+        for (code, expected) in [
+            (1, Told::of(News::Met)),
+            (5, Told::of(News::UnmetThrough)),
+            (0x12, through_first(News::Broken)),
+            (0x14, through_first(News::Unmet)),
+        ] {
+            assert_eq!(Told::from_code(code), Some(expected));
+            assert_eq!(expected.code(), code);
+        }
+        assert_eq!([0, 6, 0x31, 0x81].map(Told::from_code), [None; 4]);
+    }
 }

@@ -264,6 +264,11 @@ macro_rules! always {
                 what_is_left_of_a_reset_through_outlasts_all_that_comes_after_it
                 what_is_left_of_a_reset_through_comes_before_a_failure
                 a_chunk_that_hears_of_a_reset_through_out_of_turn_passes_it_on
+                a_reset_is_told_to_all_though_other_news_come_before_it_was
+                what_a_failure_cancels_is_cancelled_though_a_reset_was_not_told_to_all
+                a_claim_from_before_a_reset_is_void_though_the_chunk_is_done_again
+                what_was_cancelled_comes_back_though_other_news_come_before_it_was_told
+                what_is_left_of_a_reset_through_outlasts_another_policy
                 a_job_with_slices_left_can_be_deleted
             }
         }
@@ -316,6 +321,10 @@ macro_rules! kept {
             }
             slices {
                 a_completion_is_told_to_the_end_after_a_crash
+                a_reset_is_told_to_all_after_a_crash_though_the_chunk_was_cancelled
+            }
+            rounds {
+                after_any_rounds_dependents_stand_as_the_chunk_and_their_policies_say
             }
         }
     };

@@ -16,6 +16,7 @@ pub(crate) mod limits;
 pub(crate) mod looking;
 pub(crate) mod marking;
 pub(crate) mod payloads;
+pub(crate) mod rounds;
 pub(crate) mod slices;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod together;

@@ -1,11 +1,11 @@
 //! More dependents than one commit tells: the rest follows in slices, also after a crash between two of them.
 
 use magnetar::{
-    ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus, JobStore, ResetReach,
-    Selection, chunks, limits,
+    ChunkUpdate, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus,
+    JobStore, OnConflict, ResetReach, Selection, chunks, limits,
 };
 
-use super::{JOB, c, claim, import, import_as};
+use super::{JOB, c, claim, import, import_as, mark_done, try_import};
 use crate::fixture::{Fixture, OTHER};
 
 /// Three and a half times what one commit tells.
@@ -52,7 +52,7 @@ pub(crate) async fn a_completion_is_told_to_the_end_after_a_crash(mut fx: Fixtur
 }
 
 pub(crate) async fn a_cascade_cancels_and_revives_thousands(fx: Fixture) {
-    let spec = JobSpec::new().on_dependency_failure(magnetar::DependencyFailure::Cancel);
+    let spec = JobSpec::new().on_dependency_failure(DependencyFailure::Cancel);
     import_as(&*fx, spec, fan()).await;
     fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
     settled(&*fx).await;
@@ -95,13 +95,13 @@ pub(crate) async fn what_is_left_of_a_reset_through_is_not_forgotten_when_the_ch
     fx: Fixture,
 ) {
     import(&*fx, fan()).await;
-    super::mark_done(&*fx, [0]).await;
+    mark_done(&*fx, [0]).await;
     settled(&*fx).await;
     let all = fx.claim_pending_batch(JOB, 10_000).await.expect("all are ready");
     let updates = all.iter().map(|s| ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
     fx.apply_batch_updates(JOB, updates).await.expect("the call is fine");
     fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
-    super::mark_done(&*fx, [0]).await;
+    mark_done(&*fx, [0]).await;
     for _ in 0..10 {
         // Behind each slice that is left.
         fx.release_all().await.expect("the store is open");
@@ -128,7 +128,7 @@ const BEHIND: u64 = MANY + 1;
 /// A fan of which all is done that waits for the first one, but not what is behind it. Gives what was claimed.
 async fn done_fan(store: &dyn JobStore, spec: JobSpec) -> Vec<JobState> {
     import_as(store, spec, fan().chain([c(BEHIND).depends_on([MANY])])).await;
-    super::mark_done(store, [0]).await;
+    mark_done(store, [0]).await;
     nothing_is_left(store).await;
     let all = store.claim_pending_batch(JOB, 10_000).await.expect("all are ready");
     let updates = all.iter().map(|s| ChunkUpdate::Complete(s.claim(), Completion::new())).collect();
@@ -140,9 +140,9 @@ async fn done_fan(store: &dyn JobStore, spec: JobSpec) -> Vec<JobState> {
 pub(crate) async fn what_is_left_of_a_reset_through_outlasts_all_that_comes_after_it(fx: Fixture) {
     done_fan(&*fx, JobSpec::new()).await;
     import(&*fx, [c(BEHIND + 1).depends_on([MANY])]).await;
-    super::mark_done(&*fx, [BEHIND + 1]).await;
+    mark_done(&*fx, [BEHIND + 1]).await;
     fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
-    super::mark_done(&*fx, [0]).await;
+    mark_done(&*fx, [0]).await;
     let claimed = fx.claim_pending_batch(JOB, 10_000).await.expect("the job exists");
     assert!(claimed.iter().all(|chunk| chunk.chunk != BEHIND), "what it waits for is to be done again");
     fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Direct).await.expect("it is done");
@@ -153,9 +153,9 @@ pub(crate) async fn what_is_left_of_a_reset_through_outlasts_all_that_comes_afte
 
 /// What was done is taken back first, and cancelled then; what was not done is cancelled with what waits for it.
 pub(crate) async fn what_is_left_of_a_reset_through_comes_before_a_failure(fx: Fixture) {
-    let spec = JobSpec::new().on_dependency_failure(magnetar::DependencyFailure::Cancel);
+    let spec = JobSpec::new().on_dependency_failure(DependencyFailure::Cancel);
     done_fan(&*fx, spec.clone()).await;
-    super::mark_done(&*fx, [BEHIND]).await;
+    mark_done(&*fx, [BEHIND]).await;
     let open = [c(BEHIND + 1).depends_on([0]), c(BEHIND + 2).depends_on([BEHIND + 1])];
     import_as(&*fx, spec, open).await;
     fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
@@ -167,7 +167,7 @@ pub(crate) async fn what_is_left_of_a_reset_through_comes_before_a_failure(fx: F
 
 pub(crate) async fn a_chunk_that_hears_of_a_reset_through_out_of_turn_passes_it_on(fx: Fixture) {
     let all = done_fan(&*fx, JobSpec::new()).await;
-    super::mark_done(&*fx, [BEHIND]).await;
+    mark_done(&*fx, [BEHIND]).await;
     fx.reset(JOB, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is done");
     // Sent again.
     let last = all[all.len() - 1].claim();
@@ -175,6 +175,107 @@ pub(crate) async fn a_chunk_that_hears_of_a_reset_through_out_of_turn_passes_it_
     assert_eq!(done.expect_err("it was taken back").kind(), ErrorKind::Superseded);
     let stats = nothing_is_left(&*fx).await;
     assert_eq!((stats.done, stats.blocked, stats.ready()), (0, BEHIND, 1));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+fn hub() -> Selection {
+    Selection::Chunks(vec![0])
+}
+
+/// Whatever comes before all dependents were told of a reset, none of them is ready in the end.
+pub(crate) async fn a_reset_is_told_to_all_though_other_news_come_before_it_was(fx: Fixture) {
+    import(&*fx, fan()).await;
+    for what in ["fail", "cancel", "fail, retry", "cancel, fail, retry, cancel", "other content, cancel"] {
+        mark_done(&*fx, [0]).await;
+        assert_eq!(nothing_is_left(&*fx).await.ready(), MANY);
+        if !what.starts_with("other content") {
+            fx.reset(JOB, hub(), ResetReach::Direct).await.expect("it is done");
+        }
+        for step in what.split(", ") {
+            match step {
+                "fail" => fx.mark_failed(JOB, 0, "broken".into()).await.map(drop).expect("it is not done"),
+                "cancel" => fx.cancel(JOB, hub()).await.map(drop).expect("it is not done"),
+                "retry" => fx.retry_failed(JOB, hub()).await.map(drop).expect("it failed"),
+                _ => {
+                    let options = ImportOptions::new().on_conflict(OnConflict::Reset);
+                    let other = try_import(&*fx, JOB, JobSpec::new(), [c(0).checksum("new")], options).await;
+                    assert_eq!(other.expect("the import is fine").reset, 1);
+                }
+            }
+        }
+        let claimed = fx.claim_pending_batch(JOB, 10).await.expect("the job exists");
+        assert!(claimed.iter().all(|chunk| chunk.chunk == 0), "{what}: {claimed:?}");
+        fx.release_all().await.expect("the store is open");
+        assert_eq!(nothing_is_left(&*fx).await.blocked, MANY, "{what}");
+        fx.verify().await.expect("nothing is damaged");
+    }
+}
+
+pub(crate) async fn what_a_failure_cancels_is_cancelled_though_a_reset_was_not_told_to_all(fx: Fixture) {
+    import_as(&*fx, JobSpec::new().on_dependency_failure(DependencyFailure::Cancel), fan()).await;
+    mark_done(&*fx, [0]).await;
+    nothing_is_left(&*fx).await;
+    fx.reset(JOB, hub(), ResetReach::Direct).await.expect("it is done");
+    fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.failed, stats.cancelled, stats.ready()), (1, MANY, 0));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+/// What was worked out from the result that was taken back is not taken any more.
+pub(crate) async fn a_claim_from_before_a_reset_is_void_though_the_chunk_is_done_again(fx: Fixture) {
+    import(&*fx, fan()).await;
+    mark_done(&*fx, [0]).await;
+    nothing_is_left(&*fx).await;
+    let all = fx.claim_pending_batch(JOB, 10_000).await.expect("all are ready");
+    fx.reset(JOB, hub(), ResetReach::Direct).await.expect("it is done");
+    mark_done(&*fx, [0]).await;
+    let late = fx.complete(&all[all.len() - 1].claim(), Completion::new()).await;
+    assert_eq!(late.expect_err("it came too late").kind(), ErrorKind::Superseded);
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.ready(), stats.processing), (MANY, 0));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn what_was_cancelled_comes_back_though_other_news_come_before_it_was_told(fx: Fixture) {
+    let cancel = JobSpec::new().on_dependency_failure(DependencyFailure::Cancel);
+    import_as(&*fx, cancel.clone(), fan()).await;
+    fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
+    assert_eq!(nothing_is_left(&*fx).await.cancelled, MANY);
+    mark_done(&*fx, [0]).await;
+    fx.reset(JOB, hub(), ResetReach::Direct).await.expect("it is done");
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.cancelled, stats.blocked, stats.ready()), (0, MANY, 1));
+
+    fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
+    assert_eq!(nothing_is_left(&*fx).await.cancelled, MANY);
+    fx.retry_failed(JOB, hub()).await.expect("it failed");
+    import_as(&*fx, JobSpec::new().on_dependency_failure(DependencyFailure::Wait), []).await;
+    fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.cancelled, stats.blocked), (0, MANY), "it waits now");
+    fx.verify().await.expect("nothing is damaged");
+}
+
+/// An import that changes what a failure comes to tells of it anew, and of what else is owed.
+pub(crate) async fn what_is_left_of_a_reset_through_outlasts_another_policy(fx: Fixture) {
+    done_fan(&*fx, JobSpec::new()).await;
+    fx.reset(JOB, hub(), ResetReach::Through).await.expect("it is done");
+    fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
+    import_as(&*fx, JobSpec::new().on_dependency_failure(DependencyFailure::Cancel), []).await;
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.done, stats.failed, stats.cancelled), (0, 1, MANY + 1));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+pub(crate) async fn a_reset_is_told_to_all_after_a_crash_though_the_chunk_was_cancelled(mut fx: Fixture) {
+    import(&*fx, fan()).await;
+    mark_done(&*fx, [0]).await;
+    nothing_is_left(&*fx).await;
+    fx.reset(JOB, hub(), ResetReach::Direct).await.expect("it is done");
+    fx.cancel(JOB, hub()).await.expect("it is not done");
+    fx.reopen_as(OTHER);
+    assert_eq!(nothing_is_left(&*fx).await.blocked, MANY);
     fx.verify().await.expect("nothing is damaged");
 }
 
@@ -238,7 +339,7 @@ pub(crate) async fn a_job_is_not_stalled_while_dependents_are_to_be_told(fx: Fix
 /// Cancelled by many, and retried with all of them: the cause is looked for among those that are still to come.
 pub(crate) async fn what_many_failures_cancelled_comes_back_with_the_last_of_them(fx: Fixture) {
     let parts = 3_000;
-    let spec = JobSpec::new().on_dependency_failure(magnetar::DependencyFailure::Cancel);
+    let spec = JobSpec::new().on_dependency_failure(DependencyFailure::Cancel);
     import_as(&*fx, spec, (0..parts).map(c).chain([c(parts).depends_on(0..parts)])).await;
     for part in (0..parts).step_by(1_000) {
         fx.mark_failed(JOB, part, "broken".into()).await.expect("it is not done");
