@@ -5,11 +5,10 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use magnetar::{
-    Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus, OnConflict,
-    ResetReach, Result, Selection, limits,
+    Claim, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobState, JobStats, JobStatus,
+    OnConflict, ResetReach, Result, Selection, limits,
 };
 
-use super::slices::nothing_is_left;
 use super::{JOB, c, import_as, try_import};
 use crate::fixture::Fixture;
 use crate::support::{rounds, seed};
@@ -20,6 +19,9 @@ const HALF: u64 = DEPENDENTS / 2;
 
 /// Calls that are handed in together at most.
 const TOGETHER_MAX: usize = 5;
+
+/// A claim of a job that is not there.
+const NOBODY: Claim = Claim { job_id: 99, chunk: 1, fence: 1 };
 
 const POLICIES: [DependencyFailure; 3] =
     [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
@@ -147,14 +149,19 @@ impl Model {
         self.halves.iter().any(|half| half.policy == DependencyFailure::Ignore)
     }
 
-    /// A failure that is over before all were told of it, or before another policy came, is ignored by those alone who
-    /// were.
+    /// A failure that is over before all were told of it is ignored by those alone who were; where another policy comes
+    /// first, the others go by that one.
     fn is_to_be_told_before(&self, step: Step) -> bool {
-        self.ignores() && self.is_broken() && matches!(step, Step::Retried | Step::Policy(_))
+        self.is_broken()
+            && match step {
+                Step::Retried => self.ignores(),
+                Step::Policy(_) => self.halves[0].policy != DependencyFailure::Wait,
+                _ => false,
+            }
     }
 
     async fn check(&self, fx: &Fixture) {
-        let stats = nothing_is_left(&**fx).await;
+        let stats = nothing_is_left(fx).await;
         let sum = |of: &dyn Fn(&Half) -> u64| self.halves.iter().map(of).sum::<u64>();
         let hub = |status| u64::from(self.hub == status);
         let found = [
@@ -196,8 +203,8 @@ impl Model {
                 half.done.push(held.chunk);
             }
         }
-        nothing_is_left(&**fx).await;
-        for state in fx.claim_pending_batch(JOB, rng.usize(..20)).await.expect("the job exists") {
+        nothing_is_left(fx).await;
+        for state in fx.claim_pending_batch(JOB, rng.usize(1..20)).await.expect("the job exists") {
             if state.chunk == 0 {
                 fx.release(&state.claim()).await.expect("it is held");
             } else {
@@ -205,6 +212,18 @@ impl Model {
             }
         }
     }
+}
+
+/// Waits until all are told, and leaves what is held alone: a slice goes before each call, a refused one too.
+async fn nothing_is_left(fx: &Fixture) -> JobStats {
+    for _ in 0..DEPENDENTS {
+        let stats = fx.get_stats(JOB).await.expect("the job exists");
+        if !stats.settling {
+            return stats;
+        }
+        fx.heartbeat(&NOBODY).await.expect_err("nobody holds it");
+    }
+    panic!("the slices come to no end");
 }
 
 type Call<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
@@ -261,7 +280,7 @@ pub(crate) async fn after_any_rounds_dependents_stand_as_the_chunk_and_their_pol
             let step = model.draw(&mut rng);
             if model.is_to_be_told_before(step) {
                 together(std::mem::take(&mut steps)).await;
-                nothing_is_left(&*fx).await;
+                nothing_is_left(&fx).await;
             }
             model.apply(step);
             steps.push(call(&fx, step, model.checksum));
