@@ -20,7 +20,8 @@ pub enum OnMissing {
     /// Keep them.
     #[default]
     Keep,
-    /// Cancel those that are not done.
+    /// Cancel those that are not done. One that a failure had cancelled, and that this import brings back because the
+    /// failed chunk begins anew in it, is cancelled by the next one.
     Cancel,
     /// Delete them. Refused where a chunk that stays depends on one.
     Delete,
@@ -78,7 +79,8 @@ pub struct ImportReport {
     pub updated: u64,
     /// Chunks that were the same already.
     pub unchanged: u64,
-    /// Chunks whose content changed while done or processing, and that were kept as they were.
+    /// Chunks of which something changed while they were done or processing, and that were kept as they were: scheduling
+    /// always is, content where that was chosen.
     pub kept: u64,
     /// Chunks that went back to pending because their content changed while done or processing.
     pub reset: u64,

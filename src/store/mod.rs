@@ -393,7 +393,8 @@ pub trait JobStore: Debug + Send + Sync {
     /// A registered consumer has everything up to a revision. It never goes back. Gives where it stands.
     async fn advance_consumer(&self, name: &str, revision: u64) -> Result<u64>;
 
-    /// Nothing is kept for a consumer any more. Gives where it stood.
+    /// Nothing is kept for a consumer any more. Gives where it stood; the newest revision, where none is registered by that
+    /// name.
     async fn unregister_consumer(&self, name: &str) -> Result<u64>;
 
     /// Every registered consumer of the feed, by name.

@@ -189,7 +189,8 @@ impl Worker {
     /// Runs handlers as futures, all of them in the task that polls this one.
     ///
     /// The errors are the store's: whatever it held by then was given back where the store still could. What handlers
-    /// return is the store's business (retries), never an error of the run.
+    /// return is the store's business (retries), never an error of the run. A job that is not there, or is deleted
+    /// meanwhile, is [`crate::ErrorKind::JobNotFound`], unless it is to [keep running](Self::keep_running).
     pub async fn run<H, R, E>(self, handler: H) -> Result<Summary>
     where
         H: Fn(Context) -> R,
