@@ -37,7 +37,7 @@ pub(crate) const TEST: &[Step] = &[
     // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
     Step::lines("benches", &["cargo test --no-fail-fast --package magnetar-benches"]).needs(&[CCompiler]),
     // A user of one engine, without Parquet. What knows of features are gate files (`tests/tidy.rs`): what opens a
-    // store, who is alive, what is exported. These are their suites, and what users read; the rest is the same code.
+    // store, and who is alive. These are their suites, and what users read; the rest, exports too, is the same code.
     Step::lines(
         "test-default",
         &[
