@@ -144,10 +144,15 @@ export class EngineDied extends MagnetarError {
   }
 }
 
+/** Why the last write failed, as the host said it; once. */
+function lastFailure(): Failure | undefined {
+  const thrown = takeThrown()
+  return thrown === undefined ? undefined : failureOf(thrown)
+}
+
 /** A write failed. What became of it shows when the file is opened anew. */
 function failed(text: string): EngineDied {
-  const thrown = takeThrown()
-  const why = thrown === undefined ? undefined : failureOf(thrown)
+  const why = lastFailure()
   return new EngineDied(why?.code === 'full' ? why : `a write failed: ${why?.message ?? text}`)
 }
 
@@ -182,6 +187,7 @@ export class Engine {
       throw error
     }
     const handle = register(bytes)
+    // What another store of this thread has left is none of this one's.
     takeThrown()
     try {
       const config = JSON.stringify({ storage: handle, owner, living, cacheBytes })
@@ -202,8 +208,7 @@ export class Engine {
         throw new EngineDied(takePanic() ?? error.message)
       }
       // There is no store yet whose reopening could show what became of a write.
-      const thrown = takeThrown()
-      const why = thrown === undefined ? undefined : failureOf(thrown)
+      const why = lastFailure()
       throw why?.code === 'full' ? new MagnetarError(why, { cause: error }) : error
     }
   }
@@ -261,8 +266,7 @@ export class Engine {
     if (why !== undefined) {
       // What could not be written is left as a crash leaves it, and whoever comes next gets the file.
       this.abandon()
-      const thrown = takeThrown()
-      throw new MagnetarError(thrown === undefined ? JSON.parse(why) : failureOf(thrown))
+      throw new MagnetarError(lastFailure() ?? JSON.parse(why))
     }
     this.#isOver = true
     unregister(this.#handle)
