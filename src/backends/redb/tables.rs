@@ -237,7 +237,8 @@ pub(super) fn read_line(bytes: &[u8]) -> Option<(Line, u64)> {
 
 /// The big-endian number at an offset of a key whose length is known.
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]))
+    let (number, _) = bytes[at..].split_first_chunk().expect("the key is as long as it is known to be");
+    u64::from_be_bytes(*number)
 }
 
 /// Job ids are not negative, so their bytes are in the order of the ids.
