@@ -24,6 +24,7 @@ use crate::backends::contract::{
     Content, Counts, Cursor, Hold, JobPhase, JobRow, Key, LogRun, Meta, Record, Subject,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::machine::Told;
 use crate::model::{Backoff, Deadline, DependencyFailure, JobSpec, JobStatus, Json, OwnerId};
 use crate::standing::Affairs;
 
@@ -377,7 +378,7 @@ impl Encoder {
 
     pub(crate) fn cursor(&mut self, cursor: &Cursor) -> &[u8] {
         self.start();
-        self.put(&CursorWire { after: cursor.after, news: cursor.news });
+        self.put(&CursorWire { after: cursor.after, news: cursor.told.code() });
         self.finish(Seat::of(Table::Cursors, cursor.key))
     }
 
@@ -588,8 +589,10 @@ pub(crate) fn meta(bytes: &[u8]) -> Result<Meta> {
 pub(crate) fn cursor(key: Key, bytes: &[u8]) -> Result<Cursor> {
     let mut reader = Decoder::open(Seat::of(Table::Cursors, key), bytes)?;
     let CursorWire { after, news } = reader.take()?;
+    let told = Told::from_code(news)
+        .ok_or_else(|| reader.seat.corrupt(format_args!("what it tells, {news}, is unknown")))?;
     reader.close()?;
-    Ok(Cursor { key, after, news })
+    Ok(Cursor { key, after, told })
 }
 
 /// The runs of the log entry that is stored under `first`.

@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::error::Result;
 use crate::limits;
+use crate::machine::Told;
 use crate::model::{Deadline, DependencyFailure, Durability, JobSpec, JobStatus, Json, OwnerId};
 use crate::standing::Affairs;
 
@@ -377,8 +378,8 @@ pub(crate) struct Cursor {
     pub(crate) key: Key,
     /// Dependents above this id are still to be settled; `None` for all of them.
     pub(crate) after: Option<u64>,
-    /// What is to be told to them: a number of the engine's.
-    pub(crate) news: u8,
+    /// What is to be told to them.
+    pub(crate) told: Told,
 }
 
 /// The first ready chunks of a job, as far as they are known.

@@ -1,6 +1,7 @@
 //! Every record there and back, its bytes pinned, and every way of damaging it.
 
 use super::*;
+use crate::machine::News;
 
 const KEY: Key = Key { job: 42, chunk: 7 };
 
@@ -57,6 +58,10 @@ fn any_policy(rng: &mut fastrand::Rng) -> DependencyFailure {
 
 fn any_key(rng: &mut fastrand::Rng) -> Key {
     Key { job: (any_u64(rng) >> 11).cast_signed(), chunk: any_u64(rng) >> 11 }
+}
+
+fn any_told(rng: &mut fastrand::Rng) -> Told {
+    std::iter::repeat_with(|| rng.u8(..)).find_map(Told::from_code).unwrap()
 }
 
 fn any_record(rng: &mut fastrand::Rng) -> Record {
@@ -165,7 +170,7 @@ fn every_row_comes_back_as_it_was_written() {
         let row = any_job(&mut rng);
         let first = encoder.job(&row).to_vec();
         assert_eq!(job(row.id, &first, encoder.counts(&row)).unwrap(), row);
-        let row = Cursor { key, after: some(&mut rng, any_u64), news: rng.u8(..) };
+        let row = Cursor { key, after: some(&mut rng, any_u64), told: any_told(&mut rng) };
         assert_eq!(cursor(key, encoder.cursor(&row)).unwrap(), row);
         let list: std::collections::BTreeSet<u64> = (0..rng.usize(1..9)).map(|_| any_u64(&mut rng)).collect();
         let list: Vec<u64> = list.into_iter().collect();
@@ -256,7 +261,10 @@ fn the_bytes_of_every_format_never_change() {
         ("counts", hex(encoder.counts(&row))),
         ("meta", hex(encoder.meta(&store))),
         ("affairs", hex(encoder.meta(&followed))),
-        ("cursor", hex(encoder.cursor(&Cursor { key: KEY, after: Some(1_000), news: 2 }))),
+        (
+            "cursor",
+            hex(encoder.cursor(&Cursor { key: KEY, after: Some(1_000), told: Told::of(News::Broken) })),
+        ),
         ("log", hex(encoder.log(&runs))),
         ("dependencies", hex(encoder.dependencies(KEY, &[0, 1, 1_000]))),
         ("number", hex(&number(at, 0x0102_0304))),
@@ -376,7 +384,7 @@ fn a_row_that_says_what_no_build_has_written_is_damaged_though_its_checksum_is_r
     let fresh_row = encoder.record(KEY, &Record::fresh()).to_vec();
     let new_job = JobRow { id: KEY.job, phase: JobPhase::Open, ..any_job(&mut rng) };
     let (job_row, counts_row) = (encoder.job(&new_job).to_vec(), encoder.counts(&new_job).to_vec());
-    let cursor_row = encoder.cursor(&Cursor { key: KEY, after: None, news: 1 }).to_vec();
+    let cursor_row = encoder.cursor(&Cursor { key: KEY, after: None, told: Told::of(News::Met) }).to_vec();
     let log_row =
         encoder.log(&[LogRun { subject: Subject::Chunk, revision: 9, key: KEY, count: 1 }]).to_vec();
     let is_damaged = |error: Error, what: &str| assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}");
@@ -399,6 +407,8 @@ fn a_row_that_says_what_no_build_has_written_is_damaged_though_its_checksum_is_r
     is_damaged(error, "longer counts");
     let row = changed(encoder, of(Table::Cursors), &cursor_row, longer);
     is_damaged(cursor(KEY, &row).unwrap_err(), "a longer cursor");
+    let row = changed(encoder, of(Table::Cursors), &cursor_row, |row| *row.last_mut().unwrap() = 6);
+    is_damaged(cursor(KEY, &row).unwrap_err(), "unknown news");
     for bit in [64, 128] {
         let row = changed(encoder, contents, &content_row, |row| row[1] |= bit);
         is_damaged(read_content(&row), "an unknown flag of a content");

@@ -3,6 +3,7 @@
 //! No clock, no store, no randomness: the time and the revision come in as values. Everything around it, the storage
 //! backends above all, carries out what [`step`] decided.
 
+mod news;
 #[cfg(test)]
 mod table;
 mod view;
@@ -13,6 +14,7 @@ use crate::limits;
 use crate::model::{Backoff, Completion, Deadline, DependencyFailure, Failure, JobSpec, JobStatus, OwnerId};
 use crate::retry;
 
+pub(crate) use news::{News, Told};
 pub(crate) use view::{BROKEN_CLASSES, listed_classes, place, rank, state};
 
 /// What a job's spec means for one chunk, with every default filled in.

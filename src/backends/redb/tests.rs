@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Options, RedbBackend};
 use crate::backends::contract::*;
 use crate::error::ErrorKind;
-use crate::machine;
+use crate::machine::{self, Told};
 use crate::model::{Deadline, JobSpec, JobStatus, Json, OwnerId};
 
 mod apply;
@@ -180,7 +180,8 @@ impl Model {
             if self.cursors.remove(&key).is_some() {
                 cursors_deleted.push(key);
             } else if rng.bool() {
-                let cursor = Cursor { key, after: Some(rng.u64(..9)), news: rng.u8(..) };
+                let cursor =
+                    Cursor { key, after: Some(rng.u64(..9)), told: Told::from_code(rng.u8(1..=5)).unwrap() };
                 self.cursors.insert(key, cursor);
                 cursors_put.push(cursor);
             }

@@ -16,7 +16,7 @@ use crate::backends::contract::{
 };
 use crate::backends::sqlite::{columns, errors, runs, sums};
 use crate::error::{Error, ErrorKind, Result};
-use crate::machine;
+use crate::machine::{self, Told};
 use crate::model::{Backoff, Deadline, JobSpec, JobStatus, Json, OwnerId};
 use crate::standing::Affairs;
 
@@ -482,7 +482,8 @@ pub(super) fn cursor(row: &SqliteRow) -> Result<Cursor> {
     };
     let after: Option<i64> = get(row, 2)?;
     let after = after.map(u64::try_from).transpose().map_err(|_| bad())?;
-    let cursor = Cursor { key, after, news: u8::try_from(get::<i64>(row, 3)?).map_err(|_| bad())? };
+    let told = u8::try_from(get::<i64>(row, 3)?).ok().and_then(Told::from_code).ok_or_else(bad)?;
+    let cursor = Cursor { key, after, told };
     if get::<i64>(row, 4)? == sums::cursor(&cursor) { Ok(cursor) } else { Err(bad()) }
 }
 

@@ -137,7 +137,7 @@ pub(super) fn edge(edge: Edge, met: bool) -> i64 {
 pub(super) fn cursor(cursor: &Cursor) -> i64 {
     Encoding::of(8, cursor.key.job, cursor.key.chunk)
         .maybe_int(cursor.after)
-        .int(u64::from(cursor.news))
+        .int(u64::from(cursor.told.code()))
         .sum()
 }
 

@@ -233,7 +233,7 @@ impl<'c> Writer<'c> {
         self.jobs(&delta.jobs, rows)?;
         self.many(Many::CursorsPut, delta.cursors_put.iter(), |args, cursor| {
             args.push(cursor.after.map(columns::int).transpose()?);
-            args.push(i64::from(cursor.news));
+            args.push(i64::from(cursor.told.code()));
             args.push(sums::cursor(cursor));
             put_key(args, cursor.key)
         })?;

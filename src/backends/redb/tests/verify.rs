@@ -10,6 +10,7 @@ use crate::backends::redb::edits::Edits;
 use crate::backends::redb::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag, tree_number};
 use crate::codec::{self, Encoder};
 use crate::error::ErrorKind;
+use crate::machine::{News, Told};
 
 /// A closed store with something of everything, and what it holds.
 fn original() -> (Vec<u8>, Model) {
@@ -64,7 +65,7 @@ fn what_belongs_to_no_job_is_named() {
         edits.put(tree_number::INDEX, &t::of_job(index_tag::COUNTS, job.id), encoder.counts(&job));
     };
     says(&found(&bytes, counts), "their job is missing");
-    let cursor = Cursor { key: NO_JOB, after: None, news: 1 };
+    let cursor = Cursor { key: NO_JOB, after: None, told: Told::of(News::Met) };
     let key = t::of_chunk(index_tag::CURSOR, NO_JOB);
     let put = |edits: &mut Edits, encoder: &mut Encoder| {
         edits.put(tree_number::INDEX, &key, encoder.cursor(&cursor));

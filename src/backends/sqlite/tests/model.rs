@@ -12,7 +12,7 @@ use crate::backends::contract::{
 use crate::backends::sqlite::tests::{Folder, job};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, in_memory, open_file};
 use crate::error::ErrorKind;
-use crate::machine;
+use crate::machine::{self, News, Told};
 use crate::model::{Backoff, Deadline, DependencyFailure, JobStatus, Json, OwnerId};
 
 /// splitmix64: a seed in, the same numbers out.
@@ -227,7 +227,8 @@ impl Model {
             if self.cursors.remove(&key).is_some() {
                 delta.cursors_deleted.push(key);
             } else {
-                let cursor = Cursor { key, after: random.maybe(|r| r.below(99)), news: 7 };
+                let cursor =
+                    Cursor { key, after: random.maybe(|r| r.below(99)), told: Told::of(News::Revived) };
                 self.cursors.insert(key, cursor);
                 delta.cursors_put.push(cursor);
             }

@@ -9,6 +9,7 @@ use crate::backends::contract::{
 use crate::backends::sqlite::tests::{Folder, READY, content, import, job, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{ErrorKind, Result};
+use crate::machine::{News, Told};
 use crate::model::{JobStatus, Json};
 
 /// So many ready chunks.
@@ -56,7 +57,8 @@ fn filled(folder: &Folder) -> SqliteBackend {
     delta.rows = vec![change(3, Some(done), place, None), change(9, None, blocked, Some(1))];
     delta.jobs = vec![JobChange::Counts(jobs)];
     delta.edges = vec![EdgeChange::Put { edge: Edge { job: 1, chunk: 9, on: 4 }, met: false }];
-    delta.cursors_put = vec![Cursor { key: Key { job: 1, chunk: 4 }, after: None, news: 1 }];
+    delta.cursors_put =
+        vec![Cursor { key: Key { job: 1, chunk: 4 }, after: None, told: Told::of(News::Met) }];
     delta.log =
         vec![LogRun { subject: Subject::Chunk, revision: 11, key: Key { job: 1, chunk: 3 }, count: 1 }];
     backend.begin().unwrap().commit(delta).unwrap();
@@ -266,7 +268,8 @@ fn a_store_whose_own_record_went_is_not_written_to() {
     let mut tx = backend.resume().unwrap();
     assert_eq!(tx.load(&Needs::default()).unwrap().meta, meta, "from memory");
     let mut delta = Delta::of(meta);
-    delta.cursors_put = vec![Cursor { key: Key { job: 1, chunk: 5 }, after: None, news: 1 }];
+    delta.cursors_put =
+        vec![Cursor { key: Key { job: 1, chunk: 5 }, after: None, told: Told::of(News::Met) }];
     tx.commit(delta).unwrap_err();
     assert!(backend.overtaken());
     assert_eq!(outside(&folder.file(), "SELECT count(*) FROM cursors WHERE chunk=5;"), ["0"]);
