@@ -223,15 +223,7 @@ impl Model {
             self.jobs.insert(id, row);
         }
         if random.one_in(3) {
-            let key = random.key();
-            if self.cursors.remove(&key).is_some() {
-                delta.cursors_deleted.push(key);
-            } else {
-                let cursor =
-                    Cursor { key, after: random.maybe(|r| r.below(99)), told: Told::of(News::Revived) };
-                self.cursors.insert(key, cursor);
-                delta.cursors_put.push(cursor);
-            }
+            self.change_cursor(random, &mut delta);
         }
         self.log.extend(&delta.log);
         meta.cursors = self.cursors.len() as u64;
@@ -244,6 +236,18 @@ impl Model {
         self.meta = Some(meta.clone());
         delta.meta = meta;
         delta
+    }
+
+    fn change_cursor(&mut self, random: &mut Random, delta: &mut Delta) {
+        let key = random.key();
+        if self.cursors.remove(&key).is_some() {
+            delta.cursors_deleted.push(key);
+            return;
+        }
+        let told = Told::of(News::Revived);
+        let cursor = Cursor { key, after: random.maybe(|r| r.below(99)), told };
+        self.cursors.insert(key, cursor);
+        delta.cursors_put.push(cursor);
     }
 
     fn add(&mut self, key: Key, random: &mut Random, revision: u64) -> RowChange {
