@@ -176,7 +176,7 @@ pub trait JobStore: Debug + Send + Sync {
     /// use magnetar::{JobStore, NewChunk};
     ///
     /// let store = magnetar::open(":memory:").await?;
-    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     /// let chunk = store.claim_pending(7).await?.expect("one is ready");
     /// store.fail_with_delay(&chunk.claim(), "429: too many requests", 30_000).await?;
     /// assert!(store.claim_pending(7).await?.is_none());
@@ -194,7 +194,7 @@ pub trait JobStore: Debug + Send + Sync {
     /// use magnetar::{JobStatus, JobStore, NewChunk};
     ///
     /// let store = magnetar::open(":memory:").await?;
-    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     /// let chunk = store.claim_pending(7).await?.expect("one is ready");
     /// store.fail_permanently(&chunk.claim(), "the source has no such row").await?;
     /// assert_eq!(store.get_by_status(7, JobStatus::Failed).await?.len(), 1);
@@ -214,7 +214,7 @@ pub trait JobStore: Debug + Send + Sync {
     /// use magnetar::{JobStore, NewChunk};
     ///
     /// let store = magnetar::open(":memory:").await?;
-    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     /// let chunk = store.claim_pending(7).await?.expect("one is ready");
     /// store.release_with_delay(&chunk.claim(), 60_000).await?;
     /// let later = store.get_chunk(7, 1).await?.expect("it is there");

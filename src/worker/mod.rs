@@ -125,7 +125,7 @@ impl Worker {
     /// use magnetar::worker::{Context, Ending, Shutdown, Worker};
     /// use magnetar::{Completion, JobStore, NewChunk};
     /// # let store = magnetar::open(":memory:").await?;
-    /// # store.import(1, &Default::default(), magnetar::chunks(std::iter::once(Ok(NewChunk::new(0)))), &Default::default()).await?;
+    /// # store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(0))]), &Default::default()).await?;
     ///
     /// let stop = Shutdown::new();
     /// let handler = async |context: Context| {
@@ -167,7 +167,7 @@ impl Worker {
     /// use magnetar::worker::{Context, Worker};
     /// use magnetar::{Completion, JobStore, NewChunk};
     /// # let store = magnetar::open(":memory:").await?;
-    /// # store.import(1, &Default::default(), magnetar::chunks(std::iter::once(Ok(NewChunk::new(0)))), &Default::default()).await?;
+    /// # store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(0))]), &Default::default()).await?;
     ///
     /// let worker = Worker::new(store).job(1);
     /// let mut progress = worker.progress();
