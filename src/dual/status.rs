@@ -4,11 +4,14 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use serde::Serialize;
+
 use crate::commit::{Place, Waiters};
 use crate::error::Error;
 
 /// One of the two stores of a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MoveSide {
     /// The store that work is moved from.
     First,
@@ -32,7 +35,8 @@ impl MoveSide {
 }
 
 /// How far a move is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum MovePhase {
     /// The first copy is being made.
@@ -71,7 +75,7 @@ pub struct MoveStatus {
 }
 
 /// What a comparison of two stores came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Comparison {
     /// Up to this revision of the authority.
@@ -123,7 +127,7 @@ impl Comparison {
 }
 
 /// A difference between two stores.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Mismatch {
     /// The job.
