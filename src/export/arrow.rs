@@ -70,6 +70,7 @@ fn column_type(name: &str) -> (DataType, bool) {
 /// # store.close().await
 /// # }).unwrap();
 /// ```
+#[must_use = "nothing is read before it is asked for"]
 pub struct RecordBatches<S> {
     reader: Reader<S>,
     exported: Exported,

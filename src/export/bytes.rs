@@ -39,6 +39,7 @@ const HANDED_OVER_BYTES: usize = 64 << 10;
 /// # store.close().await
 /// # }).unwrap();
 /// ```
+#[must_use = "nothing is read before it is asked for"]
 pub struct Bytes<S> {
     reader: Reader<S>,
     form: Form,
