@@ -104,12 +104,15 @@ pub struct JobSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Claims that may end in an error before a chunk is failed; 0 is no limit. Default: [`crate::limits::ATTEMPTS_MAX_DEFAULT`].
+    /// The key `max_attempts` of a manifest.
     #[serde(rename = "max_attempts", skip_serializing_if = "Option::is_none")]
     pub attempts_max: Option<u32>,
     /// Claims whose owner may vanish before a chunk is failed; 0 is no limit. Default: [`crate::limits::LOSSES_MAX_DEFAULT`].
+    /// The key `max_losses` of a manifest.
     #[serde(rename = "max_losses", skip_serializing_if = "Option::is_none")]
     pub losses_max: Option<u32>,
     /// How long a claim is held without a heartbeat, in milliseconds. Default: [`crate::limits::LEASE_MS_DEFAULT`].
+    /// The key `lease` of a manifest.
     #[serde(rename = "lease", skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
     /// The wait after a failed attempt, and from the second loss on. Default: [`Backoff::default`].

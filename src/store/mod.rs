@@ -39,6 +39,9 @@ use crate::model::{
 /// Ids are 0 to 2^53 - 1; others are refused with [`crate::ErrorKind::InvalidInput`]. A job or chunk that does not
 /// exist is an error, [`crate::ErrorKind::JobNotFound`] or [`crate::ErrorKind::ChunkNotFound`], not an empty answer.
 ///
+/// It is there to be called: [`Store`] and [`DualStore`](crate::dual::DualStore) implement it, and any version of Magnetar may
+/// add methods to it. An implementation of your own, which passes calls on or plays a store in a test, has to keep up.
+///
 /// ```
 /// # magnetar::block_on(async {
 /// use magnetar::{Completion, ErrorKind, JobStore, NewChunk};

@@ -189,7 +189,8 @@ impl Worker {
     /// Runs handlers as futures, all of them in the task that polls this one.
     ///
     /// The errors are the store's: whatever it held by then was given back where the store still could. What handlers
-    /// return is the store's business (retries), never an error of the run. A job that is not there, or is deleted
+    /// return is the store's business (retries), never an error of the run; its text is kept as `{:#}` writes it, which of some
+    /// types of errors is the whole chain. A job that is not there, or is deleted
     /// meanwhile, is [`crate::ErrorKind::JobNotFound`], unless it is to [keep running](Self::keep_running).
     pub async fn run<H, R, E>(self, handler: H) -> Result<Summary>
     where
