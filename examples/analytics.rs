@@ -11,7 +11,7 @@ use magnetar::export::Export;
 use magnetar::export::arrow_array::cast::AsArray;
 use magnetar::export::arrow_array::types::{Int8Type, TimestampMillisecondType};
 use magnetar::export::arrow_array::{DictionaryArray, RecordBatch, StringArray};
-use magnetar::{Completion, Error, JobSpec, JobStore, Json, Manifest, NewChunk};
+use magnetar::{Completion, JobSpec, JobStore, Json, Manifest, NewChunk};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -23,19 +23,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     magnetar::block_on(async {
         let store = magnetar::open(":memory:").await?;
         count_lines(&*store).await?;
-        let file = File::create(&path).map_err(Error::from_source)?;
+        let file = File::create(&path)?;
         let done = Export::new(store.clone()).parquet(file).await?;
         println!("{} chunks in {} bytes of Parquet\n", done.chunks, done.bytes);
-        store.close().await
+        store.close().await?;
+        Ok::<(), Box<dyn std::error::Error>>(())
     })?;
     query(&path)?;
     Ok(())
 }
 
 /// The job: a chunk for each source file, and one for a file that is not there.
-async fn count_lines(store: &dyn JobStore) -> magnetar::Result<()> {
+async fn count_lines(store: &dyn JobStore) -> Result<(), Box<dyn std::error::Error>> {
     let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files).map_err(Error::from_source)?;
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files)?;
     files.push(PathBuf::from("no/such/file.rs"));
     let chunks = files.iter().zip(0..).map(|(path, id)| {
         Ok(NewChunk::new(id).attempts_max(1).payload(Json::new(&serde_json::json!({ "path": path }))?))

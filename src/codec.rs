@@ -737,10 +737,10 @@ impl<'a> Decoder<'a> {
     fn policy(&mut self, is_there: bool) -> Result<Option<DependencyFailure>> {
         match self.some::<u8>(is_there)? {
             None => Ok(None),
-            Some(0) => Ok(Some(DependencyFailure::Wait)),
-            Some(1) => Ok(Some(DependencyFailure::Cancel)),
-            Some(2) => Ok(Some(DependencyFailure::Ignore)),
-            Some(other) => Err(self.seat.corrupt(format_args!("policy {other} is unknown"))),
+            Some(code) => match DependencyFailure::ALL.get(usize::from(code)) {
+                Some(policy) => Ok(Some(*policy)),
+                None => Err(self.seat.corrupt(format_args!("policy {code} is unknown"))),
+            },
         }
     }
 
@@ -786,6 +786,7 @@ const fn status_code(status: JobStatus) -> u8 {
     }
 }
 
+/// The index in [`DependencyFailure::ALL`].
 const fn policy_code(policy: DependencyFailure) -> u8 {
     match policy {
         DependencyFailure::Wait => 0,

@@ -72,6 +72,54 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// The kind as a code that programs of other languages are told it by: `job_not_found`. It stays what it is.
+    ///
+    /// ```
+    /// assert_eq!(magnetar::ErrorKind::JobNotFound.as_str(), "job_not_found");
+    /// ```
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::JobNotFound => "job_not_found",
+            ErrorKind::ChunkNotFound => "chunk_not_found",
+            ErrorKind::InvalidInput => "invalid_input",
+            ErrorKind::InvalidManifest => "invalid_manifest",
+            ErrorKind::Source => "source",
+            ErrorKind::DuplicateChunk => "duplicate_chunk",
+            ErrorKind::UnknownDependency => "unknown_dependency",
+            ErrorKind::DependencyCycle => "dependency_cycle",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::ContentConflict => "content_conflict",
+            ErrorKind::Superseded => "superseded",
+            ErrorKind::ResultConflict => "result_conflict",
+            ErrorKind::ChecksumMismatch => "checksum_mismatch",
+            ErrorKind::Blocked => "blocked",
+            ErrorKind::Refused => "refused",
+            ErrorKind::Locked => "locked",
+            ErrorKind::BackendMissing => "backend_missing",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::NewerFormat => "newer_format",
+            ErrorKind::Busy => "busy",
+            ErrorKind::Full => "full",
+            ErrorKind::Io => "io",
+            ErrorKind::Poisoned => "poisoned",
+            ErrorKind::OutcomeUnknown => "outcome_unknown",
+            ErrorKind::Closed => "closed",
+            ErrorKind::Moved => "moved",
+            ErrorKind::Shadow => "shadow",
+            ErrorKind::FeedTruncated => "feed_truncated",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// Whether, and when, trying the same call again can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Retry {
@@ -221,5 +269,59 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_ref().map(|s| &**s as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorKind::{self, *};
+
+    /// Every kind, in the order of the enum.
+    const ALL: [ErrorKind; 30] = [
+        JobNotFound,
+        ChunkNotFound,
+        InvalidInput,
+        InvalidManifest,
+        Source,
+        DuplicateChunk,
+        UnknownDependency,
+        DependencyCycle,
+        TooLarge,
+        ContentConflict,
+        Superseded,
+        ResultConflict,
+        ChecksumMismatch,
+        Blocked,
+        Refused,
+        Locked,
+        BackendMissing,
+        Unsupported,
+        Corrupt,
+        NewerFormat,
+        Busy,
+        Full,
+        Io,
+        Poisoned,
+        OutcomeUnknown,
+        Closed,
+        Moved,
+        Shadow,
+        FeedTruncated,
+        Internal,
+    ];
+
+    #[test]
+    fn the_code_of_a_kind_is_its_name_in_lower_case() {
+        for (at, kind) in ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at, "{kind:?} is missing here, or one before it");
+            let mut name = String::new();
+            for letter in format!("{kind:?}").chars() {
+                if letter.is_ascii_uppercase() && !name.is_empty() {
+                    name.push('_');
+                }
+                name.push(letter.to_ascii_lowercase());
+            }
+            assert_eq!(kind.as_str(), name);
+        }
     }
 }

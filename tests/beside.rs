@@ -147,7 +147,7 @@ fn a_call_begun_under_block_on_is_finished_by_another_executor() {
 
 #[test]
 fn another_policy_of_the_job_counts_for_failures_that_were_there() {
-    let pair = || chunks([Ok(NewChunk::new(1)), Ok(NewChunk::new(2).depends_on([1]))].into_iter());
+    let pair = || chunks([Ok(NewChunk::new(1)), Ok(NewChunk::new(2).depends_on([1]))]);
     for (policy, status) in
         [(DependencyFailure::Ignore, JobStatus::Pending), (DependencyFailure::Cancel, JobStatus::Cancelled)]
     {

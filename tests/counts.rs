@@ -350,7 +350,7 @@ fn a_dependency_is_checked_against_what_is_near_it() {
     });
     let (store, counts) = filled_as(&OpenOptions::new().cache_bytes(0), chain);
     let import = |id| {
-        let new = chunks(std::iter::once(Ok(chunk(id))));
+        let new = chunks([Ok(chunk(id))]);
         block_on(store.import(JOB, &JobSpec::new(), new, &ImportOptions::new())).expect("it is imported");
     };
     import(CHUNKS);

@@ -66,7 +66,7 @@ fn a_claim_of_any_job_sent_again_finds_what_it_claimed() {
     block_on(async {
         let host = Host::with_chunks(3);
         let payload = magnetar::Json::new(&"a".repeat(5_000)).unwrap();
-        let long = chunks(std::iter::once(Ok(NewChunk::new(9).payload(payload).priority(1))));
+        let long = chunks([Ok(NewChunk::new(9).payload(payload).priority(1))]);
         host.store.import(JOB, &JobSpec::new(), long, &Default::default()).await.unwrap();
         let any = magnetar::ClaimRequest::new().count(2);
         let claimed = host.store.on_behalf_of(A, 5).claim(&any).await.unwrap();
@@ -142,7 +142,7 @@ fn new_jobs_sent_again_are_the_same_however_many_and_whatever_ids_came_after() {
         for seq in 1..=1_100 {
             ids.push(host.store.on_behalf_of(A, seq).new_job(&JobSpec::new()).await.unwrap());
         }
-        let far = chunks(std::iter::once(Ok(NewChunk::new(1))));
+        let far = chunks([Ok(NewChunk::new(1))]);
         host.store.import(1_000_000, &JobSpec::new(), far, &Default::default()).await.unwrap();
         let others = host.store.on_behalf_of(B, 1).new_job(&JobSpec::new()).await.unwrap();
         let host = host.succeeded();

@@ -118,7 +118,7 @@ impl Lines {
 /// An error as it crosses.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
-    code: Box<str>,
+    code: &'static str,
     retry: &'static str,
     message: String,
     #[serde(rename = "jobId", skip_serializing_if = "Option::is_none")]
@@ -135,7 +135,7 @@ pub(crate) struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure {
-            code: code(error.kind()).into(),
+            code: error.kind().as_str(),
             retry: match error.retry() {
                 Retry::Never => "never",
                 Retry::Later => "later",
@@ -171,15 +171,7 @@ impl Failure {
 
     pub(crate) fn new(kind: ErrorKind, retry: &'static str, message: String) -> Self {
         let conflicts = Vec::new();
-        Failure {
-            code: code(kind).into(),
-            retry,
-            message,
-            job: None,
-            chunk: None,
-            conflicts,
-            is_poison: false,
-        }
+        Failure { code: kind.as_str(), retry, message, job: None, chunk: None, conflicts, is_poison: false }
     }
 
     /// The same, said to be of what follows a line of the source.
@@ -196,18 +188,6 @@ impl Failure {
 
 const AFTER_REOPEN: &str = "after_reopen";
 
-/// The name of a kind as JavaScript writes codes: `JobNotFound` is `job_not_found`.
-fn code(kind: ErrorKind) -> String {
-    let mut code = String::new();
-    for letter in format!("{kind:?}").chars() {
-        if letter.is_ascii_uppercase() && !code.is_empty() {
-            code.push('_');
-        }
-        code.push(letter.to_ascii_lowercase());
-    }
-    code
-}
-
 fn rows_follow(count: usize, has_more: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"2,");
     row::number(count as u64, out);
@@ -217,12 +197,6 @@ fn rows_follow(count: usize, has_more: bool, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_code_is_the_kind_in_lower_case() {
-        assert_eq!(code(ErrorKind::JobNotFound), "job_not_found");
-        assert_eq!(code(ErrorKind::Io), "io");
-    }
 
     #[test]
     fn every_answer_is_one_line_and_a_list_is_a_line_for_each_row() {

@@ -157,7 +157,7 @@ impl Ledger {
                     }
                 }
             });
-            block_on(self.store.import(job, &spec_of(job), magnetar::chunks(receiver.into_iter()), &options))
+            block_on(self.store.import(job, &spec_of(job), magnetar::chunks(receiver), &options))
         });
         Ok(report?)
     }

@@ -311,6 +311,24 @@ pub(crate) struct JobRow {
     pub(crate) revision: u64,
 }
 
+impl JobRow {
+    /// An open job without chunks, as yet to be written.
+    pub(crate) fn empty(id: i64, spec: JobSpec, created_at_ms: u64) -> Self {
+        JobRow {
+            id,
+            spec,
+            phase: JobPhase::Open,
+            owner: None,
+            seq: 0,
+            edges: 0,
+            edges_upward: 0,
+            counts: Counts::default(),
+            created_at_ms,
+            revision: 0,
+        }
+    }
+}
+
 /// What the store keeps about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Meta {
@@ -667,18 +685,7 @@ pub(crate) struct Delta {
 impl JobRow {
     /// An open job that says nothing of its chunks.
     pub(crate) fn plain(id: i64, counts: Counts, created_at_ms: u64) -> Self {
-        JobRow {
-            id,
-            spec: JobSpec::new(),
-            phase: JobPhase::Open,
-            owner: None,
-            seq: 0,
-            edges: 0,
-            edges_upward: 0,
-            counts,
-            created_at_ms,
-            revision: 1,
-        }
+        JobRow { counts, revision: 1, ..JobRow::empty(id, JobSpec::new(), created_at_ms) }
     }
 }
 

@@ -12,6 +12,12 @@
 //! 4. [`DualStore::roll_back`] goes the same way back, as often as you like: the first store follows the second.
 //! 5. [`DualStore::detach`] ends the pair. The authority is a store like any other again, the other one stays retired.
 //!
+//! A program that works in the first store already need not stop for that: a SQLite file may be open any number of times,
+//! in one process too. It opens the pair beside its store, does everything from then on through the pair, stops the workers
+//! of the old handle and closes it. A handle that is left over is told [`crate::ErrorKind::Moved`] from step 3 on, its
+//! [`Worker`](crate::worker::Worker) ends with that error, and what it held is pending again. A redb file is open once: its
+//! handle is closed first, or is a [`Store`] that [`DualStore::new`] takes.
+//!
 //! What a store is in the pair is part of the store, and each of its write transactions checks it. A crash in any step
 //! leaves one authority, or none and all that is needed to go on: opening the same pair again does.
 //!
@@ -167,7 +173,8 @@ struct Inner {
 
 impl DualStore {
     /// Opens two stores by their paths, as [`crate::open_with`] does, and joins them: the first is to be moved to the
-    /// second. What an earlier process left half-way is finished first.
+    /// second. What an earlier process left half-way is finished first. Two that were detached are no pair any more: the
+    /// authority of then does all the work.
     pub async fn open(
         first: impl AsRef<Path>,
         second: impl AsRef<Path>,

@@ -24,10 +24,13 @@ struct State {
     is_degraded: bool,
     closed: bool,
     waiting: Vec<Waiting>,
+    /// How many have waited so far.
+    numbered: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    number: u64,
     waker: Waker,
     revision: u64,
     #[allow(dead_code, reason = "told off by a thread, where there are any")]
@@ -90,19 +93,32 @@ impl Patience {
 
     /// Waits until the other store has a revision, or is given up.
     pub(super) async fn wait(&self, revision: u64) {
+        let caller = self.caller();
         poll_fn(|context| {
             let mut state = self.state();
             if state.copied >= revision || state.is_degraded {
                 return Poll::Ready(());
             }
-            if !state.waiting.iter().any(|waiting| waiting.waker.will_wake(context.waker())) {
-                let waker = context.waker().clone();
-                state.waiting.push(Waiting { waker, revision, parts_left: PARTS });
+            let waker = context.waker().clone();
+            let known = state.waiting.iter_mut().find(|waiting| waiting.number == caller.number);
+            let replaced = if let Some(waiting) = known {
+                Some(std::mem::replace(&mut waiting.waker, waker))
+            } else {
+                state.waiting.push(Waiting { number: caller.number, waker, revision, parts_left: PARTS });
                 self.moved.notify_all();
-            }
+                None
+            };
+            drop(state);
+            drop(replaced);
             Poll::Pending
         })
         .await;
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        let mut state = self.state();
+        state.numbered += 1;
+        Caller { patience: self, number: state.numbered }
     }
 
     /// Tells callers' patience off, on a thread of its own, until it is closed. `overdue` is told when somebody's is
@@ -137,6 +153,55 @@ impl Patience {
     }
 }
 
+/// Somebody who waits. Whoever goes away has no patience that could come to its end.
+struct Caller<'p> {
+    patience: &'p Patience,
+    number: u64,
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        let left: Vec<Waiting> = {
+            let mut state = self.patience.state();
+            state.waiting.extract_if(.., |waiting| waiting.number == self.number).collect()
+        };
+        drop(left);
+    }
+}
+
 fn wake(woken: Vec<Waker>) {
     woken.into_iter().for_each(Waker::wake);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Context;
+
+    use super::*;
+
+    #[test]
+    fn each_caller_has_its_own_patience_for_as_long_as_it_waits() {
+        let patience = Patience::new(Acknowledge::Both { patience: Duration::from_secs(1) });
+        let mut task = Context::from_waker(Waker::noop());
+        {
+            let mut first = pin!(patience.wait(1));
+            assert!(first.as_mut().poll(&mut task).is_pending());
+            assert!(first.as_mut().poll(&mut task).is_pending());
+            assert!(pin!(patience.wait(2)).poll(&mut task).is_pending());
+            let revisions: Vec<u64> =
+                patience.state().waiting.iter().map(|waiting| waiting.revision).collect();
+            assert_eq!(revisions, [1], "the second one has gone");
+            patience.state().waiting[0].parts_left = 1;
+            let mut third = pin!(patience.wait(3));
+            assert!(third.as_mut().poll(&mut task).is_pending());
+            assert_eq!(patience.state().waiting[1].parts_left, PARTS);
+            patience.reached(3, true);
+            assert!(first.as_mut().poll(&mut task).is_ready());
+            assert!(third.as_mut().poll(&mut task).is_ready());
+        }
+        assert!(pin!(patience.wait(4)).poll(&mut task).is_pending());
+        assert!(patience.state().waiting.is_empty());
+    }
 }

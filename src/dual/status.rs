@@ -4,10 +4,14 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use serde::Serialize;
+
+use crate::commit::{Place, Waiters};
 use crate::error::Error;
 
 /// One of the two stores of a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MoveSide {
     /// The store that work is moved from.
     First,
@@ -31,7 +35,8 @@ impl MoveSide {
 }
 
 /// How far a move is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum MovePhase {
     /// The first copy is being made.
@@ -70,7 +75,7 @@ pub struct MoveStatus {
 }
 
 /// What a comparison of two stores came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Comparison {
     /// Up to this revision of the authority.
@@ -122,7 +127,7 @@ impl Comparison {
 }
 
 /// A difference between two stores.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Mismatch {
     /// The job.
@@ -152,7 +157,7 @@ struct Posted {
     status: MoveStatus,
     version: u64,
     closed: bool,
-    waiting: Vec<Waker>,
+    waiting: Waiters,
 }
 
 impl Board {
@@ -168,7 +173,7 @@ impl Board {
             error: None,
             compared: None,
         };
-        Arc::new(Board(Mutex::new(Posted { status, version: 0, closed: false, waiting: Vec::new() })))
+        Arc::new(Board(Mutex::new(Posted { status, version: 0, closed: false, waiting: Waiters::default() })))
     }
 
     fn posted(&self) -> MutexGuard<'_, Posted> {
@@ -185,7 +190,7 @@ impl Board {
             change(&mut posted.status);
             posted.status.lag = posted.status.revision.saturating_sub(posted.status.copied);
             posted.version += 1;
-            std::mem::take(&mut posted.waiting)
+            posted.waiting.take()
         };
         woken.into_iter().for_each(Waker::wake);
     }
@@ -194,7 +199,7 @@ impl Board {
         let woken = {
             let mut posted = self.posted();
             posted.closed = true;
-            std::mem::take(&mut posted.waiting)
+            posted.waiting.take()
         };
         woken.into_iter().for_each(Waker::wake);
     }
@@ -205,11 +210,12 @@ impl Board {
 pub struct StatusWatch {
     board: Arc<Board>,
     seen: u64,
+    place: Place,
 }
 
 impl StatusWatch {
     pub(super) fn new(board: &Arc<Board>) -> Self {
-        StatusWatch { board: Arc::clone(board), seen: 0 }
+        StatusWatch { board: Arc::clone(board), seen: 0, place: Place::default() }
     }
 
     /// The status, as soon as it is another than the one given last; the first time at once. `None` once the move's
@@ -224,11 +230,46 @@ impl StatusWatch {
             if posted.closed {
                 return Poll::Ready(None);
             }
-            if !posted.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                posted.waiting.push(context.waker().clone());
-            }
+            let replaced = posted.waiting.wait(&mut self.place, context.waker());
+            drop(posted);
+            drop(replaced);
             Poll::Pending
         })
         .await
+    }
+}
+
+impl Drop for StatusWatch {
+    fn drop(&mut self) {
+        let left = self.board.posted().waiting.leave(&mut self.place);
+        drop(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    struct Counted {
+        _one: Arc<()>,
+    }
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_wait_for_the_status_that_was_given_up_is_not_kept() {
+        let (board, one) = (Board::new(), Arc::new(()));
+        for _ in 0..10 {
+            let waker = Waker::from(Arc::new(Counted { _one: Arc::clone(&one) }));
+            let mut watch = StatusWatch::new(&board);
+            assert!(pin!(watch.next()).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&one), 1);
     }
 }

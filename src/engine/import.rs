@@ -14,7 +14,7 @@ use super::{Applied, Reply, Result, bulk, edges, finish};
 use foldhash::{HashSet, HashSetExt};
 
 use crate::backends::contract::{
-    Class, Content, Counts, Edge, JobPhase, JobRow, Key, PAYLOAD_BYTES_HELD, PageNeed, Row,
+    Class, Content, Edge, JobPhase, JobRow, Key, PAYLOAD_BYTES_HELD, PageNeed, Row,
 };
 use crate::error::{Error, ErrorKind};
 use crate::limits;
@@ -201,20 +201,18 @@ impl Import {
                 Some(_) => work.row_if_any(key)?,
                 None => None,
             };
-            let Some(row) = row else {
-                report.added += 1;
-                plans.push(Plan::Add);
-                continue;
-            };
-            let busy = matches!(row.record.status, JobStatus::Processing | JobStatus::Done);
-            let moment = machine::is_rescheduled(&row.record, chunk.not_before_ms, now_ms);
+            let is_begun = |row: &Row| matches!(row.record.status, JobStatus::Processing | JobStatus::Done);
+            let busy = row.is_some_and(is_begun);
             let anew = Plan::Revise { content: true, moment: true };
-            let plan = match (difference(row, old, chunk, now_ms), busy) {
-                (Difference::None, _) => Plan::Unchanged,
-                (Difference::Scheduling, true) => Plan::Keep,
-                (Difference::Scheduling, false) => Plan::Revise { content: false, moment },
-                (Difference::Content, false) => anew,
-                (Difference::Content, true) => match self.options.on_conflict {
+            let plan = match row.map(|row| (row, difference(row, old, chunk, now_ms))) {
+                None => Plan::Add,
+                Some((_, Difference::None)) => Plan::Unchanged,
+                Some((_, Difference::Scheduling)) if busy => Plan::Keep,
+                Some((row, Difference::Scheduling)) => {
+                    let moment = machine::is_rescheduled(&row.record, chunk.not_before_ms, now_ms);
+                    Plan::Revise { content: false, moment }
+                }
+                Some((_, Difference::Content)) if busy => match self.options.on_conflict {
                     OnConflict::Refuse => {
                         conflicts.push(chunk.id);
                         Plan::Keep
@@ -222,6 +220,7 @@ impl Import {
                     OnConflict::Keep => Plan::Keep,
                     OnConflict::Reset => anew,
                 },
+                Some((_, Difference::Content)) => anew,
             };
             match plan {
                 Plan::Add => report.added += 1,
@@ -551,19 +550,7 @@ pub(super) fn new_job(
         id += 1;
     }
     crate::model::check_job_id(id)?;
-    let created_at_ms = work.now_ms;
-    work.put_job(JobRow {
-        id,
-        spec,
-        phase: JobPhase::Open,
-        owner: (seq != 0).then_some(owner),
-        seq,
-        edges: 0,
-        edges_upward: 0,
-        counts: Counts::default(),
-        created_at_ms,
-        revision: 0,
-    });
+    work.put_job(JobRow { owner: (seq != 0).then_some(owner), seq, ..JobRow::empty(id, spec, work.now_ms) });
     Ok(id)
 }
 
@@ -625,19 +612,7 @@ fn put_spec(
         }
         return merged;
     }
-    let created_at_ms = work.now_ms;
-    work.put_job(JobRow {
-        id,
-        spec: spec.clone(),
-        phase,
-        owner,
-        seq: 0,
-        edges: 0,
-        edges_upward: 0,
-        counts: Counts::default(),
-        created_at_ms,
-        revision: 0,
-    });
+    work.put_job(JobRow { phase, owner, ..JobRow::empty(id, spec.clone(), work.now_ms) });
     spec
 }
 

@@ -15,7 +15,7 @@ use super::import::{ImportSlice, Imports, Way, clear_the_way, must_be_importing}
 use super::settle;
 use super::work::Work;
 use super::{Applied, Op, Reply, Result};
-use crate::backends::contract::{Content, Counts, Edge, Hold, JobPhase, JobRow, Key, PageNeed, Record, Row};
+use crate::backends::contract::{Content, Edge, Hold, JobPhase, JobRow, Key, PageNeed, Record, Row};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::machine;
@@ -176,18 +176,11 @@ fn put(
         work.host.imports.start(revision);
     }
     for job in jobs {
-        let owner = Some(work.host.owner);
         work.adopt_job(JobRow {
-            id: job.id,
-            spec: job.spec.clone(),
             phase: JobPhase::Importing,
-            owner,
-            seq: 0,
-            edges: 0,
-            edges_upward: 0,
-            counts: Counts::default(),
-            created_at_ms: job.created_at_ms,
+            owner: Some(work.host.owner),
             revision: course.token(),
+            ..JobRow::empty(job.id, job.spec.clone(), job.created_at_ms)
         });
     }
     for RestoredRow { row, on } in rows {

@@ -21,10 +21,6 @@ use crate::store::JobStore;
 
 const UTC: &str = "UTC";
 
-/// The policies, in the order of the dictionary.
-const POLICIES: [DependencyFailure; 3] =
-    [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
-
 /// The schema of every batch and of every Parquet file; [the module](super) lists the columns.
 pub fn schema() -> SchemaRef {
     static SCHEMA: OnceLock<SchemaRef> = OnceLock::new();
@@ -74,6 +70,7 @@ fn column_type(name: &str) -> (DataType, bool) {
 /// # store.close().await
 /// # }).unwrap();
 /// ```
+#[must_use = "nothing is read before it is asked for"]
 pub struct RecordBatches<S> {
     reader: Reader<S>,
     exported: Exported,
@@ -198,8 +195,9 @@ fn column(name: &str, records: &[&ChunkRecord]) -> Result<ArrayRef, ArrowError> 
         "attempts_max" => number(|r| r.state.attempts_max.into()),
         "losses_max" => number(|r| r.state.losses_max.into()),
         "on_dependency_failure" => {
-            let keys = records.iter().map(|r| r.kept.on_dependency_failure.and_then(|p| key(&POLICIES, &p)));
-            dictionary(keys.collect(), POLICIES.map(DependencyFailure::as_str))?
+            let policy = |r: &ChunkRecord| r.kept.on_dependency_failure;
+            let keys = records.iter().map(|r| policy(r).and_then(|p| key(&DependencyFailure::ALL, &p)));
+            dictionary(keys.collect(), DependencyFailure::ALL.map(DependencyFailure::as_str))?
         }
         "depends_on" => {
             let item = Field::new("item", DataType::Int64, false);

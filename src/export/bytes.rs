@@ -39,6 +39,7 @@ const HANDED_OVER_BYTES: usize = 64 << 10;
 /// # store.close().await
 /// # }).unwrap();
 /// ```
+#[must_use = "nothing is read before it is asked for"]
 pub struct Bytes<S> {
     reader: Reader<S>,
     form: Form,
@@ -95,8 +96,8 @@ where
     /// Writes what is left of the export, and flushes. The sink is written to on the task that calls.
     ///
     /// ```no_run
-    /// # async fn f(store: std::sync::Arc<dyn magnetar::JobStore>) -> magnetar::Result<()> {
-    /// let mut file = std::fs::File::create("jobs.csv").map_err(magnetar::Error::from_source)?;
+    /// # async fn f(store: std::sync::Arc<dyn magnetar::JobStore>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut file = std::fs::File::create("jobs.csv")?;
     /// let done = magnetar::export::Export::new(store).csv().write_to(&mut file).await?;
     /// println!("{} chunks, everything up to revision {}", done.chunks, done.revision);
     /// # Ok(()) }

@@ -42,7 +42,7 @@
 //! | `error` | utf8, nullable | why it failed last |
 //! | `priority` | int32 | |
 //! | `attempts`, `losses`, `attempts_max`, `losses_max` | int64 | a limit of 0 is none; the job's where the chunk has no own |
-//! | `on_dependency_failure` | dictionary of utf8 | `wait`, `cancel`, `ignore`; the job's where the chunk has no own |
+//! | `on_dependency_failure` | dictionary of utf8, nullable | `wait`, `cancel`, `ignore`; null where the chunk has no own, and the job's holds |
 //! | `depends_on` | list of int64 | in CSV the ids with spaces between |
 //! | `unmet_dependencies` | int64 | with `pending`: above 0 is blocked |
 //! | `cancelled_by` | int64, nullable | the dependency whose failure cancelled it |

@@ -42,10 +42,11 @@ where
     /// # let store = magnetar::open(":memory:").await?;
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let path = folder.path().join("jobs.parquet");
-    /// let file = std::fs::File::create(path).map_err(magnetar::Error::from_source)?;
+    /// let file = std::fs::File::create(path)?;
     /// let done = magnetar::export::Export::new(store.clone()).parquet(file).await?;
     /// assert_eq!(done.chunks, 0);
-    /// # store.close().await
+    /// # store.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
     pub async fn parquet(self, sink: impl Write + Send) -> Result<Exported> {

@@ -535,7 +535,7 @@ impl<'de> DeserializeSeed<'de> for Policy<'_> {
 }
 
 pub(super) fn policy(text: &str) -> Result<DependencyFailure, String> {
-    [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore]
+    DependencyFailure::ALL
         .into_iter()
         .find(|policy| policy.as_str() == text)
         .ok_or_else(|| format!("\"{}\" is none; use one of wait, cancel, ignore", Shown(text)))

@@ -18,14 +18,15 @@ pub struct NewChunk {
     pub depends_on: Vec<u64>,
     /// Higher is claimed first. Default: 0.
     pub priority: i32,
-    /// Claims that may end in an error, where it differs from the job's; 0 is no limit.
+    /// Claims that may end in an error, where it differs from the job's; 0 is no limit. The key `max_attempts` of a manifest.
     pub attempts_max: Option<u32>,
-    /// Claims whose owner may vanish, where it differs from the job's; 0 is no limit.
+    /// Claims whose owner may vanish, where it differs from the job's; 0 is no limit. The key `max_losses` of a manifest.
     pub losses_max: Option<u32>,
     /// What becomes of this chunk when a dependency fails, where it differs from the job's.
     pub on_dependency_failure: Option<DependencyFailure>,
     /// Nobody gets it before this moment, in milliseconds since the Unix epoch. An import that comes again moves it, for as
-    /// long as nobody has had the chunk; later it is without meaning.
+    /// long as nobody has had the chunk; later it is without meaning. The key `not_before` of a manifest, which takes date and
+    /// time.
     pub not_before_ms: Option<u64>,
 }
 

@@ -1,5 +1,8 @@
 //! A job: what it says of its chunks, and how they stand.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::check_lease_ms;
@@ -43,6 +46,10 @@ pub enum DependencyFailure {
 }
 
 impl DependencyFailure {
+    /// Every policy.
+    pub const ALL: [DependencyFailure; 3] =
+        [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
+
     /// The policy as text, as it stands in manifests, exports and SQL views.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,6 +57,23 @@ impl DependencyFailure {
             DependencyFailure::Cancel => "cancel",
             DependencyFailure::Ignore => "ignore",
         }
+    }
+}
+
+impl fmt::Display for DependencyFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for DependencyFailure {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        DependencyFailure::ALL
+            .into_iter()
+            .find(|p| text.eq_ignore_ascii_case(p.as_str()))
+            .ok_or_else(|| Error::invalid(format!("{text:?} is no policy; use one of wait, cancel, ignore")))
     }
 }
 
@@ -80,12 +104,15 @@ pub struct JobSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Claims that may end in an error before a chunk is failed; 0 is no limit. Default: [`crate::limits::ATTEMPTS_MAX_DEFAULT`].
+    /// The key `max_attempts` of a manifest.
     #[serde(rename = "max_attempts", skip_serializing_if = "Option::is_none")]
     pub attempts_max: Option<u32>,
     /// Claims whose owner may vanish before a chunk is failed; 0 is no limit. Default: [`crate::limits::LOSSES_MAX_DEFAULT`].
+    /// The key `max_losses` of a manifest.
     #[serde(rename = "max_losses", skip_serializing_if = "Option::is_none")]
     pub losses_max: Option<u32>,
     /// How long a claim is held without a heartbeat, in milliseconds. Default: [`crate::limits::LEASE_MS_DEFAULT`].
+    /// The key `lease` of a manifest.
     #[serde(rename = "lease", skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
     /// The wait after a failed attempt, and from the second loss on. Default: [`Backoff::default`].
@@ -248,4 +275,19 @@ pub struct JobInfo {
     pub created_at_ms: u64,
     /// The store's revision when the job itself was last changed (not its chunks).
     pub revision: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_written() {
+        for policy in DependencyFailure::ALL {
+            assert_eq!(policy.to_string().parse::<DependencyFailure>().unwrap(), policy);
+            assert_eq!(policy.as_str().to_uppercase().parse::<DependencyFailure>().unwrap(), policy);
+        }
+        let error = "abort".parse::<DependencyFailure>().unwrap_err();
+        assert!(error.to_string().contains("wait, cancel, ignore"), "{error}");
+    }
 }

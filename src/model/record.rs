@@ -85,7 +85,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// A page of a job's chunks with everything that the store keeps of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChunkRecords {
     /// The chunks, by id.
@@ -95,7 +95,7 @@ pub struct ChunkRecords {
 }
 
 /// What a store says of itself as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StoreInfo {
     /// The revision of the newest change.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobStatus, Json};
+use super::{JobStatus, Json, check_size};
+use crate::error::Result;
+use crate::limits;
 
 /// Names one claim of one chunk: what a fenced call is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,6 +99,14 @@ impl Completion {
     pub fn output(mut self, output: Json) -> Self {
         self.output = Some(output);
         self
+    }
+
+    /// Whether both are within their limits.
+    pub(crate) fn check(&self) -> Result<()> {
+        let checksum = self.checksum.as_ref().map_or(0, String::len);
+        let output = self.output.as_ref().map_or(0, |output| output.as_str().len());
+        check_size("checksum", checksum, limits::CHECKSUM_BYTES_MAX)?;
+        check_size("output", output, limits::OUTPUT_BYTES_MAX)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::model::OwnerId;
 
 /// What a host knows of an owner.
+#[derive(Debug)]
 pub enum Probe {
     /// It lives: its claims are left alone until their leases are over.
     Alive,

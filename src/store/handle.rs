@@ -385,11 +385,7 @@ fn check_delay(claim: &Claim, delay_ms: u64) -> Result<()> {
 
 fn check_completion(claim: &Claim, result: &Completion) -> Result<()> {
     check_claim(claim)?;
-    let checksum = result.checksum.as_ref().map_or(0, String::len);
-    let output = result.output.as_ref().map_or(0, |output| output.as_str().len());
-    check_size("checksum", checksum, limits::CHECKSUM_BYTES_MAX)
-        .and_then(|()| check_size("output", output, limits::OUTPUT_BYTES_MAX))
-        .map_err(|e| e.at(claim.job_id, claim.chunk))
+    result.check().map_err(|e| e.at(claim.job_id, claim.chunk))
 }
 
 /// An error text cut to what is kept of it.

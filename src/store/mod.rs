@@ -39,6 +39,9 @@ use crate::model::{
 /// Ids are 0 to 2^53 - 1; others are refused with [`crate::ErrorKind::InvalidInput`]. A job or chunk that does not
 /// exist is an error, [`crate::ErrorKind::JobNotFound`] or [`crate::ErrorKind::ChunkNotFound`], not an empty answer.
 ///
+/// It is there to be called: [`Store`] and [`DualStore`](crate::dual::DualStore) implement it, and any version of Magnetar may
+/// add methods to it. An implementation of your own, which passes calls on or plays a store in a test, has to keep up.
+///
 /// ```
 /// # magnetar::block_on(async {
 /// use magnetar::{Completion, ErrorKind, JobStore, NewChunk};
@@ -176,7 +179,7 @@ pub trait JobStore: Debug + Send + Sync {
     /// use magnetar::{JobStore, NewChunk};
     ///
     /// let store = magnetar::open(":memory:").await?;
-    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     /// let chunk = store.claim_pending(7).await?.expect("one is ready");
     /// store.fail_with_delay(&chunk.claim(), "429: too many requests", 30_000).await?;
     /// assert!(store.claim_pending(7).await?.is_none());
@@ -194,7 +197,7 @@ pub trait JobStore: Debug + Send + Sync {
     /// use magnetar::{JobStatus, JobStore, NewChunk};
     ///
     /// let store = magnetar::open(":memory:").await?;
-    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     /// let chunk = store.claim_pending(7).await?.expect("one is ready");
     /// store.fail_permanently(&chunk.claim(), "the source has no such row").await?;
     /// assert_eq!(store.get_by_status(7, JobStatus::Failed).await?.len(), 1);
@@ -214,7 +217,7 @@ pub trait JobStore: Debug + Send + Sync {
     /// use magnetar::{JobStore, NewChunk};
     ///
     /// let store = magnetar::open(":memory:").await?;
-    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    /// store.import(7, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     /// let chunk = store.claim_pending(7).await?.expect("one is ready");
     /// store.release_with_delay(&chunk.claim(), 60_000).await?;
     /// let later = store.get_chunk(7, 1).await?.expect("it is there");

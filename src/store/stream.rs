@@ -11,17 +11,21 @@ use crate::model::NewChunk;
 /// Chunks on their way into a store. Any [`Stream`] of chunks will do, boxed and pinned; [`chunks`] makes one of an iterator.
 pub type ChunkStream<'a> = Pin<Box<dyn Stream<Item = Result<NewChunk>> + Send + 'a>>;
 
-/// A stream of what an iterator gives, for [`crate::JobStore::import`].
+/// A stream of what an iterator gives, or anything that can be made one, for [`crate::JobStore::import`].
 ///
 /// The iterator runs on the task that imports: a slow one blocks it.
 ///
 /// ```
 /// let million = (0..1_000_000).map(|id| Ok(magnetar::NewChunk::new(id)));
 /// let stream = magnetar::chunks(million);
-/// # drop(stream);
+/// let two = magnetar::chunks([Ok(magnetar::NewChunk::new(1)), Ok(magnetar::NewChunk::new(2))]);
+/// # drop((stream, two));
 /// ```
-pub fn chunks<'a>(iterator: impl Iterator<Item = Result<NewChunk>> + Send + 'a) -> ChunkStream<'a> {
-    Box::pin(Iterated(iterator))
+#[must_use]
+pub fn chunks<'a>(
+    chunks: impl IntoIterator<Item = Result<NewChunk>, IntoIter: Send + 'a>,
+) -> ChunkStream<'a> {
+    Box::pin(Iterated(chunks.into_iter()))
 }
 
 struct Iterated<I>(I);

@@ -71,7 +71,7 @@ impl Context {
     /// # fn main() -> magnetar::Result<()> {
     /// block_on(async {
     ///     let store = magnetar::open(":memory:").await?;
-    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     ///     let summary = Worker::new(store)
     ///         .job(1)
     ///         .run(async |context: Context| {
@@ -98,7 +98,7 @@ impl Context {
     /// # fn main() -> magnetar::Result<()> {
     /// block_on(async {
     ///     let store = magnetar::open(":memory:").await?;
-    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     ///     let summary = Worker::new(store)
     ///         .job(1)
     ///         .run(async |context: Context| {
@@ -130,7 +130,7 @@ impl Context {
     /// # fn main() -> magnetar::Result<()> {
     /// block_on(async {
     ///     let store = magnetar::open(":memory:").await?;
-    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))].into_iter()), &Default::default()).await?;
+    ///     store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(1))]), &Default::default()).await?;
     ///     let is_mounted = AtomicBool::new(false);
     ///     let summary = Worker::new(store)
     ///         .job(1)

@@ -8,7 +8,7 @@ use super::context::Said;
 use super::pulse::{Hold, Keeper};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::model::{ChunkUpdate, ClaimRequest, Completion, JobState, check_size};
+use crate::model::{ChunkUpdate, ClaimRequest, Completion, JobState};
 use crate::store::JobStore;
 
 /// How a claim is to end.
@@ -34,18 +34,11 @@ impl End {
 
     /// A result. One that the store would refuse for its size is an error of the handler's.
     pub(super) fn of(completion: Completion) -> Self {
-        match check(&completion) {
+        match completion.check() {
             Ok(()) => End::Complete(completion),
             Err(error) => End::Fail(error.to_string()),
         }
     }
-}
-
-fn check(completion: &Completion) -> Result<()> {
-    let checksum = completion.checksum.as_ref().map_or(0, String::len);
-    let output = completion.output.as_ref().map_or(0, |output| output.as_str().len());
-    check_size("checksum", checksum, limits::CHECKSUM_BYTES_MAX)?;
-    check_size("output", output, limits::OUTPUT_BYTES_MAX)
 }
 
 /// A claim whose handler has returned.

@@ -125,7 +125,7 @@ impl Worker {
     /// use magnetar::worker::{Context, Ending, Shutdown, Worker};
     /// use magnetar::{Completion, JobStore, NewChunk};
     /// # let store = magnetar::open(":memory:").await?;
-    /// # store.import(1, &Default::default(), magnetar::chunks(std::iter::once(Ok(NewChunk::new(0)))), &Default::default()).await?;
+    /// # store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(0))]), &Default::default()).await?;
     ///
     /// let stop = Shutdown::new();
     /// let handler = async |context: Context| {
@@ -167,7 +167,7 @@ impl Worker {
     /// use magnetar::worker::{Context, Worker};
     /// use magnetar::{Completion, JobStore, NewChunk};
     /// # let store = magnetar::open(":memory:").await?;
-    /// # store.import(1, &Default::default(), magnetar::chunks(std::iter::once(Ok(NewChunk::new(0)))), &Default::default()).await?;
+    /// # store.import(1, &Default::default(), magnetar::chunks([Ok(NewChunk::new(0))]), &Default::default()).await?;
     ///
     /// let worker = Worker::new(store).job(1);
     /// let mut progress = worker.progress();
@@ -189,7 +189,8 @@ impl Worker {
     /// Runs handlers as futures, all of them in the task that polls this one.
     ///
     /// The errors are the store's: whatever it held by then was given back where the store still could. What handlers
-    /// return is the store's business (retries), never an error of the run. A job that is not there, or is deleted
+    /// return is the store's business (retries), never an error of the run; its text is kept as `{:#}` writes it, which of some
+    /// types of errors is the whole chain. A job that is not there, or is deleted
     /// meanwhile, is [`crate::ErrorKind::JobNotFound`], unless it is to [keep running](Self::keep_running).
     pub async fn run<H, R, E>(self, handler: H) -> Result<Summary>
     where

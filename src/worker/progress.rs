@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::commit::{Place, Waiters};
 use crate::error::Result;
 use crate::limits;
@@ -18,7 +20,7 @@ use crate::store::JobStore;
 const REPORTS_PER_RATE: usize = 10;
 
 /// How a job gets on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
     /// How many chunks stand where, whoever works on them. Of all jobs together where the worker takes any; the job's

@@ -27,7 +27,7 @@ fn busy() -> Error {
 fn one_claim() -> (Arc<dyn JobStore>, JobState) {
     block_on(async {
         let store = crate::open(":memory:").await.unwrap();
-        let chunks = crate::chunks(std::iter::once(Ok(NewChunk::new(0))));
+        let chunks = crate::chunks([Ok(NewChunk::new(0))]);
         store.import(1, &JobSpec::new(), chunks, &crate::ImportOptions::new()).await.unwrap();
         let state = store.claim_pending(1).await.unwrap().unwrap();
         (store, state)

@@ -89,13 +89,8 @@ fn an_empty_text_and_none_stay_apart() {
     for (_, place) in places() {
         let zoo = zoo::open(&*place);
         let chunks = [NewChunk::new(0).checksum(""), NewChunk::new(1)].map(Ok);
-        block_on(zoo.store.import(
-            1,
-            &JobSpec::new(),
-            magnetar::chunks(chunks.into_iter()),
-            &Default::default(),
-        ))
-        .expect("imported");
+        block_on(zoo.store.import(1, &JobSpec::new(), magnetar::chunks(chunks), &Default::default()))
+            .expect("imported");
         let (text, _) = text_of(Export::new(zoo.store).csv());
         let starts: Vec<&str> = text.lines().skip(1).map(|line| &line[..14]).collect();
         assert_eq!(starts, ["1,0,pending,\"\"", "1,1,pending,,,"]);

@@ -539,10 +539,7 @@ async fn begin(store: &dyn JobStore, random: &mut fastrand::Rng) {
                 Ok(if random.bool() { chunk } else { chunk.payload(Json::new(&id).expect("JSON")) })
             })
             .collect();
-        store
-            .import(job, &spec, magnetar::chunks(chunks.into_iter()), &Default::default())
-            .await
-            .expect("imported");
+        store.import(job, &spec, magnetar::chunks(chunks), &Default::default()).await.expect("imported");
     }
 }
 
@@ -878,7 +875,7 @@ fn an_export_without_jobs_keeps_the_revision_and_the_job_ids() {
         let original = zoo::open(&*place);
         let empty = lines_of(&original.store);
         block_on(async {
-            let chunks = magnetar::chunks(std::iter::once(Ok(NewChunk::new(1))));
+            let chunks = magnetar::chunks([Ok(NewChunk::new(1))]);
             original.store.import(5, &JobSpec::new(), chunks, &Default::default()).await.expect("imported");
             original.store.claim_pending(5).await.expect("it exists").expect("it is ready");
             original.store.delete_job(5).await.expect("deleted");

@@ -49,7 +49,7 @@ fn stop_and_go(folder: &Path, meanwhile: impl Fn(&dyn JobStore)) -> (String, Arc
     let options = OpenOptions::new().clock(Arc::new(Ahead));
     let store = block_on(magnetar::open_with(&path, &options)).expect("a new file");
     let spec = JobSpec::new().lease_ms(1_000);
-    block_on(store.import(JOB, &spec, chunks([Ok(NewChunk::new(0))].into_iter()), &ImportOptions::new()))
+    block_on(store.import(JOB, &spec, chunks([Ok(NewChunk::new(0))]), &ImportOptions::new()))
         .expect("an import");
     let mut child = Running::start("stopped::sleeper", &[path.to_str().expect("a path in text")]);
     assert_eq!(child.next().as_deref(), Some("held"));

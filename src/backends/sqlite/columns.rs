@@ -9,20 +9,19 @@ use crate::model::{DependencyFailure, JobStatus, OwnerId};
 const PHASES: [JobPhase; 3] = [JobPhase::Open, JobPhase::Importing, JobPhase::Deleting];
 const SUBJECTS: [Subject; 5] =
     [Subject::Chunk, Subject::ChunkGone, Subject::Job, Subject::JobGone, Subject::Met];
-const POLICIES: [DependencyFailure; 3] =
-    [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
 
 /// A status as a number in checksums: its place in [`JobStatus::ALL`].
 pub(super) fn status_code(status: JobStatus) -> i64 {
     code_of(&JobStatus::ALL, &status)
 }
 
+/// A policy as a number: its place in [`DependencyFailure::ALL`].
 pub(super) fn policy_code(policy: DependencyFailure) -> i64 {
-    code_of(&POLICIES, &policy)
+    code_of(&DependencyFailure::ALL, &policy)
 }
 
 pub(super) fn policy(code: i64) -> Option<DependencyFailure> {
-    usize::try_from(code).ok().and_then(|at| POLICIES.get(at).copied())
+    usize::try_from(code).ok().and_then(|at| DependencyFailure::ALL.get(at).copied())
 }
 
 pub(super) fn class_code(class: Class) -> i64 {

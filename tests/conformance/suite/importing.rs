@@ -372,7 +372,7 @@ pub(crate) async fn an_error_in_the_stream_refuses_the_whole_import(fx: Fixture)
     import(&*fx, [c(1)]).await;
     let bad = "finished".parse::<JobStatus>().expect_err("that is no status");
     let before = export(&*fx).await;
-    let stream = magnetar::chunks([Ok(c(2)), Err(bad), Ok(c(3))].into_iter());
+    let stream = magnetar::chunks([Ok(c(2)), Err(bad), Ok(c(3))]);
     let error = refused(
         fx.import(JOB, &JobSpec::new(), stream, &ImportOptions::new()).await,
         ErrorKind::InvalidInput,

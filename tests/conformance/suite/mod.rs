@@ -58,7 +58,7 @@ pub(crate) async fn try_import(
     options: ImportOptions,
 ) -> Result<ImportReport> {
     let new: Vec<_> = new.into_iter().map(Ok).collect();
-    store.import(job, &spec, chunks(new.into_iter()), &options).await
+    store.import(job, &spec, chunks(new), &options).await
 }
 
 /// Claims one chunk of the job, which has one.

@@ -375,7 +375,7 @@ pub(crate) async fn what_many_ends_tell_is_told_to_the_end(fx: Fixture) {
 pub(crate) async fn what_was_to_be_told_ends_with_the_dependencies(fx: Fixture) {
     import(&*fx, fan()).await;
     let other = fx.new_job(&JobSpec::new()).await.expect("a job");
-    let waiting = chunks([Ok(c(0)), Ok(c(1).depends_on([0]))].into_iter());
+    let waiting = chunks([Ok(c(0)), Ok(c(1).depends_on([0]))]);
     fx.import(other, &JobSpec::new(), waiting, &ImportOptions::new()).await.expect("it is imported");
     let held = claim(&*fx).await;
     fx.complete(&held.claim(), Completion::new()).await.expect("it is open");

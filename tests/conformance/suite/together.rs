@@ -162,7 +162,7 @@ pub(crate) async fn a_claim_of_any_job_sees_an_import_before_it_in_the_group(fx:
     let answers = together(
         &fx,
         vec![
-            call(fx.import(5, &spec, magnetar::chunks([Ok(c(1))].into_iter()), &options)),
+            call(fx.import(5, &spec, magnetar::chunks([Ok(c(1))]), &options)),
             call(async { Ok(ids(&fx.claim(&any).await?)) }),
         ],
     );
@@ -214,7 +214,7 @@ pub(crate) async fn a_job_deleted_and_imported_in_one_group_has_what_the_import_
 pub(crate) async fn two_imports_of_one_group_close_no_circle(fx: Fixture) {
     import(&*fx, [c(1), c(2), c(3)]).await;
     let (spec, options) = (JobSpec::new(), ImportOptions::new());
-    let upsert = |chunk| call(fx.import(JOB, &spec, magnetar::chunks([Ok(chunk)].into_iter()), &options));
+    let upsert = |chunk| call(fx.import(JOB, &spec, magnetar::chunks([Ok(chunk)]), &options));
     let answers = together(
         &fx,
         vec![upsert(c(1).depends_on([2])), upsert(c(2).depends_on([3])), upsert(c(3).depends_on([1]))],
@@ -226,7 +226,7 @@ pub(crate) async fn two_imports_of_one_group_close_no_circle(fx: Fixture) {
 pub(crate) async fn a_dependency_taken_away_in_the_group_closes_no_circle(fx: Fixture) {
     import(&*fx, [c(1).depends_on([2]), c(2)]).await;
     let (spec, options) = (JobSpec::new(), ImportOptions::new());
-    let upsert = |chunk| call(fx.import(JOB, &spec, magnetar::chunks([Ok(chunk)].into_iter()), &options));
+    let upsert = |chunk| call(fx.import(JOB, &spec, magnetar::chunks([Ok(chunk)]), &options));
     let answers = together(&fx, vec![upsert(c(1)), upsert(c(2).depends_on([1]))]);
     assert_eq!(kinds(&answers), [None, None]);
     assert_eq!(fx.topo_order(JOB).await.expect("there is no circle"), [1, 2]);
@@ -248,8 +248,8 @@ pub(crate) async fn a_chunk_added_before_in_the_group_is_missing_from_the_next_m
     together(
         &fx,
         vec![
-            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(2))].into_iter()), &keep)),
-            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(1))].into_iter()), &delete)),
+            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(2))]), &keep)),
+            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(1))]), &delete)),
         ],
     );
     assert_eq!(ids(&crate::support::chunks_of(&*fx, JOB).await), [1]);
@@ -263,8 +263,8 @@ pub(crate) async fn a_chunk_deleted_and_added_in_one_group_begins_anew(fx: Fixtu
     let answers = together(
         &fx,
         vec![
-            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(1))].into_iter()), &delete)),
-            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(2)), Ok(c(3))].into_iter()), &keep)),
+            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(1))]), &delete)),
+            call(fx.import(JOB, &spec, magnetar::chunks([Ok(c(2)), Ok(c(3))]), &keep)),
         ],
     );
     assert_eq!(kinds(&answers), [None; 2]);
