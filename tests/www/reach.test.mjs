@@ -130,6 +130,8 @@ test('the keyboard alone picks a view, reaches the controls and reads the map', 
   for (const wanted of ['#content', '#copy', '#inspect', 'theme', 'file']) assert.ok(reached.has(wanted), `${wanted} of ${[...reached]}`)
   await page.setInputFiles('#file', SMALL)
   await page.locator('#job[data-state="finished"]').waitFor()
+  // What was told last on the way is not told of what is done.
+  assert.equal(await page.textContent('#announce'), '')
   reached.clear()
   await page.focus('#theme')
   await tabToTheEnd()

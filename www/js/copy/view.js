@@ -215,6 +215,8 @@ export function copyView() {
     copy.addEventListener('change', ({ detail }) => {
       if (copy !== opened) return
       log(told`${copy.name}: ${STATES[detail].toLowerCase()}, ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done.`)
+      // The log has said what it came to: a share that was told before holds no more.
+      if (detail !== 'running') announce('')
       if (detail === 'stuck') problem(stuck())
       showState()
     })
