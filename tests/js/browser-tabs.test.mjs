@@ -178,6 +178,26 @@ for (const name of names) {
       await page.close()
     })
 
+    test('a frame that is nobody’s origin is told so, and works in memory', async () => {
+      const page = await host.running.page()
+      await page.goto(host.site.url)
+      const told = await page.evaluate(async () => {
+        const code = `
+          import { open } from '/browser.js'
+          const tried = [open('nobody'), open('nobody', { persist: true }), open(':memory:')]
+          Promise.all(tried.map((opened) => opened.then((store) => store.persistence, (error) => error.code ?? String(error))))
+            .then((told) => parent.postMessage(told, '*'))`
+        const frame = document.createElement('iframe')
+        frame.sandbox = 'allow-scripts'
+        frame.src = '/in-frame.html?' + encodeURIComponent(code)
+        const told = new Promise((resolve) => addEventListener('message', ({ data }) => resolve(data)))
+        document.body.append(frame)
+        return told
+      })
+      assert.deepEqual(told, ['unavailable', 'unavailable', 'memory'])
+      await page.close()
+    })
+
     test('a page without broadcast channels is told so', async () => {
       const page = await host.running.page()
       await page.goto(host.site.url)
@@ -192,7 +212,8 @@ for (const name of names) {
   })
 }
 
-test('a tab that stands still in the cache holds nobody up, and goes on when it is back', { skip: !names.includes('chromium') }, async (t) => {
+/** A browser that keeps pages as a user's does, and tabs of it that have a store open. */
+async function patient(t) {
   const site = await serve()
   const running = await browser('chromium', undefined, { keepsPages: true })
   t.after(async () => {
@@ -200,28 +221,62 @@ test('a tab that stands still in the cache holds nobody up, and goes on when it 
     running.remove()
     site.close()
   })
-  const opened = async () => {
+  const opened = async (name) => {
     const page = await running.page()
     await page.goto(site.url)
-    await page.evaluate(async () => {
+    await page.evaluate(async (name) => {
+      addEventListener('pageshow', ({ persisted }) => (globalThis.isBack = persisted))
       const { open } = await import('/browser.js')
-      globalThis.store = await open('cached')
-    })
+      globalThis.store = await open(name)
+    }, name)
     return page
   }
-  const one = await opened()
-  await one.evaluate(() => {
-    addEventListener('pageshow', ({ persisted }) => (globalThis.isBack = persisted))
-    return store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] })
-  })
-  await one.goto(`${site.url}?elsewhere`)
+  return { site, opened }
+}
+
+const inChromium = { skip: !names.includes('chromium') }
+
+test('a tab that stands still in the cache holds nobody up, and goes on when it is back', inChromium, async (t) => {
+  const { site, opened } = await patient(t)
+  const one = await opened('cached')
+  await one.evaluate(() => store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] }))
+  const leave = async () => {
+    await one.bringToFront()
+    await one.goto(`${site.url}?elsewhere`)
+  }
+  await leave()
   await one.goBack()
-  const back = await one.evaluate(async () => [isBack, (await store.claimPending(1)).chunk])
+  const back = await one.evaluate(async () => [isBack, (globalThis.claimed = await store.claimPending(1)).chunk])
   assert.deepEqual(back, [true, 1])
-  const two = await opened()
+  const two = await opened('cached')
   assert.equal(await two.evaluate(async () => (await store.getStats(1)).total), 2)
-  await one.bringToFront()
-  await one.goto(`${site.url}?elsewhere`)
+  await leave()
   await two.bringToFront()
-  assert.equal(await two.evaluate(async () => (await store.claimPending(1)).chunk > 0), true)
+  // What a tab has that nobody looks at is done by others.
+  assert.equal(await two.evaluate(async () => (await store.claimPendingBatch(1, 2)).length), 2)
+  await one.bringToFront()
+  await one.goBack()
+  const after = await one.evaluate(async () => {
+    const { processing } = await store.getStats(1)
+    return [isBack, processing, await store.complete(claimed).catch(({ code }) => code)]
+  })
+  assert.deepEqual(after, [true, 2, 'superseded'])
+})
+
+test('a tab that is frozen in the background holds nobody up, and keeps its claims', inChromium, async (t) => {
+  const { opened } = await patient(t)
+  const [one, two, three] = [await opened('frozen'), await opened('frozen'), await opened('frozen')]
+  await one.evaluate(async () => {
+    await store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] })
+    globalThis.claimed = await store.claimPending(1)
+  })
+  const set = async (page, state) => (await page.createCDPSession()).send('Page.setWebLifecycleState', { state })
+  // The one that leads, and the next in line.
+  await set(one, 'frozen')
+  await set(two, 'frozen')
+  assert.equal(await three.evaluate(async () => (await store.claimPendingBatch(1, 2)).length), 1)
+  await set(one, 'active')
+  assert.equal(await one.evaluate(() => store.complete(claimed)), 'changed')
+  await set(two, 'active')
+  assert.equal(await two.evaluate(async () => (await store.getStats(1)).done), 1)
 })

@@ -18,7 +18,13 @@ export async function serve() {
   const server = createServer((request, response) => {
     const path = request.url.split('?')[0]
     response.setHeader('content-security-policy', "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' 'unsafe-eval'; img-src data:")
-    // A worker of a test's own.
+    // A frame without an origin of its own imports what everybody may.
+    response.setHeader('access-control-allow-origin', '*')
+    // A page of a test's own, and a worker.
+    if (path === '/in-frame.html') {
+      const script = `<script type="module" src="/in-worker.js?${request.url.split('?')[1]}"></script>`
+      return response.setHeader('content-type', 'text/html').end(PAGE + script)
+    }
     if (path === '/in-worker.js') {
       return response.setHeader('content-type', 'text/javascript').end(decodeURIComponent(request.url.split('?')[1]))
     }

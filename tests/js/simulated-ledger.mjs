@@ -29,7 +29,7 @@ export class Ledger {
   /** A page was handed chunks. The older of two claims must have ended before the newer one was made. */
   claimed(tab, chunks) {
     for (const { chunk, fence, leaseEndsMs } of chunks) {
-      const claim = { tab, chunk, fence, lapses: leaseEndsMs, isEnding: false }
+      const claim = { tab, chunk, fence, lapses: leaseEndsMs, isEnding: false, isGivenUp: false }
       const other = this.holders.get(chunk)
       const [older, newer] = other === undefined || fence > other.fence ? [other, claim] : [claim, other]
       if (this.isFirm(older)) {
@@ -44,7 +44,7 @@ export class Ledger {
 
   /** Nobody else may be given what this claim is of. */
   isFirm(claim) {
-    return claim !== undefined && !claim.isEnding && !claim.tab.page.isDead && !claim.tab.isClosing && this.world.time < claim.lapses
+    return claim !== undefined && !claim.isEnding && !claim.isGivenUp && !claim.tab.page.isDead && !claim.tab.isClosing && this.world.time < claim.lapses
   }
 
   /** What a page holds, as far as it knows. */

@@ -20,6 +20,11 @@ export class Locks {
     return [...realm.requests ?? []].filter((request) => request.state === 'asked').map(({ name }) => name)
   }
 
+  /** Locks that a realm has, but for those that it is about to free. */
+  held(realm) {
+    return [...realm.requests ?? []].filter((request) => request.state === 'held').map(({ name }) => name)
+  }
+
   /** Who has a lock. */
   holder(name) {
     return this.#names.get(name)?.held[0]?.realm

@@ -141,7 +141,7 @@ export class Users {
       if (error.code !== 'superseded') return
       // What was given back may be somebody's when that is asked for again, as its own completion cannot be.
       const isAgain = ['fail', 'release'].includes(name) && this.world.ended > ended
-      if (isFirm && !isAgain && this.world.time < holder.lapses) this.world.failed(`${tab.name} has lost chunk ${chunk}, which it held with fence ${fence}`)
+      if (isFirm && !isAgain && !holder.isGivenUp && this.world.time < holder.lapses) this.world.failed(`${tab.name} has lost chunk ${chunk}, which it held with fence ${fence}`)
       this.ledger.freed(holder)
     })
   }
@@ -333,16 +333,28 @@ export class Users {
     tab.page.end()
   }
 
-  /** Into the back/forward cache, which throws out a page in which something happens. */
+  /**
+   * Into the back/forward cache, which throws out a page in which something happens, or that has a lock which others wait
+   * for; or only still, as a tab is that nobody has looked at for long.
+   */
   async #hide(tab) {
     if (tab === undefined) return
     const { page } = tab
     const { world } = this
     const isBusy = [...this.calls].some((call) => call.tab === tab && OPENING.includes(call.name))
-    await world.turn(page, 'is hidden', () => page.dispatch('pagehide', { persisted: true }))
+    page.stillness = world.pick([['pagehide', 'pageshow'], ['pagehide', 'freeze', 'resume', 'pageshow'], ['freeze', 'resume']])
+    const isLeft = page.stillness.includes('pagehide')
+    await world.turn(page, 'is hidden', () => this.#dispatch(page, ['pagehide', 'freeze']))
     page.isFrozen = true
-    const left = this.left(page)
+    if (isLeft) for (const holder of this.ledger.heldBy(tab)) holder.isGivenUp = true
+    const left = [...this.left(page), ...(isLeft ? world.locks.held(page) : [])]
     if (!isBusy && left.length > 0) world.failed(`${tab.name} stands still with ${left}`)
+  }
+
+  #dispatch(page, types) {
+    for (const type of page.stillness.filter((type) => types.includes(type))) {
+      page.dispatch(type, type.startsWith('page') ? { persisted: true } : {})
+    }
   }
 
   /** What of a page goes on though it does nothing. */
@@ -354,7 +366,7 @@ export class Users {
   async show(tab) {
     if (tab === undefined) return
     const { page } = tab
-    await this.world.turn(page, 'is shown', () => page.dispatch('pageshow', { persisted: true }))
+    await this.world.turn(page, 'is shown', () => this.#dispatch(page, ['resume', 'pageshow']))
     this.world.thaw(page)
   }
 }

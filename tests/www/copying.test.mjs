@@ -176,3 +176,24 @@ test('a file is copied whole although the engine, two tabs and a reload got in t
 
   assert.deepEqual(problems, [], 'no page reported an error, and none asked for anything elsewhere')
 })
+
+test('of a file that has changed since it was picked nothing is copied, and the reason is said', { timeout: 60_000 }, async (t) => {
+  const { context } = await browser(t)
+  const page = context.pages()[0]
+  await page.goto(ADDRESS)
+  const path = join(SAVED, 'changing.bin')
+  mkdirSync(SAVED, { recursive: true })
+  writeFileSync(path, Buffer.alloc(1_000, 1))
+  await page.evaluate(() => document.body.append(Object.assign(document.createElement('input'), { type: 'file', id: 'changing' })))
+  await page.setInputFiles('#changing', path)
+  const copied = () =>
+    page.evaluate(async () => {
+      const worker = new Worker('./js/copy/worker.js', { type: 'module' })
+      const told = new Promise((resolve) => (worker.onmessage = ({ data }) => resolve(data)))
+      worker.postMessage({ id: 1, kind: 'copy', file: document.getElementById('changing').files[0], job: 1, part: '0.1', offset: 0, bytes: 1_000 })
+      return told
+    })
+  assert.match((await copied()).result, /^[0-9a-f]{64}$/)
+  writeFileSync(path, Buffer.alloc(10, 2))
+  assert.deepEqual(await copied(), { id: 1, error: 'Error: the file was changed or moved since it was picked' })
+})

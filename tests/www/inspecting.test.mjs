@@ -85,6 +85,75 @@ async function made(page, manifest, error) {
   await page.locator('#inspected').waitFor()
 }
 
+/** Makes a job file in the page, and has it inspected: `fill` fills `made`. */
+async function inspectNew(page, fill) {
+  await page.goto(`${ADDRESS}#inspect`)
+  await page.evaluate(async () => {
+    const { open } = await import('./magnetar/dist/browser.js')
+    globalThis.made = await open(':memory:')
+  })
+  await page.evaluate(fill)
+  await page.evaluate(async () => {
+    const files = new DataTransfer()
+    files.items.add(new File([await made.exportFile()], 'made.redb'))
+    document.getElementById('inspect-file').files = files.files
+    document.getElementById('inspect-file').dispatchEvent(new Event('change'))
+  })
+  await page.locator('#inspected').waitFor()
+}
+
+test('whoever retries by the keyboard goes on where they were', { timeout: 60_000 }, async (t) => {
+  const { context, problems } = await browser(t)
+  const page = context.pages()[0]
+  await inspectNew(page, async () => {
+    await made.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }, { id: 3 }] })
+    for (const chunk of await made.claimPendingBatch(1, 3)) await made.fail(chunk, 'no', { permanent: true })
+  })
+  const focused = () => page.evaluate(() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.id)
+  const left = (count) => page.waitForFunction((count) => document.getElementById('chunks').rows.length === count, count)
+  await page.focus('[aria-label="Retry chunk 2"]')
+  await page.keyboard.press('Enter')
+  await left(2)
+  assert.equal(await focused(), 'Retry chunk 3')
+  await page.focus('#retry-all')
+  await page.keyboard.press('Enter')
+  await left(0)
+  assert.equal(await focused(), 'retry-all')
+  assert.equal(await page.getAttribute('#retry-all', 'aria-disabled'), 'true')
+  assert.deepEqual(problems, [])
+})
+
+test('a chunk that is not there is said so, and what is shown goes on', { timeout: 60_000 }, async (t) => {
+  const { context, problems } = await browser(t)
+  const page = context.pages()[0]
+  await inspectNew(page, async () => {
+    const chunks = Array.from({ length: 400 }, (_, id) => ({ id, depends_on: id === 0 ? [] : [id - 1] }))
+    await made.importManifest(1, { chunks })
+    await made.fail(await made.claimPending(1), 'no', { permanent: true })
+  })
+  const around = async (chunk) => {
+    await page.fill('#graph-chunk', String(chunk))
+    await page.click('#graph-around button')
+  }
+  await around(400)
+  await page.locator('#inspect-problem', { hasText: 'This job has no chunk 400.' }).waitFor()
+  await around(300)
+  await page.locator('#graph-note', { hasText: 'nearest to chunk 300' }).waitFor()
+  assert.equal(await page.isHidden('#inspect-problem'), true)
+  await around(400)
+  await page.click('#retry-all')
+  await page.locator('#stats div', { hasText: 'Failed0' }).waitFor()
+  await page.locator('#chunks-note', { hasText: 'None.' }).waitFor()
+  await page.selectOption('#status', 'pending')
+  await page.locator('#chunks-note', { hasText: '50 chunks shown' }).waitFor()
+  // Twice before the first one is answered.
+  await page.evaluate(() => [1, 2].forEach(() => document.getElementById('more').click()))
+  await page.locator('#chunks-note', { hasText: '150 chunks shown' }).waitFor()
+  const shown = await page.locator('#chunks .link').allTextContents()
+  assert.equal(new Set(shown).size, 150)
+  assert.deepEqual(problems, [])
+})
+
 test('what a file says keeps to its place', { timeout: 60_000 }, async (t) => {
   const { context, problems } = await browser(t, { viewport: { width: 360, height: 740 } })
   const page = context.pages()[0]

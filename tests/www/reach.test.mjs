@@ -41,6 +41,39 @@ for (const colorScheme of ['light', 'dark']) {
   })
 }
 
+test('in forced colours one sees how far a copy is, which view is shown and which job', { timeout: 60_000 }, async (t) => {
+  const { context, problems } = await browser(t, { forcedColors: 'active' })
+  const page = context.pages()[0]
+  await page.goto(ADDRESS)
+  const style = (selector, property, pseudo) => page.evaluate(([selector, property, pseudo]) => getComputedStyle(document.querySelector(selector), pseudo)[property], [selector, property, pseudo])
+  await page.setInputFiles('#file', SMALL)
+  await page.locator('#job[data-state="finished"]').waitFor()
+  const edge = (selector) => style(selector, 'borderBottomColor')
+  assert.notEqual(await edge('nav a[aria-current]'), await edge('nav a:not([aria-current])'))
+  assert.deepEqual([await style('#bar', 'forcedColorAdjust'), await style('#bar', 'borderTopStyle')], ['none', 'solid'])
+  await page.click('nav a[href="#inspect"]')
+  await page.click('#sample')
+  await page.locator('#inspected').waitFor()
+  const told = async (row) => [await style(`#jobs tr${row}`, 'outlineStyle'), await style('#stack', 'forcedColorAdjust')]
+  assert.deepEqual([await told('[aria-current]'), await told(':not([aria-current])')], [['solid', 'none'], ['none', 'none']])
+  assert.deepEqual(problems, [])
+})
+
+test('what can be done about a chunk is in sight at every width', { timeout: 60_000 }, async (t) => {
+  const { context, problems } = await browser(t)
+  const page = context.pages()[0]
+  await page.goto(ADDRESS)
+  await inspects(page)
+  await page.selectOption('#status', '')
+  await page.locator('#chunks-note', { hasText: '37 chunks shown' }).waitFor()
+  for (const width of [320, 360, 384, 385, 641, 700, 880, 881, 1000]) {
+    await page.setViewportSize({ width, height: 740 })
+    const hidden = await page.evaluate(() => [...document.querySelectorAll('table.list')].map(({ parentElement: { scrollWidth, clientWidth } }) => scrollWidth - clientWidth))
+    assert.deepEqual(hidden, [0, 0], `at ${width} pixels`)
+  }
+  assert.deepEqual(problems, [])
+})
+
 /** Opens the sample, where nothing can be copied. */
 async function inspects(page) {
   await page.click('nav a[href="#inspect"]')
@@ -97,6 +130,8 @@ test('the keyboard alone picks a view, reaches the controls and reads the map', 
   for (const wanted of ['#content', '#copy', '#inspect', 'theme', 'file']) assert.ok(reached.has(wanted), `${wanted} of ${[...reached]}`)
   await page.setInputFiles('#file', SMALL)
   await page.locator('#job[data-state="finished"]').waitFor()
+  // What was told last on the way is not told of what is done.
+  assert.equal(await page.textContent('#announce'), '')
   reached.clear()
   await page.focus('#theme')
   await tabToTheEnd()

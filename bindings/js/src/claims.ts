@@ -20,13 +20,13 @@ export interface HeldChunk<Payload = unknown, Output = unknown> extends Chunk<Pa
    * milliseconds), or is failed when its attempts are used up; or at once, where no further attempt would go well
    * (`permanent`).
    */
-  fail(error: unknown, options?: { permanent?: boolean; delayMs?: number }): void
+  fail(error: unknown, options?: { permanent?: boolean | undefined; delayMs?: number | undefined }): void
   /**
    * Has the end of the body give the chunk back; it costs the chunk nothing. With `delayMs` nobody gets it for so many
    * milliseconds. Without it may come back at once, so whoever gives back several in a row gets the next after ever longer
    * pauses, up to a second.
    */
-  release(options?: { delayMs?: number }): void
+  release(options?: { delayMs?: number | undefined }): void
 }
 
 /** What the body has said. */

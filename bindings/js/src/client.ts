@@ -7,7 +7,7 @@
 
 import { signalled } from './arguments.js'
 import { Chunks } from './chunk.js'
-import { anotherStore, type ErrorCode, type Failure, failure, given, MagnetarError, textOf } from './errors.js'
+import { anotherStore, type ErrorCode, type Failure, failure, failureOf, given, MagnetarError, textOf } from './errors.js'
 import { type FromSeat, type Leading, PROTOCOL, randomId, type Target, type ToSeat, type ToServer } from './protocol.js'
 import type { Persistence } from './store.js'
 import { Waiting } from './waiting.js'
@@ -49,8 +49,8 @@ export interface Surroundings {
     found: (leading: Leading, connect: () => Elsewhere) => void,
     hear: (message: FromSeat) => void,
   ): Listening
-  /** Tells when the page stands still, its threads with it, and when it goes on. Gives how to end that. */
-  still?(stop: () => void, goOn: () => void): () => void
+  /** Tells when the page stands still, its threads with it, as one that was left or not, and when it goes on. Gives how to end that. */
+  still?(stop: (isLeft: boolean) => void, goOn: () => void): () => void
 }
 
 /** Calls whose second answer would not be the first one's. */
@@ -152,8 +152,8 @@ export class Client {
       client.#unlock = await around.live?.(client.id)
       client.#listen()
       client.#unstill = around.still?.(
-        () => client.#stop(),
-        () => client.#goOn(),
+        (isLeft) => client.#stop(isLeft),
+        () => void client.#goOn(),
       )
       // The first answer says that there is a leader.
       await client.call('listJobs', () => ({ limit: 1 }))
@@ -173,22 +173,40 @@ export class Client {
   }
 
   /** The page stands still: others get the file, or the place in line. What is under way is sent again, as after a death. */
-  #stop(): void {
+  #stop(isLeft: boolean): void {
     this.#isStill = true
     clearTimeout(this.#anew)
-    // A page in whose cache something happens is thrown out of it.
+    // A page in whose cache something happens is thrown out of it, as one that has a lock which others wait for.
     this.#watches.abort()
     this.#leave()
     this.#listening?.end()
+    if (isLeft) this.#die()
     this.#shut?.(undefined)
   }
 
-  #goOn(): void {
-    this.#isStill = false
-    if (this.#isClosed) return
-    this.#watches = new AbortController()
-    this.#listen()
-    this.#sit()
+  /** Others take this client for dead. */
+  #die(): void {
+    this.#unlock?.()
+    this.#unlock = undefined
+  }
+
+  async #goOn(): Promise<void> {
+    const wasTold = !this.#watches.signal.aborted
+    if (wasTold || this.#isClosed) return
+    const { signal } = (this.#watches = new AbortController())
+    try {
+      if (this.#unlock === undefined) {
+        const unlock = await this.#around.live?.(this.id)
+        // It stands still again, or was closed.
+        if (signal.aborted) return unlock?.()
+        this.#unlock = unlock
+      }
+      this.#isStill = false
+      this.#listen()
+      this.#sit()
+    } catch (error) {
+      this.#hear({ t: 'failed', failure: failureOf(error) })
+    }
   }
 
   /** Makes a call; an error of its arguments, or of what makes them, rejects it. */
@@ -607,7 +625,7 @@ export class Client {
     this.#leave()
     this.#listening?.end()
     this.#unstill?.()
-    this.#unlock?.()
+    this.#die()
   }
 }
 

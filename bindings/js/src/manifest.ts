@@ -58,17 +58,17 @@ export type ManifestSource<Payload = unknown> =
 /** How an import is done. */
 export interface ImportOptions {
   /** The form of a text. Told from its content type, its file's name or its first character (`{` is JSON, any other TOML) where it is not given. */
-  format?: 'toml' | 'json' | 'jsonl' | 'csv'
+  format?: 'toml' | 'json' | 'jsonl' | 'csv' | undefined
   /** What holds for all chunks, for CSV, which has no place for it. JSON Lines may have it as well; in TOML and JSON it stands in the manifest. */
-  job?: JobSpec
+  job?: JobSpec | undefined
   /** Changed content of chunks that are processing or done: refuse the import (default), keep what is there, or reset. */
-  onConflict?: 'refuse' | 'keep' | 'reset'
+  onConflict?: 'refuse' | 'keep' | 'reset' | undefined
   /** Chunks that the manifest no longer has: keep them (default), cancel or delete. */
-  onMissing?: 'keep' | 'cancel' | 'delete'
+  onMissing?: 'keep' | 'cancel' | 'delete' | undefined
   /** Let a large import into an existing job go in slices: restartable, but not one atomic step. */
-  inSlices?: boolean
+  inSlices?: boolean | undefined
   /** Ends the import; what was imported of a new job is taken back. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** Makes a call of the store. */

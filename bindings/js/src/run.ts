@@ -18,14 +18,14 @@ export type Handler<Payload = unknown, Output = unknown> = (
 /** How a job is worked off. */
 export interface RunOptions {
   /** So many chunks at the same time, up to 10,000. Default: 1. */
-  concurrency?: number
+  concurrency?: number | undefined
   /**
    * Ends the run: handlers see it on their own signals, and what they have not done is given back. The run waits for
    * them, so a handler that takes long is to look at its signal.
    */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /** How long each claim is held without a heartbeat, in milliseconds: 1,000 to 604,800,000. Default: the job's. */
-  leaseMs?: number
+  leaseMs?: number | undefined
 }
 
 /** What a run came to: how many of its claims ended in which way. */

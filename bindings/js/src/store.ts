@@ -22,49 +22,49 @@ export type Bytes = ArrayBuffer | ArrayBufferView
 /** A compiled module, where the types of WebAssembly are there: those of Node alone have none. */
 export type Compiled = typeof globalThis extends { WebAssembly: { Module: new (...given: any[]) => infer Module } } ? Module : never
 
-/** How a store is opened. Everything has a default that is durable and safe. */
+/** How a store is opened. Everything has a default that is durable and safe. In options `undefined` is what is not there, but for `from`. */
 export interface OpenOptions {
   /** Have the engine in this thread. In Node only; each commit then blocks the thread until it is on the disk. */
-  inline?: boolean
+  inline?: boolean | undefined
   /** Ask the browser to keep the data also when space is short. It may ask the user. */
-  persist?: boolean
+  persist?: boolean | undefined
   /** Memory for the pages of the file, in bytes, up to 1 GiB. Default: 8 MiB. */
-  cacheBytes?: number
+  cacheBytes?: number | undefined
   /** The engine's module, where it does not lie beside the package's scripts: its URL, as the page sees it, its bytes, or compiled. */
-  wasm?: URL | string | Bytes | Compiled
+  wasm?: URL | string | Bytes | Compiled | undefined
   /**
    * Makes the new store of a file's bytes: one that `exportFile` gave, or that a native program wrote. Refused where the
    * store exists already, and where it is named and is none. With `':memory:'` a file can be looked into without keeping it.
    */
   from?: Blob | Bytes
   /** Makes the worker, where a bundler does not find it by itself: the module `magnetar-jobs/worker`. */
-  worker?: () => unknown
+  worker?: (() => unknown) | undefined
 }
 
 /** What every call takes. */
 export interface CallOptions {
   /** Has the caller leave; nothing is stranded by that. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** How a claim fails. */
 export interface FailOptions extends CallOptions {
   /** No further attempt would go well: the chunk is failed, whatever attempts it has left. */
-  permanent?: boolean
+  permanent?: boolean | undefined
   /** When the next attempt may begin, in the place of the job's backoff: in milliseconds, up to 604,800,000; 0 is at once. */
-  delayMs?: number
+  delayMs?: number | undefined
 }
 
 /** How a claim is given back. */
 export interface ReleaseOptions extends CallOptions {
   /** For how long nobody gets the chunk, in milliseconds, up to 604,800,000: for work that cannot begin yet. */
-  delayMs?: number
+  delayMs?: number | undefined
 }
 
 /** How a chunk is claimed. */
 export interface ClaimOptions extends CallOptions {
   /** How long the claim is held without a heartbeat, in milliseconds: 1,000 to 604,800,000. Default: the job's. */
-  leaseMs?: number
+  leaseMs?: number | undefined
 }
 
 /** What a worker reports when a chunk is done. */
@@ -73,9 +73,9 @@ export interface Completion<Output = unknown> {
    * What to keep as the result, as JSON of at most 1 MiB: a text, a finite number, true, false, null, a plain object, an
    * array, or what has `toJSON`. Anything else is refused.
    */
-  output?: Output
+  output?: Output | undefined
   /** The checksum that was observed; compared with the expected one where there is one. Without it nothing is compared. */
-  checksum?: string
+  checksum?: string | undefined
 }
 
 /** Whether a call changed anything. Both mean that what was asked for holds now, durably. */
@@ -225,7 +225,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    * }
    * ```
    */
-  claims(job: number, options?: ClaimOptions & { /** Wait for what others hold, or is delayed. Default: true. */ wait?: boolean }): AsyncGenerator<HeldChunk<Payload, Output>, void, undefined> {
+  claims(job: number, options?: ClaimOptions & { /** Wait for what others hold, or is delayed. Default: true. */ wait?: boolean | undefined }): AsyncGenerator<HeldChunk<Payload, Output>, void, undefined> {
     return claims(this, whole(job, 'job'), options ?? {})
   }
 

@@ -2,7 +2,7 @@
 
 import { Client, type Seat, type Surroundings } from './client.js'
 import type { WasmSource } from './engine.js'
-import { type ErrorCode, failure, given, MagnetarError } from './errors.js'
+import { type ErrorCode, failure, given, MagnetarError, textOf } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
 import { fileName } from './files-opfs.js'
 import { type Broadcast, type FromSeat, names, otherVersion, PROTOCOL, type ToSeat } from './protocol.js'
@@ -35,7 +35,8 @@ export async function openIn<Payload, Output>(
     throw new MagnetarError(failure('unavailable', why))
   }
   start.name = fileName(start.name)
-  if (options.persist) await navigator.storage.persist?.()
+  // Where that cannot be asked, whether there is a store at all shows next.
+  if (options.persist) await navigator.storage.persist?.().catch(() => {})
   return new JobStore(await Client.open(tab(parts, start.name, options), start))
 }
 
@@ -60,7 +61,10 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
           new Promise<void>((release) => {
             alive(release)
           })
-        navigator.locks.request(names.clientLock(store, client), held).catch(dead)
+        navigator.locks.request(names.clientLock(store, client), held).catch((error) => {
+          const why = `this context may keep nothing, as a sandboxed frame: use another, or ':memory:' (${textOf(error)})`
+          dead(new MagnetarError(failure('unavailable', why)))
+        })
       }),
     watch: (lock, gone, signal) => {
       // One page that stands still is not in the way of others.
@@ -93,14 +97,17 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
       }
     },
     still: (stop, goOn) => {
-      const told = ({ type, persisted }: PageTransitionEvent) => {
-        if (persisted) (type === 'pagehide' ? stop : goOn)()
+      const told = ({ type, persisted = true }: Event & { persisted?: boolean }) => {
+        // One that is left for good has nothing to go on with.
+        if (!persisted) return
+        if (type === 'freeze' || type === 'pagehide') stop(type === 'pagehide')
+        else goOn()
       }
-      addEventListener('pagehide', told)
-      addEventListener('pageshow', told)
+      // Out of its cache a page is resumed first, then shown.
+      const events = ['pagehide', 'pageshow', 'freeze', 'resume']
+      for (const type of events) addEventListener(type, told, true)
       return () => {
-        removeEventListener('pagehide', told)
-        removeEventListener('pageshow', told)
+        for (const type of events) removeEventListener(type, told, true)
       }
     },
   }

@@ -54,6 +54,20 @@ export async function typed(signal: AbortSignal): Promise<void> {
   await csv.cancel()
 }
 
+/** What the caller has not got is handed on as it is. */
+export async function handedOn(given: { signal?: AbortSignal; leaseMs?: number; delayMs?: number; output?: string; format?: 'csv' }): Promise<void> {
+  const { signal, leaseMs, delayMs, output, format } = given
+  const store = await open<string, string>('handed-on', { cacheBytes: undefined, worker: undefined })
+  await store.importManifest(1, '{}', { signal, format })
+  const chunk = await store.claimPending(1, { signal, leaseMs })
+  if (chunk !== undefined) await store.complete(chunk, { output }, { signal })
+  for await (const held of store.claims(1, { signal, leaseMs, wait: undefined })) held.release({ delayMs })
+  await store.run(1, (held) => held.fail('no', { delayMs }), { signal, leaseMs, concurrency: undefined })
+  if (chunk !== undefined) await store.fail(chunk, 'no', { delayMs, permanent: undefined })
+  // @ts-expect-error: whoever names a file means it
+  await open('handed-on', { from: undefined })
+}
+
 export async function untyped(): Promise<unknown> {
   const store = await openInlined(':memory:')
   try {

@@ -78,10 +78,11 @@ export function copyView() {
     const isDone = state === 'finished'
     at('job').dataset.state = state
     at('state').textContent = STATES[state]
-    at('pause').hidden = isDone || copy.file === undefined
+    at('pause').hidden = isDone || state === 'stuck' || copy.file === undefined
     at('pause').textContent = state === 'running' ? 'Pause' : picture.counts.done > 0 ? 'Go on' : 'Start'
     for (const id of ['help', 'crash']) at(id).hidden = isDone
     at('retry').hidden = picture.counts.failed === 0
+    at('retry').classList.toggle('primary', state === 'stuck')
     for (const id of ['download', 'verify', 'checksums']) at(id).hidden = !isDone
     if (isDone) need('')
     if (state !== 'running') pace.reset()
@@ -214,6 +215,8 @@ export function copyView() {
     copy.addEventListener('change', ({ detail }) => {
       if (copy !== opened) return
       log(told`${copy.name}: ${STATES[detail].toLowerCase()}, ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done.`)
+      // The log has said what it came to: a share that was told before holds no more.
+      if (detail !== 'running') announce('')
       if (detail === 'stuck') problem(stuck())
       showState()
     })

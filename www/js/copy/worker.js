@@ -11,7 +11,11 @@ onmessage = async ({ data: task }) => {
 }
 
 async function copy({ file, job, part, offset, bytes }) {
-  const buffer = await file.slice(offset, offset + bytes).arrayBuffer()
+  const buffer = await file.slice(offset, offset + bytes).arrayBuffer().catch((error) => {
+    // The browser has another guess.
+    if (error.name === 'NotReadableError') throw new Error('the file was changed or moved since it was picked')
+    throw error
+  })
   if (buffer.byteLength !== bytes) throw new Error(`the file ends at byte ${offset + buffer.byteLength}: it was shortened`)
   const sha256 = await sha256Of(buffer)
   await writePart(job, part, new Uint8Array(buffer))

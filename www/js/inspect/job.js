@@ -34,7 +34,13 @@ export function jobView(problem) {
   let shown = 0
   let after
 
-  const attempt = (work) => Promise.resolve(work()).catch((error) => problem(reason(error)))
+  // One after the other, however fast the user goes.
+  let turn = Promise.resolve()
+  const inTurn = (work) => (turn = turn.catch(() => {}).then(work))
+  const attempt = (work) => {
+    problem('')
+    return inTurn(work).catch((error) => problem(reason(error)))
+  }
 
   async function show(from, id) {
     store = from
@@ -51,7 +57,8 @@ export function jobView(problem) {
     const named = nameOf(spec)
     write(at('one-job-title'), named === undefined ? `Job ${job}` : told`${named} (job ${job})`)
     showStats(stats)
-    at('retry-all').disabled = stats.failed === 0
+    // A button that is disabled loses the focus of whoever has just pressed it.
+    at('retry-all').setAttribute('aria-disabled', stats.failed === 0)
     await showGraph(stats.total)
     await showChunks()
   }
@@ -102,10 +109,18 @@ export function jobView(problem) {
 
   async function showChunks() {
     const rowsBefore = Math.max(shown, PAGE)
+    const { rows } = at('chunks')
+    const pressed = document.activeElement
+    const focused = [...rows].findIndex((row) => row.contains(pressed))
     at('chunks').replaceChildren()
     shown = 0
     after = undefined
     await showMore(rowsBefore)
+    // Whoever uses the keyboard goes on where they were.
+    if (focused < 0) return
+    const row = rows[Math.min(focused, rows.length - 1)]
+    const next = row?.querySelector(`.${pressed.className}`) ?? row?.querySelector('button') ?? at('status')
+    next.focus()
   }
 
   async function showMore(limit) {
@@ -162,8 +177,10 @@ export function jobView(problem) {
   at('csv').addEventListener('click', () => attempt(async () => save(await new Response(store.exportCsv(job)).blob(), `job-${job}.csv`)))
   at('graph-around').addEventListener('submit', (event) => {
     event.preventDefault()
-    around = at('graph-chunk').valueAsNumber
+    const wanted = at('graph-chunk').valueAsNumber
     void attempt(async () => {
+      if ((await store.getChunk(job, wanted)) === undefined) return problem(`This job has no chunk ${count(wanted)}.`)
+      around = wanted
       await refresh()
       centre()
     })
@@ -173,7 +190,7 @@ export function jobView(problem) {
     get id() {
       return job
     },
-    show,
-    refresh,
+    show: (from, id) => inTurn(() => show(from, id)),
+    refresh: () => inTurn(refresh),
   }
 }
