@@ -18,7 +18,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use magnetar::{
     Backoff, Change, ChunkStream, Clock, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec,
-    JobStatus, JobStore, NewChunk, OpenOptions, RedbStore, SqliteStore, Storage, block_on, chunks, worker,
+    JobStatus, JobStore, NewChunk, OpenOptions, RedbStore, Retry, SqliteStore, Storage, block_on, chunks,
+    worker,
 };
 
 use bytes::SharedBytes;
@@ -287,6 +288,13 @@ fn a_store_is_not_reopened_as_another_one_or_as_a_new_one() {
         std::fs::rename(&path, &away).expect("it is moved");
         let error = block_on(store.reopen()).expect_err("it is gone");
         assert!(!path.exists(), "{name}: {error}");
+        // Nothing was begun, and nothing is over.
+        let error = block_on(store.claim_pending(1)).expect_err("there is no file");
+        assert_eq!(
+            (error.kind(), error.retry()),
+            (ErrorKind::Poisoned, Retry::AfterReopen),
+            "{name}: {error}"
+        );
         std::fs::copy(&other, &path).expect("another stands there");
         let error = block_on(store.reopen()).expect_err("it is another one");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error}");

@@ -334,12 +334,7 @@ impl Core {
             let ops: Vec<&Op> = group.iter().map(|entry| &entry.op).collect();
             let ran = engine.run(&ops);
             if let Some(poison) = engine.poison() {
-                let mut queue = self.queue();
-                queue.on_hold = true;
-                queue.refusal = Some(Error::new(
-                    ErrorKind::Poisoned,
-                    format!("an earlier write failed and its outcome is unknown; call reopen: {poison}"),
-                ));
+                self.hold_back("an earlier write failed and its outcome is unknown", poison);
             }
             ran
         };
@@ -377,6 +372,13 @@ impl Core {
             }
         }
         answered
+    }
+
+    /// Nothing goes on before the store is reopened.
+    fn hold_back(&self, why: &str, poison: &Error) {
+        let mut queue = self.queue();
+        queue.on_hold = true;
+        queue.refusal = Some(Error::new(ErrorKind::Poisoned, format!("{why}; call reopen: {poison}")));
     }
 
     /// Has an operation wait for its next commit.
@@ -465,7 +467,11 @@ impl Core {
             Control::Reopen(reply) => {
                 let result = match self.engine().as_mut() {
                     None => Err(closed()),
-                    Some(engine) => engine.reopen(),
+                    Some(engine) => engine.reopen().inspect_err(|_| {
+                        if let Some(poison) = engine.poison() {
+                            self.hold_back("the store could not be opened anew", poison);
+                        }
+                    }),
                 };
                 if result.is_ok() {
                     let mut queue = self.queue();

@@ -35,15 +35,28 @@ pub(super) fn is_refused(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Refused | ErrorKind::Moved | ErrorKind::Shadow)
 }
 
-/// How far the copy is. Refused where it is none, or where the other store has left the pair.
+/// How far the copy is. Refused where it is none, or where the other store has left the pair. A copy that is further
+/// than its authority tells that this one is an older copy of itself, which does not know what it did before.
 async fn standing(from: &Side, to: &Side) -> Result<Standing> {
-    if from.standing().await?.is_none_or(|standing| standing.peer != to.id) {
+    // This one first: what it has was in the other one by then.
+    let copy = to.standing().await?;
+    let meta = from.meta().await?;
+    let standing = meta.affairs.as_ref().and_then(|affairs| affairs.standing.as_ref());
+    if standing.is_none_or(|standing| standing.peer != to.id) {
         let text = format!("{} has left the pair; {} is no copy of it any more", from.place, to.place);
         return Err(Error::new(ErrorKind::Refused, text));
     }
     let follows = |one: &Standing| one.peer == from.id && !one.detached && one.role != Role::Authority;
     let refused = || Error::new(ErrorKind::Refused, format!("{} does not follow {}", to.place, from.place));
-    to.standing().await?.filter(follows).ok_or_else(refused)
+    let copy = copy.filter(follows).ok_or_else(refused)?;
+    if copy.copied > meta.revision {
+        let text = format!(
+            "{} is at revision {} and its copy {} at {}: it was restored from an older copy of itself; begin a new copy",
+            from.place, meta.revision, to.place, copy.copied
+        );
+        return Err(Error::new(ErrorKind::Corrupt, text));
+    }
+    Ok(copy)
 }
 
 /// Copies one page.

@@ -431,7 +431,11 @@ impl Engine {
     /// committed and never acknowledged is news to whoever watches.
     pub(crate) fn reopen(&mut self) -> Result<u64> {
         let reopen = std::panic::AssertUnwindSafe(|| {
-            self.backend.reopen()?;
+            self.backend.reopen().inspect_err(|error| {
+                // There may be nothing open to go on with.
+                let poison = Error::new(ErrorKind::Poisoned, error.to_string());
+                self.poisoned = Some(poison.caused_by(error.clone()));
+            })?;
             self.poisoned = None;
             self.numbers = Numbers::default();
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;

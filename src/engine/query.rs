@@ -277,7 +277,7 @@ pub(crate) fn graph(load: &mut dyn Load, job: i64, format: GraphFormat) -> Resul
 /// What changed after a revision: the newest state of each thing, in revision order.
 pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<Changes> {
     let mut loaded = load.load(&Needs { log: Some((since, limit)), ..Needs::default() })?;
-    let newest = loaded.meta.revision;
+    let (newest, settling) = (loaded.meta.revision, loaded.meta.cursors > 0);
     let mut truncated = |why: String| {
         let from = whole::store_info(load)?.visible_revision;
         let text = format!(
@@ -302,7 +302,8 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     let rows = entries.iter().filter(|(_, subject, _)| is_row(*subject));
     // A chunk is told where the page names it last; not at all where its row says that it has changed behind that.
     let last: HashMap<Key, u64> = rows.map(|(revision, _, key)| (*key, *revision)).collect();
-    let mut page = Changes { changes: Vec::new(), next: covered, more: covered < newest, newest };
+    let (changes, more) = (Vec::new(), covered < newest);
+    let mut page = Changes { changes, next: covered, more, newest, settling };
     let mut bytes = 0;
     for slice in entries.chunks(whole::ROWS_PER_QUESTION) {
         let named = slice.iter().filter(|(revision, subject, key)| {

@@ -58,9 +58,10 @@
 //! during an export may show or not, and is in the next export [`since`](Export::since) the revision of this one.
 //! JSON Lines of whole jobs go on until they have caught up with the store: what changed meanwhile follows once more,
 //! and the later line counts. What stands in them is the store as it was at one moment, [`Exported::revision`]; but for
-//! heartbeats, which are no changes. Between the slices of a large import there is no such moment: the export ends with
-//! [`crate::ErrorKind::Busy`] then. So it does where whoever takes it is slower than the store changes, for then it
-//! never catches up: export into a local file, and send that.
+//! heartbeats, which are no changes. Between the slices of a large import there is no such moment, nor while more than
+//! a thousand dependents of a chunk are told what became of it: the export ends with [`crate::ErrorKind::Busy`] then. So
+//! it does where whoever takes it is slower than the store changes, for then it never catches up: export into a local
+//! file, and send that.
 
 mod bytes;
 mod csv;

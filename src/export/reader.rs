@@ -246,10 +246,15 @@ where
             self.jobs.clear();
             return Ok(Stage::Walk);
         }
-        if page.more && self.follows {
+        // What dependents are still to be told stands in no line: a restored store would never tell them.
+        if (page.more || page.settling) && self.follows {
             self.rounds += 1;
             if self.rounds >= ROUNDS_MAX {
-                let text = "the store changes faster than the export is taken; export into a local file, or while less is done";
+                let text = if page.more {
+                    "the store changes faster than the export is taken; export into a local file, or while less is done"
+                } else {
+                    "dependents of a chunk are still being told what became of it; export again in a moment"
+                };
                 return Err(Error::new(ErrorKind::Busy, text));
             }
             return Ok(Stage::Changes { until: page.newest });

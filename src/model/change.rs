@@ -72,6 +72,9 @@ pub struct Changes {
     /// The newest revision of the store when the page was read. `next` is behind it while there is more, and while the
     /// feed waits for an import whose job nobody sees yet.
     pub newest: u64,
+    /// Dependents of some chunk were still to be told then what became of it: they change without further calls.
+    #[serde(default)]
+    pub settling: bool,
 }
 
 /// Somebody who follows the change feed, and for whom it is kept.

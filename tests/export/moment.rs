@@ -243,6 +243,41 @@ fn an_export_outlasts_the_feed() {
     });
 }
 
+/// What is still owed to dependents when an export ends would be owed for ever in a store that is made of it.
+#[test]
+fn an_export_beside_a_reset_of_thousands_has_all_of_it_or_says_that_it_goes_on() {
+    for (name, place) in places() {
+        let zoo::Zoo { store, .. } = zoo::open(&*place);
+        let count = 3 * limits::DEPENDENTS_PER_COMMIT_MAX as u64;
+        let new = (0..=count).map(|id| Ok(NewChunk::new(id).depends_on((id > 0).then_some(0))));
+        block_on(async {
+            let (spec, options) = (JobSpec::new(), ImportOptions::new());
+            store.import(1, &spec, magnetar::chunks(new), &options).await.expect("imported");
+            while store.get_stats(1).await.expect("it is there").done <= count {
+                let claimed = store.claim_pending_batch(1, 1_000).await.expect("claimed");
+                let done = claimed.iter().map(|one| ChunkUpdate::Complete(one.claim(), Completion::new()));
+                store.apply_batch_updates(1, done.collect()).await.expect("they are done");
+            }
+            store.reset(1, Selection::Chunks(vec![0]), ResetReach::Through).await.expect("it is reset");
+        });
+        let text = loop {
+            let mut text = Vec::new();
+            match block_on(Export::new(Arc::clone(&store)).json_lines().write_to(&mut text)) {
+                Ok(_) => break text,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Busy, "{name}: {error}");
+                    assert!(error.to_string().contains("still being told"), "{name}: {error}");
+                }
+            }
+        };
+        let (_, other) = places().remove(0);
+        let copy = zoo::open(&*other);
+        block_on(copy.store.restore(&mut text.as_slice())).expect("it is restored");
+        let stats = block_on(copy.store.get_stats(1)).expect("it is there");
+        assert_eq!((stats.done, stats.blocked, stats.settling), (0, count, false), "{name}");
+    }
+}
+
 #[cfg(feature = "redb")]
 #[test]
 fn an_export_that_never_catches_up_gives_up() {

@@ -279,6 +279,42 @@ fn a_pair_that_its_authority_has_left_is_made_again_by_who_opens_it_anew() {
     block_on(to.new_job(&JobSpec::new())).expect("it works by itself");
 }
 
+/// What was done since is in the copy, and the authority gives the same revisions to something else.
+#[test]
+fn an_authority_that_was_put_back_from_a_copy_of_its_own_is_said_to_be_behind() {
+    for (old, new) in [("jobs.db", "jobs.redb"), ("jobs.redb", "jobs.db")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (old, new) = (folder.path().join(old), folder.path().join(new));
+        let (kept, paired) = (folder.path().join("kept"), folder.path().join("paired"));
+        let alone = block_on(magnetar::open(&old)).expect("a new file");
+        dag::import(&*alone, 20);
+        block_on(alone.close()).expect("it closes");
+        let open = || block_on(DualStore::open(&old, &new, &OpenOptions::new(), &DualOptions::new()));
+        // From before there was a pair, and from when there was one.
+        std::fs::copy(&old, &kept).expect("a copy");
+        block_on(open().expect("a pair").close()).expect("it closes");
+        std::fs::copy(&old, &paired).expect("a copy");
+        let dual = open().expect("a pair");
+        for _ in 0..9 {
+            block_on(dual.claim_pending(JOB)).expect("it works").expect("some are ready");
+        }
+        block_on(dual.close()).expect("it closes");
+        for back in [kept, paired] {
+            std::fs::copy(back, &old).expect("it is put back");
+            let dual = open().expect("work goes on");
+            let is_behind = |error: magnetar::Error| {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                assert!(error.to_string().contains("an older copy of itself"), "{error}");
+            };
+            is_behind(block_on(dual.catch_up()).expect_err("the copy is ahead"));
+            is_behind(block_on(dual.compare()).map(drop).expect_err("the copy is ahead"));
+            is_behind(block_on(dual.cut_over()).map(drop).expect_err("the copy is ahead"));
+            block_on(dual.claim_pending(JOB)).expect("it works").expect("some are ready");
+            block_on(dual.close()).expect("it closes");
+        }
+    }
+}
+
 #[test]
 fn stores_under_different_owners_are_no_pair() {
     let other = RedbStore::in_memory_with(&OpenOptions::new().owner(OwnerId::from_bytes([6; 16])));

@@ -11,6 +11,7 @@ mod creation;
 mod fleet;
 #[cfg(feature = "redb")]
 mod lock;
+mod places;
 #[cfg(feature = "sqlite")]
 #[path = "../crash/seed.rs"]
 mod seed;

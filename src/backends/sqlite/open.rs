@@ -30,9 +30,11 @@ const WAL_BYTES_PRIMED: u64 = 1_000 * (4096 + 24) + 32;
 /// Opens or creates a store in a file.
 pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
     must_name_a_file(path)?;
+    must_have_one_name(path)?;
     let lock = lock(path)?;
     let is_new = look(path)?;
     if is_new {
+        must_leave_no_wal(path)?;
         files::create(path)
             .and_then(|file| file.sync_all())
             .map_err(|e| io_error("creating the file", path, e))?;
@@ -80,6 +82,48 @@ fn must_name_a_file(path: &Path) -> Result<()> {
         return Ok(());
     };
     Err(Error::invalid(fault))
+}
+
+/// Where a file is, whichever symbolic link it was named by and wherever this process goes later: what lies beside it
+/// is the same for all then.
+pub(crate) fn place(path: &Path) -> PathBuf {
+    let itself = if path.is_symlink() { path.canonicalize() } else { std::path::absolute(path) };
+    itself.unwrap_or_else(|_| path.to_owned())
+}
+
+/// Hard links are names of equal rank, and `SQLite` has a WAL beside each: who opens one knows nothing of what is done
+/// under the other, and gives the same chunks away.
+fn must_have_one_name(path: &Path) -> Result<()> {
+    let names = path.metadata().map_or(1, |meta| files::names(&meta));
+    if names < 2 {
+        return Ok(());
+    }
+    let text = format!(
+        "{} has {names} names (hard links), and its changes would be kept under one of them; remove the others, or make copies of them",
+        path.display()
+    );
+    Err(Error::new(ErrorKind::Refused, text))
+}
+
+/// A WAL without its file has changes of a store that is gone, or that a process which has it open still works on;
+/// `SQLite` would remove it. Ours are never that way: a new file is no empty one any more when it gets its WAL.
+fn must_leave_no_wal(path: &Path) -> Result<()> {
+    let wal = wal(path);
+    if wal.metadata().map_or(0, |meta| meta.len()) == 0 {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is missing or empty, and {} has the last changes of the store that it was: put the file back, or end who still has it open and remove both",
+        path.display(),
+        wal.display()
+    );
+    Err(Error::new(ErrorKind::Corrupt, text))
+}
+
+fn wal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
 }
 
 /// A store that was there already is not made anew.
@@ -237,9 +281,7 @@ fn migrate(connection: &mut Connection) -> Result<()> {
 /// Gives a new WAL the length that it will have anyway: growing it with every commit makes each sync dearer, by a
 /// third. What follows the last frame has no valid checksum and is nothing to `SQLite`.
 fn prime_wal(connection: &mut Connection, path: &Path) -> Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    let name = PathBuf::from(name);
+    let name = wal(path);
     let is_short = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() < WAL_BYTES_PRIMED);
     if !is_short(&name) {
         return Ok(());

@@ -43,8 +43,9 @@ impl SqliteStore {
     }
 
     fn open_blocking(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let backend = sqlite::open_file(path, file_options(options))?;
-        let host = host::host(options, || Arc::new(OwnerFiles::beside(path)))?;
+        let place = sqlite::place(path);
+        let backend = sqlite::open_file(&place, file_options(options))?;
+        let host = host::host(options, || Arc::new(OwnerFiles::beside(&place)))?;
         Store::start(Box::new(backend), host, in_file(path))
     }
 

@@ -6,6 +6,6 @@ mod other;
 mod unix;
 
 #[cfg(not(unix))]
-pub(super) use other::{create, sync_directory};
+pub(super) use other::{create, names, sync_directory};
 #[cfg(unix)]
-pub(super) use unix::{create, sync_directory};
+pub(super) use unix::{create, names, sync_directory};

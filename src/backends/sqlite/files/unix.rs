@@ -1,8 +1,8 @@
 //! Unix: files for their owner only, and directories that are synced.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Result;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Opens a file for writing, and creates it where there is none, readable by its owner only.
@@ -14,4 +14,9 @@ pub(in crate::backends::sqlite) fn create(path: &Path) -> Result<File> {
 pub(in crate::backends::sqlite) fn sync_directory(path: &Path) -> Result<()> {
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()
+}
+
+/// How many names a file has.
+pub(in crate::backends::sqlite) fn names(file: &Metadata) -> u64 {
+    file.nlink()
 }

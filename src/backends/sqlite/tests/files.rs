@@ -78,6 +78,29 @@ fn an_empty_file_is_a_new_store() {
 }
 
 #[test]
+fn a_wal_that_has_lost_its_file_is_no_new_store_and_stays() {
+    let folder = Folder::new();
+    let path = folder.file();
+    let wal = path.with_file_name(format!("{}-wal", path.file_name().unwrap().to_str().unwrap()));
+    let mut backend = open(&path).unwrap();
+    add_ten(&mut backend, 1).unwrap();
+    let away = path.with_extension("away");
+    std::fs::rename(&path, &away).unwrap();
+    let left = std::fs::read(&wal).unwrap();
+    for empty in [false, true] {
+        if empty {
+            std::fs::write(&path, "").unwrap();
+        }
+        let error = open(&path).err().expect("it was opened");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("-wal has the last changes"), "{error}");
+        assert_eq!((path.exists(), std::fs::read(&wal).unwrap() == left), (empty, true));
+    }
+    std::fs::rename(&away, &path).unwrap();
+    assert_eq!(ready(&mut open(&path).unwrap(), 1), 10);
+}
+
+#[test]
 fn whoever_verifies_waits_for_nobody_and_nobody_waits_for_them() {
     let folder = Folder::new();
     let mut backend = open(&folder.file()).unwrap();

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::backends::contract::{Backend, Needs};
 use crate::backends::sqlite::tests::{Folder, import};
 use crate::backends::sqlite::{FileOptions, open_file};
+use crate::error::ErrorKind;
 
 #[test]
 fn a_new_file_is_its_owner_s_alone() {
@@ -44,4 +45,19 @@ fn opening_a_file_again_ends_no_lock_of_a_store_that_has_it_open() {
     drop(second);
     assert_eq!(locks_on(&path), Some(held));
     drop(first);
+}
+
+#[test]
+fn a_file_with_a_second_name_of_equal_rank_is_refused_under_both() {
+    let folder = Folder::new();
+    let (path, other) = (folder.file(), folder.file().with_extension("other"));
+    open_file(&path, FileOptions::default()).unwrap().close().unwrap();
+    std::fs::hard_link(&path, &other).unwrap();
+    for name in [&path, &other] {
+        let error = open_file(name, FileOptions::default()).err().expect("it was opened");
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("2 names"), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    open_file(&other, FileOptions::default()).unwrap().verify().unwrap();
 }
