@@ -104,6 +104,11 @@ impl JobStore {
         self.is_poisoned
     }
 
+    /// Has the file such that damage to a copy of it is found. Gives an error as JSON text.
+    pub fn checkpoint(&mut self) -> Option<String> {
+        block_on(self.store.checkpoint()).err().map(|error| self.noted(error))
+    }
+
     /// Releases the file. Claims stay with their clients. Gives an error as JSON text.
     pub fn close(&mut self) -> Option<String> {
         self.feeds.clear();

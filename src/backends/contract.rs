@@ -802,6 +802,12 @@ pub(crate) trait Backend: Send {
         self.reader().verify()
     }
 
+    /// Brings a file that one process has, and that stays open, to where damage to a copy of it is found. A file of
+    /// several is not copied while it is open.
+    fn checkpoint(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Releases the file. Called once, last.
     fn close(&mut self) -> Result<()>;
 }

@@ -75,6 +75,7 @@ enum Control {
     /// The same, but nothing where all is well when its turn comes.
     Mend(oneshot::Sender<Result<()>>),
     CheckFile(oneshot::Sender<Result<()>>),
+    Checkpoint(oneshot::Sender<Result<()>>),
     Close {
         owner: OwnerId,
         reply: oneshot::Sender<Result<()>>,
@@ -249,6 +250,11 @@ impl Core {
         self.wait_for(Control::CheckFile).await
     }
 
+    #[allow(dead_code, reason = "asked of engines whose file has one process")]
+    pub(crate) async fn checkpoint(self: &Arc<Self>) -> Result<()> {
+        self.wait_for(Control::Checkpoint).await
+    }
+
     /// Releases the storage, and first what an owner holds still.
     pub(crate) async fn close(self: &Arc<Self>, owner: OwnerId) -> Result<()> {
         self.wait_for(|reply| Control::Close { owner, reply }).await
@@ -374,6 +380,19 @@ impl Core {
         answered
     }
 
+    /// Has the engine do something by itself. Where that leaves it poisoned nothing goes on.
+    fn with_engine<T>(&self, why: &str, work: impl FnOnce(&mut Engine) -> Result<T>) -> Result<T> {
+        let mut slot = self.engine();
+        let engine = slot.as_mut().ok_or_else(closed)?;
+        let done = work(engine);
+        if done.is_err()
+            && let Some(poison) = engine.poison()
+        {
+            self.hold_back(why, poison);
+        }
+        done
+    }
+
     /// Nothing goes on before the store is reopened.
     fn hold_back(&self, why: &str, poison: &Error) {
         let mut queue = self.queue();
@@ -465,14 +484,7 @@ impl Core {
     fn do_control(self: &Arc<Self>, control: Control) {
         match control {
             Control::Reopen(reply) => {
-                let result = match self.engine().as_mut() {
-                    None => Err(closed()),
-                    Some(engine) => engine.reopen().inspect_err(|_| {
-                        if let Some(poison) = engine.poison() {
-                            self.hold_back("the store could not be opened anew", poison);
-                        }
-                    }),
-                };
+                let result = self.with_engine("the store could not be opened anew", Engine::reopen);
                 if result.is_ok() {
                     let mut queue = self.queue();
                     queue.on_hold = false;
@@ -492,7 +504,11 @@ impl Core {
                 }
             }
             Control::CheckFile(reply) => {
-                let result = self.engine().as_mut().map_or_else(|| Err(closed()), Engine::check_file);
+                let result = self.with_engine("the file could not be checked", Engine::check_file);
+                let _ = reply.send(result);
+            }
+            Control::Checkpoint(reply) => {
+                let result = self.with_engine("the file could not be written to", Engine::checkpoint);
                 let _ = reply.send(result);
             }
             Control::Close { owner, reply } => {

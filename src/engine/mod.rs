@@ -473,6 +473,17 @@ impl Engine {
         })
     }
 
+    /// Brings the file to where damage to a copy of it is found.
+    pub(crate) fn checkpoint(&mut self) -> Result<()> {
+        self.guarded("the checkpoint panicked, over a damaged file perhaps", |engine| {
+            engine.backend.checkpoint().inspect_err(|error| {
+                if error.kind() == ErrorKind::Poisoned {
+                    engine.poisoned = Some(error.clone());
+                }
+            })
+        })
+    }
+
     /// Does what may come across damage that nothing has looked for yet. After a panic nothing goes on before the store
     /// is reopened.
     fn guarded(&mut self, what: &str, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {

@@ -11,6 +11,8 @@
 mod bytes;
 #[path = "../crash/child.rs"]
 mod child;
+#[cfg(feature = "redb")]
+mod copied;
 mod damage;
 #[cfg(feature = "redb")]
 mod in_use;

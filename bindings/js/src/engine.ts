@@ -244,9 +244,13 @@ export class Engine {
     })
   }
 
-  /** A copy of the file, as it is between two commits: what opens it recovers it, as after a crash. */
+  /** A copy of the file, as it is between two commits. Where it is damaged later that is found. */
   exportFile(): Uint8Array {
     return this.#guarded(() => {
+      const why = this.#store.checkpoint()
+      if (this.#store.isPoisoned) throw failed(why ?? '')
+      // Where there is no space for that, the copy is as a crash leaves the file.
+      if (why !== undefined && JSON.parse(why).code !== 'full') throw new MagnetarError(lastFailure() ?? JSON.parse(why))
       const bytes = this.#bytes
       const copy = new Uint8Array(bytes.len())
       for (let at = 0; at < copy.length; ) {

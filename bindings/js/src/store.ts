@@ -507,8 +507,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   }
 
   /**
-   * The bytes of the store's file, as `importFile` and a native `RedbStore::open` take them. (`RedbStore::open_read_only`
-   * wants a file that was closed: what a store in use wrote last is not in its trees yet.) `too_large` where there is no
+   * The bytes of the store's file, as `importFile` and a native `RedbStore::open` take them; what is damaged in them later
+   * is found. (`RedbStore::open_read_only` wants a file that was closed.) It is one commit. `too_large` where there is no
    * memory for them.
    */
   async exportFile(): Promise<Blob> {

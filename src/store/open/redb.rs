@@ -66,6 +66,31 @@ impl RedbStore {
         RedbStore::start_on(options, Persistence::Host, |options| RedbBackend::on_storage(make, options))
     }
 
+    /// Writes what an opening would have to recover to where it belongs, in a synced commit. A copy of the storage's
+    /// bytes that is made before the next change is then opened as this store, or refused with
+    /// [`crate::ErrorKind::Corrupt`] where it is damaged; one that is made without this may lose the last commits to
+    /// damage in silence, as what a killed process left.
+    ///
+    /// It is for whoever copies a store on [storage of their own](Self::on_storage) that stays open. One that is closed
+    /// needs none.
+    ///
+    /// # Errors
+    ///
+    /// As of any change: [`crate::ErrorKind::Full`] and [`crate::ErrorKind::Poisoned`] above all.
+    ///
+    /// ```
+    /// # magnetar::block_on(async {
+    /// use magnetar::{JobStore, RedbStore};
+    ///
+    /// let store = RedbStore::in_memory()?;
+    /// store.checkpoint().await?;
+    /// store.close().await
+    /// # }).unwrap();
+    /// ```
+    pub async fn checkpoint(&self) -> Result<()> {
+        self.shared().core.checkpoint().await
+    }
+
     fn start_on(
         options: &OpenOptions,
         persistence: Persistence,
