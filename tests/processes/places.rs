@@ -9,7 +9,7 @@ use crate::child::{Running, say, told, wait_for_go};
 const JOB: i64 = 3;
 
 fn import(store: &dyn JobStore) {
-    let new = chunks([Ok(NewChunk::new(0))].into_iter());
+    let new = chunks([Ok(NewChunk::new(0))]);
     block_on(store.import(JOB, &JobSpec::new(), new, &ImportOptions::new())).expect("an import");
 }
 
