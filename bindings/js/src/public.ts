@@ -5,7 +5,7 @@ export { type Ending, type HeldChunk } from './claims.js'
 export { type ErrorCode, MagnetarError, type Retry } from './errors.js'
 export { type Change } from './feed.js'
 export { type ImportOptions, type Manifest, type ManifestChunk, type ManifestSource } from './manifest.js'
-export { JobProgress } from './progress.js'
+export { JobProgress, type ProgressEvents } from './progress.js'
 export { type Handler, type RunOptions, type RunReport } from './run.js'
 export { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
 export {
@@ -22,5 +22,6 @@ export {
   type Outcome,
   type Persistence,
   type Selection,
+  type StoreEvents,
   type Update,
 } from './store.js'

@@ -217,7 +217,10 @@ fn is_cut_short(path: &Path) -> bool {
 fn foreign(path: &Path) -> Error {
     Error::new(
         ErrorKind::Corrupt,
-        format!("{} is not a Magnetar store and was left as it is; give another path", path.display()),
+        format!(
+            "{} is not a Magnetar store in SQLite and was left as it is; give another path, and a store in redb a name that ends in .redb",
+            path.display()
+        ),
     )
 }
 

@@ -1,6 +1,6 @@
 // What a user's TypeScript may say, and what it may not. It is checked and never run.
 
-import { type Chunk, type ErrorCode, type HeldChunk, JobStore, MagnetarError, open, type Persistence, type Stats } from 'magnetar-jobs'
+import { type Chunk, type ErrorCode, type HeldChunk, JobStore, MagnetarError, open, type Persistence, type ProgressEvents, type Stats, type StoreEvents } from 'magnetar-jobs'
 import { open as openInlined } from 'magnetar-jobs/inline'
 
 interface Upload {
@@ -46,6 +46,10 @@ export async function typed(signal: AbortSignal): Promise<void> {
   store.addEventListener('change', ({ detail }) => detail.toFixed())
   store.removeEventListener('leader', ({ detail }: CustomEvent<boolean>) => !detail)
   store.progress(1).addEventListener('progress', ({ detail }) => detail.percent)
+  const onChange = ({ detail }: StoreEvents['change']): number => detail
+  const onProgress = ({ detail }: ProgressEvents['progress']): number => detail.percent
+  store.addEventListener('change', onChange)
+  store.progress(1).addEventListener('progress', onProgress)
   // @ts-expect-error: a revision
   store.addEventListener('change', (event) => event.detail.trim())
   const lines = async function* () { yield '{"id":1}\n' }
