@@ -39,6 +39,7 @@ export class Run extends Users {
       this.world.failed(`${tab.name} cannot ${name} though nothing is wrong any more: ${error.code} ${error.message}`)
     })
     await this.#settled('though nothing is wrong any more')
+    if (tab.page.isDead) this.world.failed(`${tab.name} has ended before its ${name}, though nothing is wrong any more`)
     if (answer === undefined && this.world.fault === undefined) return this.#must(tab, name, make, true)
     return answer?.value
   }

@@ -226,7 +226,7 @@ export class Users {
     if (!this.isHealed && world.chance(40)) {
       world.nextEndsAt = world.below(12)
       // Otherwise the tab has another worker begin anew.
-      if (world.chance(60)) world.at(10 + world.latency(), undefined, 'the end of who imports', () => this.leave(tab))
+      if (world.chance(60)) world.at(10 + world.latency(), undefined, 'the end of who imports', () => this.isHealed || this.leave(tab))
     }
     const made = (copy) => this.look(tab, copy, (jobs) => this.ledger.copied(tab, name, jobs))
     return this.call(tab, 'importFile', () => tab.page.package.importFile(name, this.#exported), made, undefined, false)
