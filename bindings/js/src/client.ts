@@ -39,8 +39,8 @@ export interface Listening {
 export interface Surroundings {
   /** Starts a thread. What comes from it goes to `hear`, and its death by itself to `died`. */
   seat(hear: (message: FromSeat) => void, died: (why: string, code?: ErrorCode) => void): Seat
-  /** Makes this client's life visible to others; gives how to end that. */
-  live?(client: string): Promise<() => void>
+  /** Makes this client's life visible to others, unless the signal comes first; gives how to end that. */
+  live?(client: string, signal?: AbortSignal): Promise<() => void>
   /** Tells when whoever holds a lock has ended, until the signal. */
   watch?(lock: string, gone: () => void, signal: AbortSignal): void
   /** Hears of leaders in other tabs. */
@@ -196,7 +196,7 @@ export class Client {
     const { signal } = (this.#watches = new AbortController())
     try {
       if (this.#unlock === undefined) {
-        const unlock = await this.#around.live?.(this.id)
+        const unlock = await this.#around.live?.(this.id, signal)
         // It stands still again, or was closed.
         if (signal.aborted) return unlock?.()
         this.#unlock = unlock
@@ -205,7 +205,7 @@ export class Client {
       this.#listen()
       this.#sit()
     } catch (error) {
-      this.#hear({ t: 'failed', failure: failureOf(error) })
+      if (!signal.aborted) this.#hear({ t: 'failed', failure: failureOf(error) })
     }
   }
 

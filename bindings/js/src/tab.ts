@@ -55,13 +55,13 @@ function inline(parts: Parts, hear: (message: FromSeat) => void): Seat {
 function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
   return {
     seat: (hear, died) => thread(parts, options, hear, died),
-    live: (client) =>
+    live: (client, signal) =>
       new Promise((alive, dead) => {
         const held = () =>
           new Promise<void>((release) => {
             alive(release)
           })
-        navigator.locks.request(names.clientLock(store, client), held).catch((error) => {
+        navigator.locks.request(names.clientLock(store, client), { signal }, held).catch((error) => {
           const why = `this context may keep nothing, as a sandboxed frame: use another, or ':memory:' (${textOf(error)})`
           dead(new MagnetarError(failure('unavailable', why)))
         })
