@@ -24,8 +24,7 @@ impl Side {
     pub(super) async fn of(handle: Handle) -> Result<Self> {
         let Handle { shared, store } = handle;
         let place = match store.persistence() {
-            // Whoever is told of it may be at work elsewhere.
-            Persistence::File(path) => std::path::absolute(&path).unwrap_or(path).display().to_string(),
+            Persistence::File(path) => path.display().to_string(),
             Persistence::Memory => "a store in memory".into(),
             Persistence::Host => "a store on storage of the host".into(),
         };

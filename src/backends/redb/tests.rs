@@ -106,16 +106,8 @@ impl Model {
                 self.jobs.insert(
                     job,
                     JobRow {
-                        id: job,
-                        spec: JobSpec { name: Some(format!("job {job}")), ..JobSpec::default() },
-                        phase: JobPhase::Open,
-                        owner: None,
-                        seq: 0,
-                        edges: 0,
-                        edges_upward: 0,
-                        counts: Counts::default(),
-                        created_at_ms: 5,
                         revision: self.meta.revision,
+                        ..JobRow::empty(job, JobSpec::new().name(format!("job {job}")), 5)
                     },
                 );
             }

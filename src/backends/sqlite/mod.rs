@@ -51,8 +51,6 @@ impl Default for FileOptions {
     }
 }
 
-pub(crate) use open::place;
-
 /// Opens the store in a file, or creates it.
 pub(crate) fn open_file(path: &Path, options: FileOptions) -> Result<SqliteBackend> {
     let connection = open::file(path, options.check_bytes_max)?;

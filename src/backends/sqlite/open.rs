@@ -84,13 +84,6 @@ fn must_name_a_file(path: &Path) -> Result<()> {
     Err(Error::invalid(fault))
 }
 
-/// Where a file is, whichever symbolic link it was named by and wherever this process goes later: what lies beside it
-/// is the same for all then.
-pub(crate) fn place(path: &Path) -> PathBuf {
-    let itself = if path.is_symlink() { path.canonicalize() } else { std::path::absolute(path) };
-    itself.unwrap_or_else(|_| path.to_owned())
-}
-
 /// Hard links are names of equal rank, and `SQLite` has a WAL beside each: who opens one knows nothing of what is done
 /// under the other, and gives the same chunks away.
 fn must_have_one_name(path: &Path) -> Result<()> {

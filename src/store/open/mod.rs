@@ -19,7 +19,7 @@ mod host;
 #[path = "host_given.rs"]
 mod host;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Handle, JobStore};
@@ -163,6 +163,13 @@ pub async fn open(path: impl AsRef<Path>) -> Result<Arc<dyn JobStore>> {
 /// ```
 pub async fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Arc<dyn JobStore>> {
     Ok(open_handle(path.as_ref(), options).await?.store)
+}
+
+/// Where a file is, whichever symbolic link it was named by and wherever this process goes later: what lies beside it
+/// is the same for all then.
+fn place(path: &Path) -> PathBuf {
+    let linked = if path.is_symlink() { path.canonicalize().ok() } else { None };
+    linked.or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned())
 }
 
 /// The same for those who need the inside of it.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{OpenOptions, host};
+use super::{OpenOptions, host, place};
 use crate::backends::contract::Backend as _;
 pub use crate::backends::redb::Storage;
 use crate::backends::redb::{Options, RedbBackend};
@@ -33,16 +33,16 @@ impl RedbStore {
 
     /// The same with options.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
-        let path = path.as_ref();
-        RedbStore::start_on(options, in_file(path), |options| RedbBackend::open_file(path, options))
+        let path = place(path.as_ref());
+        RedbStore::start_on(options, in_file(&path), |options| RedbBackend::open_file(&path, options))
     }
 
     /// Opens a file for reading, beside a process that has it open with [`OpenOptions::shared_readers`], or alone after
     /// it was closed in good order. Calls that change something are refused with [`crate::ErrorKind::Unsupported`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
-        let (path, options) = (path.as_ref(), OpenOptions::new());
+        let (path, options) = (place(path.as_ref()), OpenOptions::new());
         let host = host::host(&options, || Arc::new(Alone))?;
-        let backend = RedbBackend::open_read_only(path, backend_options(&options, &host))?;
+        let backend = RedbBackend::open_read_only(&path, backend_options(&options, &host))?;
         let reader = backend.reader();
         Store::assemble(reader, Engine::new(Box::new(backend), host.clone()), host, in_file(path))
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{OpenOptions, host};
+use super::{OpenOptions, host, place};
 use crate::backends::sqlite::{self, FileOptions};
 use crate::commit::offload;
 use crate::error::Result;
@@ -43,10 +43,10 @@ impl SqliteStore {
     }
 
     fn open_blocking(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let place = sqlite::place(path);
+        let place = place(path);
         let backend = sqlite::open_file(&place, file_options(options))?;
         let host = host::host(options, || Arc::new(OwnerFiles::beside(&place)))?;
-        Store::start(Box::new(backend), host, in_file(path))
+        Store::start(Box::new(backend), host, in_file(place))
     }
 
     fn memory_blocking(options: &OpenOptions) -> Result<Self> {

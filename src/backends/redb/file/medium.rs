@@ -23,23 +23,26 @@ impl RedbBackend {
     /// A symbolic link is followed.
     pub(crate) fn open_file(path: &Path, options: Options) -> Result<Self> {
         let is_created = AtomicBool::new(false);
-        let medium =
-            FileMedium { path: place(path), is_created, is_writable: true, against_node: Mutex::default() };
+        let medium = FileMedium {
+            path: path.to_owned(),
+            is_created,
+            is_writable: true,
+            against_node: Mutex::default(),
+        };
         RedbBackend::open(Box::new(medium), options, Access::Write).map_err(|error| of_file(path, &error))
     }
 
     /// A store in a file, for reading beside a writer that was opened with [`Options::shared_readers`], or alone.
     pub(crate) fn open_read_only(path: &Path, options: Options) -> Result<Self> {
         let is_created = AtomicBool::new(false);
-        let medium =
-            FileMedium { path: place(path), is_created, is_writable: false, against_node: Mutex::default() };
+        let medium = FileMedium {
+            path: path.to_owned(),
+            is_created,
+            is_writable: false,
+            against_node: Mutex::default(),
+        };
         RedbBackend::open(Box::new(medium), options, Access::Read).map_err(|error| of_file(path, &error))
     }
-}
-
-/// Where a file is, wherever this process goes later.
-fn place(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The same error, with the file that it is about.
