@@ -35,7 +35,7 @@ pub(crate) const TEST: &[Step] = &[
     )
     .needs(&[CCompiler]),
     // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
-    Step::lines("benches", &["cargo test --no-fail-fast --package magnetar-benches"]).needs(&[CCompiler]),
+    Step::lines("benches", &["cargo test --no-fail-fast --package magnetar-benches --bins --benches"]).needs(&[CCompiler]),
     // A user of one engine, without Parquet. What knows of features are gate files (`tests/tidy.rs`): what opens a
     // store, and who is alive. These are their suites, and what users read; the rest, exports too, is the same code.
     Step::lines(
