@@ -53,6 +53,11 @@ struct Retried {
     at: Instant,
 }
 
+/// When a chunk comes back that is delayed. One millisecond more, for the part of one that the store's clock does not show.
+fn comeback(answered: Instant, delay_ms: u64) -> Instant {
+    answered + Duration::from_millis(delay_ms + 1)
+}
+
 /// When chunks come back, by what their jobs say of the wait. A job is asked about once, however many of its chunks failed.
 async fn comebacks(store: Arc<dyn JobStore>, mut retried: Vec<Retried>) -> Vec<Instant> {
     retried.sort_unstable_by_key(|one| one.job);
@@ -61,11 +66,11 @@ async fn comebacks(store: Arc<dyn JobStore>, mut retried: Vec<Retried>) -> Vec<I
         // Where it cannot be told, it is looked for work soon all the same.
         let Ok(job) = store.get_job(of_job[0].job).await else { continue };
         let backoff = job.spec.backoff.unwrap_or_default();
-        comebacks.extend(of_job.iter().map(|one| {
-            let delay_ms = retry::delay_ms(backoff, one.job, one.chunk, one.failures);
-            // One more, for the part of a millisecond that the store's clock does not show.
-            one.at + Duration::from_millis(delay_ms + 1)
-        }));
+        comebacks.extend(
+            of_job
+                .iter()
+                .map(|one| comeback(one.at, retry::delay_ms(backoff, one.job, one.chunk, one.failures))),
+        );
     }
     comebacks
 }
@@ -112,7 +117,7 @@ pub(super) struct Session<S, F: Future> {
     /// When some of them do.
     asking: Option<Pending<Vec<Instant>>>,
     /// When those come back of which that is known.
-    comebacks: BinaryHeap<Reverse<Instant>>,
+    pub(super) comebacks: BinaryHeap<Reverse<Instant>>,
     /// What was running was dropped, for a shutdown that does not wait.
     given_up: bool,
     summary: Summary,
@@ -291,7 +296,7 @@ where
         for (one, answer) in answers.settled {
             match answer {
                 Ok(became) => {
-                    self.count(became, &one.hold);
+                    self.count(became, &one);
                     one.hold.settle();
                 }
                 Err(error) if error.retry() == Retry::Later => {
@@ -344,16 +349,25 @@ where
         self.running.push((self.start)(context, hold));
     }
 
-    fn count(&mut self, became: Became, hold: &Hold) {
+    fn count(&mut self, became: Became, one: &Finished) {
         match became {
             Became::Completed => self.summary.completed += 1,
-            Became::Failed => self.summary.failed += 1,
+            Became::Failed => return self.summary.failed += 1,
             Became::Released => self.summary.released += 1,
-            Became::Retried => {
-                self.summary.retried += 1;
-                let Claim { job_id, chunk, .. } = hold.claim();
-                self.retried.push(Retried { job: job_id, chunk, failures: hold.failures(), at: monotonic() });
+            Became::Retried => self.summary.retried += 1,
+        }
+        match one.end {
+            End::FailWithDelay(_, delay_ms) | End::ReleaseWithDelay(delay_ms) => {
+                let now = monotonic();
+                self.next_comeback(now);
+                self.comebacks.push(Reverse(comeback(now, delay_ms)));
             }
+            End::Fail(_) => {
+                let Claim { job_id, chunk, .. } = one.hold.claim();
+                let failures = one.hold.failures();
+                self.retried.push(Retried { job: job_id, chunk, failures, at: monotonic() });
+            }
+            End::Complete(_) | End::Release | End::FailPermanently(_) => {}
         }
     }
 

@@ -1,12 +1,13 @@
 //! What a store in memory cannot be brought to do from outside: being busy.
 
+use std::cmp::Reverse;
 use std::future::Future as _;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use super::context::{Cancel, Cancellation, Context};
-use super::exchange::{End, Exchanged, Finished, exchange};
+use super::exchange::{Became, End, Exchanged, Finished, exchange};
 use super::progress::Publisher;
 use super::pulse::{Hold, Pulse};
 use super::session::{LATER_TIMES, Plan, Returned, Session};
@@ -67,6 +68,29 @@ fn a_result_that_the_store_was_too_busy_for_is_sent_again() {
     session.take_in(refused(Finished { hold, end: End::Complete(Completion::new()) }), 1).unwrap();
     let summary = block_on(session.run()).unwrap();
     assert_eq!((summary.ending, summary.completed), (Ending::Finished, 1), "{summary}");
+}
+
+/// It would be looked for at the next moment at which it is looked for work at all, up to a second later.
+#[test]
+fn a_chunk_that_was_given_a_delay_is_looked_for_when_that_is_over() {
+    const DELAY_MS: u64 = 20;
+    let ends = [
+        (End::FailWithDelay("not yet".into(), DELAY_MS), Became::Retried),
+        (End::ReleaseWithDelay(DELAY_MS), Became::Released),
+    ];
+    for (end, became) in ends {
+        let (store, state) = one_claim();
+        let pulse = pulse_on(&store);
+        let hold = pulse.keeper().hold(&state);
+        let mut session = Session::new(store, plan(), pulse, nothing_more);
+        let settled = vec![(Finished { hold, end }, Ok(became))];
+        let before = monotonic();
+        session.take_in(Exchanged { settled, claimed: Some(Ok(Vec::new())) }, 1).unwrap();
+        let after = monotonic();
+        let delay = Duration::from_millis(DELAY_MS + 1);
+        let Reverse(comeback) = *session.comebacks.peek().expect("it is known when it comes back");
+        assert!((before + delay..=after + delay).contains(&comeback), "{became:?}");
+    }
 }
 
 #[test]

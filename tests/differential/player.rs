@@ -8,7 +8,7 @@ use magnetar::{
 };
 
 use crate::calls::{Call, Calls, OWNERS, START_MS};
-use crate::model::{Chunk, Job, Model, Next, Told};
+use crate::model::{Chunk, Job, Model, Next, Told, must_be_delay};
 use crate::support::{Living, ManualClock, Place, changes_since, chunks_of, export};
 
 /// After so many calls the whole state is compared.
@@ -469,6 +469,7 @@ fn model(model: &mut Model, call: &Call) -> Result<Known, ErrorKind> {
             Known::Outcome(model.call(|model| model.fail(*claim, error, Next::AfterBackoff))?)
         }
         Call::FailWithDelay(claim, error, delay_ms) => {
+            must_be_delay(*delay_ms)?;
             Known::Outcome(model.call(|model| model.fail(*claim, error, Next::In(*delay_ms)))?)
         }
         Call::FailPermanently(claim, error) => {
@@ -476,6 +477,7 @@ fn model(model: &mut Model, call: &Call) -> Result<Known, ErrorKind> {
         }
         Call::Release(claim) => Known::Outcome(model.call(|model| model.release(*claim, 0))?),
         Call::ReleaseWithDelay(claim, delay_ms) => {
+            must_be_delay(*delay_ms)?;
             Known::Outcome(model.call(|model| model.release(*claim, *delay_ms))?)
         }
         Call::Heartbeat(claim) => Known::Outcome(model.call(|model| model.heartbeat(*claim))?),

@@ -26,7 +26,8 @@ pub(crate) enum Next {
     Never,
 }
 
-fn must_be_delay(delay_ms: u64) -> Answer<()> {
+/// What is out of range never comes to the store, so nothing lapses over it.
+pub(crate) fn must_be_delay(delay_ms: u64) -> Answer<()> {
     if delay_ms <= BACKOFF_MS_MAX { Ok(()) } else { Err(ErrorKind::InvalidInput) }
 }
 
@@ -597,9 +598,6 @@ impl Model {
     }
 
     pub(crate) fn fail(&mut self, claim: Claim, error: &str, next: Next) -> Answer<Outcome> {
-        if let Next::In(delay_ms) = next {
-            must_be_delay(delay_ms)?;
-        }
         let may_retry = !matches!(next, Next::Never);
         let state = self.chunk(claim.job_id, claim.chunk)?;
         let ended = !state.open && state.fence == claim.fence && state.owner.is_some();
@@ -625,7 +623,6 @@ impl Model {
     }
 
     pub(crate) fn release(&mut self, claim: Claim, delay_ms: u64) -> Answer<Outcome> {
-        must_be_delay(delay_ms)?;
         let state = self.chunk(claim.job_id, claim.chunk)?;
         let given_back = if state.open { delay_ms == 0 } else { state.owner.is_none() };
         if state.status == Pending && state.fence == claim.fence && given_back {
