@@ -552,6 +552,13 @@ test('a worker that cannot be had, or told what to do, is a typed error, and the
   await kept(t, await open(path)).importManifest(1, chunks(1))
 })
 
+test('a thread whose script is not there is told as missing, and not as crashed', async () => {
+  const { Worker } = await import('node:worker_threads')
+  const worker = () => new Worker(new URL('no-such-worker.js', packed))
+  const missing = (error) => code('unavailable')(error) && /no-such-worker/.test(error.message)
+  await assert.rejects(open(join(folder, 'no-script'), { worker }), missing)
+})
+
 test('a program that may have no threads is told so', () => {
   const script = `import(${JSON.stringify(new URL('node.js', packed))}).then(({ open }) => open('x')).catch(({ code }) => console.log(code))`
   const told = spawnSync(process.execPath, ['--permission', '--allow-fs-read=*', '--allow-fs-write=*', '-e', script], { encoding: 'utf8' })
@@ -686,6 +693,8 @@ test('a program that was given as text has its stores in threads like any other'
     const ways = [
       [['--input-type=module', '-e', script]], [['--input-type', 'module', '--no-warnings', '-e', script]], [['--input-type=module', '-'], script],
       [['-e', script], '', '--input-type=module --no-warnings'], [['--input-type=module', '-e', script], '', '--input-type=module'],
+      // What a thread refuses is handed to none.
+      [['--max-old-space-size=500', '--title=text', '--input-type=module', '-e', script]], [['-e', script], '', '--input-type=module --title=text'],
     ]
     for (const [args, input, NODE_OPTIONS] of ways) {
       const told = spawnSync(process.execPath, args, { encoding: 'utf8', input, env: { ...process.env, ...(NODE_OPTIONS && { NODE_OPTIONS }) } })

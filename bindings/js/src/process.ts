@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os'
 import type { Worker } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
+import type { ErrorCode } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
 import { fileName } from './files-node.js'
 import type { FromSeat, ToSeat } from './protocol.js'
@@ -40,17 +41,16 @@ export async function openIn<Payload, Output>(
 
 /**
  * What a thread has of the program's options. A program that was given as text may say what language it is in, which a
- * thread, whose program is a file, refuses.
+ * thread, whose program is a file, refuses. Without that it takes the rest by itself; of what is handed to it, it refuses
+ * the options of V8 and of the whole process, so then it has none.
  */
 export function inherited(): { execArgv?: string[]; env?: NodeJS.ProcessEnv } {
   const { execArgv, env, versions } = process
   // Deno would ask the user whether the environment may be looked at, of which the thread needs nothing.
   if (versions.deno !== undefined) return { env: {} }
-  const { NODE_OPTIONS = '' } = env
-  const rest = execArgv.filter((option) => !option.startsWith('--input-type'))
   return {
-    ...(rest.length < execArgv.length && { execArgv: rest }),
-    ...(NODE_OPTIONS.includes('--input-type') && { env: { ...env, NODE_OPTIONS: NODE_OPTIONS.replace(/--input-type[= ]\S+/g, '') } }),
+    ...(execArgv.some((option) => option.startsWith('--input-type')) && { execArgv: [] }),
+    ...(env.NODE_OPTIONS?.includes('--input-type') && { env: { ...env, NODE_OPTIONS: '' } }),
   }
 }
 
@@ -88,11 +88,16 @@ function inline(parts: Parts, hear: (message: FromSeat) => void, memory?: Bytes)
   return serveInline(place, inTurns(hear))
 }
 
-function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string) => void): Seat {
+function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string, code: ErrorCode) => void): Seat {
   const worker = (options.worker?.() as Worker | undefined) ?? parts.worker()
-  worker.on('message', hear)
-  worker.on('error', (error) => died(String(error)))
-  worker.on('exit', (code) => died(`the worker thread ended with code ${code}`))
+  let isLoaded = false
+  worker.on('message', (message: FromSeat) => {
+    isLoaded = true
+    hear(message)
+  })
+  const ended = (why: string) => died(why, isLoaded ? 'crashed' : 'unavailable')
+  worker.on('error', (error) => ended(String(error)))
+  worker.on('exit', (code) => ended(`the worker thread ended with code ${code}`))
   worker.unref()
   // Compiled while the thread begins.
   const module = options.wasm === undefined ? ownModule(parts) : undefined
@@ -112,7 +117,7 @@ function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) =>
   return {
     post: (message, transfer) => {
       if (message.t !== 'start' || module === undefined) return post(message, transfer)
-      begin(message).catch((error: unknown) => died(String(error)))
+      begin(message).catch((error: unknown) => ended(String(error)))
     },
     hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
     end: () => {
