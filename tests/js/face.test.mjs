@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
-import { existsSync, linkSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import fs, { existsSync, linkSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { describe, test } from 'node:test'
@@ -557,6 +558,36 @@ test('a thread whose script is not there is told as missing, and not as crashed'
   const worker = () => new Worker(new URL('no-such-worker.js', packed))
   const missing = (error) => code('unavailable')(error) && /no-such-worker/.test(error.message)
   await assert.rejects(open(join(folder, 'no-script'), { worker }), missing)
+})
+
+test('a program in which nothing can be made durable is told so, and has memory', () => {
+  const path = join(folder, 'not-durable')
+  const script = `
+    const { open } = await import(${JSON.stringify(new URL('node.js', packed))})
+    for (const [name, options] of [[${JSON.stringify(path)}], [${JSON.stringify(path)}, { inline: true }], [':memory:']]) {
+      await open(name, options).then((store) => console.log(store.persistence) || store.close(), ({ code }) => console.log(code))
+    }`
+  const permitted = ['--permission', '--allow-worker', '--allow-fs-read=*', '--allow-fs-write=*', '-e', `(async () => {${script}})()`]
+  const told = spawnSync(process.execPath, permitted, { encoding: 'utf8' })
+  assert.deepEqual([told.stdout, told.status], ['unavailable\nunavailable\nmemory\n', 0], told.stderr)
+  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('not-durable')), [])
+})
+
+test('a file whose name cannot be made durable is not left behind', async (t) => {
+  const path = join(folder, 'nameless')
+  const { fsyncSync } = fs
+  const put = (sync) => {
+    fs.fsyncSync = sync
+    syncBuiltinESMExports()
+  }
+  t.after(() => put(fsyncSync))
+  put(() => { throw Object.assign(new Error('no'), { code: 'EIO' }) })
+  const files = () => process.platform === 'linux' && readdirSync('/proc/self/fd').length
+  const before = files()
+  await assert.rejects(open(path, { inline: true }), code('io'))
+  assert.deepEqual([existsSync(`${path}.redb`), files()], [false, before])
+  put(fsyncSync)
+  await (await open(path, { inline: true })).close()
 })
 
 test('a program that may have no threads is told so', () => {

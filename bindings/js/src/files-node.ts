@@ -15,12 +15,25 @@ export function fileName(name: string): string {
 /** Opens a store's file for this process alone. */
 export function openFile(named: string): Bytes {
   const path = real(named)
+  refuseUnsynced()
   const lock = new Lock(path)
   try {
     return new NodeFile(path, lock)
   } catch (error) {
     lock.release()
     throw error
+  }
+}
+
+/** Node's permission model denies what makes a file durable, whatever else it allows: said before anything is made. */
+function refuseUnsynced(): void {
+  try {
+    // No file has this number.
+    if (process.permission !== undefined) fdatasyncSync(-1)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_ACCESS_DENIED') return
+    const why = "Node's permission model (--permission) lets nobody have a file made durable, with fsync: here ':memory:' alone can be had"
+    throw new MagnetarError(failure('unavailable', why), { cause: error })
   }
 }
 
@@ -141,7 +154,13 @@ class NodeFile implements Bytes {
     this.#isNew = !existsSync(path)
     this.#fd = openSync(path, this.#isNew ? 'wx+' : 'r+', 0o600)
     this.#lock = lock
-    if (this.#isNew) syncFolder(path)
+    try {
+      if (this.#isNew) syncFolder(path)
+    } catch (error) {
+      closeSync(this.#fd)
+      unlinkSync(path)
+      throw error
+    }
   }
 
   len(): number {
