@@ -25,8 +25,8 @@ const CACHE_BYTES_MAX = 1 << 30
 
 async function copied(from: Blob | Bytes | undefined): Promise<Uint8Array> {
   const kind = kindOf(from)
-  const bytes = kind === 'Blob' || kind === 'File' ? await (from as Blob).arrayBuffer() : from
-  if (ArrayBuffer.isView(bytes)) return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength).slice()
-  if (kindOf(bytes) === 'ArrayBuffer') return new Uint8Array(bytes as ArrayBuffer)
+  if (kind === 'Blob' || kind === 'File') return new Uint8Array(await (from as Blob).arrayBuffer())
+  if (ArrayBuffer.isView(from)) return new Uint8Array(from.buffer, from.byteOffset, from.byteLength).slice()
+  if (kind === 'ArrayBuffer') return new Uint8Array(from as ArrayBuffer).slice()
   throw invalid(`from is ${described(from)}: a store is made of the bytes of a file, a Blob, an ArrayBuffer, or a view of one`)
 }
