@@ -661,6 +661,23 @@ test('what is no file makes no store', async () => {
   await (await opening).close()
 })
 
+test('the entries for pages say what Node lacks for them', async (t) => {
+  for (const entry of ['browser.js', 'inline.js']) {
+    const page = await import(new URL(entry, packed))
+    const is = (expected) => (error) => error instanceof page.MagnetarError && error.code === expected
+    await assert.rejects(page.open('of-a-page'), is('unavailable'), entry)
+    for (const options of [null, 7]) await assert.rejects(page.open(':memory:', options), is('invalid_input'), entry)
+  }
+  const { open, MagnetarError } = await import(`${new URL('inline.js', packed)}?fresh`)
+  // As under a policy that forbids it.
+  const { compile } = WebAssembly
+  t.after(() => (WebAssembly.compile = compile))
+  WebAssembly.compile = async () => { throw new WebAssembly.CompileError('not allowed') }
+  await assert.rejects(open(':memory:'), (error) => error instanceof MagnetarError && error.code === 'unavailable')
+  WebAssembly.compile = compile
+  await (await open(':memory:')).close()
+})
+
 test('names that are none are refused', async () => {
   for (const name of ['', undefined, null, 7, {}]) await assert.rejects(open(name), code('invalid_input'))
   await assert.rejects(open(join(folder, 'no', 'such', 'folder')), code('io'))

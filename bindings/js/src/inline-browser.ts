@@ -21,7 +21,9 @@ export async function open<Payload = unknown, Output = unknown>(
   name: string,
   options: OpenOptions = {},
 ): Promise<JobStore<Payload, Output>> {
-  return openIn(inlined, name, { ...options, wasm: options.wasm ?? (await moduleInlined()) })
+  // What are no options is said there.
+  const given = Object(options) === options ? { ...options, wasm: options.wasm ?? (await moduleInlined()) } : options
+  return openIn(inlined, name, given)
 }
 
 /**

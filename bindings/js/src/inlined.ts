@@ -1,12 +1,16 @@
 /** The engine's module out of the text that it travels in, compiled once. */
 
+import { failure, MagnetarError, textOf } from './errors.js'
 import { packed } from './packed.js'
 
 let compiled: Promise<WebAssembly.Module> | undefined
 
-/** The engine's module. */
+/** The engine's module. What fails, as under a policy that forbids it, is tried again the next time. */
 export function moduleInlined(): Promise<WebAssembly.Module> {
-  compiled ??= compile()
+  compiled ??= compile().catch((error: unknown) => {
+    compiled = undefined
+    throw new MagnetarError(failure('unavailable', `the engine's module cannot be loaded: ${textOf(error)}`), { cause: error })
+  })
   return compiled
 }
 

@@ -97,6 +97,8 @@ function tab(parts: Parts, store: string, options: OpenOptions): Surroundings {
       }
     },
     still: (stop, goOn) => {
+      // What is no page, and no worker of one, has no workers either, and says so next.
+      if (typeof addEventListener === 'undefined') return () => {}
       const told = ({ type, persisted = true }: Event & { persisted?: boolean }) => {
         // One that is left for good has nothing to go on with.
         if (!persisted) return
