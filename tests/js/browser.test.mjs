@@ -54,6 +54,28 @@ for (const name of names) {
       await page.close()
     })
 
+    test('a store in memory that is closed leaves nothing in the page', { skip: name !== 'chromium' && 'no other browser collects when it is told to' }, async () => {
+      const page = await tab()
+      await page.evaluate(async () => {
+        const { open } = await import('/browser.js')
+        globalThis.stores = []
+        for (let made = 0; made < 10; made++) {
+          const store = await open(':memory:')
+          stores.push(new WeakRef(store))
+          await store.close()
+        }
+      })
+      const devtools = await page.context().newCDPSession(page)
+      let left
+      // The last one may be on the stack.
+      for (let tries = 0; !(left < 2) && tries < 50; tries++) {
+        await devtools.send('HeapProfiler.collectGarbage')
+        left = await page.evaluate(() => stores.filter((store) => store.deref() !== undefined).length)
+      }
+      assert.ok(left < 2, `${left} of 10 are left`)
+      await page.close()
+    })
+
     test('the address of a module is one of the page', async () => {
       const page = await tab()
       const found = await page.evaluate(async () => {

@@ -678,6 +678,24 @@ test('the entries for pages say what Node lacks for them', async (t) => {
   await (await open(':memory:')).close()
 })
 
+test('what a test puts in the place of the host’s is not waited for, and takes no part', { timeout: 60_000 }, async (t) => {
+  const store = kept(t, await open(':memory:'))
+  await store.importManifest(1, chunks(1))
+  const kinds = ['queueMicrotask', 'performance', 'setImmediate', 'CustomEvent', 'Event', 'AbortSignal']
+  const own = kinds.map((kind) => [kind, Object.getOwnPropertyDescriptor(globalThis, kind)])
+  const restore = () => own.forEach(([kind, property]) => Object.defineProperty(globalThis, kind, property))
+  t.after(restore)
+  const strange = { queueMicrotask: () => {}, performance: { now: () => 0 }, setImmediate: () => {}, CustomEvent: class {}, Event: class {}, AbortSignal: class {} }
+  for (const kind of kinds) Object.defineProperty(globalThis, kind, { value: strange[kind], configurable: true, writable: true })
+  const changed = new Promise((resolve) => store.addEventListener('change', resolve))
+  const progress = store.progress(1)
+  const told = new Promise((resolve) => progress.addEventListener('progress', resolve))
+  for (let calls = 0; calls < 3; calls++) await store.getStats(1)
+  await store.run(1, () => {})
+  await Promise.all([changed, told])
+  restore()
+})
+
 test('names that are none are refused', async () => {
   for (const name of ['', undefined, null, 7, {}]) await assert.rejects(open(name), code('invalid_input'))
   await assert.rejects(open(join(folder, 'no', 'such', 'folder')), code('io'))

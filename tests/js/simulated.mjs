@@ -242,7 +242,7 @@ export class Realm {
   load(script) {
     const { world } = this
     const globals = {
-      globalThis: {},
+      globalThis: { CustomEvent, Event },
       navigator: { locks: world.locks.of(this), storage: world.files.of(this) },
       location: { href: 'https://simulated/' },
       crypto: { getRandomValues: (bytes) => bytes.map((_, at) => (bytes[at] = world.below(256))) },

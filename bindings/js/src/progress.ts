@@ -4,6 +4,9 @@ import { signalled } from './arguments.js'
 import type { Stats } from './stats.js'
 import type { JobStore, Listener, ListenerOptions, Listeners, Told } from './store.js'
 
+/** Of the same making as the class below, as in `store.ts`. */
+const { CustomEvent } = globalThis
+
 /** The events of a job's progress. */
 export interface ProgressEvents {
   progress: Told<Stats>

@@ -123,6 +123,9 @@ export interface StoreEvents {
 
 const PAGE = 10_000
 
+/** Of the same making as the class below, whatever a test puts in their place later: a target takes no other one's. */
+const { CustomEvent, Event } = globalThis
+
 /**
  * A durable store of jobs.
  *

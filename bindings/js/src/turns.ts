@@ -4,7 +4,21 @@
 const TURN_MS = 4
 
 /** As the host has it, whatever a test puts in its place later. */
-const { setImmediate } = globalThis
+const { setImmediate, queueMicrotask, performance } = globalThis
+
+/** The channel through which a page gets a task of its own. One for all stores: while it is open it, and what hears it, stays. */
+let channel: MessageChannel | undefined
+const turns: (() => void)[] = []
+
+function task(turn: () => void): void {
+  if (setImmediate !== undefined) return void setImmediate(turn)
+  if (channel === undefined) {
+    channel = new MessageChannel()
+    channel.port1.onmessage = () => turns.shift()!()
+  }
+  turns.push(turn)
+  channel.port2.postMessage(0)
+}
 
 /** Hands messages over in microtasks, which is soonest, and every few milliseconds in a task of the host's. */
 export function inTurns<T>(hear: (message: T) => void): (message: T) => void {
@@ -16,18 +30,12 @@ export function inTurns<T>(hear: (message: T) => void): (message: T) => void {
     since = performance.now()
     due.forEach(hear)
   }
-  let task = (): unknown => setImmediate(turn)
-  if (setImmediate === undefined) {
-    const { port1, port2 } = new MessageChannel()
-    port1.onmessage = turn
-    task = () => port2.postMessage(0)
-  }
   return (message) => {
     if (waiting !== undefined) waiting.push(message)
     else if (performance.now() - since < TURN_MS) queueMicrotask(() => hear(message))
     else {
       waiting = [message]
-      task()
+      task(turn)
     }
   }
 }
