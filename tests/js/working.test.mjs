@@ -2,6 +2,7 @@
 // and in memory.
 
 import assert from 'node:assert/strict'
+import { getEventListeners } from 'node:events'
 import { describe, test } from 'node:test'
 import { chunks, code, kept, MagnetarError, open, places } from './stores.mjs'
 
@@ -460,6 +461,46 @@ for (const [place, opened] of Object.entries(places)) {
         () => store.importManifest(1, chunks(2), { signal }), () => store.progress(1, { signal }),
       ]) await assert.rejects(async () => call(), code('invalid_input'))
       assert.equal((await store.getByStatus(1, 'pending')).length, 1)
+    })
+
+    test('a signal of another making ends what it is given to', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      const signal = Object.assign(new EventTarget(), { aborted: false, reason: undefined })
+      const abort = () => {
+        Object.assign(signal, { aborted: true, reason: new Error('enough') })
+        signal.dispatchEvent(new Event('abort'))
+      }
+      const progress = store.progress(1, { signal })
+      const told = new Promise((resolve, reject) => {
+        progress.addEventListener('error', ({ detail }) => reject(detail))
+        progress.addEventListener('progress', resolve)
+      })
+      await told
+      const report = await store.run(1, abort, { signal })
+      assert.deepEqual([report.ending, report.completed + report.released], ['stopped', 1])
+      assert.equal((await store.run(1, abort, { signal })).ending, 'stopped')
+      assert.equal(getEventListeners(signal, 'abort').length, 0)
+    })
+
+    test('a run whose signal came while it claimed waits for nothing more', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      await store.claimPending(1)
+      for (const loop of [(signal) => store.run(1, () => {}, { signal }), async (signal) => { for await (const _ of store.claims(1, { signal })); }]) {
+        const stop = new AbortController()
+        const claim = store.claimPending
+        store.claimPending = (...given) => claim.apply(store, given).finally(() => stop.abort())
+        let looksAgain = 0
+        const { setTimeout } = globalThis
+        // Whoever waits for the next look has it at once.
+        const soon = (work, ms) => (ms === 1_000 ? setTimeout(() => (looksAgain++, work()), 0) : setTimeout(work, ms))
+        const waits = t.mock.method(globalThis, 'setTimeout', soon)
+        await loop(stop.signal)
+        delete store.claimPending
+        waits.mock.restore()
+        assert.equal(looksAgain, 0)
+      }
     })
 
     test('many lanes wait together', async (t) => {

@@ -292,7 +292,7 @@ export async function endingOf(store: JobStore<any, any>, job: number, signal?: 
 
 /** After a chunk was given back, which may come back at once: longer for each in a row. */
 export async function rest(store: JobStore<any, any>, releases: number, signal?: AbortSignal): Promise<void> {
-  if (!signal?.aborted) await nextChange(store, signal, 8 << Math.min(releases, 7), false).promise
+  await nextChange(store, signal, 8 << Math.min(releases, 7), false).promise
 }
 
 /** Resolves with the next change of the store, its closing, the signal, or after a while: deadlines are not told. */
@@ -316,6 +316,7 @@ function nextChange(
     }
     store.waiting.add(note)
     signal?.addEventListener('abort', forget)
+    if (signal?.aborted) forget()
   })
   return { promise, forget: () => forget() }
 }

@@ -77,11 +77,12 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     this.#store.losing.add(note)
     signal?.addEventListener('abort', note)
     let told = ''
-    const leave = this.#store.watching()
     try {
       while (!signal?.aborted && !this.#store.isClosed) {
         if (!changed) {
+          const leave = this.#store.watching()
           await new Promise<void>((resolve) => (wake = resolve))
+          leave()
           continue
         }
         changed = false
@@ -92,7 +93,6 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
         if (stats.isFinished || stats.isStalled) return
       }
     } finally {
-      leave()
       this.#store.waiting.delete(note)
       this.#store.losing.delete(note)
       signal?.removeEventListener('abort', note)
@@ -101,14 +101,17 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
 
   async #tell(heard: AbortController): Promise<void> {
     const { signal } = heard
+    const stop = () => heard.abort()
     try {
-      const states = this.#states(this.#signal === undefined ? signal : AbortSignal.any([this.#signal, signal]))
-      for await (const stats of states) {
+      this.#signal?.addEventListener('abort', stop)
+      if (this.#signal?.aborted) stop()
+      for await (const stats of this.#states(signal)) {
         if (!signal.aborted) this.dispatchEvent(new CustomEvent('progress', { detail: stats }))
       }
     } catch (error) {
       this.dispatchEvent(new CustomEvent('error', { detail: error }))
     } finally {
+      this.#signal?.removeEventListener('abort', stop)
       if (this.#heard === heard) this.#heard = undefined
     }
   }

@@ -58,8 +58,13 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
   let ending: Ending | undefined
   const report = { completed: 0, failed: 0, released: 0, superseded: 0 }
   // What ends one lane ends them all: nobody works on for a caller who was told that the run is over.
-  const broken = new AbortController()
-  const ended = signal === undefined ? broken.signal : AbortSignal.any([signal, broken.signal])
+  let broken: { error: unknown } | undefined
+  const over = new AbortController()
+  const ended = over.signal
+  // By hand: what the host makes of several signals takes only signals of its own.
+  const stop = () => over.abort(signal!.reason)
+  if (signal?.aborted) stop()
+  else signal?.addEventListener('abort', stop)
 
   const work = async (claimed: Chunk<P, O>) => {
     const held = new Held(store, claimed, ended)
@@ -106,13 +111,15 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
         }
       }
     } catch (error) {
-      broken.abort(error)
+      broken ??= { error }
+      over.abort(error)
     }
   }
   // A handler that waits for nothing but its signal is to be told.
   const leave = store.watching()
   await Promise.all(Array.from({ length: concurrency }, lane))
   leave()
-  if (broken.signal.aborted) throw broken.signal.reason
+  signal?.removeEventListener('abort', stop)
+  if (broken !== undefined) throw broken.error
   return { ending: ending ?? 'stopped', ...report }
 }
