@@ -107,27 +107,30 @@ test('esbuild builds what uses the entry in one script, into one script', async 
   await checkBuilt(t, out)
 })
 
-test('esbuild, which follows no URLs, is given the worker and the module by name', async (t) => {
-  const main = `import * as jobs from 'magnetar-jobs'
-import wasm from 'magnetar-jobs/magnetar.wasm'
-import { show } from './page.mjs'
-const worker = () => new Worker('./worker.js', { type: 'module' })
-show((name) => jobs.open(name, { worker, wasm: new URL(wasm, location.href) }))`
-  const root = projectOf(t, 'magnetar-jobs', main)
-  const out = join(root, 'dist')
-  const { warnings } = await esbuild({
-    absWorkingDir: root,
-    entryPoints: { main: 'main.mjs', worker: 'magnetar-jobs/worker' },
-    bundle: true,
-    minify: true,
-    format: 'esm',
-    loader: { '.wasm': 'file' },
-    outdir: out,
+for (const [how, worker] of [['by name', 'magnetar-jobs/worker'], ['in a script that imports it', './own-worker.mjs']]) {
+  test(`esbuild, which follows no URLs, is given the module, and the worker ${how}`, async (t) => {
+    const main = `import * as jobs from 'magnetar-jobs'
+  import wasm from 'magnetar-jobs/magnetar.wasm'
+  import { show } from './page.mjs'
+  const worker = () => new Worker('./worker.js', { type: 'module' })
+  show((name) => jobs.open(name, { worker, wasm: new URL(wasm, location.href) }))`
+    const root = projectOf(t, 'magnetar-jobs', main)
+    writeFileSync(join(root, 'own-worker.mjs'), `import 'magnetar-jobs/worker'\n`)
+    const out = join(root, 'dist')
+    const { warnings } = await esbuild({
+      absWorkingDir: root,
+      entryPoints: { main: 'main.mjs', worker },
+      bundle: true,
+      minify: true,
+      format: 'esm',
+      loader: { '.wasm': 'file' },
+      outdir: out,
+    })
+    assert.deepEqual(warnings, [])
+    writeFileSync(join(out, 'index.html'), html('./main.js'))
+    await checkBuilt(t, out)
   })
-  assert.deepEqual(warnings, [])
-  writeFileSync(join(out, 'index.html'), html('./main.js'))
-  await checkBuilt(t, out)
-})
+}
 
 test('without a bundler an import map is all that is needed', async (t) => {
   const root = projectOf(t, 'magnetar-jobs')
