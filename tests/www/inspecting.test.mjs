@@ -102,6 +102,23 @@ async function inspectNew(page, fill) {
   await page.locator('#inspected').waitFor()
 }
 
+test('chunks that are too large for one page are all shown', { timeout: 60_000 }, async (t) => {
+  const { context, problems } = await browser(t)
+  const page = context.pages()[0]
+  await inspectNew(page, () => {
+    const chunks = Array.from({ length: 40 }, (_, id) => ({ id, payload: 'x'.repeat(1_000_000), depends_on: id === 39 ? [0] : [] }))
+    return made.importManifest(1, { chunks })
+  })
+  assert.equal(await page.locator('#graph .node').count(), 40)
+  const rows = () => page.locator('#chunks tr').count()
+  for (let shown = await rows(); shown < 40; shown = await rows()) {
+    await page.click('#more', { timeout: 10_000 })
+    await page.waitForFunction((shown) => document.getElementById('chunks').rows.length > shown, shown)
+  }
+  assert.equal(await page.locator('#more').isVisible(), false)
+  assert.deepEqual(problems, [])
+})
+
 test('whoever retries by the keyboard goes on where they were', { timeout: 60_000 }, async (t) => {
   const { context, problems } = await browser(t)
   const page = context.pages()[0]

@@ -129,7 +129,8 @@ export function jobView(problem) {
     for (const chunk of page) at('chunks').append(row(chunk))
     shown += page.length
     after = page.at(-1)?.chunk ?? after
-    at('more').hidden = page.length < limit
+    // Large chunks end a page before its limit.
+    at('more').hidden = !page.more
     at('chunks-note').textContent = shown === 0 ? 'None.' : `${counted(shown, 'chunk')} shown`
   }
 

@@ -6,7 +6,8 @@ export const NODES_MAX = 150
 /** Gives the chunks and the edges to draw, and whether that is all there is. */
 export async function partOf(store, job, total, around) {
   if (total <= NODES_MAX) {
-    const chunks = (await store.pageByStatus(job, { limit: NODES_MAX })).toArray()
+    const chunks = []
+    for await (const chunk of store.chunks(job)) chunks.push(chunk)
     return { chunks, edges: await edgesOf(store, job, chunks), isAll: true }
   }
   const start = around ?? (await startOf(store, job))
