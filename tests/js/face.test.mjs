@@ -661,6 +661,14 @@ test('what is no file makes no store', async () => {
   await (await opening).close()
 })
 
+test('a file that cannot be read any more is told as the source', async () => {
+  const path = join(folder, 'changed')
+  fs.writeFileSync(path, 'a')
+  const file = await fs.openAsBlob(path)
+  fs.writeFileSync(path, 'another')
+  await assert.rejects(importFile(':memory:', file), code('source'))
+})
+
 test('the entries for pages say what Node lacks for them', async (t) => {
   for (const entry of ['browser.js', 'inline.js']) {
     const page = await import(new URL(entry, packed))

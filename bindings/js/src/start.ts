@@ -1,7 +1,7 @@
 /** What an opening is told, checked. */
 
 import { kindOf, whole } from './arguments.js'
-import { described, invalid } from './errors.js'
+import { described, failure, invalid, MagnetarError, textOf } from './errors.js'
 import type { Target } from './protocol.js'
 import type { Bytes, OpenOptions } from './store.js'
 
@@ -25,7 +25,13 @@ const CACHE_BYTES_MAX = 1 << 30
 
 async function copied(from: Blob | Bytes | undefined): Promise<Uint8Array> {
   const kind = kindOf(from)
-  if (kind === 'Blob' || kind === 'File') return new Uint8Array(await (from as Blob).arrayBuffer())
+  if (kind === 'Blob' || kind === 'File') {
+    try {
+      return new Uint8Array(await (from as Blob).arrayBuffer())
+    } catch (error) {
+      throw new MagnetarError(failure('source', `the file that from is cannot be read: ${textOf(error)}`), { cause: error })
+    }
+  }
   if (ArrayBuffer.isView(from)) return new Uint8Array(from.buffer, from.byteOffset, from.byteLength).slice()
   if (kind === 'ArrayBuffer') return new Uint8Array(from as ArrayBuffer).slice()
   throw invalid(`from is ${described(from)}: a store is made of the bytes of a file, a Blob, an ArrayBuffer, or a view of one`)
