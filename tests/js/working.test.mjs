@@ -463,6 +463,23 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getByStatus(1, 'pending')).length, 1)
     })
 
+    test('a listener for progress that stays is not taken away by what was said of it another time', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(1))
+      const told = []
+      for (const isAddedAnew of [true, false]) {
+        const progress = store.progress(1)
+        const { promise, resolve } = Promise.withResolvers()
+        const listener = ({ detail }) => detail.isFinished && resolve()
+        progress.addEventListener('progress', listener, { once: isAddedAnew })
+        if (isAddedAnew) progress.removeEventListener('progress', listener)
+        progress.addEventListener('progress', listener, { once: !isAddedAnew })
+        told.push(promise)
+      }
+      await store.run(1, () => {})
+      await Promise.all(told)
+    })
+
     test('a signal of another making ends what it is given to', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(2))

@@ -29,7 +29,8 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
   readonly #store: JobStore<any, any>
   readonly #job: number
   readonly #signal: AbortSignal | undefined
-  readonly #listeners = new Set<Listener>()
+  /** With what takes each away again. */
+  readonly #listeners = new Map<Listener, () => void>()
   /** Ends the events when nobody listens to them any more. */
   #heard: AbortController | undefined
 
@@ -43,10 +44,14 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
 
   override addEventListener: Listeners<ProgressEvents> = (type: string, listener: Listener, options?: ListenerOptions) => {
     super.addEventListener(type, listener, options)
-    if (type !== 'progress') return
-    this.#listeners.add(listener)
+    // One that is there is not added again, with whatever options.
+    if (type !== 'progress' || this.#listeners.has(listener)) return
     const { once = false, signal = undefined } = Object(options) as AddEventListenerOptions
-    const leave = () => this.removeEventListener(type, listener)
+    const leave = () => {
+      // It may have been taken away, and added anew.
+      if (this.#listeners.get(listener) === leave) this.removeEventListener(type, listener)
+    }
+    this.#listeners.set(listener, leave)
     if (once) super.addEventListener(type, leave, { once })
     if (signal?.aborted) leave()
     else signal?.addEventListener('abort', leave, { once: true })
