@@ -782,6 +782,16 @@ test('a program that was given as text has its stores in threads like any other'
   }
 })
 
+test('a store that a preloaded module opens begins no thread in its own thread', () => {
+  const script = join(folder, 'preloaded.mjs')
+  const path = JSON.stringify(join(folder, 'preloaded'))
+  fs.writeFileSync(script, `
+    import { open } from ${JSON.stringify(new URL('node.js', packed))}
+    await open(${path}).then((store) => console.log('opened') || store.close(), ({ code }) => console.log(code))`)
+  const told = spawnSync(process.execPath, ['--import', String(pathToFileURL(script)), '-e', '1'], { encoding: 'utf8', timeout: 30_000 })
+  assert.deepEqual([told.stdout.trim().split('\n').sort(), told.status], [['opened', 'unavailable'], 0], told.stderr)
+})
+
 test('what is in memory is not thrown away to be opened anew', async (t) => {
   const store = kept(t, await open(':memory:'))
   await store.importManifest(1, chunks(2))

@@ -1,7 +1,7 @@
 /** A store as a process of Node, Bun or Deno reaches it: through a thread of its own, or in the caller's. */
 
 import { availableParallelism } from 'node:os'
-import type { Worker } from 'node:worker_threads'
+import { type Worker, workerData } from 'node:worker_threads'
 import { Client, type Seat, type Surroundings } from './client.js'
 import type { ErrorCode } from './errors.js'
 import { MemoryBytes } from './files-memory.js'
@@ -44,15 +44,19 @@ export async function openIn<Payload, Output>(
  * thread, whose program is a file, refuses. Without that it takes the rest by itself; of what is handed to it, it refuses
  * the options of V8 and of the whole process, so then it has none.
  */
-export function inherited(): { execArgv?: string[]; env?: NodeJS.ProcessEnv } {
+export function inherited(): { workerData?: unknown; execArgv?: string[]; env?: NodeJS.ProcessEnv } {
   const { execArgv, env, versions } = process
   // Deno would ask the user whether the environment may be looked at, of which the thread needs nothing.
   if (versions.deno !== undefined) return { env: {} }
   return {
+    workerData: STORE_THREAD,
     ...(execArgv.some((option) => option.startsWith('--input-type')) && { execArgv: [] }),
     ...(env.NODE_OPTIONS?.includes('--input-type') && { env: { ...env, NODE_OPTIONS: '' } }),
   }
 }
+
+/** Tells a store's thread from others, where something else runs in it as well. */
+const STORE_THREAD = 'magnetar: a store'
 
 let own: Promise<WebAssembly.Module> | undefined
 
@@ -89,6 +93,8 @@ function inline(parts: Parts, hear: (message: FromSeat) => void, memory?: Bytes)
 }
 
 function thread(parts: Parts, options: OpenOptions, hear: (message: FromSeat) => void, died: (why: string, code: ErrorCode) => void): Seat {
+  // Each would begin the next one.
+  if (workerData === STORE_THREAD) throw new Error('what is preloaded (--import, --require) runs in the thread of a store too: open stores where isMainThread')
   const worker = (options.worker?.() as Worker | undefined) ?? parts.worker()
   let isLoaded = false
   worker.on('message', (message: FromSeat) => {
