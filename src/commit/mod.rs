@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_channel::oneshot;
 
 use crate::engine::{Applied, Engine, ImportSlice, Op, Reply};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
 use crate::model::{Claim, JobState, OwnerId};
 
@@ -86,6 +86,8 @@ enum Control {
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own; no two make a state")]
 struct Queue {
     waiting: VecDeque<Entry>,
+    /// Work of the store's own that failed and may succeed yet: it goes before what is asked for next.
+    owed: Vec<Entry>,
     controls: VecDeque<Control>,
     /// Why new operations are refused.
     refusal: Option<Error>,
@@ -185,11 +187,11 @@ impl Core {
         ticket
     }
 
-    /// Hands in an operation whose answer nobody waits for.
+    /// Hands in an operation whose answer nobody waits for. A store that is to be reopened does it then.
     pub(crate) fn submit_unheard(self: &Arc<Self>, op: Op) {
         {
             let mut queue = self.queue();
-            if queue.refusal.is_some() {
+            if queue.shut {
                 return;
             }
             queue.waiting.push_back(Entry::new(op, None));
@@ -312,7 +314,10 @@ impl Core {
         let mut queue = self.queue();
         let control = queue.controls.pop_front();
         let mut group = Vec::new();
-        if control.is_none() && !queue.on_hold {
+        if control.is_none() && !queue.on_hold && !queue.waiting.is_empty() {
+            for entry in take(&mut queue.owed).into_iter().rev() {
+                queue.waiting.push_front(entry);
+            }
             while group.len() < limits::GROUP_OPERATIONS_MAX
                 && let Some(entry) = queue.waiting.pop_front()
             {
@@ -360,10 +365,11 @@ impl Core {
                 Ok(Applied::Same) => self.go_on(entry),
                 Err(error) => {
                     self.finished(&entry.op);
-                    if entry.reply.is_none() && !self.is_inherited(&entry.op, &error) {
-                        tracing::warn!(%error, op = ?entry.op, "work of the store itself failed; it is tried again later");
+                    if entry.reply.is_some() {
+                        told |= self.answer(entry.reply, Err(error));
+                    } else if !self.is_inherited(&entry.op, &error) {
+                        self.owe(entry, &error);
                     }
-                    told |= self.answer(entry.reply, Err(error));
                 }
             }
         }
@@ -404,6 +410,16 @@ impl Core {
     fn go_on(&self, entry: Entry) {
         let goes_on = matches!(entry.op, Op::Bulk(_));
         self.queue().waiting.push_back(Entry { goes_on, ..entry });
+    }
+
+    /// Keeps work of the store's own that failed, where it may succeed yet. Not by itself: a disk that is full stays so
+    /// for a while.
+    fn owe(&self, entry: Entry, error: &Error) {
+        tracing::warn!(%error, op = ?entry.op, "work of the store itself failed; it is tried again later where it can be");
+        // What is still to be settled shows with each commit.
+        if error.retry() != Retry::Never && !matches!(entry.op, Op::Settle) {
+            self.queue().owed.push(entry);
+        }
     }
 
     /// Whoever is told that the store is to be reopened does so, and what waits goes on then. Where nobody was told,
@@ -520,15 +536,15 @@ impl Core {
 
     /// Releases the file, and before that what an owner holds. What still waits is told.
     fn shut(&self, owner: Option<OwnerId>) -> Result<()> {
-        let waiting = {
+        let (owed, waiting) = {
             let mut queue = self.queue();
             queue.refusal = Some(closed());
             queue.on_hold = false;
             queue.shut = true;
-            take(&mut queue.waiting)
+            (take(&mut queue.owed), take(&mut queue.waiting))
         };
         let mut own = Vec::new();
-        for entry in waiting {
+        for entry in owed.into_iter().chain(waiting) {
             match entry.reply {
                 // Its caller has gone as well where it does not hear.
                 Some(reply) => drop(reply.send(Err(closed()))),

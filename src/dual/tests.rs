@@ -679,6 +679,34 @@ fn callers_that_wait_are_told_of_a_failure_that_nobody_else_is_told_of() {
     assert_eq!(block_on(store.claim_pending_batch(JOB, 100)).expect("it works").len() as u64, CHUNKS);
 }
 
+/// To give it back fails at first, and there is nobody who would try it again.
+#[test]
+fn a_claim_that_nobody_was_there_to_take_is_given_back_though_that_fails_at_first() {
+    for (fault, is_on_hold) in [(Fault::Full, false), (Fault::Before, false), (Fault::Before, true)] {
+        let world = World::new([redb(), redb()]);
+        let handle = world.open(0, OwnerId::from_bytes([1; 16]));
+        let store = Arc::clone(&handle.store);
+        let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+        block_on(store.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+        let held = block_on(store.claim_pending(JOB)).expect("it works").expect("all are ready").claim();
+
+        let plan = &world.plans[0];
+        *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), fault));
+        if is_on_hold {
+            block_on(store.new_job(&JobSpec::new())).expect_err("the disk failed");
+        }
+        let core = &handle.shared.core;
+        core.submit_unheard(Op::Release { claim: held, delay_ms: 0 });
+        // Whatever was handed in before has been answered after this, and may have failed with it.
+        drop(block_on(core.submit(Op::Settle)));
+        if fault != Fault::Full {
+            block_on(store.reopen()).expect("the disk is well again");
+        }
+        let ready = block_on(store.claim_pending_batch(JOB, 100)).expect("it works");
+        assert_eq!(ready.len() as u64, CHUNKS, "{fault:?} {is_on_hold}");
+    }
+}
+
 /// Each would else close what the one before it had just opened.
 #[test]
 fn a_store_over_whose_error_many_come_is_opened_anew_once() {
