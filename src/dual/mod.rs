@@ -247,7 +247,8 @@ impl DualStore {
 
     /// Makes the second store the authority. Imports and operations in slices that are under way are waited for; then
     /// calls wait for as long as the last changes take to copy and compare. Where a [`DualStore::compare`] found
-    /// everything equal before, only what changed since is compared, otherwise all.
+    /// everything equal before, at most [`crate::limits::FEED_REVISIONS_KEPT`] revisions ago, only what changed since is
+    /// compared, otherwise all.
     ///
     /// Registered consumers of the feed go on where they stand. Of the log before that, and before the pair began, the
     /// second store has nothing: asking for it is [`ErrorKind::FeedTruncated`].

@@ -222,7 +222,9 @@ impl Inner {
         copy::all(here, there, &self.progress(), Invisible::LeaveBehind).await?;
         copy::rest(here, there).await?;
         let since = *self.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner);
-        let compared = match since {
+        let log_start = here.meta().await?.log_start;
+        // Behind where the log begins nothing tells what changed since.
+        let compared = match since.filter(|since| *since >= log_start) {
             Some(since) => check::changed_since(here, there, &self.progress(), since).await?,
             None => check::everything(here, there, &self.progress(), true).await?,
         };

@@ -97,6 +97,19 @@ fn a_consumer_loses_nothing_however_long_it_stays_away() {
     assert_eq!(error.kind(), ErrorKind::FeedTruncated);
 }
 
+/// Of what changed since then, the log tells no longer.
+#[test]
+fn a_store_is_moved_however_long_ago_its_copy_was_compared() {
+    let options = OpenOptions::new().owner(OwnerId::from_bytes([3; 16]));
+    let redb = || RedbStore::in_memory_with(&options).expect("memory is there");
+    let dual = block_on(DualStore::new(&redb(), &redb(), &DualOptions::new())).expect("a new pair");
+    import(&dual, 0..10);
+    assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
+    churn(&dual);
+    let compared = block_on(dual.cut_over()).expect("nothing stands in the way");
+    assert!(compared.is_equal() && compared.chunks == 10, "{compared:?}");
+}
+
 #[test]
 #[ignore = "a child process of the test here: it changes the file"]
 fn other() {
