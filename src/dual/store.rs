@@ -224,11 +224,6 @@ impl JobStore for DualStore {
     /// Only once the pair is detached: what is restored has no history that the other store could follow.
     async fn restore(&self, export: &mut (dyn BufRead + Send)) -> Result<Restored> {
         let (_pass, side) = self.inner.enter(Length::Long).await?;
-        if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {
-            let text =
-                "a store that another one follows cannot be restored into; restore first, and join them then";
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
         side.store.restore(export).await
     }
 

@@ -200,6 +200,11 @@ fn put(
 
 /// Checks that nobody else has a part in the revisions that are restored. Says whether something is removed first.
 fn must_wait(work: &mut Work<'_>, at: Option<u64>) -> Result<bool> {
+    if work.standing().is_some() {
+        let text =
+            "a store that another one follows cannot be restored into; restore first, and join them then";
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
     match at {
         None => must_be_empty(work),
         Some(at) if at == work.meta.revision => Ok(false),

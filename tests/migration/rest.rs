@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use magnetar::dual::{DualOptions, DualStore, MovePhase, migrate};
+use magnetar::export::Export;
 use magnetar::{
     Backing, ClaimRequest, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk,
     OpenOptions, OwnerId, RedbStore, Selection, SqliteStore, Storage, Store, block_on, chunks,
@@ -364,4 +365,25 @@ fn a_pair_that_is_closed_after_a_move_was_given_up_half_way_has_given_everything
             return;
         }
     }
+}
+
+/// What is restored has no history that a copy could follow, whoever asks for it.
+#[test]
+fn a_store_that_another_one_follows_is_not_restored_into() {
+    let redb = || RedbStore::in_memory_with(&options()).expect("memory is there");
+    let from = redb();
+    fill(&from, 30);
+    let mut lines = Vec::new();
+    block_on(Export::new(&from).json_lines().write_to(&mut lines)).expect("an export");
+    let (first, second) = (redb(), redb());
+    let dual = block_on(DualStore::new(&first, &second, &DualOptions::new())).expect("a new pair");
+    for store in [&first as &dyn JobStore, &dual] {
+        let error = block_on(store.restore(&mut lines.as_slice())).expect_err("it is followed");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+    block_on(dual.catch_up()).expect("the copy gets on");
+    block_on(dual.cut_over()).expect("nothing stands in the way");
+    block_on(dual.detach()).expect("it is alone");
+    block_on(dual.restore(&mut lines.as_slice())).expect("nobody follows it");
+    assert_eq!(block_on(second.digest()).expect("a digest"), block_on(from.digest()).expect("a digest"));
 }
