@@ -22,6 +22,23 @@ const RAW_JSON: &str = "$serde_json::private::RawValue";
 /// The only key of what `toml` hands a date over as.
 const TOML_DATE: &str = "$__toml_private_datetime";
 
+/// The only key of what `serde_json` hands a number over as, where somebody in the same program has it keep numbers as
+/// they are written (its feature `arbitrary_precision`).
+const NUMBER: &str = "$serde_json::private::Number";
+
+/// The text of such a number; nothing of any other map.
+fn number_in<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<String>, A::Error> {
+    match map.next_key()? {
+        Some(Name(key)) if key == NUMBER => map.next_value().map(|Name(text)| Some(text.into_owned())),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a text is a number in JSON.
+fn is_number(text: &str) -> bool {
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && Json::from_text(text).is_ok()
+}
+
 /// Keys of a chunk that are not kept in its payload.
 pub(super) const CHUNK_KEYS: [&str; 9] = [
     "id",
@@ -441,8 +458,12 @@ impl<'de> Visitor<'de> for Whole<'_> {
         Err(self.wrong("a list", ""))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(self.wrong("this", ""))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        match number_in(map)?.map(|text| (text.parse(), text)) {
+            Some((Ok(number), _)) => self.visit_i128(number),
+            Some((Err(_), text)) => self.visit_f64(text.parse().unwrap_or(f64::NAN)),
+            None => Err(self.wrong("this", "")),
+        }
     }
 }
 
@@ -516,8 +537,9 @@ impl<'de> Visitor<'de> for Text<'_> {
         Err(self.wrong("a list", ""))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(self.wrong("this", "; write it in quotes"))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let found = number_in(map)?;
+        Err(self.wrong(found.as_deref().unwrap_or("this"), "; write it in quotes"))
     }
 }
 
@@ -755,6 +777,12 @@ impl<'de> Visitor<'de> for Raw<'_, '_> {
             let value = map.next_value_seed(self.within()?)?;
             if key == TOML_DATE && out.len() == 1 && value.starts_with('"') {
                 return Ok(value);
+            }
+            if key == NUMBER && out.len() == 1 {
+                let text = value.trim_matches('"');
+                if is_number(text) {
+                    return Ok(Cow::Owned(text.to_owned()));
+                }
             }
             let comma = if out.len() > 1 { "," } else { "" };
             out.push_str(comma);

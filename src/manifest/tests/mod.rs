@@ -550,6 +550,32 @@ fn a_manifest_may_be_part_of_a_larger_type() {
     assert_eq!(payload(&request.manifest, 0), r#"{"a":{"b":[1,-2,0.5,null]}}"#);
 }
 
+/// Which is how `serde_json` hands them over where another crate of the program has it keep them as they are written.
+#[test]
+fn numbers_that_come_as_their_text_are_numbers() {
+    #[derive(Debug, serde::Deserialize)]
+    struct Request {
+        #[serde(flatten)]
+        manifest: Manifest,
+    }
+    let number = |text: &str| format!(r#"{{"$serde_json::private::Number":"{text}"}}"#);
+    let read = |id: &str, checksum: &str| {
+        let (id, priority, on) = (number(id), number("-2"), number("7"));
+        let further = format!("[{},{}]", number("0.5"), number("half"));
+        serde_json::from_str::<Request>(&format!(
+            r#"{{"chunks":[{{"id":{id},"checksum":{checksum},"priority":{priority},"depends_on":[{on}],"a":{further}}}]}}"#
+        ))
+    };
+    let request = read("1", "null").unwrap();
+    let [chunk] = &request.manifest.chunks[..] else { panic!("{request:?}") };
+    assert_eq!((chunk.id, chunk.priority, &chunk.depends_on[..]), (1, -2, &[7][..]));
+    assert_eq!(payload(&request.manifest, 0), format!(r#"{{"a":[0.5,{}]}}"#, number("half")));
+    let error = read("1.5", "null").unwrap_err().to_string();
+    assert!(error.contains("1.5 is not a whole number"), "{error}");
+    let error = read("1", &number("12")).unwrap_err().to_string();
+    assert!(error.contains("12 is not text; write it in quotes"), "{error}");
+}
+
 #[test]
 fn positions_count_characters_from_one() {
     let text = "a\nüb\n\nx";
