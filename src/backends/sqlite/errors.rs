@@ -11,6 +11,7 @@ const IOERR: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
+const PROTOCOL: i32 = 15;
 const TOOBIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const NOTADB: i32 = 26;
@@ -21,9 +22,9 @@ fn code(error: &sqlx::Error) -> Option<i32> {
     Some(code & 0xff)
 }
 
-/// Whether another connection holds the lock.
+/// Whether another connection holds the lock, or was quicker at the WAL however often it was tried.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
-    matches!(code(error), Some(BUSY | LOCKED))
+    matches!(code(error), Some(BUSY | LOCKED | PROTOCOL))
 }
 
 /// Whether a row broke a rule of the schema.
@@ -45,7 +46,9 @@ pub(super) fn is_no_database(error: &Error) -> bool {
 /// An error of which it is known that nothing was changed.
 pub(super) fn unchanged(error: sqlx::Error) -> Error {
     let (kind, hint) = match code(&error) {
-        Some(BUSY | LOCKED) => (ErrorKind::Busy, "another process kept the store locked; try again later"),
+        Some(BUSY | LOCKED | PROTOCOL) => {
+            (ErrorKind::Busy, "another process kept the store locked; try again later")
+        }
         Some(FULL) => (ErrorKind::Full, "the disk is full; free some space and try again"),
         Some(CORRUPT | NOTADB) => {
             (ErrorKind::Corrupt, "the file is damaged; restore it from a copy, nothing was changed")
@@ -82,4 +85,64 @@ pub(super) fn unchanged(error: sqlx::Error) -> Error {
 pub(super) fn unknown(error: sqlx::Error) -> Error {
     Error::new(ErrorKind::Poisoned, format!("the commit failed half-way; reopen the store ({error})"))
         .caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as StdError;
+    use std::fmt;
+
+    use sqlx::error::{DatabaseError, ErrorKind as SqlKind};
+
+    use super::*;
+    use crate::error::Retry;
+
+    /// What SQLite reports, by its number.
+    #[derive(Debug)]
+    struct Code(i32);
+
+    impl fmt::Display for Code {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "code {}", self.0)
+        }
+    }
+
+    impl StdError for Code {}
+
+    impl DatabaseError for Code {
+        fn message(&self) -> &str {
+            "of SQLite"
+        }
+
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some(self.0.to_string().into())
+        }
+
+        fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> SqlKind {
+            SqlKind::Other
+        }
+    }
+
+    /// Busy, in recovery, behind an older snapshot, locked; and a race for the WAL that was lost a hundred times.
+    #[test]
+    fn whatever_says_that_others_are_in_the_way_is_tried_again() {
+        for code in [5, 261, 517, 6, 15] {
+            let error = sqlx::Error::Database(Box::new(Code(code)));
+            assert!(is_busy(&error), "{code}");
+            let error = unchanged(error);
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::Busy, Retry::Later), "{code}");
+        }
+    }
 }
