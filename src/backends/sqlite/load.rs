@@ -18,7 +18,7 @@ use crate::backends::remembered::{Seen, claim_position};
 use crate::backends::sqlite::block::Wait;
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
 use crate::backends::sqlite::statements::ROWS_PER_PACK;
-use crate::backends::sqlite::{columns, errors, patience, rows, statements};
+use crate::backends::sqlite::{columns, errors, open, patience, rows, statements};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Keys in one list of a script: the list is text, and its length is bounded. So is that of the answer, which may be
@@ -49,6 +49,7 @@ enum Part {
     BeginWrite,
     BeginRead,
     Version,
+    Format,
     Meta,
     Job,
     Jobs,
@@ -76,10 +77,11 @@ enum Part {
     Log,
 }
 
-const PARTS: [(Part, &str); 28] = [
+const PARTS: [(Part, &str); 29] = [
     (Part::BeginWrite, statements::BEGIN_WRITE),
     (Part::BeginRead, statements::BEGIN_READ),
     (Part::Version, statements::VERSION),
+    (Part::Format, statements::FORMAT),
     (Part::Meta, statements::META),
     (Part::Job, statements::JOB),
     (Part::Jobs, statements::JOBS),
@@ -192,13 +194,17 @@ pub(super) fn load_ahead(
         Opening::Write => {
             script.add(Part::BeginWrite);
             script.add(Part::Version);
+            script.add(Part::Format);
         }
-        Opening::Read => script.add(Part::BeginRead),
+        Opening::Read => {
+            script.add(Part::BeginRead);
+            script.add(Part::Format);
+        }
     }
     let later = compose(needs, ahead, &mut script)?;
     let mut answers = Answers::new(needs);
-    if opening == Opening::None {
-        answers.ask(connection, &script).map_err(Failure::into_error)?;
+    let asked = if opening == Opening::None {
+        answers.ask(connection, &script)
     } else {
         // Nothing has happened yet, so that a busy store may be asked again from the start.
         patience::wait(
@@ -213,8 +219,10 @@ pub(super) fn load_ahead(
             },
             Failure::is_busy,
         )
-        .map_err(Failure::into_error)?;
-    }
+    };
+    // First: where another process has made other tables, what is asked fails in any way.
+    open::must_be_known(answers.format, &"the file")?;
+    asked.map_err(Failure::into_error)?;
     if let [need] = needs.ready.as_slice() {
         answers.rest_of_ready(connection, &widened(need, ahead))?;
     }
@@ -517,6 +525,8 @@ struct Answers {
     /// Which questions for dependents the running call asks.
     dependents_asked: Vec<usize>,
     seen: Seen,
+    /// Of the file, where the call began a transaction.
+    format: u32,
 }
 
 impl Answers {
@@ -538,6 +548,7 @@ impl Answers {
                 .next()
                 .unwrap_or_default(),
             seen: Seen::default(),
+            format: 0,
         }
     }
 
@@ -559,6 +570,7 @@ impl Answers {
         match part {
             Part::BeginWrite | Part::BeginRead => {}
             Part::Version => self.seen.version = Some(rows::get(row, 0)?),
+            Part::Format => self.format = u32::try_from(rows::get::<i64>(row, 0)?).unwrap_or_default(),
             Part::Meta => self.loaded = Some(Loaded::new(rows::meta(rows::get(row, 0)?)?)),
             Part::Job | Part::Jobs => {
                 let job = rows::job(rows::get(row, 0)?)?;

@@ -1,5 +1,6 @@
 //! Opens a file: refuses what is not ours and leaves it as it is, creates and migrates what is, one process at a time.
 
+use std::fmt::Display;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -49,15 +50,7 @@ pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
         connection.run(SET_APPLICATION_ID).map_err(Failure::into_error)?;
     }
     let format = number(&mut connection, "PRAGMA user_version")?;
-    if format > FORMAT {
-        return Err(Error::new(
-            ErrorKind::NewerFormat,
-            format!(
-                "{} has format {format}, this version of Magnetar reads up to {FORMAT}; update it",
-                path.display()
-            ),
-        ));
-    }
+    must_be_known(format, &path.display())?;
     check_schema(&mut connection)?;
     let bytes = path.metadata().map_or(0, |meta| meta.len());
     if format == FORMAT && bytes <= check_bytes_max {
@@ -71,6 +64,16 @@ pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
     prime_wal(&mut connection, path)?;
     drop(lock);
     Ok(connection)
+}
+
+/// Refuses a file that a newer version has brought to a format of its own.
+pub(super) fn must_be_known(format: u32, file: &dyn Display) -> Result<()> {
+    if format <= FORMAT {
+        return Ok(());
+    }
+    let text =
+        format!("{file} has format {format}, this version of Magnetar reads up to {FORMAT}; update it");
+    Err(Error::new(ErrorKind::NewerFormat, text))
 }
 
 fn must_name_a_file(path: &Path) -> Result<()> {

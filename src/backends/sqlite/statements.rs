@@ -80,6 +80,9 @@ pub(super) const META: &str = "SELECT json_array(store_id,revision,last_job,cloc
 /// Moves on whenever another connection has written.
 pub(super) const VERSION: &str = "PRAGMA data_version;";
 
+/// What the tables are, see `open::FORMAT`.
+pub(super) const FORMAT: &str = "PRAGMA user_version;";
+
 /// Breaks a rule of the schema, and with it ends the transaction, unless the data version is the one given.
 pub(super) const GUARD: &str =
     "INSERT OR ROLLBACK INTO meta(id) SELECT 0 FROM pragma_data_version WHERE data_version<>?;";
