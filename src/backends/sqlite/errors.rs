@@ -110,7 +110,7 @@ mod tests {
     impl StdError for Code {}
 
     impl DatabaseError for Code {
-        fn message(&self) -> &str {
+        fn message(&self) -> &'static str {
             "of SQLite"
         }
 
