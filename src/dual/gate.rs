@@ -71,9 +71,25 @@ impl Gate {
     /// Shuts the gate: first to long calls, and once the last of them is out to all. It is shut to others who want to
     /// shut it too. Opens again when what is given is dropped, also where this call is given up half-way.
     pub(super) async fn shut(&self) -> Shut<'_> {
-        self.until(|state| !std::mem::replace(&mut state.shut_to_long, true)).await;
-        let shut = Shut(self);
+        let shut = self.turn().await;
         self.until(|state| state.long == 0).await;
+        self.empty(shut).await
+    }
+
+    /// The same, but long calls that are inside stay there: they may wait for a source of their own, and nobody who
+    /// only wants to know where to go is to wait for that.
+    pub(super) async fn shut_beside_long(&self) -> Shut<'_> {
+        let shut = self.turn().await;
+        self.empty(shut).await
+    }
+
+    /// Waits for one's turn to shut the gate, and shuts it to long calls.
+    async fn turn(&self) -> Shut<'_> {
+        self.until(|state| !std::mem::replace(&mut state.shut_to_long, true)).await;
+        Shut(self)
+    }
+
+    async fn empty<'g>(&self, shut: Shut<'g>) -> Shut<'g> {
         self.state().shut = true;
         self.until(|state| state.short == 0).await;
         shut
@@ -148,6 +164,23 @@ mod tests {
         assert!(is_ready(pin!(gate.enter(Length::Short))).is_none());
         drop(shut);
         assert!(is_ready(pin!(gate.enter(Length::Long))).is_some());
+    }
+
+    #[test]
+    fn a_long_call_that_is_inside_may_stay_there() {
+        let gate = Gate::default();
+        let long = is_ready(pin!(gate.enter(Length::Long))).expect("it is open");
+        let short = is_ready(pin!(gate.enter(Length::Short))).expect("it is open");
+        let mut shutting = pin!(gate.shut_beside_long());
+        assert!(is_ready(shutting.as_mut()).is_none(), "a short call is inside");
+        drop(short);
+        let shut = is_ready(shutting.as_mut()).expect("only a long one is inside");
+        assert!(is_ready(pin!(gate.enter(Length::Short))).is_none());
+        assert!(is_ready(pin!(gate.enter(Length::Long))).is_none());
+        assert!(is_ready(pin!(gate.shut_beside_long())).is_none(), "one at a time");
+        drop(shut);
+        assert!(is_ready(pin!(gate.enter(Length::Short))).is_some());
+        drop(long);
     }
 
     #[test]

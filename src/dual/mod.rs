@@ -272,8 +272,8 @@ impl DualStore {
 
     /// A number for all that the authority holds, leases and owners left out.
     pub async fn digest(&self) -> Result<Digest> {
-        let _pass = self.inner.gate.enter(Length::Short).await;
-        self.inner.active()?.read(check::digest).await
+        let (_pass, side) = self.inner.enter(Length::Short).await?;
+        side.read(check::digest).await
     }
 }
 
@@ -399,7 +399,7 @@ impl Inner {
     }
 
     async fn catch_up(&self) -> Result<()> {
-        let _pass = self.gate.enter(Length::Long).await;
+        let _pass = self.enter(Length::Long).await?;
         let (from, to) = self.direction()?;
         let revision = from.meta().await?.revision;
         match copy::up_to(from, to, &self.progress(), revision).await? {
@@ -409,7 +409,7 @@ impl Inner {
     }
 
     async fn compare(&self) -> Result<Comparison> {
-        let _pass = self.gate.enter(Length::Long).await;
+        let _pass = self.enter(Length::Long).await?;
         let (from, to) = self.direction()?;
         let compared = check::everything(from, to, &self.progress(), false).await?;
         let mut up_to = self.compared_up_to.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,7 +24,7 @@ const MOVES_FOLLOWED: u32 = 4;
 
 impl Inner {
     /// Waits until the gate is open and it is settled who executes operations.
-    async fn enter(&self, length: Length) -> Result<(Pass<'_>, &Side)> {
+    pub(super) async fn enter(&self, length: Length) -> Result<(Pass<'_>, &Side)> {
         loop {
             self.ensure_settled().await?;
             let pass = self.gate.enter(length).await;
@@ -336,7 +336,7 @@ impl JobStore for DualStore {
         for side in &self.inner.sides {
             side.reopen().await?;
         }
-        let shut = self.inner.gate.shut().await;
+        let shut = self.inner.gate.shut_beside_long().await;
         if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {
             self.inner.set_roles(Roles::Unsettled);
         }

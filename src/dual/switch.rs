@@ -42,7 +42,7 @@ impl Inner {
 
     /// Finds out who executes operations, and finishes what was begun. Where the stores are no pair yet they become one.
     pub(super) async fn settle(&self) -> Result<()> {
-        let _shut = self.gate.shut().await;
+        let _shut = self.gate.shut_beside_long().await;
         if self.roles() != Roles::Unsettled {
             return Ok(());
         }

@@ -542,6 +542,20 @@ fn a_job_that_differs_in_the_copy_is_named_and_never_worked_with() {
     });
 }
 
+/// As where a change of the authority was given up half-way, or another process has made one.
+#[test]
+fn whatever_a_pair_is_asked_it_finds_out_first_who_executes() {
+    let world = World::new([redb(), redb()]);
+    let (dual, handles) = imported(&world);
+    dual.inner.forget_roles();
+    block_on(dual.catch_up()).expect("the copy gets on");
+    dual.inner.forget_roles();
+    assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
+    dual.inner.forget_roles();
+    let of_first = block_on(handles[0].shared.read(super::check::digest)).expect("it can be read");
+    assert_eq!(block_on(dual.digest()).expect("it can be read"), of_first);
+}
+
 /// Two who copy read the same page, in which a job went and came back, and hand it over for one commit.
 #[test]
 fn a_page_that_is_taken_over_twice_in_one_commit_leaves_what_it_says() {

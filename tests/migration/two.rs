@@ -158,3 +158,25 @@ fn an_import_that_another_process_moved_the_pair_under_leaves_nothing_in_the_way
     assert!(compared.is_equal() && compared.chunks == 23, "{compared:#?}");
     block_on(dual.verify()).expect("nothing is damaged");
 }
+
+/// As long as a source gives nothing, nobody else is to wait for it.
+#[test]
+fn who_finds_the_pair_moved_does_not_wait_for_an_import_that_waits_for_its_source() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dual, other) = (open(folder.path()), open(folder.path()));
+    dag::import(&dual, 20);
+    let total = limits::IMPORT_ROWS_PER_COMMIT_MAX as u64 + 10;
+    let new = (0..total).map(|id| {
+        if id == total - 1 {
+            block_on(other.cut_over()).expect("nothing stands in the way");
+            block_on(dual.claim_pending(JOB)).expect("it works").expect("some are ready");
+            block_on(dual.reopen()).expect("all is well");
+        }
+        Ok(NewChunk::new(id))
+    });
+    let (spec, options) = (JobSpec::new(), ImportOptions::new());
+    let imported = block_on(dual.import(9, &spec, magnetar::chunks(new), &options));
+    assert_eq!(imported.expect_err("it was moved").kind(), ErrorKind::Moved);
+    block_on(dual.catch_up()).expect("nothing is in the way");
+    assert!(block_on(dual.compare()).expect("they can be compared").is_equal());
+}
