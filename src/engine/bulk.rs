@@ -6,6 +6,7 @@ use super::slice::Slice;
 use super::work::{Happened, Work};
 use super::{Applied, Op, Reply, Result};
 use crate::backends::contract::{Class, Edge, JobPhase, Key, PageNeed};
+use crate::error::Error;
 use crate::limits;
 use crate::machine::Event;
 use crate::model::{Outcome, ResetReach, Selection};
@@ -26,13 +27,15 @@ pub(crate) struct Bulk {
     pub(crate) job: i64,
     kind: Kind,
     selection: Selection,
+    /// When the job was created of which a slice is done: one that has its id by now is another.
+    begun: Option<u64>,
     after: Option<u64>,
     changed: u64,
 }
 
 impl Bulk {
     pub(crate) fn new(job: i64, kind: Kind, selection: Selection) -> Self {
-        Bulk { job, kind, selection, after: None, changed: 0 }
+        Bulk { job, kind, selection, begun: None, after: None, changed: 0 }
     }
 
     /// Deletes a job.
@@ -44,7 +47,10 @@ impl Bulk {
         if self.kind == Kind::Delete {
             return self.delete_slice(work);
         }
-        work.job(self.job)?;
+        let created_at_ms = work.job(self.job)?.created_at_ms;
+        if self.begun.is_some_and(|begun| begun != created_at_ms) {
+            return Err(Error::job_not_found(self.job));
+        }
         match &self.selection {
             Selection::Chunks(chunks) => {
                 let mut keys: Vec<Key> = chunks.iter().map(|&chunk| Key { job: self.job, chunk }).collect();
@@ -59,12 +65,12 @@ impl Bulk {
                 let (changed, _) = self.kind.to_each(work, self.job, &keys, Pace::AtOnce)?;
                 Ok(Applied::Reply(Reply::Count(changed)))
             }
-            Selection::All => self.slice(work),
+            Selection::All => self.slice(work, created_at_ms),
         }
     }
 
     /// One slice of all chunks that there are.
-    fn slice(&self, work: &mut Work<'_>) -> Result<Applied> {
+    fn slice(&self, work: &mut Work<'_>, created_at_ms: u64) -> Result<Applied> {
         let Bulk { job, kind, mut after, mut changed, .. } = *self;
         let mut slice = Slice::default();
         while let Some(limit) = slice.asks_for() {
@@ -82,12 +88,18 @@ impl Bulk {
                 return Ok(Applied::Reply(Reply::Count(changed)));
             }
         }
-        Ok(Applied::Again(Op::Bulk(Bulk { after, changed, ..Bulk::new(job, kind, Selection::All) })))
+        let begun = Some(created_at_ms);
+        Ok(Applied::Again(Op::Bulk(Bulk { begun, after, changed, ..Bulk::new(job, kind, Selection::All) })))
     }
 
     fn delete_slice(&self, work: &mut Work<'_>) -> Result<Applied> {
-        let phase = work.job_in_any_phase(self.job)?.map(|job| job.phase);
+        let job = work.job_in_any_phase(self.job)?;
+        let (phase, created_at_ms) = job.map(|job| (job.phase, job.created_at_ms)).unzip();
         match phase {
+            // Others have removed the rest, and one that has its id by now is another.
+            None | Some(JobPhase::Open | JobPhase::Importing) if self.begun.is_some() => {
+                return Ok(Applied::Reply(Reply::Outcome(Outcome::Changed)));
+            }
             None => return Ok(Applied::Reply(Reply::Outcome(Outcome::Unchanged))),
             Some(JobPhase::Importing) => {
                 return match import::clear(work, self.job, TakeBack::OfTheUnknown)? {
@@ -105,7 +117,7 @@ impl Bulk {
         Ok(if purge(work, self.job)? {
             Applied::Reply(Reply::Outcome(Outcome::Changed))
         } else {
-            Applied::Same
+            Applied::Again(Op::Bulk(Bulk { begun: created_at_ms, ..Bulk::delete(self.job) }))
         })
     }
 }

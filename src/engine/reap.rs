@@ -18,8 +18,9 @@ pub(super) const ROWS_PER_COMMIT: usize = 1_000;
 /// Owners that one commit finds dead at most: of each a lock is held until it is over.
 const DEAD_OWNERS_PER_COMMIT: usize = 100;
 
-/// Deals with rows that are due: over leases lapse, over delays end.
-pub(super) fn due(work: &mut Work<'_>, rows: Vec<Row>) -> Result<()> {
+/// Deals with rows that are due: over leases lapse, over delays end. Says whether the clock went back over more of them
+/// than one commit deals with.
+pub(super) fn due(work: &mut Work<'_>, rows: Vec<Row>) -> Result<bool> {
     let keys = work.take_in(rows);
     fall_due(work, keys)?;
     if work.now_ms.saturating_add(limits::CLOCK_SLACK_MS) < work.meta.clock_ms {
@@ -27,9 +28,9 @@ pub(super) fn due(work: &mut Work<'_>, rows: Vec<Row>) -> Result<()> {
         let at_ms = work.now_ms.saturating_add(limits::CLOCK_SLACK_MS);
         let keys = work.due(DueNeed::SetAfter { at_ms, limit: ROWS_PER_COMMIT })?;
         work.clock_reset = keys.len() < ROWS_PER_COMMIT;
-        fall_due(work, keys)?;
+        return Ok(fall_due(work, keys)? && !work.clock_reset);
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Leaves out what is in jobs that nobody sees yet: nothing happens to it, and no revision is given for it, before all
@@ -100,9 +101,9 @@ pub(super) fn dead_owners(work: &mut Work<'_>, probe: &mut Probing) -> Result<bo
 pub(super) fn reap(work: &mut Work<'_>, probe: Option<&mut Probing>) -> Result<Applied> {
     let keys = work.due(DueNeed::By { at_ms: work.now_ms, limit: ROWS_PER_COMMIT })?;
     let full = keys.len() == ROWS_PER_COMMIT;
-    due(work, Vec::new())?;
+    let goes_on = due(work, Vec::new())?;
     let any = fall_due(work, keys)?;
-    if full && any {
+    if goes_on || full && any {
         return Ok(Applied::Again(Op::Reap { probe: probe.is_some() }));
     }
     if let Some(probe) = probe {

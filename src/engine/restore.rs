@@ -52,6 +52,8 @@ pub(crate) struct RestoredJob {
 pub(crate) struct Course {
     /// The revision under which its jobs are begun, each time that the first slice is tried; 0 before.
     token: AtomicU64,
+    /// The latest moment at which any of its deadlines was set.
+    set_at_ms: AtomicU64,
 }
 
 impl Course {
@@ -117,6 +119,8 @@ impl Restore {
                 }
                 published.into_iter().for_each(|job| work.adopt_job(job));
                 work.begin_behind(*revision, *job_id_max);
+                // Where the original's clock was ahead of this one, its deadlines are due.
+                work.meta.clock_ms = work.meta.clock_ms.max(course.set_at_ms.load(Ordering::Acquire));
                 Ok(Applied::Reply(Reply::Count(jobs.len() as u64)))
             }
         }
@@ -184,6 +188,9 @@ fn put(
         });
     }
     for RestoredRow { row, on } in rows {
+        let deadlines = row.record.lease.into_iter().chain(row.record.not_before);
+        let set_at_ms = deadlines.map(|deadline| deadline.set_at_ms).max().unwrap_or(0);
+        course.set_at_ms.fetch_max(set_at_ms, Ordering::AcqRel);
         // Whether the old ones counted as met is not known here; so each is written again.
         let met = |id: u64| on.binary_search_by_key(&id, |(on, _)| *on).is_ok_and(|at| on[at].1);
         let old: Vec<(u64, bool)> = old(row.key).iter().map(|&id| (id, !met(id))).collect();

@@ -165,17 +165,19 @@ async fn into_new(
     let Reply::Importing { token, .. } = begun else { return Err(unexpected(&begun)) };
     let mut under_way = UnderWay { shared, job, token, is_over: false };
     let imported = slices(shared, (job, token), first, gather, stream).await;
-    under_way.is_over = true;
-    if imported.is_err() {
-        // What failed is what the caller is told; what cannot be taken back now is taken back by the next import.
-        if let Err(error) = shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job, token })).await {
-            tracing::warn!(%error, job, "a failed import could not be taken back yet");
-        }
+    if imported.is_err()
+        && let Err(error) = shared.core.submit(Op::ImportSlice(ImportSlice::Discard { job, token })).await
+    {
+        // What failed is what the caller is told. It is tried once more, behind a reopening where one is due; after that
+        // the next import takes it back.
+        tracing::warn!(%error, job, "a failed import could not be taken back yet");
+        return imported;
     }
+    under_way.is_over = true;
     imported
 }
 
-/// A large import that is under way. When its future is dropped, what is there so far is taken back.
+/// A large import that is under way. When it is dropped before it is over, what is there so far is taken back.
 struct UnderWay<'a> {
     shared: &'a Shared,
     job: i64,

@@ -22,14 +22,18 @@ pub(super) async fn restore(shared: &Shared, export: &mut (dyn BufRead + Send)) 
     let mut under_way =
         UnderWay { shared, course: Arc::new(Course::default()), at: None, jobs: BTreeMap::new() };
     let restored = slices(shared, &mut lines, &mut under_way).await;
-    let jobs = under_way.end();
-    if restored.is_err() {
-        for job in jobs {
-            // What failed is what the caller is told; what cannot be taken back now is taken back when it is opened.
-            if let Err(error) = shared.core.submit(under_way.discard(job, true)).await {
-                tracing::warn!(%error, job, "a failed restore could not be taken back yet");
-            }
+    if restored.is_ok() {
+        under_way.jobs.clear();
+    }
+    // What is left where this fails, or its caller goes meanwhile, the drop takes back.
+    while let Some(job) = under_way.end() {
+        if let Err(error) = shared.core.submit(under_way.discard(job, true)).await {
+            // What failed is what the caller is told. It is tried once more, behind a reopening where one is due; after
+            // that it is taken back when the store is opened.
+            tracing::warn!(%error, job, "a failed restore could not be taken back yet");
+            break;
         }
+        under_way.jobs.remove(&job);
     }
     restored
 }
@@ -42,7 +46,7 @@ struct Begun {
     is_there: bool,
 }
 
-/// A restore that is under way. When its future is dropped, what is there so far is taken back.
+/// A restore that is under way. When it is dropped, whatever is there so far is taken back.
 struct UnderWay<'a> {
     shared: &'a Shared,
     course: Arc<Course>,
@@ -52,10 +56,10 @@ struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
-    /// It is over, however it ended. Gives the jobs that storage may have.
-    fn end(&mut self) -> Vec<i64> {
+    /// It is over, however it ended. Gives the first of the jobs that storage may have.
+    fn end(&mut self) -> Option<i64> {
         self.course.end(&self.shared.imports);
-        take(&mut self.jobs).into_iter().filter(|(_, begun)| begun.is_there).map(|(job, _)| job).collect()
+        self.jobs.iter().find(|(_, begun)| begun.is_there).map(|(job, _)| *job)
     }
 
     /// Takes back one of its jobs.
@@ -66,8 +70,9 @@ impl UnderWay<'_> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        for job in self.end() {
+        while let Some(job) = self.end() {
             self.shared.core.submit_unheard(self.discard(job, true));
+            self.jobs.remove(&job);
         }
     }
 }

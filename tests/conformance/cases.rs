@@ -69,6 +69,7 @@ macro_rules! always {
                 resume_pending_puts_back_what_lapsed_and_lists_what_is_pending_by_id
                 what_is_held_is_found_held_after_reopening
                 a_clock_that_jumped_ahead_and_back_delays_nobody
+                however_much_a_clock_that_went_back_ends_is_put_back_by_resume_pending
                 what_lapses_in_the_commit_of_a_release_is_not_counted_as_released
                 a_clock_that_went_back_a_little_ends_no_lease
                 a_clock_at_either_end_of_time_breaks_nothing
@@ -345,6 +346,7 @@ macro_rules! threaded {
                 a_claim_of_any_job_sees_an_import_before_it_in_the_group
                 a_job_imported_and_deleted_in_one_group_leaves_nothing
                 a_job_deleted_and_imported_in_one_group_has_what_the_import_brought
+                a_job_imported_while_an_older_one_is_being_deleted_stays
                 two_imports_of_one_group_close_no_circle
                 a_dependency_taken_away_in_the_group_closes_no_circle
                 dependencies_added_in_one_group_close_no_circle
@@ -354,6 +356,7 @@ macro_rules! threaded {
                 one_claim_is_ended_once_whoever_comes_first
                 a_claim_given_up_while_its_commit_runs_is_released
                 what_goes_in_slices_is_done_whole_though_its_caller_has_gone
+                an_import_that_fails_is_taken_back_though_its_caller_goes_meanwhile
                 many_threads_work_a_job_off_and_no_chunk_is_done_twice
             }
         }

@@ -1,8 +1,11 @@
 //! From JSON Lines to a store again: the same store, and one that goes on in the same way.
 
 use std::collections::BTreeSet;
+use std::future::{Future as _, poll_fn};
 use std::io::{BufRead, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use magnetar::export::Export;
 use magnetar::{
@@ -442,6 +445,85 @@ fn a_restore_that_is_dropped_leaves_nothing() {
         nothing_is_left();
         restore(&*copy.store, &text).expect("the next one is not hindered");
         assert_eq!(lines_of(&copy.store), text, "{name}");
+    }
+}
+
+/// Has whoever asks for the time wait from its end on.
+struct Ending<'a> {
+    text: &'a [u8],
+    clock: &'a ManualClock,
+    has_ended: &'a AtomicBool,
+}
+
+impl Read for Ending<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.text.read(bytes)
+    }
+}
+
+impl BufRead for Ending<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.text.is_empty() {
+            self.clock.hold();
+            self.has_ended.store(true, Ordering::SeqCst);
+        }
+        Ok(self.text)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.text.consume(amount);
+    }
+}
+
+#[test]
+fn a_restore_that_fails_is_taken_back_though_its_caller_goes_meanwhile() {
+    let (_, first) = places().remove(0);
+    let original = zoo::open(&*first).store;
+    for job in [1, 2] {
+        let chunks = magnetar::chunks((0..12_000).map(|id| Ok(NewChunk::new(id))));
+        block_on(original.import(job, &JobSpec::new(), chunks, &Default::default())).expect("imported");
+    }
+    let text = lines_of(&original);
+    let cut = text.rsplit_once("{\"kind\":\"end\"").expect("it has an end").0;
+    for (name, place) in places() {
+        let copy = zoo::open(&*place);
+        let has_ended = AtomicBool::new(false);
+        let mut lines = Ending { text: cut.as_bytes(), clock: &copy.clock, has_ended: &has_ended };
+        let mut restoring = copy.store.restore(&mut lines);
+        block_on(poll_fn(|context| {
+            let polled = restoring.as_mut().poll(context).map(drop);
+            if has_ended.load(Ordering::SeqCst) { Poll::Ready(()) } else { polled }
+        }));
+        drop(restoring);
+        copy.clock.release();
+        // Each call has a turn of its own, and between two of them a slice is taken back.
+        (0..10).for_each(|_| assert_eq!(block_on(copy.store.release_all()).expect("it is open"), 0));
+        let info = block_on(copy.store.info()).expect("it tells");
+        assert_eq!(info.visible_revision, info.revision, "{name}: the feed waits for nothing");
+        restore(&*copy.store, &text).expect("the next one is not hindered");
+        assert_eq!(lines_of(&copy.store), text, "{name}");
+    }
+}
+
+/// The original's clock was years ahead when its deadlines were set.
+#[test]
+fn a_clock_that_was_ahead_delays_nobody_after_a_restore() {
+    const YEARS_MS: u64 = 30 * 365 * 24 * 3_600_000;
+    for (name, place) in places() {
+        let (_, first) = places().remove(0);
+        let original = zoo::open(&*first);
+        let chunks = magnetar::chunks((0..2).map(|id| Ok(NewChunk::new(id))));
+        block_on(original.store.import(1, &JobSpec::new(), chunks, &Default::default())).expect("imported");
+        original.clock.set(zoo::START_MS + YEARS_MS);
+        let claimed = block_on(original.store.claim_pending_batch(1, 2)).expect("both are ready");
+        block_on(original.store.fail(&claimed[1].claim(), "oops")).expect("it is open");
+        let copy = zoo::open(&*place);
+        restore(&*copy.store, &lines_of(&original.store)).expect("it is restored");
+        for (what, store) in [("the original", &original.store), (name, &copy.store)] {
+            original.clock.set(zoo::START_MS);
+            let again = block_on(store.claim_pending_batch(1, 2)).expect("the job exists");
+            assert_eq!(again.iter().map(|chunk| chunk.chunk).collect::<Vec<_>>(), [0, 1], "{what}");
+        }
     }
 }
 

@@ -264,6 +264,16 @@ pub(crate) async fn a_clock_that_jumped_ahead_and_back_delays_nobody(fx: Fixture
     refused(fx.complete(&one.claim(), Completion::new()).await, ErrorKind::Superseded);
 }
 
+pub(crate) async fn however_much_a_clock_that_went_back_ends_is_put_back_by_resume_pending(fx: Fixture) {
+    let many = 2_500;
+    import(&*fx, (0..many).map(c)).await;
+    fx.clock.set(START_MS + YEAR_MS);
+    fx.claim_pending_batch(JOB, 2_500).await.expect("they are ready");
+    fx.clock.set(START_MS);
+    assert_eq!(fx.resume_pending(JOB).await.expect("the job exists").len() as u64, many);
+    fx.verify().await.expect("nothing is damaged");
+}
+
 pub(crate) async fn what_lapses_in_the_commit_of_a_release_is_not_counted_as_released(fx: Fixture) {
     import(&*fx, [c(1), c(2)]).await;
     fx.clock.set(START_MS + YEAR_MS);

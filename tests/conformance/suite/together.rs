@@ -211,6 +211,28 @@ pub(crate) async fn a_job_deleted_and_imported_in_one_group_has_what_the_import_
     fx.verify().await.expect("nothing is damaged");
 }
 
+/// What goes in slices is of the job that it was begun with, and not of one that has its id by then.
+pub(crate) async fn a_job_imported_while_an_older_one_is_being_deleted_stays(fx: Fixture) {
+    let many = limits::SLICE_ROWS_MAX as u64 + 1;
+    import(&*fx, (0..many).map(c)).await;
+    fx.clock.advance(1);
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.cancel(JOB, Selection::All)),
+            call(fx.delete_job(JOB)),
+            call(fx.delete_job(JOB)),
+            call(try_import(&*fx, JOB, JobSpec::new(), [c(1), c(many)], ImportOptions::new())),
+        ],
+    );
+    assert_eq!(ids(&crate::support::chunks_of(&*fx, JOB).await), [1, many]);
+    assert_eq!(statuses(&*fx).await, [JobStatus::Pending; 2]);
+    assert_eq!(kinds(&answers), [Some(ErrorKind::JobNotFound), None, None, None]);
+    let deleted = format!("{:?}", Outcome::Changed);
+    assert_eq!(answers[1..3].iter().flatten().collect::<Vec<_>>(), [&deleted; 2], "both had a part in it");
+    fx.verify().await.expect("nothing is damaged");
+}
+
 pub(crate) async fn two_imports_of_one_group_close_no_circle(fx: Fixture) {
     import(&*fx, [c(1), c(2), c(3)]).await;
     let (spec, options) = (JobSpec::new(), ImportOptions::new());
@@ -344,6 +366,36 @@ pub(crate) async fn what_goes_in_slices_is_done_whole_though_its_caller_has_gone
     given_up(&fx, store.delete_job(JOB));
     slices_pass().await;
     assert_eq!(fx.delete_job(JOB).await.expect("it is gone"), Outcome::Unchanged);
+}
+
+pub(crate) async fn an_import_that_fails_is_taken_back_though_its_caller_goes_meanwhile(fx: Fixture) {
+    let many = limits::IMPORT_ROWS_PER_COMMIT_MAX as u64 + 1;
+    let (clock, store) = (&fx.clock, fx.handle());
+    let has_ended = std::sync::atomic::AtomicBool::new(false);
+    let ending = std::iter::once_with(|| {
+        // Whatever is asked for from now on waits.
+        clock.hold();
+        has_ended.store(true, std::sync::atomic::Ordering::SeqCst);
+        Ok(c(0))
+    });
+    let new = magnetar::chunks((0..many).map(|id| Ok(c(id))).chain(ending));
+    let (spec, options) = (JobSpec::new(), ImportOptions::new());
+    let mut importing = Box::pin(store.import(JOB, &spec, new, &options));
+    std::future::poll_fn(|context| {
+        let polled = importing.as_mut().poll(context).map(drop);
+        if has_ended.load(std::sync::atomic::Ordering::SeqCst) { Poll::Ready(()) } else { polled }
+    })
+    .await;
+    assert!(has_ended.load(std::sync::atomic::Ordering::SeqCst), "an id came for the second time");
+    drop(importing);
+    clock.release();
+    // Each call is in a commit of its own, and the next slice is in it too.
+    for _ in 0..20 {
+        fx.release_all().await.expect("the store is open");
+    }
+    let info = fx.info().await.expect("the store is open");
+    assert_eq!(info.visible_revision, info.revision, "the feed waits for nothing");
+    fx.verify().await.expect("nothing is damaged");
 }
 
 pub(crate) async fn many_threads_work_a_job_off_and_no_chunk_is_done_twice(fx: Fixture) {
