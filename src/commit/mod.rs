@@ -509,28 +509,35 @@ impl Core {
                 if let Ok(revision) = &result {
                     self.latest.advance(*revision);
                 }
-                // Whoever asked may have gone; the store is open again all the same.
-                let _ = reply.send(result.map(drop));
+                self.reply(reply, result.map(drop));
             }
             Control::Mend(reply) => {
                 if !self.is_on_hold() && self.engine().as_ref().is_some_and(Engine::is_well) {
-                    let _ = reply.send(Ok(()));
+                    self.reply(reply, Ok(()));
                 } else {
                     self.do_control(Control::Reopen(reply));
                 }
             }
             Control::CheckFile(reply) => {
                 let result = self.with_engine("the file could not be checked", Engine::check_file);
-                let _ = reply.send(result);
+                self.reply(reply, result);
             }
             Control::Checkpoint(reply) => {
                 let result = self.with_engine("the file could not be written to", Engine::checkpoint);
-                let _ = reply.send(result);
+                self.reply(reply, result);
             }
             Control::Close { owner, reply } => {
                 let result = self.shut(Some(owner));
-                let _ = reply.send(result);
+                self.reply(reply, result);
             }
+        }
+    }
+
+    /// Whoever asked may have gone: it is done all the same, and where the store is to be reopened those who wait hear
+    /// of that.
+    fn reply(self: &Arc<Self>, reply: oneshot::Sender<Result<()>>, result: Result<()>) {
+        if reply.send(result).is_err() {
+            self.tell_of_poison();
         }
     }
 

@@ -247,11 +247,13 @@ impl Engine {
         for op in [Op::Reap { probe: true }, Op::Tidy, Op::Settle] {
             let mut op = op;
             loop {
-                let mut ran = self.run(&[&op]);
-                match ran.applied.pop().transpose()? {
-                    Some(Applied::Again(next)) => op = next,
-                    Some(Applied::Same) => {}
-                    Some(Applied::Reply(_)) | None => break,
+                match self.run(&[&op]).applied.pop() {
+                    Some(Ok(Applied::Again(next))) => op = next,
+                    Some(Ok(Applied::Same)) => {}
+                    Some(Ok(Applied::Reply(_))) | None => break,
+                    // It waits until there is space: a store on a full disk can be read.
+                    Some(Err(error)) if error.kind() == ErrorKind::Full => break,
+                    Some(Err(error)) => return Err(error),
                 }
             }
         }
@@ -468,6 +470,9 @@ impl Engine {
 
     /// Checks of the file what can be checked only while nobody reads or writes.
     pub(crate) fn check_file(&mut self) -> Result<()> {
+        if let Some(poison) = &self.poisoned {
+            return Err(poison.clone());
+        }
         self.guarded("the verifying panicked, over a damaged file perhaps", |engine| {
             engine.backend.check_file()
         })

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use magnetar::{
-    Completion, Durability, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk, RedbStore,
-    Retry, Storage, block_on, chunks,
+    Completion, Durability, ErrorKind, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk, OwnerId,
+    RedbStore, Retry, Storage, block_on, chunks,
 };
 
 use crate::disk::Disk;
@@ -26,8 +26,12 @@ struct Small {
 
 impl Small {
     fn open(&self) -> magnetar::Result<RedbStore> {
+        self.open_as(OWNER)
+    }
+
+    fn open_as(&self, owner: OwnerId) -> magnetar::Result<RedbStore> {
         let disk = self.clone();
-        let options = options(OWNER, &Hand::at(1_700_000_000_000)).durability(self.durability);
+        let options = options(owner, &Hand::at(1_700_000_000_000)).durability(self.durability);
         RedbStore::on_storage(move || Ok(disk.clone()), &options)
     }
 }
@@ -86,6 +90,7 @@ fn fill_up(durability: Durability) {
     let store = small.open().expect("it opens");
     let stream = chunks((0..CHUNKS).map(|id| Ok(NewChunk::new(id))));
     block_on(store.import(JOB, &JobSpec::new(), stream, &ImportOptions::new())).expect("it is imported");
+    let held = block_on(store.claim_pending(JOB)).expect("it opens").expect("one is ready").chunk;
     small.length_max.store(small.len().expect("it has one"), Ordering::SeqCst);
     let mut acknowledged = 0;
     let mut reopened = 0;
@@ -122,6 +127,13 @@ fn fill_up(durability: Durability) {
     drop(store);
     let store = small.open().expect("opening takes no space");
     assert_eq!(done(&store), acknowledged);
+    drop(store);
+    // What the dead one held waits.
+    let other = OwnerId::from_bytes([0xcd; 16]);
+    let store = small.open_as(other).expect("opening takes no space, whoever died");
+    assert_eq!(done(&store), acknowledged);
+    let status = || block_on(store.get_chunk(JOB, held)).expect("it can be read").map(|chunk| chunk.status);
+    assert_eq!(status(), Some(JobStatus::Processing));
 
     small.length_max.store(u64::MAX, Ordering::SeqCst);
     work(&store).expect("there is space");

@@ -2,7 +2,7 @@
 //! acknowledged is there.
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -465,5 +465,97 @@ fn what_waits_while_the_store_is_poisoned_is_done_after_the_reopening() {
             "a dropped call was not started"
         );
         finish(&store, "after the reopening");
+    }
+}
+
+/// Fails everything from now on.
+fn broken() -> Plan {
+    let failure = Failure::Nothing;
+    Plan { countdown: 0, is_forever: true, failure, only_syncs: false, gate: None, has_failed: false }
+}
+
+#[test]
+fn a_claim_whose_caller_goes_while_the_store_is_poisoned_is_given_back_after_the_reopening() {
+    let faulty = Faulty::default();
+    let store = faulty.open().expect("a healthy disk");
+    let mut worker = Worker::default();
+    block_on(worker.step(&store, 0)).expect("a healthy disk");
+    block_on(worker.step(&store, 1)).expect("a healthy disk");
+    let mut claiming = Box::pin(store.claim_pending(JOB));
+    block_on(poll_fn(|context| {
+        assert!(claiming.as_mut().poll(context).is_pending(), "others may share its commit");
+        Poll::Ready(())
+    }));
+    // Comes behind it: it is committed and answered now, and nobody has looked at the answer.
+    block_on(store.heartbeat(&worker.held[0])).expect("a healthy disk");
+    faulty.plan(Some(broken()));
+    block_on(store.complete(&worker.held[0], Completion::new())).expect_err("the disk is gone");
+    drop(claiming);
+    faulty.plan(None);
+    block_on(store.reopen()).expect("a healed disk");
+    // Comes behind whatever waited for the reopening.
+    block_on(store.heartbeat(&worker.held[1])).expect("a healed disk");
+    let held = block_on(store.get_by_status(JOB, JobStatus::Processing)).expect("a whole store");
+    let mut held: Vec<u64> = held.iter().map(|chunk| chunk.chunk).collect();
+    held.retain(|chunk| !worker.held.iter().any(|claim| claim.chunk == *chunk));
+    assert_eq!(held, [0; 0], "nobody has them");
+    finish(&store, "after the reopening");
+}
+
+#[test]
+fn whoever_waits_is_told_where_a_reopening_fails_that_nobody_hears_of() {
+    let faulty = Faulty::default();
+    let store = faulty.open().expect("a healthy disk");
+    let mut worker = Worker::default();
+    block_on(worker.step(&store, 0)).expect("a healthy disk");
+    block_on(worker.step(&store, 1)).expect("a healthy disk");
+    let (reached, at_the_gate) = channel();
+    let (let_go, go_on) = channel();
+    faulty.plan(Some(Plan { gate: Some((reached, go_on)), ..broken() }));
+    std::thread::scope(|scope| {
+        let under_way = scope.spawn(|| block_on(store.complete(&worker.held[0], Completion::new())));
+        at_the_gate.recv().expect("the commit reaches the disk");
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waiting = pin!(store.complete(&worker.held[1], Completion::new()));
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        let_go.send(()).expect("the disk waits for it");
+        under_way.join().expect("no panic").expect_err("the disk failed");
+        assert!(waiting.as_mut().poll(&mut context).is_pending(), "whoever heard of it reopens the store");
+        let mut reopening = Box::pin(store.reopen());
+        assert!(reopening.as_mut().poll(&mut context).is_pending());
+        drop(reopening);
+        // Comes behind it.
+        block_on(store.reopen()).expect_err("the disk is still gone");
+        let Poll::Ready(told) = waiting.as_mut().poll(&mut context) else {
+            panic!("nobody knows that it waits for a reopening")
+        };
+        assert_eq!(told.expect_err("it was not begun").kind(), ErrorKind::Poisoned);
+    });
+    faulty.plan(None);
+    block_on(store.reopen()).expect("a healed disk");
+    finish(&store, "after the reopening");
+}
+
+#[test]
+fn verifying_a_poisoned_store_says_that_it_is_to_be_reopened() {
+    for countdown in 0..4 {
+        let faulty = Faulty::default();
+        let store = faulty.open().expect("a healthy disk");
+        let mut worker = Worker::default();
+        block_on(worker.step(&store, 0)).expect("a healthy disk");
+        block_on(worker.step(&store, 1)).expect("a healthy disk");
+        faulty.plan(Some(Plan { countdown, ..broken() }));
+        if block_on(store.complete(&worker.held[0], Completion::new())).is_ok() {
+            break;
+        }
+        let refused = block_on(store.verify()).expect_err("it is poisoned");
+        assert_eq!(
+            (refused.kind(), refused.retry()),
+            (ErrorKind::Poisoned, Retry::AfterReopen),
+            "{refused:?}"
+        );
+        faulty.plan(None);
+        block_on(store.reopen()).expect("a healed disk");
+        block_on(store.verify()).expect("a whole store");
     }
 }
