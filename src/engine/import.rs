@@ -463,6 +463,8 @@ impl ImportSlice {
                 Ok(Applied::Reply(Reply::Count(0)))
             }
             ImportSlice::Discard { token, .. } => {
+                // One whose caller was not there to be told that it had begun is under way no more either.
+                work.host.imports.end(*token);
                 let phase =
                     work.job_in_any_phase(job)?.filter(|row| row.revision == *token).map(|row| row.phase);
                 if !matches!(phase, Some(JobPhase::Importing | JobPhase::Deleting)) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Applied, Bulk, Engine, Host, Ids, Import, Kind, Op, Reply};
+use super::{Applied, Bulk, Engine, Host, Ids, Import, ImportSlice, Kind, Op, Reply};
 use crate::backends::contract::*;
 use crate::clock::Clock;
 use crate::model::*;
@@ -178,6 +178,21 @@ fn run(engine: &mut Engine, ops: &[&Op], claims: &mut Vec<Claim>) -> Vec<String>
         });
     }
     answers
+}
+
+/// Whoever begins an import and is not there to be told of it has no part in it any more once it is taken back.
+pub(crate) fn an_import_that_is_taken_back_is_under_way_no_more(backend: Box<dyn Backend>) {
+    let host = host(&Arc::new(Fixed(AtomicU64::new(1_000_000))));
+    let mut engine = Engine::new(backend, host.clone());
+    let mut slice = |slice| {
+        let op = Op::ImportSlice(slice);
+        engine.run(&[&op]).applied.remove(0).unwrap()
+    };
+    let begun = slice(ImportSlice::Begin { job: 1, spec: JobSpec::new() });
+    let Applied::Reply(Reply::Importing { job, token }) = begun else { panic!("it is begun") };
+    assert!(!host.imports.is_empty());
+    assert!(matches!(slice(ImportSlice::Discard { job, token }), Applied::Reply(_)));
+    assert!(host.imports.is_empty(), "nobody says any more that it goes on");
 }
 
 /// All there is, as texts.

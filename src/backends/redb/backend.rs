@@ -84,6 +84,8 @@ struct Shared {
     settling: Durability,
     /// A write error left the outcome unknown.
     is_poisoned: AtomicBool,
+    /// It is empty for a moment.
+    is_reopening: AtomicBool,
     /// It is empty for good.
     is_closed: AtomicBool,
 }
@@ -122,7 +124,13 @@ impl Shared {
 
     /// Why there is no handle.
     fn absent(&self) -> Error {
-        if self.is_closed.load(Ordering::SeqCst) { errors::closed() } else { errors::between() }
+        if self.is_closed.load(Ordering::SeqCst) {
+            errors::closed()
+        } else if self.is_reopening.load(Ordering::SeqCst) {
+            errors::reopening()
+        } else {
+            errors::not_reopened()
+        }
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {
@@ -196,6 +204,7 @@ impl RedbBackend {
             newest: Mutex::default(),
             settling: if options.shared_readers { Durability::Immediate } else { Durability::None },
             is_poisoned: AtomicBool::new(false),
+            is_reopening: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
         });
         let mut backend = RedbBackend {
@@ -465,6 +474,22 @@ impl RedbBackend {
     }
 }
 
+/// While it lives the store is closed for a moment only. It ends however that ends: redb may panic over a damaged file.
+struct Reopening(Arc<Shared>);
+
+impl Reopening {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.is_reopening.store(true, Ordering::SeqCst);
+        Reopening(Arc::clone(shared))
+    }
+}
+
+impl Drop for Reopening {
+    fn drop(&mut self) {
+        self.0.is_reopening.store(false, Ordering::SeqCst);
+    }
+}
+
 /// A file that redb has opened, and of which nothing was changed yet.
 struct Opened {
     database: Database,
@@ -540,6 +565,7 @@ impl Backend for RedbBackend {
     }
 
     fn reopen(&mut self) -> Result<()> {
+        let _reopening = Reopening::begin(&self.shared);
         // An error of this closing belongs to the handle that is given up: recovery is the opening's.
         let _ = self.close_handle();
         self.open_handle(false)

@@ -213,10 +213,14 @@ pub(super) fn poisoned() -> Error {
     Error::new(ErrorKind::Poisoned, "an earlier write failed and left its outcome unknown; call reopen")
 }
 
-/// The file is just being opened anew, or could not be.
 #[cold]
-pub(super) fn between() -> Error {
-    Error::new(ErrorKind::Poisoned, "the file is being opened anew, or that failed; call reopen")
+pub(super) fn reopening() -> Error {
+    Error::new(ErrorKind::Busy, "the file is just being opened anew; read again")
+}
+
+#[cold]
+pub(super) fn not_reopened() -> Error {
+    Error::new(ErrorKind::Poisoned, "the file could not be opened anew; call reopen")
 }
 
 #[cold]

@@ -3,7 +3,7 @@
 #![allow(clippy::too_many_lines, reason = "one list of changes and one of questions, each read as a whole")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{Options, RedbBackend};
 use crate::backends::contract::*;
@@ -485,6 +485,43 @@ fn what_is_in_no_tree_yet_is_answered_as_well() {
 fn what_is_done_in_groups_is_what_is_done_one_by_one() {
     let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
     crate::engine::tests::groups_do_what_single_operations_do(make);
+}
+
+#[test]
+fn an_import_that_is_taken_back_is_under_way_no_more() {
+    let store = Box::new(RedbBackend::in_memory(options()).unwrap());
+    crate::engine::tests::an_import_that_is_taken_back_is_under_way_no_more(store);
+}
+
+/// It asks again in a moment, and there is nothing to reopen.
+#[test]
+fn whoever_reads_while_the_file_is_opened_anew_is_told_that_it_is_busy() {
+    let reader: Arc<OnceLock<Arc<dyn Reader>>> = Arc::default();
+    let found: Arc<Mutex<Vec<ErrorKind>>> = Arc::default();
+    let bytes = crash::Disk::new();
+    let make = {
+        let (reader, found, bytes) = (Arc::clone(&reader), Arc::clone(&found), bytes.clone());
+        move || {
+            let refused = reader.get().and_then(|reader| reader.snapshot().err());
+            found.lock().unwrap().extend(refused.map(|error| error.kind()));
+            if found.lock().unwrap().len() == 2 {
+                Err(std::io::Error::other("gone"))
+            } else {
+                Ok(bytes.clone())
+            }
+        }
+    };
+    let mut store = RedbBackend::with_backend(make, options()).unwrap();
+    assert!(reader.set(store.reader()).is_ok());
+    store.reopen().unwrap();
+    assert_eq!(*found.lock().unwrap(), [ErrorKind::Busy]);
+    assert!(store.reader().snapshot().is_ok());
+    // Nothing is being opened any more where that failed.
+    store.reopen().unwrap_err();
+    assert_eq!(*found.lock().unwrap(), [ErrorKind::Busy; 2]);
+    assert_eq!(store.reader().snapshot().err().map(|error| error.kind()), Some(ErrorKind::Poisoned));
+    store.reopen().unwrap();
+    assert!(store.reader().snapshot().is_ok());
 }
 
 #[test]
