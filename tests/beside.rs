@@ -453,6 +453,34 @@ fn a_failed_chunk_needs_no_read_before_the_next_one_begins_and_a_drop_gives_that
 }
 
 #[test]
+fn a_read_that_panics_does_so_for_its_caller_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = block_on(SqliteStore::open(folder.path().join("jobs.db"))).expect("it opens");
+    import(&store, first(1)).expect("it is imported");
+    // More often than there are threads that read.
+    for _ in 0..3 {
+        let read =
+            store.fold_by_status(1, Some(JobStatus::Pending), None, 10, (), |(), _| panic!("a defect"));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let mut read = pin!(read);
+            while poll_once(read.as_mut()).is_pending() {
+                std::thread::yield_now();
+            }
+        }));
+        let panic = panicked.expect_err("it is the caller's");
+        assert_eq!(panic.downcast_ref(), Some(&"a defect"));
+    }
+    let mut stats = pin!(store.get_stats(1));
+    let stats = loop {
+        if let Poll::Ready(stats) = poll_once(stats.as_mut()) {
+            break stats;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(stats.expect("the others go on").total_chunks, 1);
+}
+
+#[test]
 fn a_read_that_nobody_waits_for_any_more_is_not_done() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = block_on(SqliteStore::open(folder.path().join("jobs.db"))).expect("it opens");

@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -119,13 +120,17 @@ impl Shared {
         let answer = move || question(&mut *reader.0.snapshot()?);
         let Some(readers) = self.readers.as_ref().filter(|_| !may_block()) else { return answer() };
         let (sender, receiver) = oneshot::channel();
-        // A caller that has gone does not need the answer, and is in nobody's way.
+        // A caller that has gone does not need the answer, and is in nobody's way. One whose question panics is the one
+        // to hear of that.
         readers.run(Box::new(move || {
             if !sender.is_canceled() {
-                drop(sender.send(answer()));
+                drop(sender.send(catch_unwind(AssertUnwindSafe(answer))));
             }
         }))?;
-        receiver.await.unwrap_or_else(|_| Err(closed()))
+        match receiver.await {
+            Ok(answer) => answer.unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => Err(closed()),
+        }
     }
 
     /// Returns once nobody else verifies.
@@ -138,7 +143,7 @@ impl Shared {
         let reader = self.reader.clone();
         let work = move || {
             let _turn = turn;
-            let verified = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reader.0.verify()));
+            let verified = catch_unwind(AssertUnwindSafe(|| reader.0.verify()));
             verified.unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::Internal, "the verifying panicked, over a damaged file perhaps"))
             })
