@@ -366,7 +366,9 @@ impl Core {
                 Err(error) => {
                     self.finished(&entry.op);
                     if entry.reply.is_some() {
-                        told |= self.answer(entry.reply, Err(error));
+                        // One that is refused for its own sake knows nothing of the store's failure.
+                        let tells = error.retry() == Retry::AfterReopen;
+                        told |= self.answer(entry.reply, Err(error)) && tells;
                     } else if !self.is_inherited(&entry.op, &error) {
                         self.owe(entry, &error);
                     }

@@ -486,7 +486,7 @@ impl Beating {
                 return;
             }
             claims = left;
-            std::thread::park_timeout(AGAIN_AFTER);
+            rest(AGAIN_AFTER);
         }
         tracing::warn!(claims = claims.len(), "the store is too busy to take claims back; they lapse");
     }
@@ -512,6 +512,14 @@ impl Beating {
             Ok(stats) => self.publisher.publish(monotonic(), stats),
             Err(error) => tracing::debug!(%error, "no progress report"),
         }
+    }
+}
+
+/// Sleeps for so long. Whoever unparks the thread meanwhile ends no more than a part of it.
+fn rest(time: Duration) {
+    let until = monotonic() + time;
+    while let Some(left) = until.checked_duration_since(monotonic()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
     }
 }
 
