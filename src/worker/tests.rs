@@ -73,7 +73,7 @@ fn a_result_that_the_store_was_too_busy_for_is_sent_again() {
 /// It would be looked for at the next moment at which it is looked for work at all, up to a second later.
 #[test]
 fn a_chunk_that_was_given_a_delay_is_looked_for_when_that_is_over() {
-    const DELAY_MS: u64 = 20;
+    const DELAY_MS: u64 = 60_000;
     let ends = [
         (End::FailWithDelay("not yet".into(), DELAY_MS), Became::Retried),
         (End::ReleaseWithDelay(DELAY_MS), Became::Released),
