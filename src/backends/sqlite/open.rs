@@ -81,6 +81,11 @@ fn must_name_a_file(path: &Path) -> Result<()> {
         "the path is empty; name a file, or :memory:".to_owned()
     } else if path.is_dir() {
         format!("{} is a folder; name a file in it", path.display())
+    } else if path.to_str().is_none() {
+        format!(
+            "{} is no UTF-8, which SQLite takes alone; name the file, or its folder, another way",
+            path.display()
+        )
     } else {
         return Ok(());
     };

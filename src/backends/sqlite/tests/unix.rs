@@ -20,6 +20,16 @@ fn a_new_file_is_its_owner_s_alone() {
     }
 }
 
+#[test]
+fn a_name_that_is_no_utf_8_is_refused_before_anything_is_made() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let parent = folder.file().parent().unwrap().to_owned();
+    let path = parent.join(std::ffi::OsStr::from_bytes(b"jobs-\xff.db"));
+    assert_eq!(open_file(&path, FileOptions::default()).err().unwrap().kind(), ErrorKind::InvalidInput);
+    assert_eq!(std::fs::read_dir(parent).unwrap().count(), 0);
+}
+
 /// The locks on a file, by inode, as the system lists them.
 fn locks_on(path: &std::path::Path) -> Option<usize> {
     use std::os::unix::fs::MetadataExt;
