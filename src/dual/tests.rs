@@ -664,16 +664,21 @@ fn a_failure_of_the_copying_thread_at_the_authority_leaves_nobody_waiting() {
     assert_eq!(claimed.expect("all are ready").chunk, 0);
 }
 
+/// The first store by itself, with a job of which one chunk is held.
+fn one_held(world: &World) -> (Handle, Claim) {
+    let handle = world.open(0, OwnerId::from_bytes([1; 16]));
+    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
+    block_on(handle.store.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
+    let held = block_on(handle.store.claim_pending(JOB)).expect("it works").expect("all are ready");
+    (handle, held.claim())
+}
+
 /// A store's own work fails while callers wait for their turn: there is nobody else to tell.
 #[test]
 fn callers_that_wait_are_told_of_a_failure_that_nobody_else_is_told_of() {
     let world = World::new([redb(), redb()]);
-    let handle = world.open(0, OwnerId::from_bytes([1; 16]));
+    let (handle, held) = one_held(&world);
     let store = Arc::clone(&handle.store);
-    let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
-    block_on(store.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
-    let held = block_on(store.claim_pending(JOB)).expect("it works").expect("all are ready").claim();
-
     let plan = &world.plans[0];
     *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), Fault::Before));
     let core = &handle.shared.core;
@@ -698,12 +703,8 @@ fn callers_that_wait_are_told_of_a_failure_that_nobody_else_is_told_of() {
 fn a_claim_that_nobody_was_there_to_take_is_given_back_though_that_fails_at_first() {
     for (fault, is_on_hold) in [(Fault::Full, false), (Fault::Before, false), (Fault::Before, true)] {
         let world = World::new([redb(), redb()]);
-        let handle = world.open(0, OwnerId::from_bytes([1; 16]));
+        let (handle, held) = one_held(&world);
         let store = Arc::clone(&handle.store);
-        let new = (0..CHUNKS).map(|id| Ok(NewChunk::new(id)));
-        block_on(store.import(JOB, &JobSpec::new(), chunks(new), &Default::default())).expect("an import");
-        let held = block_on(store.claim_pending(JOB)).expect("it works").expect("all are ready").claim();
-
         let plan = &world.plans[0];
         *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), fault));
         if is_on_hold {

@@ -157,3 +157,10 @@ fn the_time_of_a_change_is_written_beside_that_of_the_creation() {
 fn what_is_done_in_groups_is_what_is_done_one_by_one() {
     crate::engine::tests::groups_do_what_single_operations_do(|| Box::new(super::in_memory().unwrap()));
 }
+
+#[test]
+fn an_import_that_is_taken_back_is_under_way_no_more() {
+    crate::engine::tests::an_import_that_is_taken_back_is_under_way_no_more(Box::new(
+        super::in_memory().unwrap(),
+    ));
+}
