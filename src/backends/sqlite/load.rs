@@ -220,7 +220,7 @@ pub(super) fn load_ahead(
             Failure::is_busy,
         )
     };
-    // First: where another process has made other tables, what is asked fails in any way.
+    // First: what another build has made of the file is not for this one to judge.
     open::must_be_known(answers.format, &"the file")?;
     asked.map_err(Failure::into_error)?;
     if let [need] = needs.ready.as_slice() {
