@@ -352,9 +352,12 @@ where
     fn count(&mut self, became: Became, one: &Finished) {
         match became {
             Became::Completed => self.summary.completed += 1,
-            Became::Failed => return self.summary.failed += 1,
+            Became::Failed => self.summary.failed += 1,
             Became::Released => self.summary.released += 1,
             Became::Retried => self.summary.retried += 1,
+        }
+        if matches!(became, Became::Failed) {
+            return;
         }
         match one.end {
             End::FailWithDelay(_, delay_ms) | End::ReleaseWithDelay(delay_ms) => {

@@ -546,6 +546,7 @@ fn verifying_a_poisoned_store_says_that_it_is_to_be_reopened() {
         block_on(worker.step(&store, 1)).expect("a healthy disk");
         faulty.plan(Some(Plan { countdown, ..broken() }));
         if block_on(store.complete(&worker.held[0], Completion::new())).is_ok() {
+            assert!(countdown > 0, "the first write of a completion was to fail");
             break;
         }
         let refused = block_on(store.verify()).expect_err("it is poisoned");

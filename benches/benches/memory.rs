@@ -144,5 +144,5 @@ fn stores(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(parts, manifests, graphs, stores);
-criterion_main!(parts);
+criterion_group!(memory, manifests, graphs, stores);
+criterion_main!(memory);
