@@ -343,6 +343,7 @@ impl Engine {
             needs.due = Some(DueNeed::By { at_ms: now_ms, limit: reap::ROWS_PER_COMMIT });
         }
         let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
+        must_be(self.store_id, &work.meta)?;
         if self.gives_up {
             unsynced::give_up(&mut work.meta);
         }
@@ -398,6 +399,7 @@ impl Engine {
             let now_ms = engine.host.now_ms();
             let mut tx = engine.backend.begin()?;
             let (mut work, _) = Work::open(&mut *tx, &engine.host, now_ms, &Needs::default())?;
+            must_be(engine.store_id, &work.meta)?;
             let before = work.meta.revision;
             if engine.gives_up {
                 unsynced::give_up(&mut work.meta);
@@ -441,11 +443,7 @@ impl Engine {
             self.poisoned = None;
             self.numbers = Numbers::default();
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
-            if self.store_id.is_some_and(|store_id| store_id != meta.store_id) {
-                let error = another_store();
-                self.poisoned = Some(error.clone());
-                return Err(error);
-            }
+            must_be(self.store_id, &meta).inspect_err(|error| self.poisoned = Some(error.clone()))?;
             self.gives_up |= unsynced::is_open(&meta) && meta.revision < self.acknowledged;
             if !works(&meta) {
                 return Ok(meta.revision);
@@ -534,12 +532,15 @@ impl Engine {
     }
 }
 
-#[cold]
-fn another_store() -> Error {
-    Error::new(
+/// Makes sure that it is the store that was opened: a file may be replaced by another between two connections to it.
+fn must_be(opened: Option<[u8; 16]>, meta: &Meta) -> Result<()> {
+    if opened.is_none_or(|store_id| store_id == meta.store_id) {
+        return Ok(());
+    }
+    Err(Error::new(
         ErrorKind::Corrupt,
         "another store stands where this one was opened; put its file back and reopen, or close it and open the other one",
-    )
+    ))
 }
 
 /// Whether the store executes operations now.

@@ -68,27 +68,30 @@ impl Failure {
 
 /// A connection, with the scripts that were composed for it.
 pub(super) struct Connection {
-    sqlite: SqliteConnection,
+    /// There until it is given up.
+    sqlite: Option<SqliteConnection>,
     scripts: HashMap<Vec<u8>, SqlStr>,
+    /// Others may alter the tables.
+    is_shared: bool,
 }
 
 impl Connection {
     /// Connects to an existing file.
     pub(super) fn open_file(path: &Path) -> Result<Self> {
-        Self::connect(&SqliteConnectOptions::new().filename(path).create_if_missing(false))
+        Self::connect(&SqliteConnectOptions::new().filename(path).create_if_missing(false), true)
     }
 
     /// Connects to read a file without a lock on it and without its journals: its main file as it is.
     pub(super) fn open_as_it_is(path: &Path) -> Result<Self> {
-        Self::connect(&SqliteConnectOptions::new().filename(path).read_only(true).immutable(true))
+        Self::connect(&SqliteConnectOptions::new().filename(path).read_only(true).immutable(true), true)
     }
 
     /// A database that lives as long as this connection.
     pub(super) fn open_memory() -> Result<Self> {
-        Self::connect(&SqliteConnectOptions::new().filename(":memory:").in_memory(true))
+        Self::connect(&SqliteConnectOptions::new().filename(":memory:").in_memory(true), false)
     }
 
-    fn connect(options: &SqliteConnectOptions) -> Result<Self> {
+    fn connect(options: &SqliteConnectOptions, is_shared: bool) -> Result<Self> {
         let options = options
             .clone()
             .busy_timeout(BUSY_TIMEOUT)
@@ -100,7 +103,7 @@ impl Connection {
             errors::is_busy,
         )
         .map_err(errors::unchanged)?;
-        let mut connection = Connection { sqlite, scripts: HashMap::new() };
+        let mut connection = Connection { sqlite: Some(sqlite), scripts: HashMap::new(), is_shared };
         pragmas::check_version(&mut connection)?;
         Ok(connection)
     }
@@ -121,7 +124,26 @@ impl Connection {
 
     /// Runs the statements of a text one after the other and hands over each row with the number of its statement.
     /// Answers how many rows each statement changed.
+    ///
+    /// Where a kept statement cannot be prepared any more, since somebody has altered our tables, sqlx 0.9's thread
+    /// panics a moment after it has said so, and whatever is handed to it in that moment is never answered. So a
+    /// connection is given up after an error of that kind; its thread ends by itself, and takes back what was open.
     pub(super) fn call(
+        &mut self,
+        sql: impl SqlSafeStr,
+        args: Args,
+        wait: Wait,
+        each: impl FnMut(usize, &SqliteRow) -> Result<()>,
+    ) -> Result<Vec<u64>, Failure> {
+        let result = self.call_once(sql, args, wait, each);
+        if self.is_shared && matches!(&result, Err(Failure::Sql { error, .. }) if errors::is_of_schema(error))
+        {
+            self.sqlite = None;
+        }
+        result
+    }
+
+    fn call_once(
         &mut self,
         sql: impl SqlSafeStr,
         args: Args,
@@ -134,7 +156,7 @@ impl Connection {
                 "a value could not be bound to a statement",
             )));
         }
-        let mut stream = self.sqlite.fetch_many(sqlx::query_with(sql, args.inner));
+        let mut stream = self.sqlite().map_err(Failure::Row)?.fetch_many(sqlx::query_with(sql, args.inner));
         let mut changed = Vec::new();
         let mut bad_row = None;
         block_on(
@@ -166,10 +188,19 @@ impl Connection {
         self.call(sql, Args::default(), Wait::Park, |_, _| Ok(())).map(|_| ())
     }
 
+    /// Whether it was given up.
+    pub(super) fn is_lost(&self) -> bool {
+        self.sqlite.is_none()
+    }
+
     /// Ends whatever transaction is open and makes sure that none is.
     pub(super) fn roll_back(&mut self) -> Result<()> {
-        // With no transaction open the ROLLBACK is refused; the BEGIN after it tells that apart from a failed one.
-        let _ = self.run("ROLLBACK");
+        if self.is_lost() {
+            return Ok(());
+        }
+        // With no transaction open the ROLLBACK is refused, for which no connection is given up; the BEGIN after it
+        // tells that apart from a failed one.
+        let _ = self.call_once("ROLLBACK", Args::default(), Wait::Park, |_, _| Ok(()));
         self.run("BEGIN; ROLLBACK").map_err(|failure| {
             let error = failure.into_error();
             Error::new(
@@ -180,13 +211,19 @@ impl Connection {
         })
     }
 
-    /// The connection itself, for migrations.
-    pub(super) fn sqlite(&mut self) -> &mut SqliteConnection {
-        &mut self.sqlite
+    /// The connection itself, which migrations need too.
+    pub(super) fn sqlite(&mut self) -> Result<&mut SqliteConnection> {
+        self.sqlite.as_mut().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Poisoned,
+                "the connection is given up, since the file's tables are not those of this build; reopen the store",
+            )
+        })
     }
 
     /// Closes it, and with the last one of all processes moves everything from the WAL into the file.
     pub(super) fn close(self) -> Result<()> {
-        block_on(self.sqlite.close(), Wait::Park).map_err(errors::unchanged)
+        let Some(sqlite) = self.sqlite else { return Ok(()) };
+        block_on(sqlite.close(), Wait::Park).map_err(errors::unchanged)
     }
 }

@@ -12,6 +12,7 @@ const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
 const PROTOCOL: i32 = 15;
+const SCHEMA: i32 = 17;
 const TOOBIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const NOTADB: i32 = 26;
@@ -30,6 +31,11 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
 /// Whether a row broke a rule of the schema.
 pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
     code(error) == Some(CONSTRAINT)
+}
+
+/// Whether a statement did not fit the tables that are there.
+pub(super) fn is_of_schema(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(ERROR | SCHEMA))
 }
 
 /// Whether the disk is full.
@@ -54,7 +60,7 @@ pub(super) fn unchanged(error: sqlx::Error) -> Error {
             (ErrorKind::Corrupt, "the file is damaged; restore it from a copy, nothing was changed")
         }
         // The statements are fixed and tested: what a whole file's schema has, this one's lacks.
-        Some(ERROR) => (
+        Some(ERROR | SCHEMA) => (
             ErrorKind::Corrupt,
             "the file's schema does not fit our statements; restore it from a copy, or report this if nothing damaged it",
         ),

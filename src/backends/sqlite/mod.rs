@@ -138,10 +138,34 @@ impl SqliteBackend {
     }
 
     fn hold(&mut self) -> Result<Held<'_>> {
+        self.replace_lost()?;
         hold(&mut self.home, self.broken.as_ref())
     }
 
+    /// Connects anew where the connection was given up. Nothing that was committed hangs on it.
+    fn replace_lost(&mut self) -> Result<()> {
+        match &self.home {
+            Home::File { writer: Some(writer), .. } if self.broken.is_none() && writer.is_lost() => {
+                self.connect()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Connects to the file that is there, which is opened as for the first time.
+    fn connect(&mut self) -> Result<()> {
+        // What it is true of is counted by each connection for itself.
+        self.remembered.forget();
+        self.durability = FULL;
+        if let Home::File { path, options, writer, .. } = &mut self.home {
+            open::must_be_there(path)?;
+            *writer = Some(open::file(path, options.check_bytes_max)?);
+        }
+        Ok(())
+    }
+
     fn transaction(&mut self, remembers: bool) -> Result<Transaction<'_>> {
+        self.replace_lost()?;
         let mut held = hold(&mut self.home, self.broken.as_ref())?;
         self.durability.set(held.connection()?)?;
         let (broken, remembered) = (&mut self.broken, &mut self.remembered);
@@ -181,21 +205,19 @@ impl Backend for SqliteBackend {
     }
 
     fn reopen(&mut self) -> Result<()> {
-        self.remembered.forget();
         match &mut self.home {
-            Home::File { path, options, writer, readers } => {
+            Home::File { writer, readers, .. } => {
                 if let Some(old) = writer.take() {
                     // What it had not committed is gone with it, and that is meant.
                     let _ = old.close();
                 }
                 readers.renew(false);
-                self.durability = FULL;
-                open::must_be_there(path)?;
-                *writer = Some(open::file(path, options.check_bytes_max)?);
+                self.connect()?;
             }
             // The data is the connection: all there is to take back is an open transaction.
             Home::Memory(connection) => {
                 reader::lock(connection).as_mut().ok_or_else(reader::closed)?.roll_back()?;
+                self.remembered.forget();
             }
         }
         self.broken = None;
@@ -242,7 +264,7 @@ impl Transaction<'_> {
         let connection = self.held.connection()?;
         match load::load_ahead(connection, needs, opening, ahead) {
             // A damaged chunk that nobody needs yet is in nobody's way.
-            Err(error) if ahead > 0 && error.kind() == ErrorKind::Corrupt => {
+            Err(error) if ahead > 0 && error.kind() == ErrorKind::Corrupt && !connection.is_lost() => {
                 self.remembered.narrow();
                 if opening == Opening::Write {
                     connection.roll_back()?;

@@ -271,7 +271,8 @@ fn migrate(connection: &mut Connection) -> Result<()> {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => errors::is_busy(error),
         _ => false,
     };
-    let migrated = patience::wait(|| block_on(MIGRATOR.run(connection.sqlite()), Wait::Park), is_busy);
+    let sqlite = connection.sqlite()?;
+    let migrated = patience::wait(|| block_on(MIGRATOR.run(&mut *sqlite), Wait::Park), is_busy);
     migrated.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => errors::unchanged(error),
         error => Error::new(

@@ -153,7 +153,7 @@ impl Drop for FileSnapshot<'_> {
     fn drop(&mut self) {
         let connection = self.connection.take().and_then(|mut connection| {
             let ended = !self.begun || connection.run("COMMIT").is_ok() || connection.roll_back().is_ok();
-            ended.then_some(connection)
+            (ended && !connection.is_lost()).then_some(connection)
         });
         self.readers.check_in(connection, self.generation);
     }

@@ -11,6 +11,7 @@ use crate::backends::sqlite::tests::{Folder, import, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Completion;
+use crate::{JobSpec, JobStatus, JobStore as _, block_on};
 
 fn open(path: &Path) -> Result<SqliteBackend> {
     open_file(path, FileOptions::default())
@@ -138,23 +139,76 @@ fn a_newer_format_is_named_so() {
     assert_eq!(open(&folder.file()).err().unwrap().kind(), ErrorKind::NewerFormat);
 }
 
-/// A newer build brings the file to its own format while it is open here, in tables that answer all the same.
+/// A newer build brings the file to its own format while it is open here, and its tables may be other ones.
 #[test]
 fn a_file_that_becomes_one_of_a_newer_format_while_it_is_open_is_named_so_and_left_as_it_is() {
-    use crate::{JobSpec, JobStore as _, block_on};
-    let folder = Folder::new();
+    for sql in [
+        "PRAGMA user_version = 5;",
+        "ALTER TABLE meta RENAME COLUMN revision TO newest; ALTER TABLE states RENAME COLUMN fence TO claim; \
+         PRAGMA user_version = 5;",
+    ] {
+        let folder = Folder::new();
+        let store = block_on(crate::SqliteStore::open(folder.file())).unwrap();
+        let job = block_on(store.new_job(&JobSpec::new())).unwrap();
+        // From memory too.
+        block_on(store.delete_job(job)).unwrap();
+        outside(&folder.file(), sql);
+        let jobs = outside(&folder.file(), "SELECT count(*) || '' FROM jobs");
+        for _ in 0..2 {
+            assert_eq!(block_on(store.new_job(&JobSpec::new())).unwrap_err().kind(), ErrorKind::NewerFormat);
+            assert_eq!(block_on(store.get_stats(job)).unwrap_err().kind(), ErrorKind::NewerFormat);
+        }
+        assert_eq!(outside(&folder.file(), "SELECT count(*) || '' FROM jobs"), jobs);
+        assert_eq!(block_on(store.reopen()).unwrap_err().kind(), ErrorKind::NewerFormat);
+    }
+}
+
+/// Somebody alters our tables beside an open store, and puts them back.
+#[test]
+fn a_store_whose_tables_were_altered_says_so_and_goes_on_once_they_are_put_back() {
+    for (there, back) in [
+        (
+            "ALTER TABLE states RENAME COLUMN fence TO claim",
+            "ALTER TABLE states RENAME COLUMN claim TO fence",
+        ),
+        ("ALTER TABLE meta RENAME TO gone", "ALTER TABLE gone RENAME TO meta"),
+    ] {
+        let folder = Folder::new();
+        let store = block_on(crate::SqliteStore::open(folder.file())).unwrap();
+        let chunks = crate::chunks([Ok(crate::NewChunk::new(0))]);
+        block_on(store.import(7, &JobSpec::new(), chunks, &crate::ImportOptions::new())).unwrap();
+        outside(&folder.file(), there);
+        for _ in 0..3 {
+            assert_eq!(block_on(store.claim_pending(7)).unwrap_err().kind(), ErrorKind::Corrupt);
+            let error = block_on(store.get_by_status(7, JobStatus::Pending)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+        outside(&folder.file(), back);
+        let chunk = block_on(store.claim_pending(7)).unwrap().unwrap();
+        block_on(store.complete(&chunk.claim(), Completion::new())).unwrap();
+        block_on(store.verify()).unwrap();
+    }
+}
+
+/// The file is replaced while there is no connection to it.
+#[test]
+fn a_store_that_was_altered_and_replaced_by_another_is_not_taken_for_it() {
+    let (folder, other) = (Folder::new(), Folder::new());
     let store = block_on(crate::SqliteStore::open(folder.file())).unwrap();
     let job = block_on(store.new_job(&JobSpec::new())).unwrap();
-    // From memory too.
-    block_on(store.delete_job(job)).unwrap();
-    outside(&folder.file(), "PRAGMA user_version = 5;");
-    let jobs = outside(&folder.file(), "SELECT count(*) || '' FROM jobs");
+    open(&other.file()).unwrap().close().unwrap();
+    outside(&folder.file(), "ALTER TABLE meta RENAME TO gone");
     for _ in 0..2 {
-        assert_eq!(block_on(store.new_job(&JobSpec::new())).unwrap_err().kind(), ErrorKind::NewerFormat);
-        assert_eq!(block_on(store.get_stats(job)).unwrap_err().kind(), ErrorKind::NewerFormat);
+        block_on(store.delete_job(job)).unwrap_err();
     }
-    assert_eq!(outside(&folder.file(), "SELECT count(*) || '' FROM jobs"), jobs);
-    assert_eq!(block_on(store.reopen()).unwrap_err().kind(), ErrorKind::NewerFormat);
+    std::fs::remove_file(folder.file()).unwrap();
+    for name in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{name}", folder.file().display()));
+    }
+    std::fs::copy(other.file(), folder.file()).unwrap();
+    let error = block_on(store.new_job(&JobSpec::new())).unwrap_err();
+    assert!(error.to_string().contains("another store stands where this one was opened"), "{error}");
+    assert_eq!(outside(&folder.file(), "SELECT count(*) || '' FROM jobs"), ["0"]);
 }
 
 /// A store as the build before this format wrote it, and what that said of its chunks.
@@ -185,7 +239,6 @@ CREATE VIEW of_chunks_v AS SELECT group_concat(chunk || '=' || status, ' ') FROM
 CREATE VIEW of_nothing AS SELECT * FROM what_somebody_dropped;";
 
 fn chunks(store: &crate::SqliteStore) -> String {
-    use crate::{JobStatus, JobStore as _, block_on};
     let mut text = String::new();
     for (job, status) in [1, 2].into_iter().flat_map(|job| JobStatus::ALL.map(|status| (job, status))) {
         for chunk in block_on(store.get_by_status(job, status)).unwrap() {
