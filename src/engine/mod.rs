@@ -441,11 +441,7 @@ impl Engine {
             self.poisoned = None;
             self.numbers = Numbers::default();
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
-            if self.store_id.is_some_and(|store_id| store_id != meta.store_id) {
-                let error = another_store();
-                self.poisoned = Some(error.clone());
-                return Err(error);
-            }
+            self.must_be_ours(&meta).inspect_err(|error| self.poisoned = Some(error.clone()))?;
             self.gives_up |= unsynced::is_open(&meta) && meta.revision < self.acknowledged;
             if !works(&meta) {
                 return Ok(meta.revision);
@@ -456,6 +452,18 @@ impl Engine {
         std::panic::catch_unwind(reopen).unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Poisoned, "the reopening panicked, in the clock perhaps; try again"))
         })
+    }
+
+    /// Refuses what stands where the store was, and is another one, or what the store was before.
+    fn must_be_ours(&self, meta: &Meta) -> Result<()> {
+        if self.store_id.is_some_and(|store_id| store_id != meta.store_id) {
+            return Err(another_store());
+        }
+        if unsynced::reach(meta) < self.acknowledged {
+            Err(older_store(meta, self.acknowledged))
+        } else {
+            Ok(())
+        }
     }
 
     /// Gives back the claims that nobody was told of.
@@ -540,6 +548,14 @@ fn another_store() -> Error {
         ErrorKind::Corrupt,
         "another store stands where this one was opened; put its file back and reopen, or close it and open the other one",
     )
+}
+
+fn older_store(meta: &Meta, acknowledged: u64) -> Error {
+    let text = format!(
+        "an older copy of the store, of revision {}, stands where this one was opened, and {acknowledged} was acknowledged; put the newer file back and reopen, or close it and open the copy",
+        meta.revision
+    );
+    Error::new(ErrorKind::Corrupt, text)
 }
 
 /// Whether the store executes operations now.
