@@ -259,11 +259,12 @@ impl Engine {
         }
         let mut tx = self.backend.begin()?;
         let loaded = tx.load(&Needs { owners: true, ..Needs::default() })?;
+        // Within the transaction: whoever claims behind it and dies at once is not among those who hold something, and
+        // without what proves that death the claim would wait for its lease.
+        self.host.liveness.forget_dead(&loaded.owners);
         drop(tx);
-        let holding = loaded.owners;
         // What this client holds from an earlier opening, it was told of then.
         self.acknowledged = loaded.meta.revision;
-        self.host.liveness.forget_dead(&holding);
         Ok(())
     }
 
