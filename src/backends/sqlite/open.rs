@@ -43,7 +43,6 @@ pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<(Connection, Vec
             .map_err(|e| io_error("creating the file", path, e))?;
         files::sync_directory(path).map_err(|e| io_error("creating the file", path, e))?;
     }
-    let place = named(path.to_owned());
     let mut connection = Connection::open_file(path)?;
     if number(&mut connection, "PRAGMA application_id")? != APPLICATION_ID {
         // Empty by SQLite's own account too, once it has taken back what a crash left.
@@ -66,7 +65,10 @@ pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<(Connection, Vec
     }
     prime_wal(&mut connection, path)?;
     drop(lock);
-    Ok((connection, vec![place, named(wal(path)), named(beside(path, "-shm"))]))
+    // All of them are open by now: where layers of files are laid over each other, one that is opened for writing becomes
+    // another one.
+    let files = [path.to_owned(), wal(path), beside(path, "-shm")];
+    Ok((connection, files.map(named).into()))
 }
 
 /// The file that a path names now.
