@@ -425,7 +425,7 @@ impl Core {
     }
 
     /// Whoever is told that the store is to be reopened does so, and what waits goes on then. Where nobody was told,
-    /// because it was work of the store's own that failed, those who wait are.
+    /// because it was work of the store's own that failed, or the reopening failed in its turn, those who wait are.
     fn tell_of_poison(self: &Arc<Self>) {
         let (refusal, untold) = {
             let mut queue = self.queue();
@@ -511,7 +511,12 @@ impl Core {
                 if let Ok(revision) = &result {
                     self.latest.advance(*revision);
                 }
+                let has_failed = result.is_err();
                 self.reply(reply, result.map(drop));
+                // Whoever hears of it may do no more than that.
+                if has_failed {
+                    self.tell_of_poison();
+                }
             }
             Control::Mend(reply) => {
                 if !self.is_on_hold() && self.engine().as_ref().is_some_and(Engine::is_well) {

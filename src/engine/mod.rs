@@ -259,11 +259,12 @@ impl Engine {
         }
         let mut tx = self.backend.begin()?;
         let loaded = tx.load(&Needs { owners: true, ..Needs::default() })?;
+        // Within the transaction: whoever claims behind it and dies at once is not among those who hold something, and
+        // without what proves that death the claim would wait for its lease.
+        self.host.liveness.forget_dead(&loaded.owners);
         drop(tx);
-        let holding = loaded.owners;
         // What this client holds from an earlier opening, it was told of then.
         self.acknowledged = loaded.meta.revision;
-        self.host.liveness.forget_dead(&holding);
         Ok(())
     }
 
@@ -343,7 +344,7 @@ impl Engine {
             needs.due = Some(DueNeed::By { at_ms: now_ms, limit: reap::ROWS_PER_COMMIT });
         }
         let (mut work, mut loaded) = Work::open(&mut *tx, &self.host, now_ms, &needs)?;
-        must_be(self.store_id, &work.meta)?;
+        must_be_ours(self.store_id, self.acknowledged, &work.meta)?;
         if self.gives_up {
             unsynced::give_up(&mut work.meta);
         }
@@ -399,7 +400,7 @@ impl Engine {
             let now_ms = engine.host.now_ms();
             let mut tx = engine.backend.begin()?;
             let (mut work, _) = Work::open(&mut *tx, &engine.host, now_ms, &Needs::default())?;
-            must_be(engine.store_id, &work.meta)?;
+            must_be_ours(engine.store_id, engine.acknowledged, &work.meta)?;
             let before = work.meta.revision;
             if engine.gives_up {
                 unsynced::give_up(&mut work.meta);
@@ -443,7 +444,8 @@ impl Engine {
             self.poisoned = None;
             self.numbers = Numbers::default();
             let meta = self.backend.begin()?.load(&Needs::default())?.meta;
-            must_be(self.store_id, &meta).inspect_err(|error| self.poisoned = Some(error.clone()))?;
+            let ours = must_be_ours(self.store_id, self.acknowledged, &meta);
+            ours.inspect_err(|error| self.poisoned = Some(error.clone()))?;
             self.gives_up |= unsynced::is_open(&meta) && meta.revision < self.acknowledged;
             if !works(&meta) {
                 return Ok(meta.revision);
@@ -532,15 +534,23 @@ impl Engine {
     }
 }
 
-/// Makes sure that it is the store that was opened: a file may be replaced by another between two connections to it.
-fn must_be(opened: Option<[u8; 16]>, meta: &Meta) -> Result<()> {
-    if opened.is_none_or(|store_id| store_id == meta.store_id) {
-        return Ok(());
+/// Refuses what stands where the store was, and is another one, or what the store was before: a file may be replaced
+/// between two connections to it.
+fn must_be_ours(opened: Option<[u8; 16]>, acknowledged: u64, meta: &Meta) -> Result<()> {
+    if opened.is_some_and(|store_id| store_id != meta.store_id) {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            "another store stands where this one was opened; put its file back and reopen, or close it and open the other one",
+        ));
     }
-    Err(Error::new(
-        ErrorKind::Corrupt,
-        "another store stands where this one was opened; put its file back and reopen, or close it and open the other one",
-    ))
+    if unsynced::reach(meta) < acknowledged {
+        let text = format!(
+            "an older copy of the store, of revision {}, stands where this one was opened, and {acknowledged} was acknowledged; put the newer file back and reopen, or close it and open the copy",
+            meta.revision
+        );
+        return Err(Error::new(ErrorKind::Corrupt, text));
+    }
+    Ok(())
 }
 
 /// Whether the store executes operations now.

@@ -43,6 +43,12 @@ pub(super) fn is_open(meta: &Meta) -> bool {
     meta.affairs.as_deref().is_some_and(|affairs| affairs.unsynced.is_some())
 }
 
+/// The newest revision that the store may have given: what was lost of it is below.
+pub(super) fn reach(meta: &Meta) -> u64 {
+    let unsynced = meta.affairs.as_deref().and_then(|affairs| affairs.unsynced.as_ref());
+    unsynced.map_or(meta.revision, |unsynced| meta.revision.max(unsynced.up_to))
+}
+
 /// Whether some of those may be gone. Not while whoever made them lives: then the power has not.
 pub(super) fn may_have_lost(meta: &Meta, host: &Host) -> bool {
     let unsynced = meta.affairs.as_deref().and_then(|affairs| affairs.unsynced.as_ref());

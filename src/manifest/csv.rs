@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Read;
 
 use ::csv::ByteRecord;
+use foldhash::{HashMap, HashMapExt};
 
 use super::problem::{Part, Position, Problem, Shown};
 use super::read::{CHUNK_KEYS, merged, moment, policy};
@@ -58,13 +59,14 @@ pub fn csv<R: Read>(reader: R) -> Result<CsvRows<R>> {
     }
     let line = records.line();
     let mut columns: Vec<Column> = Vec::new();
+    let mut places = HashMap::new();
     for (at, cell) in records.record().iter().enumerate() {
         let place = format!("column {}", at + 1);
         let name = utf8(cell, line, &place)?.trim();
         if name.is_empty() {
             return Err(wrong(line, &place, "it has no name; give it one"));
         }
-        if let Some(first) = columns.iter().position(|column| column.name == name) {
+        if let Some(first) = places.insert(name, at) {
             let text = format!("stands twice, as columns {} and {}; rename or remove one", first + 1, at + 1);
             return Err(wrong(line, name, text));
         }

@@ -282,7 +282,8 @@ pub trait JobStore: Debug + Send + Sync {
     /// Gives back everything that this client holds.
     async fn release_all(&self) -> Result<u64>;
 
-    /// Opens the file anew under this handle after [`crate::ErrorKind::Poisoned`]. Operations that were waiting go on.
+    /// Opens the file anew under this handle after [`crate::ErrorKind::Poisoned`]. Operations that were waiting go on; where
+    /// it fails they were not begun, and are told.
     async fn reopen(&self) -> Result<()>;
 
     /// Checks everything that is stored. An error of kind [`crate::ErrorKind::Corrupt`] names the first thing found.

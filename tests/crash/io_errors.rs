@@ -502,8 +502,8 @@ fn a_claim_whose_caller_goes_while_the_store_is_poisoned_is_given_back_after_the
     finish(&store, "after the reopening");
 }
 
-#[test]
-fn whoever_waits_is_told_where_a_reopening_fails_that_nobody_hears_of() {
+/// A completion that waits behind one that fails is told so once a reopening has failed, in whatever way.
+fn is_told_where_it_fails(reopen: impl Fn(&RedbStore, &mut Context<'_>)) {
     let faulty = Faulty::default();
     let store = faulty.open().expect("a healthy disk");
     let mut worker = Worker::default();
@@ -521,11 +521,9 @@ fn whoever_waits_is_told_where_a_reopening_fails_that_nobody_hears_of() {
         let_go.send(()).expect("the disk waits for it");
         under_way.join().expect("no panic").expect_err("the disk failed");
         assert!(waiting.as_mut().poll(&mut context).is_pending(), "whoever heard of it reopens the store");
-        let mut reopening = Box::pin(store.reopen());
-        assert!(reopening.as_mut().poll(&mut context).is_pending());
-        drop(reopening);
-        // Comes behind it.
-        block_on(store.reopen()).expect_err("the disk is still gone");
+        reopen(&store, &mut context);
+        // Comes behind it, and behind what is told of it.
+        block_on(store.verify()).expect_err("it is poisoned");
         let Poll::Ready(told) = waiting.as_mut().poll(&mut context) else {
             panic!("nobody knows that it waits for a reopening")
         };
@@ -534,6 +532,22 @@ fn whoever_waits_is_told_where_a_reopening_fails_that_nobody_hears_of() {
     faulty.plan(None);
     block_on(store.reopen()).expect("a healed disk");
     finish(&store, "after the reopening");
+}
+
+#[test]
+fn whoever_waits_is_told_where_a_reopening_fails_that_nobody_hears_of() {
+    is_told_where_it_fails(|store, context| {
+        let mut reopening = Box::pin(store.reopen());
+        assert!(reopening.as_mut().poll(context).is_pending());
+        drop(reopening);
+    });
+}
+
+#[test]
+fn whoever_waits_is_told_where_a_reopening_fails_whose_caller_gives_up() {
+    is_told_where_it_fails(|store, _| {
+        block_on(store.reopen()).expect_err("the disk is still gone");
+    });
 }
 
 #[test]
@@ -559,4 +573,19 @@ fn verifying_a_poisoned_store_says_that_it_is_to_be_reopened() {
         block_on(store.reopen()).expect("a healed disk");
         block_on(store.verify()).expect("a whole store");
     }
+}
+
+#[test]
+fn a_closing_that_fails_says_what_becomes_of_the_file() {
+    let faulty = Faulty::default();
+    let store = faulty.open().expect("a healthy disk");
+    let mut worker = Worker::default();
+    block_on(worker.step(&store, 0)).expect("a healthy disk");
+    faulty.plan(Some(broken()));
+    let failed = block_on(store.close()).expect_err("the disk is gone");
+    assert_eq!(failed.kind(), ErrorKind::Io, "{failed:?}");
+    assert!(failed.to_string().contains("the next opening recovers it"), "{failed}");
+    drop(store);
+    faulty.plan(None);
+    finish(&faulty.open().expect("a healed disk"), "after the closing");
 }

@@ -14,6 +14,8 @@ mod child;
 #[cfg(feature = "redb")]
 mod copied;
 mod damage;
+#[cfg(unix)]
+mod gone;
 #[cfg(feature = "redb")]
 mod in_use;
 #[cfg(not(all(feature = "redb", feature = "sqlite")))]

@@ -25,6 +25,7 @@ use crate::backends::remembered::{Remembered, Seen};
 use crate::codec::{Encoder, newer_format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::model;
 
 /// The data version of a file that has one writer.
 const VERSION: i64 = 0;
@@ -223,6 +224,10 @@ impl RedbBackend {
     }
 
     fn open_handle(&mut self, is_first: bool) -> Result<()> {
+        self.try_open_handle(is_first).map_err(|error| self.medium.name(error))
+    }
+
+    fn try_open_handle(&mut self, is_first: bool) -> Result<()> {
         self.remembered.forget();
         match self.access {
             Access::Read => {
@@ -462,6 +467,12 @@ impl RedbBackend {
         Ok(Transaction { backend: self, remembers, has_asked: false })
     }
 
+    /// A transaction ended with an error.
+    fn failed(&mut self, error: &Error) {
+        self.remembered.forget();
+        self.shared.is_poisoned.fetch_or(error.kind() == ErrorKind::Poisoned, Ordering::SeqCst);
+    }
+
     fn close_handle(&mut self) -> Result<(), DatabaseError> {
         if self.access == Access::Write {
             self.medium.closing();
@@ -628,8 +639,9 @@ impl Backend for RedbBackend {
         self.shared.is_closed.store(true, Ordering::SeqCst);
         // Where this fails nothing is lost: the journal has it.
         let held = self.hold_open();
-        let closed = self.close_handle().map_err(|e| errors::opening(e, || None));
-        closed.and(held)
+        // The first of two errors says what it was.
+        let closed = held.and(self.close_handle().map_err(errors::writing));
+        closed.map_err(errors::closing)
     }
 }
 
@@ -731,15 +743,19 @@ impl Load for Transaction<'_> {
 impl WriteTx for Transaction<'_> {
     fn commit(self: Box<Self>, delta: Delta) -> Result<()> {
         let Transaction { backend, .. } = *self;
-        let result = backend.write(&delta);
+        // Who waits for no sync waits for no look at the file's name either.
+        let is_synced = delta.durability == model::Durability::Full;
+        let written = backend.write(&delta);
+        let result = if is_synced { written.and_then(|()| backend.medium.in_place()) } else { written };
         match &result {
             Ok(()) => backend.remembered.committed(delta),
-            Err(error) => {
-                backend.remembered.forget();
-                let is_poisoned = error.kind() == ErrorKind::Poisoned;
-                backend.shared.is_poisoned.fetch_or(is_poisoned, Ordering::SeqCst);
-            }
+            Err(error) => backend.failed(error),
         }
         result
+    }
+
+    fn confirm(self: Box<Self>) -> Result<()> {
+        let Transaction { backend, .. } = *self;
+        backend.medium.in_place().inspect_err(|error| backend.failed(error))
     }
 }

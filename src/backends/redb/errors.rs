@@ -180,14 +180,25 @@ pub(super) fn behind_journal(error: Error) -> Error {
 /// What the journal has cannot be written to the trees while the file is opened.
 #[cold]
 pub(super) fn recovering(error: Error) -> Error {
-    let redb = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<redb::Error>());
-    let kind = match redb {
+    let text = format!("what was acknowledged before a crash cannot be written to the trees: {error}");
+    Error::new(kind_behind(&error), text).caused_by(error)
+}
+
+/// What the journal has cannot be written to the trees while the file is closed, or the trees cannot be closed in order.
+#[cold]
+pub(super) fn closing(error: Error) -> Error {
+    let text = format!("the file is closed as a crash leaves it, and the next opening recovers it: {error}");
+    Error::new(kind_behind(&error), text).caused_by(error)
+}
+
+/// What kind of error it is to whoever does not go on with what failed.
+fn kind_behind(error: &Error) -> ErrorKind {
+    let redb = std::error::Error::source(error).and_then(|source| source.downcast_ref::<redb::Error>());
+    match redb {
         Some(redb::Error::Io(io)) if is_full(io) => ErrorKind::Full,
         _ if error.kind() == ErrorKind::Poisoned => ErrorKind::Io,
         _ => error.kind(),
-    };
-    let text = format!("what was acknowledged before a crash cannot be written to the trees: {error}");
-    Error::new(kind, text).caused_by(error)
+    }
 }
 
 /// A store whose journal has what there is no space for.

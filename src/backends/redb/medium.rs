@@ -7,7 +7,7 @@ use redb::backends::InMemoryBackend;
 use redb::{BackendError, StorageBackend};
 
 use super::errors;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Where a store's bytes are.
 pub(crate) trait Medium: Send + Sync {
@@ -21,6 +21,16 @@ pub(crate) trait Medium: Send + Sync {
 
     /// Called once the store is open: what is to be made durable besides the bytes, or told to others.
     fn opened(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The same error of opening them, with what they are called.
+    fn name(&self, error: Error) -> Error {
+        error
+    }
+
+    /// Whether what is open is what an opening would find; asked before a commit is answered.
+    fn in_place(&self) -> Result<()> {
         Ok(())
     }
 

@@ -78,7 +78,10 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects to an existing file.
     pub(super) fn open_file(path: &Path) -> Result<Self> {
-        Self::connect(&SqliteConnectOptions::new().filename(path).create_if_missing(false), true)
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(false);
+        Self::connect(&options, true).map_err(|error| {
+            Error::new(error.kind(), format!("{}: {error}", path.display())).caused_by(error)
+        })
     }
 
     /// Connects to read a file without a lock on it and without its journals: its main file as it is.

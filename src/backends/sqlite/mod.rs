@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::backends::contract::{Backend, Delta, Key, Load, Loaded, Needs, PageNeed, Reader, Row, WriteTx};
+use crate::backends::place::Place;
 use crate::backends::remembered::{Remembered, Seen};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Durability;
@@ -53,9 +54,9 @@ impl Default for FileOptions {
 
 /// Opens the store in a file, or creates it.
 pub(crate) fn open_file(path: &Path, options: FileOptions) -> Result<SqliteBackend> {
-    let connection = open::file(path, options.check_bytes_max)?;
+    let (connection, places) = open::file(path, options.check_bytes_max)?;
     let readers = Arc::new(Readers::new(path.to_owned()));
-    let home = Home::File { path: path.to_owned(), options, writer: Some(connection), readers };
+    let home = Home::File { path: path.to_owned(), options, writer: Some(connection), places, readers };
     Ok(SqliteBackend::new(home))
 }
 
@@ -71,6 +72,8 @@ enum Home {
         path: PathBuf,
         options: FileOptions,
         writer: Option<Connection>,
+        /// The files that the writer has open.
+        places: Vec<Place>,
         readers: Arc<Readers>,
     },
     /// One connection, for whoever holds it.
@@ -113,15 +116,23 @@ impl Level {
 
 /// The connection for writing, for as long as it is in use.
 enum Held<'b> {
-    Own(&'b mut Connection),
+    Own { writer: &'b mut Connection, places: &'b [Place] },
     Shared(MutexGuard<'b, Option<Connection>>),
 }
 
 impl Held<'_> {
     fn connection(&mut self) -> Result<&mut Connection> {
         match self {
-            Held::Own(connection) => Ok(connection),
+            Held::Own { writer, .. } => Ok(writer),
             Held::Shared(guard) => guard.as_mut().ok_or_else(reader::closed),
+        }
+    }
+
+    /// Whether what is open is what an opening would find.
+    fn in_place(&self) -> Result<()> {
+        match self {
+            Held::Own { places, .. } => places.iter().try_for_each(Place::check),
+            Held::Shared(_) => Ok(()),
         }
     }
 }
@@ -157,9 +168,10 @@ impl SqliteBackend {
         // What it is true of is counted by each connection for itself.
         self.remembered.forget();
         self.durability = FULL;
-        if let Home::File { path, options, writer, .. } = &mut self.home {
+        if let Home::File { path, options, writer, places, .. } = &mut self.home {
             open::must_be_there(path)?;
-            *writer = Some(open::file(path, options.check_bytes_max)?);
+            let (opened, found) = open::file(path, options.check_bytes_max)?;
+            (*writer, *places) = (Some(opened), found);
         }
         Ok(())
     }
@@ -179,7 +191,9 @@ fn hold<'b>(home: &'b mut Home, broken: Option<&Error>) -> Result<Held<'b>> {
         return Err(error.clone());
     }
     Ok(match home {
-        Home::File { writer, .. } => Held::Own(writer.as_mut().ok_or_else(reader::closed)?),
+        Home::File { writer, places, .. } => {
+            Held::Own { writer: writer.as_mut().ok_or_else(reader::closed)?, places }
+        }
         Home::Memory(connection) => Held::Shared(reader::lock(connection)),
     })
 }
@@ -300,6 +314,14 @@ impl Transaction<'_> {
         Ok(loaded)
     }
 
+    /// Fails where the file, or one that belongs to it, is not what is open any more.
+    fn look(&mut self) -> Result<()> {
+        self.held.in_place().inspect_err(|error| {
+            self.remembered.forget();
+            *self.broken = Some(error.clone());
+        })
+    }
+
     /// What was answered from memory is not so any more.
     fn overtaken(&mut self) -> Error {
         self.remembered.overtaken();
@@ -344,7 +366,7 @@ impl WriteTx for Transaction<'_> {
             Stand::Remembered { version } if !load::is_at(self.held.connection()?, version)? => {
                 Err(self.overtaken())
             }
-            _ => Ok(()),
+            _ => self.look(),
         }
     }
 
@@ -361,6 +383,8 @@ impl WriteTx for Transaction<'_> {
             }
             self.durability.set(self.held.connection()?)?;
         }
+        // Who waits for no sync waits for no look at the files' names either.
+        let is_synced = delta.durability == Durability::Full;
         let stand = std::mem::replace(&mut self.stand, Stand::Open);
         let result = Writer::new(self.held.connection()?).commit(&delta, stand);
         if result.is_err() {
@@ -370,7 +394,7 @@ impl WriteTx for Transaction<'_> {
             Ok(()) => {
                 self.stand = Stand::New;
                 self.remembered.committed(delta);
-                Ok(())
+                if is_synced { self.look() } else { Ok(()) }
             }
             Err(CommitError::Overtaken) => {
                 self.roll_back()?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::migrate::{MigrateError, Migrator};
 
+use crate::backends::place::Place;
 use crate::backends::sqlite::block::{Wait, block_on};
 use crate::backends::sqlite::connection::{Args, Connection, Failure};
 use crate::backends::sqlite::pragmas::{self, Role};
@@ -28,8 +29,9 @@ const HEADER_BYTES: usize = 100;
 /// The WAL is written up to here ahead of time: about where a checkpoint starts it over.
 const WAL_BYTES_PRIMED: u64 = 1_000 * (4096 + 24) + 32;
 
-/// Opens or creates a store in a file.
-pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
+/// Opens or creates a store in a file. Gives the files that belong to it while it is open, too: who is without one of
+/// them works by itself, whatever others who open the store do.
+pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<(Connection, Vec<Place>)> {
     must_name_a_file(path)?;
     must_have_one_name(path)?;
     let lock = lock(path)?;
@@ -63,7 +65,16 @@ pub(super) fn file(path: &Path, check_bytes_max: u64) -> Result<Connection> {
     }
     prime_wal(&mut connection, path)?;
     drop(lock);
-    Ok(connection)
+    // All of them are open by now: where layers of files are laid over each other, one that is opened for writing becomes
+    // another one.
+    let files = [path.to_owned(), wal(path), beside(path, "-shm")];
+    Ok((connection, files.map(named).into()))
+}
+
+/// The file that a path names now.
+fn named(path: PathBuf) -> Place {
+    let file = path.metadata();
+    Place::new(path, file)
 }
 
 /// Refuses a file that a newer version has brought to a format of its own.
@@ -122,8 +133,12 @@ fn must_leave_no_wal(path: &Path) -> Result<()> {
 }
 
 fn wal(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(ending);
     name.into()
 }
 
@@ -161,9 +176,7 @@ pub(super) const CHECK_BYTES_MAX: u64 = limits::SQLITE_CHECK_ON_OPEN_BYTES_MAX;
 
 /// A lock over creating, migrating and checking: sqlx itself takes none on `SQLite`.
 fn lock(path: &Path) -> Result<Option<File>> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+    let name = beside(path, ".lock");
     let file = files::create(&name).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => {
             io_error("opening the file (its folder is missing; create that first)", path, e)
@@ -208,11 +221,10 @@ fn look(path: &Path) -> Result<bool> {
 
 /// Whether a file that is no database is one of which only the journal was written. No store has a lock on such a file.
 fn is_cut_short(path: &Path) -> bool {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
+    let journal = beside(path, "-journal");
     let mut header = Vec::with_capacity(HEADER_BYTES);
     let read = File::open(path).and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut header));
-    read.is_ok() && header.iter().all(|byte| *byte == 0) && Path::new(&journal).exists()
+    read.is_ok() && header.iter().all(|byte| *byte == 0) && journal.exists()
 }
 
 fn foreign(path: &Path) -> Error {

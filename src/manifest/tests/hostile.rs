@@ -198,6 +198,15 @@ fn hostile_inputs_are_refused_with_a_reason() {
     let twice = format!("{{\"id\":1,\"payload\":{{\"k7\":1}}{}}}", keys(100_000));
     let twice = chunk_of_line(twice.as_bytes(), 1);
     assert_error(twice, ErrorKind::InvalidManifest, Some(1), &["k7"]);
+    // Nor do columns.
+    let header = (0..400_000).fold(String::from("id"), |mut header, i| {
+        problem::push(&mut header, format_args!(",k{i}"));
+        header
+    });
+    let row = csv(format!("{header}\n7\n").as_bytes()).unwrap().next().expect("there is a row");
+    assert_error(row, ErrorKind::InvalidManifest, None, &["line 2", "k0", "400001 columns"]);
+    let twice = csv(format!("{header},k7\n").as_bytes()).map(drop);
+    assert_error(twice, ErrorKind::InvalidManifest, None, &["k7", "columns 9 and 400002"]);
 }
 
 fn lines_fail(line: &str) -> bool {

@@ -16,38 +16,22 @@ use super::super::backend::{Options, RedbBackend};
 use super::super::errors;
 use super::super::medium::Medium;
 use super::system;
+use crate::backends::place::Place;
 use crate::error::{Error, ErrorKind, Result};
 
 impl RedbBackend {
     /// A store in a file, which is created where it does not exist; an empty one is taken for a new one.
     /// A symbolic link is followed.
     pub(crate) fn open_file(path: &Path, options: Options) -> Result<Self> {
-        let is_created = AtomicBool::new(false);
-        let medium = FileMedium {
-            path: path.to_owned(),
-            is_created,
-            is_writable: true,
-            against_node: Mutex::default(),
-        };
-        RedbBackend::open(Box::new(medium), options, Access::Write).map_err(|error| of_file(path, &error))
+        let medium = FileMedium::new(path, true);
+        RedbBackend::open(Box::new(medium), options, Access::Write)
     }
 
     /// A store in a file, for reading beside a writer that was opened with [`Options::shared_readers`], or alone.
     pub(crate) fn open_read_only(path: &Path, options: Options) -> Result<Self> {
-        let is_created = AtomicBool::new(false);
-        let medium = FileMedium {
-            path: path.to_owned(),
-            is_created,
-            is_writable: false,
-            against_node: Mutex::default(),
-        };
-        RedbBackend::open(Box::new(medium), options, Access::Read).map_err(|error| of_file(path, &error))
+        let medium = FileMedium::new(path, false);
+        RedbBackend::open(Box::new(medium), options, Access::Read)
     }
-}
-
-/// The same error, with the file that it is about.
-fn of_file(path: &Path, error: &Error) -> Error {
-    Error::new(error.kind(), format!("{}: {error}", path.display())).caused_by(error.clone())
 }
 
 struct FileMedium {
@@ -55,6 +39,8 @@ struct FileMedium {
     /// It was created by us and its name is not yet durable.
     is_created: AtomicBool,
     is_writable: bool,
+    /// The file that was opened.
+    place: Mutex<Option<Place>>,
     /// Our lock on the file that a program in Node locks, while the store is open.
     against_node: Mutex<Option<FileBackend>>,
 }
@@ -63,6 +49,16 @@ struct FileMedium {
 const SQLITE_LOCK: (Bound<u64>, Bound<u64>) = (Bound::Included(0x4000_0000), Bound::Excluded(0x4000_0200));
 
 impl FileMedium {
+    fn new(path: &Path, is_writable: bool) -> Self {
+        FileMedium {
+            path: path.to_owned(),
+            is_created: AtomicBool::new(false),
+            is_writable,
+            place: Mutex::default(),
+            against_node: Mutex::default(),
+        }
+    }
+
     fn open_or_create(&self, is_first: bool) -> io::Result<File> {
         if self.is_writable && is_first {
             match system::create_private(&self.path) {
@@ -125,10 +121,16 @@ impl Medium for FileMedium {
         self.keep_node_out()?;
         let file = self.open_or_create(is_first).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if self.is_writable && is_first => {
-                errors::io("the file cannot be made (its folder is missing; create that first)", error)
+                let missing = "its folder, or what a link names, is missing; create that first";
+                errors::io(&format!("the file cannot be made ({missing})"), error)
+            }
+            io::ErrorKind::NotFound if !is_first => {
+                errors::io("the file cannot be opened (it was moved or deleted; put it back)", error)
             }
             _ => errors::io("the file cannot be opened", error),
         })?;
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Place::new(self.path.clone(), file.metadata()));
         let backend = FileBackend::new(file)
             .map_err(|e| Error::new(ErrorKind::Io, format!("the file cannot be opened: {e}")))?;
         Ok(Box::new(backend))
@@ -149,6 +151,15 @@ impl Medium for FileMedium {
         let _ = system::create_private_directory(&self.owners());
         let _ = fs::write(self.note(), this_process());
         Ok(())
+    }
+
+    fn name(&self, error: Error) -> Error {
+        Error::new(error.kind(), format!("{}: {error}", self.path.display())).caused_by(error)
+    }
+
+    fn in_place(&self) -> Result<()> {
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.as_ref().map_or(Ok(()), Place::check)
     }
 
     /// Before the lock is given up, so that it is never another holder's note that goes.

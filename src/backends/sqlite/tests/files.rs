@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::backends::contract::{Backend, Class, Delta, Needs};
@@ -10,7 +12,8 @@ use crate::backends::sqlite::pragmas::{self, Role};
 use crate::backends::sqlite::tests::{Folder, import, outside};
 use crate::backends::sqlite::{FileOptions, SqliteBackend, open_file};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Completion;
+use crate::model::{Completion, OwnerId};
+use crate::owners::{Liveness, Probe};
 use crate::{JobSpec, JobStatus, JobStore as _, block_on};
 
 fn open(path: &Path) -> Result<SqliteBackend> {
@@ -274,7 +277,7 @@ impl crate::Clock for Then {
 
 fn check_updated(path: &Path) {
     use crate::{Claim, JobStore as _, Json, OpenOptions, block_on};
-    let options = OpenOptions::new().clock(std::sync::Arc::new(Then));
+    let options = OpenOptions::new().clock(Arc::new(Then));
     let store = block_on(crate::SqliteStore::open_with(path, &options)).unwrap();
     block_on(store.verify()).unwrap();
     assert_eq!(chunks(&store), FORMAT_3_CHUNKS);
@@ -548,4 +551,38 @@ fn the_views_are_readable() {
     assert_eq!(first, [r#"1 0 pending ready 2023-11-14T22:13:20.000Z {"path":"a.bin","offset":4096}"#]);
     assert_eq!(outside(&folder.file(), "SELECT phase || total_chunks || pending FROM jobs_v;"), ["open1010"]);
     assert!(outside(&folder.file(), "SELECT state FROM dependencies_v;").is_empty());
+}
+
+/// Says whether anybody could have claimed anything at the moment when the dead are forgotten.
+#[derive(Debug)]
+struct Forgetting {
+    path: std::path::PathBuf,
+    others_wait: AtomicBool,
+}
+
+impl Liveness for Forgetting {
+    fn announce(&self, _owner: OwnerId) -> Result<()> {
+        Ok(())
+    }
+
+    fn probe(&self, _owner: OwnerId) -> Probe {
+        Probe::Unknown
+    }
+
+    fn forget_dead(&self, _still_holding: &[OwnerId]) {
+        let mut other = Connection::open_file(&self.path).unwrap();
+        let is_busy = other.run("BEGIN IMMEDIATE").is_err_and(|error| error.is_busy());
+        self.others_wait.store(is_busy, Ordering::SeqCst);
+    }
+}
+
+/// Or an owner who claims and dies in between would be forgotten, and his claim wait for its lease.
+#[test]
+fn nobody_claims_while_the_dead_are_forgotten() {
+    let folder = Folder::new();
+    let liveness = Arc::new(Forgetting { path: folder.file(), others_wait: AtomicBool::new(false) });
+    let options = crate::OpenOptions::new().liveness(Arc::clone(&liveness) as _);
+    let store = block_on(crate::open_with(folder.file(), &options)).unwrap();
+    assert!(liveness.others_wait.load(Ordering::SeqCst));
+    block_on(store.close()).unwrap();
 }
