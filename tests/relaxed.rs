@@ -124,8 +124,9 @@ fn a_store_that_was_not_closed_gives_no_fence_that_may_have_been_given() {
             newest = revision(&*store).await?;
             seen.push(newest);
             store.verify().await?;
-            at = killed(&at.1);
+            let left = killed(&at.1);
             store.close().await?;
+            at = left;
         }
         // Whoever registers is told where to begin, and comes to the end from there.
         store = open(&at.1, &OpenOptions::new()).await?;

@@ -67,12 +67,6 @@ impl Open {
     fn reopen(&self) -> Result<(), Error> {
         block_on(self.store.reopen())
     }
-
-    fn beside(&self, ending: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(ending);
-        name.into()
-    }
 }
 
 fn open(path: &Path) -> Result<Arc<dyn JobStore>, Error> {
@@ -164,7 +158,7 @@ fn a_store_never_goes_on_with_an_older_copy_of_itself() {
 fn a_log_or_an_index_that_was_removed_is_noticed_and_nothing_is_lost() {
     for ending in ["-wal", "-shm"] {
         let open = Open::new("jobs.db");
-        fs::remove_file(open.beside(ending)).expect("it was there");
+        fs::remove_file(open.path.with_file_name(format!("jobs.db{ending}"))).expect("it was there");
         let refused = open.complete().expect_err(ending);
         assert_eq!(refused.kind(), ErrorKind::OutcomeUnknown, "{refused}");
         assert!(refused.to_string().contains(ending), "{refused}");

@@ -148,6 +148,10 @@ pub async fn open(path: impl AsRef<Path>) -> Result<Arc<dyn JobStore>> {
 /// is a store in memory. Where the engine is not compiled in, the error ([`crate::ErrorKind::BackendMissing`]) names
 /// its feature.
 ///
+/// The file stays where it is while it is open. On Unix one that is removed, moved or replaced is noticed before anything
+/// more is acknowledged ([`crate::ErrorKind::OutcomeUnknown`], then [`crate::ErrorKind::Poisoned`]); with
+/// [`Durability::Relaxed`] at the next commit that is synced.
+///
 /// A store works on threads of its own, which a process that is forked does not have: open it after a `fork`, not before,
 /// unless the child only executes another program.
 ///
