@@ -77,8 +77,11 @@ pub(super) fn tell_failures(work: &mut Work<'_>, job: i64) -> Result<()> {
         let (keys, next) = work.page(PageNeed { job, classes, after, limit: limits::PAGE_ROWS_MAX })?;
         work.expect_ends(&keys)?;
         for key in keys {
-            let first = round_for(work, key, Told::of(News::Broken))?;
-            round(work, first)?;
+            // One that another one had cancelled may be back: the other one owed that still.
+            if classes.contains(&machine::place(work.row(key)?).class) {
+                let first = round_for(work, key, Told::of(News::Broken))?;
+                round(work, first)?;
+            }
         }
         after = match next {
             None => return Ok(()),
@@ -110,11 +113,14 @@ fn go_on_in(work: &mut Work<'_>, job: i64) -> Result<()> {
     let begun: Vec<Key> = turns.iter().filter(|turn| turn.after.is_none()).map(|turn| turn.key).collect();
     work.expect_ends(&begun)?;
     let until = work.told_left.saturating_sub(limits::DEPENDENTS_PER_COMMIT_MAX);
-    for cursor in turns {
+    for turn in turns {
         if work.told_left <= until {
             break;
         }
-        round(work, cursor)?;
+        // As it is by now: a chunk that waits for one with a higher id may have been told of that, and told it on.
+        if let Some(cursor) = work.cursor(turn.key)? {
+            round(work, cursor)?;
+        }
     }
     Ok(())
 }
@@ -126,30 +132,32 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
         // Nobody waits any more, if anybody did.
         return work.delete_cursor(first.key);
     }
-    let mut lists = VecDeque::from([first]);
     let mut left = limits::DEPENDENTS_PER_COMMIT_MAX.min(work.told_left);
     work.told_left -= left;
-    while let Some(cursor) = lists.pop_front() {
+    let (mut lists, mut next) = (VecDeque::new(), Some(first));
+    while let Some(cursor) = next {
         if left == 0 && !work.is_waited_for_by_none(cursor.key) {
             work.put_cursor(cursor)?;
-            continue;
-        }
-        let dependents = work.dependents(cursor.key, cursor.after, left + 1)?;
-        let more = dependents.len() > left;
-        let mut last = cursor.after;
-        for (chunk, met) in dependents.into_iter().take(left) {
-            left -= 1;
-            last = Some(chunk);
-            let edge = Edge { job: cursor.key.job, chunk, on: cursor.key.chunk };
-            if let Some(told) = tell_all(work, edge, met, cursor.told)? {
-                lists.push_back(round_for(work, Key { job: edge.job, chunk }, told)?);
+        } else {
+            let dependents = work.dependents(cursor.key, cursor.after, left + 1)?;
+            let more = dependents.len() > left;
+            let mut last = cursor.after;
+            for (chunk, met) in dependents.into_iter().take(left) {
+                left -= 1;
+                last = Some(chunk);
+                let edge = Edge { job: cursor.key.job, chunk, on: cursor.key.chunk };
+                if let Some(told) = tell_all(work, edge, met, cursor.told)? {
+                    lists.push_back((Key { job: edge.job, chunk }, told));
+                }
+            }
+            if more {
+                work.put_cursor(Cursor { after: last, ..cursor })?;
+            } else {
+                work.delete_cursor(cursor.key)?;
             }
         }
-        if more {
-            work.put_cursor(Cursor { after: last, ..cursor })?;
-        } else {
-            work.delete_cursor(cursor.key)?;
-        }
+        // Not before its turn: what it told in this round before, it may owe by then.
+        next = lists.pop_front().map(|(key, told)| round_for(work, key, told)).transpose()?;
     }
     work.told_left += left;
     Ok(())
