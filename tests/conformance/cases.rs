@@ -168,6 +168,7 @@ macro_rules! always {
                 a_delay_that_ended_while_a_chunk_was_blocked_is_over_with_the_block
             }
             importing {
+                an_import_brings_back_what_the_failure_of_a_former_dependency_had_cancelled
                 the_same_import_twice_changes_nothing
                 the_same_import_over_work_in_progress_changes_nothing
                 a_manifest_is_imported_with_its_job

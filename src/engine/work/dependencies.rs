@@ -43,7 +43,9 @@ impl Work<'_> {
         let known = if need.after.is_none() { self.waiting.remove(&need.on) } else { None };
         match known {
             // It was loaded up to the limit of one commit, or whole.
-            Some(list) if list.len() >= need.limit || list.len() <= limits::DEPENDENTS_PER_COMMIT_MAX => Ok(list),
+            Some(list) if list.len() >= need.limit || list.len() <= limits::DEPENDENTS_PER_COMMIT_MAX => {
+                Ok(list)
+            }
             _ => {
                 let dependents = vec![need];
                 let mut loaded =

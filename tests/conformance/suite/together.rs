@@ -466,10 +466,7 @@ pub(crate) async fn what_a_chunk_passes_on_twice_in_one_round_is_told_both_times
     }
     let answers = together(
         &fx,
-        vec![
-            call(fx.reset(JOB, hub(0), ResetReach::Through)),
-            call(fx.mark_failed(JOB, 0, "broken".into())),
-        ],
+        vec![call(fx.reset(JOB, hub(0), ResetReach::Through)), call(fx.mark_failed(JOB, 0, "broken".into()))],
     );
     assert_eq!(kinds(&answers), [None; 2]);
     let stats = settled(&fx).await;
