@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Applied, Bulk, Engine, Host, Ids, Import, ImportSlice, Kind, Op, Reply};
 use crate::backends::contract::*;
 use crate::clock::Clock;
+use crate::limits;
 use crate::model::*;
 use crate::owners::Alone;
 
@@ -193,6 +194,36 @@ pub(crate) fn an_import_that_is_taken_back_is_under_way_no_more(backend: Box<dyn
     assert!(!host.imports.is_empty());
     assert!(matches!(slice(ImportSlice::Discard { job, token }), Applied::Reply(_)));
     assert!(host.imports.is_empty(), "nobody says any more that it goes on");
+}
+
+/// A job whose rows come, or go, in several commits has dependencies on chunks that are not there yet, or no more.
+pub(crate) fn a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion(backend: Box<dyn Backend>) {
+    let reader = backend.reader();
+    let mut engine = Engine::new(backend, host(&Arc::new(Fixed(AtomicU64::new(1_000_000)))));
+    let mut run = |op: &Op| {
+        let applied = engine.run(&[op]).applied.remove(0).unwrap();
+        reader.verify().unwrap();
+        applied
+    };
+    let begun = run(&Op::ImportSlice(ImportSlice::Begin { job: 1, spec: JobSpec::new() }));
+    let Applied::Reply(Reply::Importing { job, token }) = begun else { panic!("it is begun") };
+    let last = limits::SLICE_ROWS_MAX as u64 + 1;
+    for ids in [0..last, last..last + 1] {
+        let chunks = ids.map(|id| NewChunk::new(id).depends_on((id == 0).then_some(last))).collect();
+        run(&Op::ImportSlice(ImportSlice::Rows { job, token, chunks }));
+    }
+    run(&Op::ImportSlice(ImportSlice::Publish { job, token }));
+    let chunk = NewChunk::new(last + 1).depends_on([1]);
+    let (chunks, options) = (vec![chunk], ImportOptions::new());
+    let (spec, also, compared) = (JobSpec::new(), Ids::default(), None);
+    run(&Op::Import(Import { job, spec, chunks, options, also, compared }));
+    let mut applied = run(&Op::Bulk(Bulk::delete(job)));
+    let mut slices = 1;
+    while let Applied::Again(op) = applied {
+        applied = run(&op);
+        slices += 1;
+    }
+    assert!(slices > 1 && matches!(applied, Applied::Reply(_)));
 }
 
 /// All there is, as texts.

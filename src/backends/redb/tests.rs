@@ -493,6 +493,12 @@ fn an_import_that_is_taken_back_is_under_way_no_more() {
     crate::engine::tests::an_import_that_is_taken_back_is_under_way_no_more(store);
 }
 
+#[test]
+fn a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion() {
+    let store = Box::new(RedbBackend::in_memory(options()).unwrap());
+    crate::engine::tests::a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion(store);
+}
+
 /// It asks again in a moment, and there is nothing to reopen.
 #[test]
 fn whoever_reads_while_the_file_is_opened_anew_is_told_that_it_is_busy() {

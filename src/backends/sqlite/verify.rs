@@ -14,7 +14,8 @@ use crate::machine;
 /// Dependencies and log entries that are looked at in one go.
 const ROWS_PER_STEP: usize = 10_000;
 
-/// Rows and dependencies of jobs that do not exist, halves of rows, and dependencies on nothing.
+/// Rows and dependencies of jobs that do not exist, halves of rows, and dependencies on nothing: those in jobs that are
+/// open, since of one that comes or goes in several commits what they are on may come later, or be gone.
 const STRAYS: &str = "\
 SELECT 'a chunk of a job that does not exist', job, chunk FROM states \
   WHERE job NOT IN (SELECT job FROM jobs) \
@@ -24,6 +25,7 @@ UNION ALL SELECT 'a dependency of a chunk that does not exist', d.job, d.chunk F
   LEFT JOIN states s ON s.job=d.job AND s.chunk=d.chunk WHERE s.job IS NULL \
 UNION ALL SELECT 'a dependency on a chunk that does not exist', d.job, d.chunk FROM dependencies d \
   LEFT JOIN states s ON s.job=d.job AND s.chunk=d.depends_on WHERE s.job IS NULL \
+  AND d.job IN (SELECT job FROM jobs WHERE phase=1) \
 UNION ALL SELECT 'a chunk to which nothing has happened, and whose state says otherwise', job, chunk FROM states \
   WHERE revision=0 AND (attempts,losses,fence,settled,claim_seq,updated_at_ms,record_sum)<>(0,0,0,0,0,0,0) \
   OR revision=0 AND coalesce(owner,lease_set_at_ms,lease_ms,not_before_set_at_ms,not_before_ms,cause,observed,error,\
