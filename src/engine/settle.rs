@@ -13,6 +13,20 @@ use crate::limits;
 use crate::machine::{self, Event, News, Told};
 use crate::model::{DependencyFailure, JobStatus, ResetReach};
 
+/// How many dependents one commit tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Of one chunk that changed, and of what comes of that.
+    pub(crate) of_one: usize,
+    pub(crate) of_all: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { of_one: limits::DEPENDENTS_PER_COMMIT_MAX, of_all: limits::TOLD_PER_COMMIT_MAX }
+    }
+}
+
 /// Lists of a job that one commit goes on with at most.
 const CURSORS_PER_COMMIT: usize = 1_000;
 
@@ -94,7 +108,7 @@ pub(super) fn tell_failures(work: &mut Work<'_>, job: i64) -> Result<()> {
 pub(super) fn go_on(work: &mut Work<'_>) -> Result<Applied> {
     let (mut from, mut found) = (0, false);
     // However much the others told.
-    work.told_left = work.told_left.max(limits::DEPENDENTS_PER_COMMIT_MAX);
+    work.told_left = work.told_left.max(work.host.bounds.of_one);
     while work.told_left > 0
         && let Some(job) = work.job_with_cursors(from)?
     {
@@ -112,7 +126,7 @@ fn go_on_in(work: &mut Work<'_>, job: i64) -> Result<()> {
     let turns: Vec<Cursor> = work.cursors_of(job)?.rev().take(CURSORS_PER_COMMIT).collect();
     let begun: Vec<Key> = turns.iter().filter(|turn| turn.after.is_none()).map(|turn| turn.key).collect();
     work.expect_ends(&begun)?;
-    let until = work.told_left.saturating_sub(limits::DEPENDENTS_PER_COMMIT_MAX);
+    let until = work.told_left.saturating_sub(work.host.bounds.of_one);
     for turn in turns {
         if work.told_left <= until {
             break;
@@ -132,7 +146,7 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
         // Nobody waits any more, if anybody did.
         return work.delete_cursor(first.key);
     }
-    let mut left = limits::DEPENDENTS_PER_COMMIT_MAX.min(work.told_left);
+    let mut left = work.host.bounds.of_one.min(work.told_left);
     work.told_left -= left;
     let (mut lists, mut next) = (VecDeque::new(), Some(first));
     while let Some(cursor) = next {

@@ -1,8 +1,11 @@
 //! Random operations in groups, and one by one: what becomes of them is the same.
 
+pub(crate) mod telling;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::settle::Bounds;
 use super::{Applied, Bulk, Engine, Host, Ids, Import, ImportSlice, Kind, Op, Reply};
 use crate::backends::contract::*;
 use crate::clock::Clock;
@@ -158,6 +161,7 @@ fn host(clock: &Arc<Fixed>) -> Host {
         owner: OWNER,
         imports: Default::default(),
         durability: Durability::Full,
+        bounds: Bounds::default(),
     }
 }
 
