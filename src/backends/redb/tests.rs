@@ -488,6 +488,12 @@ fn what_is_done_in_groups_is_what_is_done_one_by_one() {
 }
 
 #[test]
+fn a_copy_is_whole_between_its_pages() {
+    let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
+    crate::engine::tests::a_copy_is_whole_between_its_pages(make);
+}
+
+#[test]
 fn who_is_told_in_small_slices_stands_as_who_is_told_at_once() {
     let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
     crate::engine::tests::telling::who_is_told_in_small_slices_stands_as_who_is_told_at_once(make);

@@ -56,7 +56,7 @@ impl Player {
     fn new(make: &impl Fn() -> Box<dyn Backend>, seed: u64) -> Self {
         let clock = Arc::new(Fixed(AtomicU64::new(1_000_000)));
         let mut rng = fastrand::Rng::with_seed(seed);
-        let of_one = rng.usize(1..4);
+        let of_one = rng.usize(1..7);
         let few = Host { bounds: Bounds { of_one, of_all: 2 * of_one + 1 }, ..host(&clock) };
         let (whole, small) = (make(), make());
         let readers = [whole.reader(), small.reader()];
@@ -80,6 +80,7 @@ impl Player {
 
     /// An operation, and which chunks it is about.
     fn draw(&mut self) -> (Op, Vec<u64>) {
+        let rows = rows(&*self.readers[0]);
         let Player { rng, chunks, .. } = self;
         let chunk = rng.u64(..CHUNKS);
         let all = || (0..CHUNKS).collect();
@@ -87,7 +88,17 @@ impl Player {
         let bulk = |kind, few: Vec<u64>| (Op::Bulk(Bulk::new(1, kind, Selection::Chunks(few.clone()))), few);
         let mark = |status, detail| (Op::Mark { job: 1, chunk, status, detail }, vec![chunk]);
         match rng.u8(..24) {
-            0..=7 => mark(JobStatus::Done, None),
+            0..=4 => mark(JobStatus::Done, None),
+            // Many that are ready, which share what one commit tells.
+            5..=7 => {
+                let is_ready = |chunk: &u64| {
+                    let (status, _, on) = &rows[usize::try_from(*chunk).unwrap()];
+                    *status == JobStatus::Pending && on.iter().all(|(_, met)| *met)
+                };
+                let ready: Vec<u64> = (0..CHUNKS).filter(is_ready).filter(|_| rng.u8(..4) > 0).collect();
+                let done = |&chunk| ChunkUpdate::Mark { chunk, status: JobStatus::Done, detail: None };
+                (Op::Updates { job: 1, updates: ready.iter().map(done).collect() }, ready)
+            }
             8..=9 => mark(JobStatus::Failed, Some("no".into())),
             10 => mark(JobStatus::Pending, None),
             11..=13 => bulk(Kind::Retry, few),

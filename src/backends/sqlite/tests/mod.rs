@@ -170,3 +170,8 @@ fn a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion() {
     let store = Box::new(super::in_memory().unwrap());
     crate::engine::tests::a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion(store);
 }
+
+#[test]
+fn a_copy_is_whole_between_its_pages() {
+    crate::engine::tests::a_copy_is_whole_between_its_pages(|| Box::new(super::in_memory().unwrap()));
+}
