@@ -1,6 +1,8 @@
 //! Random operations on a graph whose dependents are told a few at a time, and on one that tells all at once: in the end
 //! they stand alike.
 
+use std::fmt::Write;
+
 use super::*;
 use crate::engine::settle::Bounds;
 
@@ -31,8 +33,11 @@ fn has_cursors(reader: &dyn Reader) -> bool {
     reader.snapshot().unwrap().load(&Needs::default()).unwrap().meta.cursors > 0
 }
 
-/// Of each chunk its status, whether what is cancelled can come back by itself, and its dependencies as they count.
-fn rows(reader: &dyn Reader) -> Vec<(JobStatus, bool, Vec<(u64, bool)>)> {
+/// A chunk's status, whether what is cancelled can come back by itself, and its dependencies as they count.
+type Stands = (JobStatus, bool, Vec<(u64, bool)>);
+
+/// How each chunk stands.
+fn rows(reader: &dyn Reader) -> Vec<Stands> {
     let mut load = reader.snapshot().unwrap();
     let need = PageNeed { job: 1, classes: &[], after: None, limit: 100 };
     let rows = page_of(&mut *load, &need).unwrap();
@@ -44,7 +49,7 @@ fn rows(reader: &dyn Reader) -> Vec<(JobStatus, bool, Vec<(u64, bool)>)> {
 /// The same where it makes no difference whether a chunk waits for a failed one or is cancelled because of it: which of
 /// the two goes by what came first, a failure or the reset of whoever waits for it.
 fn alike(reader: &dyn Reader) -> Vec<String> {
-    let row = |(chunk, (status, comes_back, on)): (usize, (JobStatus, bool, Vec<(u64, bool)>))| {
+    let row = |(chunk, (status, comes_back, on)): (usize, Stands)| {
         let waits = comes_back || (status == JobStatus::Pending && on.iter().any(|(_, met)| !met));
         let status = if waits { "waits" } else { status.as_str() };
         format!("{chunk} {status} {on:?}")
@@ -142,7 +147,7 @@ impl Player {
     fn play(mut self, seed: u64) {
         let spec = JobSpec { on_dependency_failure: policy(&mut self.rng), ..JobSpec::new() };
         let first = import(spec, self.chunks.clone());
-        self.played.push_str(&format!("{first:?}\n"));
+        writeln!(self.played, "{first:?}").unwrap();
         for engine in &mut self.engines {
             assert!(engine.run(&[&first]).applied.remove(0).is_ok());
         }
@@ -157,7 +162,7 @@ impl Player {
                     continue;
                 }
             }
-            self.played.push_str(&format!("{op:?}\n"));
+            writeln!(self.played, "{op:?}").unwrap();
             let [whole, small] = &mut self.engines;
             let [whole, small] = [whole, small]
                 .map(|engine| engine.run(&[&op]).applied.remove(0).map(drop).map_err(|e| e.kind()));
