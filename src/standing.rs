@@ -76,6 +76,11 @@ impl Affairs {
         self.standing.is_some() || !self.consumers.is_empty()
     }
 
+    /// Whether the records of another store come here, page by page.
+    pub(crate) fn follows(&self) -> bool {
+        self.standing.as_ref().is_some_and(|standing| standing.role != Role::Authority)
+    }
+
     /// Whether a revision may be one that was given and lost, where the newest is this one.
     pub(crate) fn has_lost(&self, revision: u64, newest: u64) -> bool {
         let not_yet_noted =

@@ -19,7 +19,7 @@ use crate::backends::redb::{Options, RedbBackend};
 use crate::backends::sqlite;
 use crate::clock::Clock;
 use crate::commit::block_on;
-use crate::engine::{self, Consumer, Host, Imports, Invisible, Op};
+use crate::engine::{self, Bounds, Consumer, Host, Imports, Invisible, Op};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{Claim, Completion, Durability, JobSpec, JobState, Json, NewChunk, Outcome, OwnerId};
 use crate::owners::Alone;
@@ -218,6 +218,7 @@ impl World {
             owner,
             imports: Imports::default(),
             durability: Durability::Full,
+            bounds: Bounds::default(),
         };
         // How the type names the engine is of no consequence.
         Handle::from(Store::<Redb>::start(Box::new(faulty), host, Persistence::Memory).expect("it opens"))

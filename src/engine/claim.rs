@@ -192,6 +192,7 @@ mod tests {
             owner: OWNER,
             imports: Default::default(),
             durability: Durability::Full,
+            bounds: settle::Bounds::default(),
         };
         let mut storage = Jobs { count: 100, asked: 0 };
         let (mut work, _) = Work::open(&mut storage, &host, 1, &Needs::default()).unwrap();

@@ -648,6 +648,11 @@ fn wire(work: &mut Work<'_>, job: i64, chunk: &NewChunk, of_job: Option<Dependen
         // A claim that lapsed may not be finished late, now that it would come too early.
         finish::happen(work, key, Event::Block)?;
     }
+    let cause = work.row(key)?.record.cause;
+    if cause.is_some_and(|cause| !chunk.depends_on.contains(&cause)) {
+        // What had cancelled it, and would bring it back, is none of its dependencies any more.
+        finish::happen(work, key, Event::Retry)?;
+    }
     settle::unblocked(work, key)?;
     if let Some(on) = settle::cause_of_cancel(statuses, policy)
         && work.row(key)?.record.status == JobStatus::Pending

@@ -55,6 +55,7 @@ pub(crate) use records::{
 pub(crate) use restore::{
     Course, Restore, RestoredJob, RestoredRow, not_empty as restore_into_jobs, restored_row,
 };
+pub(crate) use settle::Bounds;
 pub(crate) use whole::{records, store_info};
 use work::Work;
 
@@ -72,6 +73,8 @@ pub(crate) struct Host {
     pub(crate) imports: Imports,
     /// What its answers mean.
     pub(crate) durability: Durability,
+    /// How many dependents one commit tells.
+    pub(crate) bounds: Bounds,
 }
 
 impl Host {

@@ -13,6 +13,20 @@ use crate::limits;
 use crate::machine::{self, Event, News, Told};
 use crate::model::{DependencyFailure, JobStatus, ResetReach};
 
+/// How many dependents one commit tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Of one chunk that changed, and of what comes of that.
+    pub(crate) of_one: usize,
+    pub(crate) of_all: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { of_one: limits::DEPENDENTS_PER_COMMIT_MAX, of_all: limits::TOLD_PER_COMMIT_MAX }
+    }
+}
+
 /// Lists of a job that one commit goes on with at most.
 const CURSORS_PER_COMMIT: usize = 1_000;
 
@@ -77,8 +91,11 @@ pub(super) fn tell_failures(work: &mut Work<'_>, job: i64) -> Result<()> {
         let (keys, next) = work.page(PageNeed { job, classes, after, limit: limits::PAGE_ROWS_MAX })?;
         work.expect_ends(&keys)?;
         for key in keys {
-            let first = round_for(work, key, Told::of(News::Broken))?;
-            round(work, first)?;
+            // One that another one had cancelled may be back: the other one owed that still.
+            if classes.contains(&machine::place(work.row(key)?).class) {
+                let first = round_for(work, key, Told::of(News::Broken))?;
+                round(work, first)?;
+            }
         }
         after = match next {
             None => return Ok(()),
@@ -91,7 +108,7 @@ pub(super) fn tell_failures(work: &mut Work<'_>, job: i64) -> Result<()> {
 pub(super) fn go_on(work: &mut Work<'_>) -> Result<Applied> {
     let (mut from, mut found) = (0, false);
     // However much the others told.
-    work.told_left = work.told_left.max(limits::DEPENDENTS_PER_COMMIT_MAX);
+    work.told_left = work.told_left.max(work.host.bounds.of_one);
     while work.told_left > 0
         && let Some(job) = work.job_with_cursors(from)?
     {
@@ -109,12 +126,15 @@ fn go_on_in(work: &mut Work<'_>, job: i64) -> Result<()> {
     let turns: Vec<Cursor> = work.cursors_of(job)?.rev().take(CURSORS_PER_COMMIT).collect();
     let begun: Vec<Key> = turns.iter().filter(|turn| turn.after.is_none()).map(|turn| turn.key).collect();
     work.expect_ends(&begun)?;
-    let until = work.told_left.saturating_sub(limits::DEPENDENTS_PER_COMMIT_MAX);
-    for cursor in turns {
+    let until = work.told_left.saturating_sub(work.host.bounds.of_one);
+    for turn in turns {
         if work.told_left <= until {
             break;
         }
-        round(work, cursor)?;
+        // As it is by now: a chunk that waits for one with a higher id may have been told of that, and told it on.
+        if let Some(cursor) = work.cursor(turn.key)? {
+            round(work, cursor)?;
+        }
     }
     Ok(())
 }
@@ -126,30 +146,32 @@ fn round(work: &mut Work<'_>, first: Cursor) -> Result<()> {
         // Nobody waits any more, if anybody did.
         return work.delete_cursor(first.key);
     }
-    let mut lists = VecDeque::from([first]);
-    let mut left = limits::DEPENDENTS_PER_COMMIT_MAX.min(work.told_left);
+    let mut left = work.host.bounds.of_one.min(work.told_left);
     work.told_left -= left;
-    while let Some(cursor) = lists.pop_front() {
+    let (mut lists, mut next) = (VecDeque::new(), Some(first));
+    while let Some(cursor) = next {
         if left == 0 && !work.is_waited_for_by_none(cursor.key) {
             work.put_cursor(cursor)?;
-            continue;
-        }
-        let dependents = work.dependents(cursor.key, cursor.after, left + 1)?;
-        let more = dependents.len() > left;
-        let mut last = cursor.after;
-        for (chunk, met) in dependents.into_iter().take(left) {
-            left -= 1;
-            last = Some(chunk);
-            let edge = Edge { job: cursor.key.job, chunk, on: cursor.key.chunk };
-            if let Some(told) = tell_all(work, edge, met, cursor.told)? {
-                lists.push_back(round_for(work, Key { job: edge.job, chunk }, told)?);
+        } else {
+            let dependents = work.dependents(cursor.key, cursor.after, left + 1)?;
+            let more = dependents.len() > left;
+            let mut last = cursor.after;
+            for (chunk, met) in dependents.into_iter().take(left) {
+                left -= 1;
+                last = Some(chunk);
+                let edge = Edge { job: cursor.key.job, chunk, on: cursor.key.chunk };
+                if let Some(told) = tell_all(work, edge, met, cursor.told)? {
+                    lists.push_back((Key { job: edge.job, chunk }, told));
+                }
+            }
+            if more {
+                work.put_cursor(Cursor { after: last, ..cursor })?;
+            } else {
+                work.delete_cursor(cursor.key)?;
             }
         }
-        if more {
-            work.put_cursor(Cursor { after: last, ..cursor })?;
-        } else {
-            work.delete_cursor(cursor.key)?;
-        }
+        // Not before its turn: what it told in this round before, it may owe by then.
+        next = lists.pop_front().map(|(key, told)| round_for(work, key, told)).transpose()?;
     }
     work.told_left += left;
     Ok(())

@@ -1,13 +1,19 @@
 //! Random operations in groups, and one by one: what becomes of them is the same.
 
+pub(crate) mod telling;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::records::{Part, first_page};
+use super::settle::Bounds;
 use super::{Applied, Bulk, Engine, Host, Ids, Import, ImportSlice, Kind, Op, Reply};
 use crate::backends::contract::*;
 use crate::clock::Clock;
+use crate::limits;
 use crate::model::*;
 use crate::owners::Alone;
+use crate::standing::{Backfill, Step, id_text};
 
 #[derive(Debug)]
 struct Fixed(AtomicU64);
@@ -157,6 +163,7 @@ fn host(clock: &Arc<Fixed>) -> Host {
         owner: OWNER,
         imports: Default::default(),
         durability: Durability::Full,
+        bounds: Bounds::default(),
     }
 }
 
@@ -193,6 +200,69 @@ pub(crate) fn an_import_that_is_taken_back_is_under_way_no_more(backend: Box<dyn
     assert!(!host.imports.is_empty());
     assert!(matches!(slice(ImportSlice::Discard { job, token }), Applied::Reply(_)));
     assert!(host.imports.is_empty(), "nobody says any more that it goes on");
+}
+
+/// A job whose rows come, or go, in several commits has dependencies on chunks that are not there yet, or no more.
+pub(crate) fn a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion(backend: Box<dyn Backend>) {
+    let reader = backend.reader();
+    let mut engine = Engine::new(backend, host(&Arc::new(Fixed(AtomicU64::new(1_000_000)))));
+    let mut run = |op: &Op| {
+        let applied = engine.run(&[op]).applied.remove(0).unwrap();
+        reader.verify().unwrap();
+        applied
+    };
+    let begun = run(&Op::ImportSlice(ImportSlice::Begin { job: 1, spec: JobSpec::new() }));
+    let Applied::Reply(Reply::Importing { job, token }) = begun else { panic!("it is begun") };
+    let last = limits::SLICE_ROWS_MAX as u64 + 1;
+    for ids in [0..last, last..last + 1] {
+        let chunks = ids.map(|id| NewChunk::new(id).depends_on((id == 0).then_some(last))).collect();
+        run(&Op::ImportSlice(ImportSlice::Rows { job, token, chunks }));
+    }
+    run(&Op::ImportSlice(ImportSlice::Publish { job, token }));
+    let chunk = NewChunk::new(last + 1).depends_on([1]);
+    let (chunks, options) = (vec![chunk], ImportOptions::new());
+    let (spec, also, compared) = (JobSpec::new(), Ids::default(), None);
+    run(&Op::Import(Import { job, spec, chunks, options, also, compared }));
+    let mut applied = run(&Op::Bulk(Bulk::delete(job)));
+    let mut slices = 1;
+    while let Applied::Again(op) = applied {
+        applied = run(&op);
+        slices += 1;
+    }
+    assert!(slices > 1 && matches!(applied, Applied::Reply(_)));
+}
+
+/// Pages come in the order of the ids, or of what changed: what a chunk depends on may be in a later one.
+pub(crate) fn a_copy_is_whole_between_its_pages(make: impl Fn() -> Box<dyn Backend>) {
+    let clock = Arc::new(Fixed(AtomicU64::new(1_000_000)));
+    let backends = [make(), make()];
+    let [from, to] = backends.each_ref().map(|backend| backend.reader());
+    let [first, second] =
+        [&from, &to].map(|reader| id_text(super::meta(&mut *reader.snapshot().unwrap()).unwrap().store_id));
+    let [mut source, mut copy] = backends.map(|backend| Engine::new(backend, host(&clock)));
+    let last = 2 * limits::RECORDS_PER_PAGE_MAX as u64;
+    let chunks = (0..=last).map(|id| NewChunk::new(id).depends_on((id == 0).then_some(last))).collect();
+    let (spec, options, also) = (JobSpec::new(), ImportOptions::new(), Ids::default());
+    run(
+        &mut source,
+        &[
+            &Op::Import(Import { job: 1, spec, chunks, options, also, compared: None }),
+            &Op::Pair(Step::Lead { peer: second, place: "there".into() }),
+        ],
+        &mut Vec::new(),
+    );
+    let base = super::meta(&mut *from.snapshot().unwrap()).unwrap().revision;
+    let shadow = Op::Pair(Step::Shadow { peer: first, place: "here".into(), base });
+    assert!(copy.run(&[&shadow]).applied.remove(0).is_ok());
+    let (mut next, mut pages) = (Some(Backfill { base, job: None, chunk: None }), 0);
+    while let Some(at) = next {
+        let page = first_page(&mut *from.snapshot().unwrap(), at).unwrap();
+        let Part::First { next: then, .. } = page.part else { panic!("it is of the first copy") };
+        assert!(copy.run(&[&Op::Records(Box::new(page))]).applied.remove(0).is_ok());
+        to.verify().unwrap();
+        (next, pages) = (then, pages + 1);
+    }
+    assert!(pages > 1);
 }
 
 /// All there is, as texts.

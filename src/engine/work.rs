@@ -25,7 +25,6 @@ use crate::backends::contract::{
 };
 use crate::engine::Host;
 use crate::error::{Error, Result};
-use crate::limits;
 use crate::machine::{self, Event, Moment, Rules, Step};
 use crate::model::{Deadline, JobState, JobStatus};
 use cursors::Cursors;
@@ -112,7 +111,7 @@ impl<'t> Work<'t> {
             added: Vec::new(),
             edges: ChangedEdges::new(),
             cursors: Cursors::default(),
-            told_left: limits::TOLD_PER_COMMIT_MAX,
+            told_left: host.bounds.of_all,
             waiting: HashMap::new(),
             log: Vec::new(),
             meta_dirty: false,

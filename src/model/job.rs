@@ -39,7 +39,8 @@ pub enum DependencyFailure {
     /// It waits, blocked, until the dependency is retried and done. The job shows as stalled.
     #[default]
     Wait,
-    /// It is cancelled too; the cause is kept, and a retry of the cause brings it back.
+    /// It is cancelled too; the cause is kept, and a retry of the cause brings it back, as does an import after which it no
+    /// longer depends on it.
     Cancel,
     /// The dependency counts as met, until a reset.
     Ignore,

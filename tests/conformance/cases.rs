@@ -168,6 +168,7 @@ macro_rules! always {
                 a_delay_that_ended_while_a_chunk_was_blocked_is_over_with_the_block
             }
             importing {
+                an_import_brings_back_what_the_failure_of_a_former_dependency_had_cancelled
                 the_same_import_twice_changes_nothing
                 the_same_import_over_work_in_progress_changes_nothing
                 a_manifest_is_imported_with_its_job
@@ -261,6 +262,7 @@ macro_rules! always {
                 what_many_failures_cancelled_comes_back_with_the_last_of_them
                 what_many_ends_tell_is_told_to_the_end
                 what_was_to_be_told_ends_with_the_dependencies
+                all_that_still_wait_are_told_where_others_were_cut_loose_in_the_same_commit
                 a_reset_through_takes_back_thousands
                 what_is_left_of_a_reset_through_is_not_forgotten_when_the_chunk_is_done_again
                 what_is_left_of_a_reset_through_outlasts_all_that_comes_after_it
@@ -348,6 +350,9 @@ macro_rules! threaded {
                 a_job_deleted_and_imported_in_one_group_has_what_the_import_brought
                 a_job_imported_while_an_older_one_is_being_deleted_stays
                 two_imports_of_one_group_close_no_circle
+                what_a_chunk_passes_on_twice_in_one_round_is_told_both_times
+                what_is_left_to_tell_is_what_it_came_to_be_by_the_others_of_its_commit
+                a_failure_that_another_policy_ended_is_told_no_more
                 a_dependency_taken_away_in_the_group_closes_no_circle
                 dependencies_added_in_one_group_close_no_circle
                 a_chunk_added_before_in_the_group_is_missing_from_the_next_manifest

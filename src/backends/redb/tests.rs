@@ -488,9 +488,27 @@ fn what_is_done_in_groups_is_what_is_done_one_by_one() {
 }
 
 #[test]
+fn a_copy_is_whole_between_its_pages() {
+    let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
+    crate::engine::tests::a_copy_is_whole_between_its_pages(make);
+}
+
+#[test]
+fn who_is_told_in_small_slices_stands_as_who_is_told_at_once() {
+    let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
+    crate::engine::tests::telling::who_is_told_in_small_slices_stands_as_who_is_told_at_once(make);
+}
+
+#[test]
 fn an_import_that_is_taken_back_is_under_way_no_more() {
     let store = Box::new(RedbBackend::in_memory(options()).unwrap());
     crate::engine::tests::an_import_that_is_taken_back_is_under_way_no_more(store);
+}
+
+#[test]
+fn a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion() {
+    let store = Box::new(RedbBackend::in_memory(options()).unwrap());
+    crate::engine::tests::a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion(store);
 }
 
 /// It asks again in a moment, and there is nothing to reopen.

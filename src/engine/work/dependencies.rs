@@ -14,43 +14,76 @@ const ENDS_PER_QUESTION: usize = 1_000;
 const ENDS_EXPECTED: usize = 8;
 
 impl Work<'_> {
-    /// Chunks that wait for this one, above an id, in ascending order, and whether it counts as met for each.
+    /// Chunks that wait for this one, above an id, in ascending order, and whether it counts as met for each. Fewer than
+    /// asked for are all there are.
     pub(in crate::engine) fn dependents(
         &mut self,
         on: Key,
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, bool)>> {
+        let (mut found, mut from) = (Vec::new(), after);
+        loop {
+            let part = self.stored_dependents(DependentsNeed { on, after: from, limit })?;
+            let last = part.last().filter(|_| part.len() >= limit).map(|(chunk, _)| *chunk);
+            self.correct_dependents(on, (from, last), part, &mut found);
+            match last {
+                // Some of them wait no longer.
+                Some(_) if found.len() < limit => from = last,
+                _ => break,
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The same as storage has it.
+    fn stored_dependents(&mut self, need: DependentsNeed) -> Result<Vec<(u64, bool)>> {
         // Who asks again, which is rare, asks storage.
-        let known = if after.is_none() { self.waiting.remove(&on) } else { None };
-        let mut found = match known {
+        let known = if need.after.is_none() { self.waiting.remove(&need.on) } else { None };
+        match known {
             // It was loaded up to the limit of one commit, or whole.
-            Some(list) if list.len() >= limit || list.len() <= limits::DEPENDENTS_PER_COMMIT_MAX => list,
+            Some(list) if list.len() >= need.limit || list.len() <= limits::DEPENDENTS_PER_COMMIT_MAX => {
+                Ok(list)
+            }
             _ => {
-                let dependents = vec![DependentsNeed { on, after, limit }];
+                let dependents = vec![need];
                 let mut loaded =
                     self.load(&Needs { dependents, dependent_rows: true, ..Needs::default() })?;
                 self.absorb(&mut loaded);
-                loaded.dependents.pop().unwrap_or_default()
+                Ok(loaded.dependents.pop().unwrap_or_default())
             }
-        };
+        }
+    }
+
+    /// Puts a part of what storage has behind what was found, corrected by what this group changed of that part: above an
+    /// id, and up to one where there is more.
+    fn correct_dependents(
+        &self,
+        on: Key,
+        (after, last): (Option<u64>, Option<u64>),
+        mut part: Vec<(u64, bool)>,
+        found: &mut Vec<(u64, bool)>,
+    ) {
         if !self.edges.is_empty() {
-            let last = found.last().filter(|_| found.len() >= limit).map(|(chunk, _)| *chunk);
-            found.retain_mut(|(chunk, met)| {
+            part.retain_mut(|(chunk, met)| {
                 let edge = Edge { job: on.job, chunk: *chunk, on: on.chunk };
                 *met = self.edges.met(&edge).unwrap_or(*met);
                 !self.edges.is_listed(&edge)
             });
             let inside =
                 |chunk| after.is_none_or(|after| chunk > after) && last.is_none_or(|last| chunk <= last);
-            let kept = found.len();
-            found.extend(self.edges.on(on).filter(|(chunk, _)| inside(*chunk)));
-            if found.len() > kept {
-                found.sort_unstable();
+            let kept = part.len();
+            part.extend(self.edges.on(on).filter(|(chunk, _)| inside(*chunk)));
+            if part.len() > kept {
+                part.sort_unstable();
             }
         }
-        found.truncate(limit);
-        Ok(found)
+        if found.is_empty() {
+            *found = part;
+        } else {
+            found.append(&mut part);
+        }
     }
 
     /// Asks for who waits for each of these, which are about to change, with few questions for all. For whom many wait is

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::OpenOptions;
-use crate::engine::{Host, Imports};
+use crate::engine::{Bounds, Host, Imports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::owners::Liveness;
 
@@ -16,6 +16,7 @@ pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liv
     Ok(Host {
         imports: Imports::default(),
         durability: options.durability,
+        bounds: Bounds::default(),
         clock: options.clock.clone().ok_or_else(|| missing("clock"))?,
         liveness: options.liveness.clone().unwrap_or_else(liveness),
         owner: options.owner.ok_or_else(|| missing("owner"))?,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::OpenOptions;
 use crate::clock::SystemClock;
-use crate::engine::{Host, Imports};
+use crate::engine::{Bounds, Host, Imports};
 use crate::error::Result;
 use crate::owners::Liveness;
 use crate::owners::random::random_owner;
@@ -13,6 +13,7 @@ pub(super) fn host(options: &OpenOptions, liveness: impl FnOnce() -> Arc<dyn Liv
     Ok(Host {
         imports: Imports::default(),
         durability: options.durability,
+        bounds: Bounds::default(),
         clock: options.clock.clone().unwrap_or_else(|| Arc::new(SystemClock)),
         liveness: options.liveness.clone().unwrap_or_else(liveness),
         owner: match options.owner {

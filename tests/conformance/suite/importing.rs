@@ -503,3 +503,24 @@ pub(crate) async fn a_manifest_moves_a_chunk_that_nobody_has_had(mut fx: Fixture
     let result = try_import(&*fx, JOB, JobSpec::new(), never, ImportOptions::new()).await;
     refused(result, ErrorKind::InvalidManifest);
 }
+
+/// What had cancelled it would bring it back, and is none of its dependencies any more.
+pub(crate) async fn an_import_brings_back_what_the_failure_of_a_former_dependency_had_cancelled(fx: Fixture) {
+    let spec = || JobSpec::new().on_dependency_failure(DependencyFailure::Cancel);
+    let chunks = [c(1), c(2), c(3).depends_on([1, 2]), c(4).depends_on([3]), c(5).depends_on([1])];
+    import_as(&*fx, spec(), chunks).await;
+    fx.mark_failed(JOB, 1, "broken".into()).await.expect("it is not done");
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").cancelled, 3);
+    import_as(&*fx, spec(), [c(3).depends_on([2])]).await;
+    let stats = fx.get_stats(JOB).await.expect("the job exists");
+    assert_eq!((stats.cancelled, stats.blocked, stats.ready()), (1, 2, 1), "of 5 alone");
+
+    // Another one of those that it gets says the same, and brings it back in turn.
+    fx.mark_failed(JOB, 2, "broken".into()).await.expect("it is not done");
+    import_as(&*fx, spec(), [c(3).depends_on([1])]).await;
+    assert_eq!(fx.get_stats(JOB).await.expect("the job exists").cancelled, 3);
+    fx.retry_failed(JOB, Selection::Chunks(vec![1])).await.expect("it failed");
+    let stats = fx.get_stats(JOB).await.expect("the job exists");
+    assert_eq!((stats.cancelled, stats.blocked, stats.ready()), (0, 3, 1));
+    fx.verify().await.expect("nothing is damaged");
+}

@@ -2,7 +2,7 @@
 
 use magnetar::{
     ChunkUpdate, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus,
-    JobStore, OnConflict, ResetReach, Selection, chunks, limits,
+    JobStore, OnConflict, OnMissing, ResetReach, Selection, chunks, limits,
 };
 
 use super::{JOB, c, claim, import, import_as, mark_done, try_import};
@@ -387,4 +387,18 @@ pub(crate) async fn what_was_to_be_told_ends_with_the_dependencies(fx: Fixture) 
         fx.release_all().await.expect("the store is open");
     }
     panic!("it comes to no end");
+}
+
+/// Some of those that wait are cut loose by the import that cancels what they wait for: all the others hear of it.
+pub(crate) async fn all_that_still_wait_are_told_where_others_were_cut_loose_in_the_same_commit(fx: Fixture) {
+    let cancel = JobSpec::new().on_dependency_failure(DependencyFailure::Cancel);
+    import_as(&*fx, cancel.clone(), fan()).await;
+    let loose = 10;
+    let left = (1..=loose).map(c).chain((loose + 1..=MANY).map(|id| c(id).depends_on([0])));
+    let options = ImportOptions::new().on_missing(OnMissing::Cancel);
+    let report = try_import(&*fx, JOB, cancel, left, options).await.expect("the import is fine");
+    assert_eq!((report.updated, report.cancelled), (loose, 1));
+    let stats = nothing_is_left(&*fx).await;
+    assert_eq!((stats.ready(), stats.blocked, stats.cancelled), (loose, 0, MANY - loose + 1));
+    fx.verify().await.expect("nothing is damaged");
 }

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use magnetar::{
-    ChunkUpdate, Completion, ErrorKind, ImportOptions, JobSpec, JobStatus, OnMissing, Outcome, Result,
-    Selection, limits,
+    ChunkUpdate, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec, JobStats, JobStatus,
+    OnMissing, Outcome, ResetReach, Result, Selection, limits,
 };
 
 use super::{JOB, c, claim, get, ids, import, status, statuses, try_import};
@@ -432,5 +432,95 @@ pub(crate) async fn many_threads_work_a_job_off_and_no_chunk_is_done_twice(fx: F
     done.sort_unstable();
     assert_eq!(done, (0..many).collect::<Vec<_>>());
     assert_eq!(get(&*fx, 0).await.updated_at_ms, START_MS);
+    fx.verify().await.expect("nothing is damaged");
+}
+
+/// Waits until all are told, and gives how the job stands.
+async fn settled(fx: &Fixture) -> JobStats {
+    super::slices::nothing_is_left(&**fx).await
+}
+
+fn hub(chunk: u64) -> Selection {
+    Selection::Chunks(vec![chunk])
+}
+
+/// Told of it by one that waits and by one that is cancelled, a chunk has two things to tell its own dependents, and more
+/// of them than one commit tells.
+pub(crate) async fn what_a_chunk_passes_on_twice_in_one_round_is_told_both_times(fx: Fixture) {
+    let (most, cancel) = (limits::DEPENDENTS_PER_COMMIT_MAX as u64, DependencyFailure::Cancel);
+    let [waits, gives_up, on_both] = [most + 1, most + 2, most + 3];
+    let behind = on_both + 1..on_both + 1 + most + most / 2;
+    let first = (1..=most + 1).map(|id| c(id).depends_on([0]));
+    let middle = [
+        c(gives_up).depends_on([0]).on_dependency_failure(cancel),
+        c(on_both).depends_on([waits, gives_up]).on_dependency_failure(cancel),
+    ];
+    let last = behind.clone().map(|id| c(id).depends_on([on_both]));
+    import(&*fx, [c(0)].into_iter().chain(first).chain(middle).chain(last)).await;
+    super::mark_done(&*fx, [0]).await;
+    settled(&fx).await;
+    while !settled(&fx).await.is_complete() {
+        let held = fx.claim_pending_batch(JOB, 10_000).await.expect("the job exists");
+        let done = held.iter().map(|held| ChunkUpdate::Complete(held.claim(), Completion::new()));
+        fx.apply_batch_updates(JOB, done.collect()).await.expect("they are open");
+    }
+    let answers = together(
+        &fx,
+        vec![call(fx.reset(JOB, hub(0), ResetReach::Through)), call(fx.mark_failed(JOB, 0, "broken".into()))],
+    );
+    assert_eq!(kinds(&answers), [None; 2]);
+    let stats = settled(&fx).await;
+    assert_eq!((stats.failed, stats.cancelled, stats.done), (1, 2, 0));
+    assert_eq!((stats.blocked, stats.ready()), (waits + behind.count() as u64, 0));
+    fx.verify().await.expect("nothing is damaged");
+}
+
+/// What is left to be told of a chunk changes while a commit tells of those before it, of which it depends on one.
+pub(crate) async fn what_is_left_to_tell_is_what_it_came_to_be_by_the_others_of_its_commit(fx: Fixture) {
+    // As many as use up what one commit may tell; what the two do then is left.
+    let (hubs, each) = (10, limits::TOLD_PER_COMMIT_MAX as u64 / 10);
+    let (lower, higher, behind) = (hubs, hubs + 1, hubs + 2..hubs + 100);
+    let fan = (1_000..1_000 + hubs * each).map(|id| c(id).depends_on([id % hubs]));
+    let waits = behind.clone().map(|id| c(id).depends_on([lower]));
+    let pair = [c(lower).depends_on([higher]), c(higher)];
+    import(&*fx, (0..hubs).map(c).chain(pair).chain(waits).chain(fan)).await;
+    super::mark_done(&*fx, [higher]).await;
+    let done = (0..=hubs).map(|chunk| ChunkUpdate::Mark { chunk, status: JobStatus::Done, detail: None });
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.apply_batch_updates(JOB, done.collect())),
+            call(fx.reset(JOB, hub(higher), ResetReach::Through)),
+        ],
+    );
+    assert_eq!(kinds(&answers), [None; 2]);
+    let stats = settled(&fx).await;
+    assert_eq!((stats.done, stats.blocked), (hubs, 1 + behind.count() as u64), "of the last of them");
+    assert_eq!(stats.ready(), 1 + hubs * each);
+    fx.verify().await.expect("nothing is damaged");
+}
+
+/// Another policy of the job is told with each failure that there is; one of them ends while that of another one is told.
+pub(crate) async fn a_failure_that_another_policy_ended_is_told_no_more(fx: Fixture) {
+    let (most, cancel) = (limits::DEPENDENTS_PER_COMMIT_MAX as u64, DependencyFailure::Cancel);
+    let of_job = JobSpec::new().on_dependency_failure(cancel);
+    let behind = most + 500;
+    let chunks = (1..behind).map(|id| c(id).depends_on([0]));
+    let last = c(behind).depends_on([1]).on_dependency_failure(cancel);
+    super::import_as(&*fx, of_job, [c(0)].into_iter().chain(chunks).chain([last])).await;
+    fx.mark_failed(JOB, 0, "broken".into()).await.expect("it is not done");
+    assert_eq!(settled(&fx).await.cancelled, behind);
+    let spec = JobSpec::new().on_dependency_failure(DependencyFailure::Wait);
+    let answers = together(
+        &fx,
+        vec![
+            call(fx.retry_failed(JOB, hub(0))),
+            call(fx.mark_failed(JOB, 0, "again".into())),
+            call(try_import(&*fx, JOB, spec, [], ImportOptions::new())),
+        ],
+    );
+    assert_eq!(kinds(&answers), [None; 3]);
+    let stats = settled(&fx).await;
+    assert_eq!((stats.failed, stats.cancelled, stats.blocked), (1, 0, behind), "all wait");
     fx.verify().await.expect("nothing is damaged");
 }

@@ -171,6 +171,9 @@ impl Model {
             if state.unmet() > 0 && state.open {
                 self.happen(job, id, false, Chunk::give_back);
             }
+            if self.jobs[&job].chunks[&id].cause.is_some_and(|cause| !on.contains(&cause)) {
+                self.happen(job, id, false, Chunk::try_again);
+            }
             self.unblocked(job, id);
             // In the manifest's own order: the first that is broken is the cause.
             self.cancel_if_broken(job, id, new[&id].depends_on.iter().copied());

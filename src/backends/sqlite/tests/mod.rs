@@ -164,3 +164,14 @@ fn an_import_that_is_taken_back_is_under_way_no_more() {
         super::in_memory().unwrap(),
     ));
 }
+
+#[test]
+fn a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion() {
+    let store = Box::new(super::in_memory().unwrap());
+    crate::engine::tests::a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion(store);
+}
+
+#[test]
+fn a_copy_is_whole_between_its_pages() {
+    crate::engine::tests::a_copy_is_whole_between_its_pages(|| Box::new(super::in_memory().unwrap()));
+}
