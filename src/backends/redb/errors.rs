@@ -180,7 +180,7 @@ pub(super) fn behind_journal(error: Error) -> Error {
 /// What the journal has cannot be written to the trees while the file is opened.
 #[cold]
 pub(super) fn recovering(error: Error) -> Error {
-    let redb = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<redb::Error>());
+    let redb = error.get_ref().and_then(|cause| cause.downcast_ref::<redb::Error>());
     let kind = match redb {
         Some(redb::Error::Io(io)) if is_full(io) => ErrorKind::Full,
         _ if error.kind() == ErrorKind::Poisoned => ErrorKind::Io,
