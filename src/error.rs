@@ -36,23 +36,23 @@ pub enum ErrorKind {
     ResultConflict,
     /// The observed checksum is not the expected one. The claim stays open.
     ChecksumMismatch,
-    /// The chunk's dependencies are not met.
+    /// The chunk's dependencies are not met; complete them first.
     Blocked,
     /// The rules do not allow this change from the chunk's present status.
     Refused,
-    /// Another process or client holds the file for writing.
+    /// Another process or client holds the file for writing; close it there, or try again later.
     Locked,
     /// The path's backend is not compiled in; the text names the feature.
     BackendMissing,
     /// This store or platform cannot do that.
     Unsupported,
-    /// The file is not one of ours, or was damaged. Nothing was changed.
+    /// The file is not one of ours, or was damaged. Nothing was changed; restore it from a copy.
     Corrupt,
-    /// The file was written by a newer version of Magnetar.
+    /// The file was written by a newer version of Magnetar; use that one.
     NewerFormat,
-    /// The store is busy beyond its bound; nothing was changed.
+    /// The store is busy beyond its bound; nothing was changed. Try again later.
     Busy,
-    /// The disk or the quota is full; nothing was changed.
+    /// The disk or the quota is full; nothing was changed. Free some space, then try again.
     Full,
     /// The operating system reported an error.
     Io,
@@ -60,7 +60,7 @@ pub enum ErrorKind {
     Poisoned,
     /// The operation was under way when the store was poisoned: its outcome is unknown. Look, then try again.
     OutcomeUnknown,
-    /// The store was closed.
+    /// The store was closed; open it anew.
     Closed,
     /// The store was moved; the text says where to.
     Moved,
@@ -68,7 +68,7 @@ pub enum ErrorKind {
     Shadow,
     /// The changes asked for were pruned; list everything anew.
     FeedTruncated,
-    /// A defect of Magnetar itself.
+    /// A defect of Magnetar itself; please report it, with its text.
     Internal,
 }
 
