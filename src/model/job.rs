@@ -260,7 +260,8 @@ impl JobStats {
     /// Done chunks in percent of all, 0 to 100. A job without chunks is at 0.
     #[allow(clippy::cast_precision_loss)]
     pub fn completion_percent(&self) -> f64 {
-        if self.total_chunks == 0 { 0.0 } else { self.done as f64 / self.total_chunks as f64 * 100.0 }
+        // Multiplied first: 0.29 has no exact form, and a hundred times that is less than 29.
+        if self.total_chunks == 0 { 0.0 } else { self.done as f64 * 100.0 / self.total_chunks as f64 }
     }
 
     /// Whether every chunk is done.
@@ -313,6 +314,17 @@ pub struct JobInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_percent_is_whole() {
+        for total_chunks in 1..=400 {
+            for done in 0..=total_chunks {
+                let percent = JobStats { total_chunks, done, ..JobStats::default() }.completion_percent();
+                let whole = u32::try_from(done * 100 / total_chunks).unwrap();
+                assert_eq!(percent.floor(), f64::from(whole), "{done} of {total_chunks}: {percent}");
+            }
+        }
+    }
 
     #[test]
     fn a_policy_is_read_as_it_is_written() {
