@@ -12,7 +12,7 @@ const CHUNKS: u64 = 100;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     magnetar::block_on(async {
         let store = magnetar::open(":memory:").await?;
-        let spec = JobSpec::new().name("primes").backoff(Backoff { initial_ms: 100, max_ms: 1_000 });
+        let spec = JobSpec::new().name("primes").backoff(Backoff::new().initial_ms(100).max_ms(1_000));
         let chunks = (0..CHUNKS).map(|id| {
             let range = serde_json::json!({ "from": id * 10_000, "to": (id + 1) * 10_000 });
             Ok(NewChunk::new(id).payload(Json::new(&range)?))

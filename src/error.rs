@@ -36,23 +36,23 @@ pub enum ErrorKind {
     ResultConflict,
     /// The observed checksum is not the expected one. The claim stays open.
     ChecksumMismatch,
-    /// The chunk's dependencies are not met.
+    /// The chunk's dependencies are not met; complete them first.
     Blocked,
     /// The rules do not allow this change from the chunk's present status.
     Refused,
-    /// Another process or client holds the file for writing.
+    /// Another process or client holds the file for writing; close it there, or try again later.
     Locked,
     /// The path's backend is not compiled in; the text names the feature.
     BackendMissing,
     /// This store or platform cannot do that.
     Unsupported,
-    /// The file is not one of ours, or was damaged. Nothing was changed.
+    /// The file is not one of ours, or was damaged. Nothing was changed; restore it from a copy.
     Corrupt,
-    /// The file was written by a newer version of Magnetar.
+    /// The file was written by a newer version of Magnetar; use that one.
     NewerFormat,
-    /// The store is busy beyond its bound; nothing was changed.
+    /// The store is busy beyond its bound; nothing was changed. Try again later.
     Busy,
-    /// The disk or the quota is full; nothing was changed.
+    /// The disk or the quota is full; nothing was changed. Free some space, then try again.
     Full,
     /// The operating system reported an error.
     Io,
@@ -60,7 +60,7 @@ pub enum ErrorKind {
     Poisoned,
     /// The operation was under way when the store was poisoned: its outcome is unknown. Look, then try again.
     OutcomeUnknown,
-    /// The store was closed.
+    /// The store was closed; open it anew.
     Closed,
     /// The store was moved; the text says where to.
     Moved,
@@ -68,7 +68,7 @@ pub enum ErrorKind {
     Shadow,
     /// The changes asked for were pruned; list everything anew.
     FeedTruncated,
-    /// A defect of Magnetar itself.
+    /// A defect of Magnetar itself; please report it, with its text.
     Internal,
 }
 
@@ -134,6 +134,10 @@ pub enum Retry {
 /// Every error of Magnetar.
 ///
 /// Cheap to clone: callers that shared one commit share its error.
+///
+/// Its text is whole: what, where, what to do, and the words of the error underneath where there is one. So nothing
+/// stands twice in a report that follows [`source`](std::error::Error::source): that begins with the first error
+/// underneath whose words are not in the text. The one right underneath is [`Error::get_ref`].
 ///
 /// ```
 /// use magnetar::{JobStatus, ErrorKind, Retry};
@@ -206,9 +210,16 @@ impl Error {
     /// let broken = std::io::Error::other("the connection was reset");
     /// let error = magnetar::Error::from_source(broken);
     /// assert_eq!(error.kind(), magnetar::ErrorKind::Source);
+    /// assert!(error.get_ref().is_some_and(|cause| cause.is::<std::io::Error>()));
     /// ```
     pub fn from_source(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Error::new(ErrorKind::Source, format!("the source of the chunks failed: {cause}")).caused_by(cause)
+    }
+
+    /// The error that this one was made of, to be downcast: the one that [`Error::from_source`] was given, above all.
+    /// Which types Magnetar itself puts there may change with any version.
+    pub fn get_ref(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        self.0.source.as_deref()
     }
 
     /// What kind of thing went wrong.
@@ -216,7 +227,8 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether trying the same call again can help.
+    /// Whether trying the same call again can help: later for [`ErrorKind::Busy`], [`ErrorKind::Full`] and
+    /// [`ErrorKind::Locked`], after `reopen` for [`ErrorKind::Poisoned`] and [`ErrorKind::OutcomeUnknown`].
     pub fn retry(&self) -> Retry {
         match self.0.kind {
             ErrorKind::Busy | ErrorKind::Full | ErrorKind::Locked => Retry::Later,
@@ -259,7 +271,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {self}", self.0.kind)?;
-        if let Some(source) = &self.0.source {
+        if let Some(source) = std::error::Error::source(self) {
             write!(f, " (caused by: {source})")?;
         }
         Ok(())
@@ -268,12 +280,19 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_ref().map(|s| &**s as _)
+        let mut cause = self.get_ref().map(|cause| cause as &(dyn std::error::Error + 'static));
+        while let Some(said) = cause
+            && self.0.text.contains(&said.to_string())
+        {
+            cause = said.source();
+        }
+        cause
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Error;
     use super::ErrorKind::{self, *};
 
     /// Every kind, in the order of the enum.
@@ -309,6 +328,54 @@ mod tests {
         FeedTruncated,
         Internal,
     ];
+
+    /// An error with one underneath, whose words it may have in its own.
+    #[derive(Debug)]
+    struct Outer(&'static str, Option<Box<Outer>>);
+
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as _)
+        }
+    }
+
+    /// As whoever reports an error with its causes does.
+    fn report(error: &dyn std::error::Error) -> String {
+        std::iter::successors(Some(error), |error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ")
+    }
+
+    #[test]
+    fn a_report_of_an_error_and_its_causes_says_nothing_twice() {
+        let file = Outer("permission denied", None);
+        let config = Outer("no configuration", Some(Box::new(file)));
+        let error = Error::from_source(config);
+        assert_eq!(error.to_string(), "the source of the chunks failed: no configuration");
+        assert_eq!(report(&error), "the source of the chunks failed: no configuration: permission denied");
+        assert_eq!(
+            format!("{error:?}"),
+            "Source: the source of the chunks failed: no configuration (caused by: permission denied)"
+        );
+        let config = error.get_ref().and_then(|cause| cause.downcast_ref::<Outer>()).expect("what was given");
+        assert_eq!(config.0, "no configuration");
+
+        let repeating = Outer("database: disk full", Some(Box::new(Outer("disk full", None))));
+        let again = Error::from_source(Error::from_source(repeating));
+        assert_eq!(report(&again).matches("disk full").count(), 1, "{}", report(&again));
+
+        let (unsaid, text) = ("x".parse::<u8>().unwrap_err(), "no number; write one");
+        let error = Error::invalid(text).caused_by(unsaid.clone());
+        assert_eq!(report(&error), format!("{text}: {unsaid}"), "what is not said yet is said");
+        assert!(Error::invalid(text).get_ref().is_none());
+    }
 
     #[test]
     fn the_code_of_a_kind_is_its_name_in_lower_case() {

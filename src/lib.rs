@@ -50,10 +50,32 @@
 //!
 //! A claim that lapsed can still be completed, as long as nobody took the chunk meanwhile.
 //!
+//! # Where to look
+//!
+//! | for | see |
+//! |---|---|
+//! | every call of a store | [`JobStore`] |
+//! | opening one, and what can be chosen | [`open`], [`OpenOptions`], `SqliteStore`, `RedbStore` |
+//! | the loop around claims: concurrency, heartbeats, retries, shutdown, progress | [`worker`] |
+//! | manifests in TOML, JSON, JSON Lines and CSV | [`manifest`] |
+//! | CSV, JSON Lines, Parquet and Arrow of what a store holds; backups | [`export`], [`JobStore::restore`] |
+//! | moving a store at work to the other engine | [`dual`] |
+//! | what went wrong, and whether trying again helps | [`Error::kind`], [`Error::retry`] |
+//! | how much of anything there may be | [`limits`] |
+//!
+//! Calls run on any async runtime; without one, [`block_on`] waits on a plain thread. Nothing of a runtime is used: a
+//! store has threads of its own. All futures are `Send`.
+//!
 //! # Features
 //!
-//! `sqlite` (default, native), `redb` (optional natively, always there on wasm32), `analytics` (native: Parquet and Arrow
-//! in [`export`]), `all`.
+//! | feature | adds | default |
+//! |---|---|---|
+//! | `sqlite` | `SqliteStore`, and [`open`] for `*.db`, `*.sqlite`, `*.sqlite3` and whatever has another ending or none; native only, on wasm32 it adds nothing | yes |
+//! | `redb` | `RedbStore`, and [`open`] for `*.redb` and `*.magnetar`; always there on wasm32 | no |
+//! | `analytics` | Parquet and Arrow in [`export`], with either engine; native only, on wasm32 it adds nothing | no |
+//! | `all` | all three | no |
+//!
+//! One engine there must be. A path whose engine is not compiled in is [`ErrorKind::BackendMissing`], which names the feature.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -63,7 +63,7 @@ fn a_claim_of_a_dead_owners_chunk_whose_lease_is_over_is_not_taken_for_the_dead_
         let open =
             || block_on(SqliteStore::open_with(folder.path().join("jobs.db"), &options)).expect("it opens");
         let (dies, lives) = (open(), open());
-        let spec = JobSpec::new().backoff(Backoff { initial_ms, max_ms: 10_000 });
+        let spec = JobSpec::new().backoff(Backoff::new().initial_ms(initial_ms).max_ms(10_000));
         block_on(dies.import(1, &spec, first(1), &ImportOptions::new())).expect("it is imported");
         block_on(dies.claim_pending(1)).expect("it is ready").expect("one");
         drop(dies);

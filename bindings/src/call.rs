@@ -178,9 +178,11 @@ fn told(change: &Change) -> Box<RawValue> {
             row::write(state, &mut text);
             json(&("chunk", serde_json::from_slice::<&RawValue>(&text).ok(), depends_on, revision))
         }
-        Change::ChunkDeleted { job_id, chunk, revision } => json(&("chunkDeleted", job_id, chunk, revision)),
-        Change::Job { job, revision } => json(&("job", Info::from(&**job), revision)),
-        Change::JobDeleted { job_id, revision } => json(&("jobDeleted", job_id, revision)),
+        Change::ChunkDeleted { job_id, chunk, revision, .. } => {
+            json(&("chunkDeleted", job_id, chunk, revision))
+        }
+        Change::Job { job, revision, .. } => json(&("job", Info::from(&**job), revision)),
+        Change::JobDeleted { job_id, revision, .. } => json(&("jobDeleted", job_id, revision)),
         _ => json(&("other",)),
     }
 }

@@ -198,12 +198,7 @@ pub(crate) const PIECES_PER_FILE_MAX: u64 = 1 << POSITION_BITS;
 
 /// A piece is tried once per round, and no number of crashes is held against it: they are not its fault.
 pub(crate) fn spec(name: &str) -> JobSpec {
-    JobSpec::new()
-        .name(name)
-        .attempts_max(1)
-        .losses_max(0)
-        .backoff(Backoff { initial_ms: 0, max_ms: 0 })
-        .lease_ms(10 * 60_000)
+    JobSpec::new().name(name).attempts_max(1).losses_max(0).backoff(Backoff::NONE).lease_ms(10 * 60_000)
 }
 
 /// The checksum of a piece.

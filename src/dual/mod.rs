@@ -253,6 +253,8 @@ impl DualStore {
     /// Registered consumers of the feed go on where they stand. Of the log before that, and before the pair began, the
     /// second store has nothing: asking for it is [`ErrorKind::FeedTruncated`].
     ///
+    /// Dropped half-way, it is finished or undone by whoever calls the pair next, or opens it.
+    ///
     /// Refused, with the first store the authority as before, where the two are not equal: [`ErrorKind::Corrupt`]
     /// names what differs. Unchanged where the second store is the authority already.
     pub async fn cut_over(&self) -> Result<Comparison> {

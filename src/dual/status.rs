@@ -219,7 +219,8 @@ impl StatusWatch {
     }
 
     /// The status, as soon as it is another than the one given last; the first time at once. `None` once the move's
-    /// stores are closed. Changes that nobody waited for are told as one.
+    /// stores are closed. Changes that nobody waited for are told as one, and a future that is dropped
+    /// misses none.
     pub async fn next(&mut self) -> Option<MoveStatus> {
         poll_fn(|context| {
             let mut posted = self.board.posted();

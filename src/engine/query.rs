@@ -158,7 +158,6 @@ fn info(job: JobRow, is_telling: bool) -> JobInfo {
     let of = |class| job.counts.of(class);
     let pending = of(Class::Ready) + of(Class::Blocked) + of(Class::Delayed);
     let stats = JobStats {
-        job_id: job.id,
         total_chunks: job.counts.by_class.iter().sum(),
         pending,
         processing: of(Class::Processing),

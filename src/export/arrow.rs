@@ -97,6 +97,9 @@ where
     S: Deref<Target: JobStore>,
 {
     /// The next batch, which has rows; `None` at the end. After an error there is nothing more.
+    ///
+    /// A future that is dropped half-way cuts the export short, and the next call says so
+    /// ([`ErrorKind::Refused`](crate::ErrorKind::Refused)): begin anew.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(items) = self.reader.next().await? {
             self.exported.revision = self.reader.revision();
@@ -178,7 +181,7 @@ fn column(name: &str, records: &[&ChunkRecord]) -> Result<ArrayRef, ArrowError> 
         "chunk" => number(|r| signed(r.state.chunk)),
         "status" => {
             let keys = records.iter().map(|r| key(&JobStatus::ALL, &r.state.status));
-            dictionary(keys.collect(), JobStatus::ALL.map(JobStatus::as_str))?
+            dictionary(keys.collect(), JobStatus::ALL.iter().map(|status| status.as_str()))?
         }
         "checksum" => text(|r| r.state.checksum.as_deref()),
         "observed_checksum" => text(|r| r.state.observed_checksum.as_deref()),
@@ -196,8 +199,8 @@ fn column(name: &str, records: &[&ChunkRecord]) -> Result<ArrayRef, ArrowError> 
         "losses_max" => number(|r| r.state.losses_max.into()),
         "on_dependency_failure" => {
             let policy = |r: &ChunkRecord| r.kept.on_dependency_failure;
-            let keys = records.iter().map(|r| policy(r).and_then(|p| key(&DependencyFailure::ALL, &p)));
-            dictionary(keys.collect(), DependencyFailure::ALL.map(DependencyFailure::as_str))?
+            let keys = records.iter().map(|r| policy(r).and_then(|p| key(DependencyFailure::ALL, &p)));
+            dictionary(keys.collect(), DependencyFailure::ALL.iter().map(|policy| policy.as_str()))?
         }
         "depends_on" => {
             let item = Field::new("item", DataType::Int64, false);
@@ -235,8 +238,8 @@ fn key<T: PartialEq>(all: &[T], one: &T) -> Option<i8> {
 }
 
 /// The same words in every batch, so that batches can be put together as they are.
-fn dictionary<const N: usize>(keys: Int8Array, words: [&str; N]) -> Result<ArrayRef, ArrowError> {
-    let words = Arc::new(StringArray::from(words.to_vec()));
+fn dictionary(keys: Int8Array, words: impl Iterator<Item = &'static str>) -> Result<ArrayRef, ArrowError> {
+    let words = Arc::new(StringArray::from_iter_values(words));
     Ok(Arc::new(DictionaryArray::<Int8Type>::try_new(keys, words)?))
 }
 

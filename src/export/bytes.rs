@@ -70,30 +70,37 @@ where
 
     /// The next piece, whole lines; `None` at the end. After an error there is nothing more.
     ///
-    /// A future that is dropped half-way ends the export: begin anew.
+    /// A future that is dropped half-way cuts the export short, and the next call says so
+    /// ([`ErrorKind::Refused`](crate::ErrorKind::Refused)): begin anew.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        if self.stage == Stage::Over {
+            return Ok(None);
+        }
         let mut out = Vec::new();
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        match stage {
-            Stage::Start => self.form.begin(self.reader.filter(), &mut out)?,
-            Stage::Middle => {}
-            Stage::Over => return Ok(None),
+        let read = self.read(&mut out).await;
+        self.stage = *read.as_ref().unwrap_or(&Stage::Over);
+        read?;
+        self.exported.bytes += out.len() as u64;
+        Ok(Some(out).filter(|out| !out.is_empty()))
+    }
+
+    async fn read(&mut self, out: &mut Vec<u8>) -> Result<Stage> {
+        if self.stage == Stage::Start {
+            self.form.begin(self.reader.filter(), out)?;
         }
         while out.len() < HANDED_OVER_BYTES {
             let Some(items) = self.reader.next().await? else {
                 self.exported.revision = self.reader.revision();
-                self.form.end(&self.exported, self.reader.job_id_max(), &mut out)?;
-                self.exported.bytes += out.len() as u64;
-                return Ok(Some(out).filter(|out| !out.is_empty()));
+                self.form.end(&self.exported, self.reader.job_id_max(), out)?;
+                return Ok(Stage::Over);
             };
-            self.form.items(&items, &mut self.exported, &mut out)?;
+            self.form.items(&items, &mut self.exported, out)?;
         }
-        self.exported.bytes += out.len() as u64;
-        self.stage = Stage::Middle;
-        Ok(Some(out))
+        Ok(Stage::Middle)
     }
 
     /// Writes what is left of the export, and flushes. The sink is written to on the task that calls.
+    /// What a future that is dropped half-way has written is cut short: begin anew, in an empty sink.
     ///
     /// ```no_run
     /// # async fn f(store: std::sync::Arc<dyn magnetar::JobStore>) -> Result<(), Box<dyn std::error::Error>> {

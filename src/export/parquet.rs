@@ -35,7 +35,7 @@ where
     /// of every page, so that a query for one job or one status skips the rest. The key `magnetar.revision` of the
     /// file's metadata is [`Exported::revision`].
     ///
-    /// A file is readable once this returns `Ok`. The sink is written to on the task that calls.
+    /// A file is readable once this returns `Ok`; a future that is dropped half-way leaves one that is not. The sink is written to on the task that calls.
     ///
     /// ```
     /// # magnetar::block_on(async {

@@ -38,6 +38,8 @@ enum Stage {
         until: u64,
     },
     Over,
+    /// A page was on its way; where nothing came of it, its future was dropped.
+    Cut,
 }
 
 /// What the walk has read.
@@ -126,15 +128,19 @@ where
     /// The next page; one may be empty. `None` is the end, and so is an error.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Item>>> {
         let mut items = Vec::new();
-        // What fails, or is dropped half-way, does not go on with a gap.
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        self.stage = match stage {
-            Stage::Over => return Ok(None),
-            Stage::Start => self.start().await?,
-            Stage::Walk => self.walk(&mut items).await?,
-            Stage::Changes { until } => self.changes(until, &mut items).await?,
+        let next = match std::mem::replace(&mut self.stage, Stage::Cut) {
+            Stage::Over => {
+                self.stage = Stage::Over;
+                return Ok(None);
+            }
+            Stage::Start => self.start().await,
+            Stage::Walk => self.walk(&mut items).await,
+            Stage::Changes { until } => self.changes(until, &mut items).await,
+            Stage::Cut => Err(cut()),
         };
-        Ok(Some(items))
+        // What fails does not go on with a gap.
+        self.stage = *next.as_ref().unwrap_or(&Stage::Over);
+        next.map(|_| Some(items))
     }
 
     async fn start(&mut self) -> Result<Stage> {
@@ -274,6 +280,13 @@ where
         (jobs.is_empty() || jobs.contains(&job))
             && status.is_none_or(|status| statuses.is_empty() || statuses.contains(&status))
     }
+}
+
+#[cold]
+fn cut() -> Error {
+    let text =
+        "a part of the export was asked for and not waited for, so that it is missing; begin the export anew";
+    Error::new(ErrorKind::Refused, text)
 }
 
 #[cfg(test)]

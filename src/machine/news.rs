@@ -210,7 +210,7 @@ mod tests {
                 assert_eq!(Told::from_code(all.code()), Some(all));
                 let again = in_one_round(all.steps());
                 assert_eq!(again, Some(all), "what is owed is the same when it is owed anew");
-                for policy in DependencyFailure::ALL {
+                for &policy in DependencyFailure::ALL {
                     for it in dependents(begun) {
                         let expected = history.iter().fold(it, |it, &news| told(it, news, policy));
                         let found = all.steps().fold(it, |it, news| told(it, news, policy));

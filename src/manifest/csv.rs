@@ -9,7 +9,7 @@ use foldhash::{HashMap, HashMapExt};
 use super::problem::{Part, Position, Problem, Shown};
 use super::read::{CHUNK_KEYS, merged, moment, policy};
 use super::records::Records;
-use super::{check, text};
+use super::{check, spelling, text};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{Json, NewChunk};
@@ -36,8 +36,8 @@ struct Column {
 /// The first record names the columns: `id`, which must be there, and `checksum`, `depends_on` (ids with spaces or
 /// semicolons between), `priority`, `max_attempts`, `max_losses`, `on_dependency_failure`, `not_before` (RFC 3339),
 /// `payload` (JSON).
-/// Each further column is kept in the payload, always as text: `007` stays `007`. An empty cell is as good as
-/// absent. A record has at most [`limits::MANIFEST_LINE_BYTES_MAX`] bytes. The settings of the job have no place in
+/// Each further column is kept in the payload, always as text: `007` stays `007`; one whose name is nearly that of a
+/// column above is an error. An empty cell is as good as absent. A record has at most [`limits::MANIFEST_LINE_BYTES_MAX`] bytes. The settings of the job have no place in
 /// CSV; give them to the import.
 ///
 /// Lines end with `\n`, `\r\n` or `\r`; blank ones are skipped, but counted. A byte order mark is fine. The `csv`
@@ -71,6 +71,9 @@ pub fn csv<R: Read>(reader: R) -> Result<CsvRows<R>> {
             return Err(wrong(line, name, text));
         }
         let known = CHUNK_KEYS.iter().position(|key| *key == name);
+        if let (None, Some(fault)) = (known, spelling::fault(name)) {
+            return Err(wrong(line, name, fault));
+        }
         columns.push(Column { name: name.to_owned(), known });
     }
     if !columns.iter().any(|column| column.name == "id") {

@@ -29,7 +29,8 @@
 //! absent. As JSON Lines: see [`json_lines()`]. As CSV: see [`csv()`].
 //!
 //! A payload is kept as it is written, but for the space between tokens; TOML's dates and times become text.
-//! A key of `[job]` or of the top that is none of these is an error that names it.
+//! A key of `[job]` or of the top that is none of these is an error that names it. So is one of a chunk that is nearly one
+//! of these (`dependsOn`, `priorty`): within `payload` a key may have any name.
 
 mod check;
 mod csv;
@@ -38,6 +39,7 @@ mod locate;
 mod problem;
 mod read;
 mod records;
+mod spelling;
 mod text;
 mod toml_text;
 

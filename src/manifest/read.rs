@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::Manifest;
 use super::problem::{At, Part, Shown, Sink, push};
+use super::spelling;
 use super::text::{self, Members, Name};
 use crate::model::{Backoff, DependencyFailure, JobSpec, Json, NewChunk, fault};
 use crate::{limits, moment};
@@ -165,6 +166,9 @@ impl<'de> Visitor<'de> for ChunkSeed<'_> {
         let mut further = Vec::new();
         while let Some(Name(key)) = map.next_key()? {
             let Some(known) = CHUNK_KEYS.iter().position(|known| *known == key) else {
+                if let Some(fault) = spelling::fault(&key) {
+                    return Err(at.fail(&key, fault));
+                }
                 let value = map.next_value_seed(RawSeed { at, key: &key })?;
                 further.push((key, value));
                 continue;
@@ -562,7 +566,8 @@ impl<'de> DeserializeSeed<'de> for Policy<'_> {
 
 pub(super) fn policy(text: &str) -> Result<DependencyFailure, String> {
     DependencyFailure::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .find(|policy| policy.as_str() == text)
         .ok_or_else(|| format!("\"{}\" is none; use one of wait, cancel, ignore", Shown(text)))
 }

@@ -11,6 +11,7 @@ use super::{JobInfo, JobState, Kept};
 pub enum Change {
     /// A chunk was created or changed, or one of its dependencies began or ceased to count as met; with the chunks it
     /// depends on.
+    #[non_exhaustive]
     Chunk {
         /// The chunk's state.
         state: Box<JobState>,
@@ -23,6 +24,7 @@ pub enum Change {
         revision: u64,
     },
     /// A chunk was deleted.
+    #[non_exhaustive]
     ChunkDeleted {
         /// The job.
         job_id: i64,
@@ -32,6 +34,7 @@ pub enum Change {
         revision: u64,
     },
     /// A job was created or its settings changed. It is told each time, as it stands now: so it comes before its chunks.
+    #[non_exhaustive]
     Job {
         /// The job as it stands.
         job: Box<JobInfo>,
@@ -39,6 +42,7 @@ pub enum Change {
         revision: u64,
     },
     /// A job was deleted, with all its chunks.
+    #[non_exhaustive]
     JobDeleted {
         /// The job.
         job_id: i64,

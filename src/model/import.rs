@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an import does where a chunk's content changed while it is processing or done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OnConflict {
     /// Refuse the whole import and list the chunks.
     #[default]
@@ -16,6 +17,7 @@ pub enum OnConflict {
 
 /// What an import does with chunks that the store has and the manifest no longer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum OnMissing {
     /// Keep them.
     #[default]

@@ -35,6 +35,7 @@ impl Deadline {
 /// What becomes of a chunk when one it depends on fails or is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum DependencyFailure {
     /// It waits, blocked, until the dependency is retried and done. The job shows as stalled.
     #[default]
@@ -48,8 +49,8 @@ pub enum DependencyFailure {
 
 impl DependencyFailure {
     /// Every policy.
-    pub const ALL: [DependencyFailure; 3] =
-        [DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
+    pub const ALL: &'static [DependencyFailure] =
+        &[DependencyFailure::Wait, DependencyFailure::Cancel, DependencyFailure::Ignore];
 
     /// The policy as text, as it stands in manifests, exports and SQL views.
     pub const fn as_str(self) -> &'static str {
@@ -72,7 +73,8 @@ impl FromStr for DependencyFailure {
 
     fn from_str(text: &str) -> Result<Self> {
         DependencyFailure::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|p| text.eq_ignore_ascii_case(p.as_str()))
             .ok_or_else(|| Error::invalid(format!("{text:?} is no policy; use one of wait, cancel, ignore")))
     }
@@ -80,8 +82,17 @@ impl FromStr for DependencyFailure {
 
 /// How long a chunk waits after a failed attempt: `initial_ms`, doubled at each further failure up to `max_ms`,
 /// and spread by up to a quarter so that failures of one moment do not come back in one moment.
+///
+/// ```
+/// use magnetar::{Backoff, JobSpec};
+///
+/// let patient = JobSpec::new().backoff(Backoff::new().initial_ms(60_000).max_ms(3_600_000));
+/// let at_once = JobSpec::new().backoff(Backoff::NONE);
+/// # let _ = (patient, at_once);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Backoff {
     /// The wait after the first failure, in milliseconds.
     pub initial_ms: u64,
@@ -89,10 +100,34 @@ pub struct Backoff {
     pub max_ms: u64,
 }
 
-impl Default for Backoff {
+impl Backoff {
+    /// No wait: the next attempt may begin at once.
+    pub const NONE: Backoff = Backoff { initial_ms: 0, max_ms: 0 };
+
     /// One second at first, five minutes at most.
-    fn default() -> Self {
+    pub const fn new() -> Self {
         Backoff { initial_ms: 1_000, max_ms: 300_000 }
+    }
+
+    /// The same with another wait after the first failure, in milliseconds. It is not to be above the longest one.
+    #[must_use]
+    pub const fn initial_ms(mut self, initial_ms: u64) -> Self {
+        self.initial_ms = initial_ms;
+        self
+    }
+
+    /// The same with another longest wait, in milliseconds, up to [`limits::BACKOFF_MS_MAX`].
+    #[must_use]
+    pub const fn max_ms(mut self, max_ms: u64) -> Self {
+        self.max_ms = max_ms;
+        self
+    }
+}
+
+impl Default for Backoff {
+    /// See [`Backoff::new`].
+    fn default() -> Self {
+        Backoff::new()
     }
 }
 
@@ -116,7 +151,7 @@ pub struct JobSpec {
     /// The key `lease` of a manifest.
     #[serde(rename = "lease", skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
-    /// The wait after a failed attempt, and from the second loss on. Default: [`Backoff::default`].
+    /// The wait after a failed attempt, and from the second loss on. Default: [`Backoff::new`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// What becomes of a chunk whose dependency fails, where the chunk does not say. Default: wait.
@@ -197,12 +232,10 @@ impl JobSpec {
     }
 }
 
-/// How many chunks of a job stand where: counters that are kept, never counted anew.
+/// How many chunks of a job, or of several together, stand where: counters that are kept, never counted anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobStats {
-    /// The job.
-    pub job_id: i64,
     /// All chunks.
     pub total_chunks: u64,
     /// Waiting, whatever for.
@@ -228,7 +261,8 @@ impl JobStats {
     /// Done chunks in percent of all, 0 to 100. A job without chunks is at 0.
     #[allow(clippy::cast_precision_loss)]
     pub fn completion_percent(&self) -> f64 {
-        if self.total_chunks == 0 { 0.0 } else { self.done as f64 / self.total_chunks as f64 * 100.0 }
+        // Multiplied first: 0.29 has no exact form, and a hundred times that is less than 29.
+        if self.total_chunks == 0 { 0.0 } else { self.done as f64 * 100.0 / self.total_chunks as f64 }
     }
 
     /// Whether every chunk is done.
@@ -283,8 +317,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_whole_percent_is_whole() {
+        for total_chunks in 1..=400 {
+            for done in 0..=total_chunks {
+                let percent = JobStats { total_chunks, done, ..JobStats::default() }.completion_percent();
+                let whole = (done * 100 / total_chunks).to_string();
+                assert_eq!(percent.floor().to_string(), whole, "{done} of {total_chunks}: {percent}");
+            }
+        }
+    }
+
+    #[test]
     fn a_policy_is_read_as_it_is_written() {
-        for policy in DependencyFailure::ALL {
+        for &policy in DependencyFailure::ALL {
             assert_eq!(policy.to_string().parse::<DependencyFailure>().unwrap(), policy);
             assert_eq!(policy.as_str().to_uppercase().parse::<DependencyFailure>().unwrap(), policy);
         }

@@ -2,6 +2,7 @@
 
 /// Which chunks of a job a bulk operation is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Selection {
     /// All of them that the operation applies to.
     All,
@@ -11,6 +12,7 @@ pub enum Selection {
 
 /// How far [`crate::JobStore::reset`] goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum ResetReach {
     /// Dependents are blocked again; done ones stay done.
     #[default]
@@ -21,6 +23,7 @@ pub enum ResetReach {
 
 /// The text of [`crate::JobStore::graph`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GraphFormat {
     /// Graphviz DOT.
     Dot,

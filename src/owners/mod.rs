@@ -13,6 +13,7 @@ use crate::model::OwnerId;
 
 /// What a host knows of an owner.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Probe {
     /// It lives: its claims are left alone until their leases are over.
     Alive,

@@ -31,8 +31,14 @@ use crate::model::{
 use crate::owners::Liveness;
 use crate::standing::id_text;
 
-/// Names a storage engine in a [`Store`]'s type.
-pub trait Backing: std::fmt::Debug + Send + Sync + 'static {}
+/// Names a storage engine in a [`Store`]'s type: [`Redb`] or [`Sqlite`]. There are no others.
+pub trait Backing: sealed::Sealed + std::fmt::Debug + Send + Sync + 'static {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Redb {}
+    impl Sealed for super::Sqlite {}
+}
 
 /// The redb engine: pure Rust, in memory, in a file, or on storage that the host brings.
 #[derive(Debug)]

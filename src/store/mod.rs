@@ -34,7 +34,14 @@ use crate::model::{
 ///
 /// Every call that changes something resolves once its outcome is committed and synced. Calls take `&self` and may run
 /// at the same time from any number of tasks and threads: those that wait at the same moment share one commit.
-/// A future that is dropped strands nothing.
+///
+/// # Futures that are dropped
+///
+/// They strand nothing, at whatever moment: what was not begun is not done; a claim that nobody is there to take is given
+/// back; a large import into a new job and a restore are taken back. What was begun may be committed all the same: a
+/// completion, a failure or a release can be asked for again, and is [`Outcome::Unchanged`] then. [`JobStore::delete_job`]
+/// and what [`JobStore::retry_failed`], [`JobStore::reset`] and [`JobStore::cancel`] do to all chunks go on to their end;
+/// of a large import with [`ImportOptions::in_slices`] the slices stay that were committed. Calls that only look leave no trace.
 ///
 /// Ids are 0 to 2^53 - 1; others are refused with [`crate::ErrorKind::InvalidInput`]. A job or chunk that does not
 /// exist is an error, [`crate::ErrorKind::JobNotFound`] or [`crate::ErrorKind::ChunkNotFound`], not an empty answer.
@@ -230,7 +237,8 @@ pub trait JobStore: Debug + Send + Sync {
     /// Extends a claim's lease by its length. A claim that lapsed, and that nobody took, is taken up again.
     async fn heartbeat(&self, claim: &Claim) -> Result<Outcome>;
 
-    /// Many updates of one job in one commit, each answered by itself, in order.
+    /// Many updates of one job in one commit, each answered by itself, in order: one that the rules refuse leaves the others
+    /// whole. An argument that is out of its range or too large refuses all of them, and the error names its chunk.
     async fn apply_batch_updates(
         &self,
         job_id: i64,

@@ -62,7 +62,8 @@ impl Context {
     }
 
     /// Says that no further attempt would go well: the error that the handler returns next fails the chunk, whatever
-    /// attempts it has left.
+    /// attempts it has left. A handler that returns a result all the same, or panics, has said nothing; of several such
+    /// words the last counts.
     ///
     /// ```
     /// use magnetar::worker::{Context, Worker};
@@ -166,7 +167,7 @@ impl Context {
         self.cancel.reason()
     }
 
-    /// Resolves when the handler should stop.
+    /// Resolves when the handler should stop. A future that is dropped misses nothing.
     pub async fn cancelled(&self) -> Cancellation {
         let mut waiting = Waiting { cancel: &self.cancel, place: Place::default() };
         poll_fn(|task| waiting.poll(task.waker())).await

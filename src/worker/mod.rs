@@ -186,7 +186,8 @@ impl Worker {
         self.publisher.progress()
     }
 
-    /// Runs handlers as futures, all of them in the task that polls this one.
+    /// Runs handlers as futures, all of them in the task that polls this one. It may go to another thread (`tokio::spawn`)
+    /// where the handler is `Send` and `Sync` and its futures are `Send`.
     ///
     /// The errors are the store's: whatever it held by then was given back where the store still could. What handlers
     /// return is the store's business (retries), never an error of the run; its text is kept as `{:#}` writes it, which of some

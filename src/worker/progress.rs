@@ -23,8 +23,9 @@ const REPORTS_PER_RATE: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many chunks stand where, whoever works on them. Of all jobs together where the worker takes any; the job's
-    /// id is then -1.
+    /// The job; `None` where the worker takes any.
+    pub job_id: Option<i64>,
+    /// How many chunks stand where, whoever works on them; of all jobs together where the worker takes any.
     pub stats: JobStats,
     /// Chunks done per second lately; 0 where nothing was done.
     pub chunks_per_second: f64,
@@ -62,6 +63,7 @@ pub struct Progress {
 
 impl Progress {
     /// Waits for a report that is news; `None` once the run is over. A reader that is slow gets the newest one only.
+    /// A future that is dropped misses nothing: what it did not give is given by the next.
     pub async fn next(&mut self) -> Option<Report> {
         poll_fn(|task| {
             let mut state = self.reports.state();
@@ -140,7 +142,7 @@ impl Publisher {
 
     /// Passes on how things stand, where that is news.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    pub(super) fn publish(&mut self, now: Instant, stats: JobStats) {
+    pub(super) fn publish(&mut self, now: Instant, job_id: Option<i64>, stats: JobStats) {
         self.done.push_back((now, stats.done));
         if self.done.len() > REPORTS_PER_RATE {
             self.done.pop_front();
@@ -152,7 +154,7 @@ impl Publisher {
         let remaining_ms = (rate > 0.0).then(|| (left / rate * 1_000.0) as u64);
         self.reports.change(|state| {
             if state.latest.is_none_or(|latest| latest.stats != stats) {
-                state.latest = Some(Report { stats, chunks_per_second: rate, remaining_ms });
+                state.latest = Some(Report { job_id, stats, chunks_per_second: rate, remaining_ms });
                 state.number += 1;
             }
         });
@@ -170,7 +172,7 @@ pub(super) async fn standing(store: &dyn JobStore, job: Option<i64>) -> Result<J
     if let Some(job) = job {
         return store.get_stats(job).await;
     }
-    let mut total = JobStats { job_id: -1, ..JobStats::default() };
+    let mut total = JobStats::default();
     let mut after = None;
     loop {
         let page = store.list_jobs(after, limits::PAGE_ROWS_MAX).await?;

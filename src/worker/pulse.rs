@@ -509,7 +509,7 @@ impl Beating {
 
     fn report(&mut self) {
         match block_on(standing(&*self.store, self.job)) {
-            Ok(stats) => self.publisher.publish(monotonic(), stats),
+            Ok(stats) => self.publisher.publish(monotonic(), self.job, stats),
             Err(error) => tracing::debug!(%error, "no progress report"),
         }
     }

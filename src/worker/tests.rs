@@ -193,11 +193,11 @@ fn being_superseded_outweighs_a_shutdown_whichever_comes_first() {
 fn a_report_that_says_the_same_again_is_none() {
     let mut publisher = Publisher::default();
     let mut progress = publisher.progress();
-    let stats = |done| crate::JobStats { job_id: 1, total_chunks: 2, done, ..Default::default() };
+    let stats = |done| crate::JobStats { total_chunks: 2, done, ..Default::default() };
     for done in [0, 1] {
-        publisher.publish(monotonic(), stats(done));
+        publisher.publish(monotonic(), Some(1), stats(done));
         assert_eq!(block_on(progress.next()).unwrap().stats.done, done);
-        publisher.publish(monotonic(), stats(done));
+        publisher.publish(monotonic(), Some(1), stats(done));
         let mut next = std::pin::pin!(progress.next());
         assert!(next.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending());
     }

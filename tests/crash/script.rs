@@ -186,7 +186,7 @@ impl Writer<'_> {
         let spec = JobSpec::new()
             .attempts_max(2)
             .lease_ms(70_000)
-            .backoff(Backoff { initial_ms: 2_000, max_ms: 20_000 })
+            .backoff(Backoff::new().initial_ms(2_000).max_ms(20_000))
             .on_dependency_failure(*rng.choice(&policy).expect("there are three"));
         let first = rng.u64(..3);
         let new: Vec<NewChunk> = (first..rng.u64(6..12))

@@ -141,9 +141,9 @@ impl Calls {
         spec.attempts_max = self.pick(&[None, None, Some(0), Some(1), Some(2)]);
         spec.losses_max = self.pick(&[None, None, Some(0), Some(1), Some(2)]);
         spec.lease_ms = self.pick(&[None, None, Some(1_000), Some(30_000)]);
-        let none = Backoff { initial_ms: 0, max_ms: 0 };
+        let none = Backoff::NONE;
         spec.backoff =
-            self.pick(&[None, None, Some(none), Some(Backoff { initial_ms: 1_000, max_ms: 3_000 })]);
+            self.pick(&[None, None, Some(none), Some(Backoff::new().initial_ms(1_000).max_ms(3_000))]);
         spec.on_dependency_failure = self.policy();
         spec
     }

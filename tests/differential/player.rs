@@ -242,7 +242,7 @@ impl Player {
         let mut expected = Vec::new();
         for (&job, of) in &self.model.jobs {
             expected.push(format!("job {job} {:?} {} {}", of.spec, of.created_ms, of.revision));
-            expected.push(format!("{:?}", stats(job, of)));
+            expected.push(format!("{:?}", stats(of)));
             for (&id, chunk) in &of.chunks {
                 let on: Vec<u64> = chunk.on.keys().copied().collect();
                 expected.push(format!("{} on {on:?}", modelled(&self.model, job, id, chunk)));
@@ -316,13 +316,12 @@ fn modelled(model: &Model, job: i64, id: u64, c: &Chunk) -> String {
     )
 }
 
-fn stats(job: i64, of: &Job) -> JobStats {
+fn stats(of: &Job) -> JobStats {
     let count = |is: &dyn Fn(&Chunk) -> bool| of.chunks.values().filter(|chunk| is(chunk)).count() as u64;
     let in_status = |status| count(&|chunk| chunk.status == status);
     let waits =
         |chunk: &Chunk| chunk.status == JobStatus::Pending && chunk.unmet() == 0 && chunk.wait.is_some();
     let mut stats = JobStats::default();
-    stats.job_id = job;
     stats.total_chunks = of.chunks.len() as u64;
     stats.pending = in_status(JobStatus::Pending);
     stats.processing = in_status(JobStatus::Processing);
@@ -504,7 +503,7 @@ fn model(model: &mut Model, call: &Call) -> Result<Known, ErrorKind> {
             let known = model.job(*job)?.chunks.contains_key(chunk);
             Known::Ids(if known { vec![*chunk] } else { Vec::new() })
         }
-        Call::GetStats(job) => Known::Stats(stats(*job, model.job(*job)?)),
+        Call::GetStats(job) => Known::Stats(stats(model.job(*job)?)),
         Call::ListJobs(after, limit) => {
             let above = |job: &i64| after.is_none_or(|after| *job > after);
             Known::Jobs(model.jobs.keys().copied().filter(above).take(*limit).collect())

@@ -1,6 +1,9 @@
 //! Exports of a part: by job, by status, since a revision; and exports beside workers.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use magnetar::export::Export;
 use magnetar::{
@@ -364,4 +367,40 @@ fn an_export_beside_a_large_import_says_a_revision_from_which_the_next_one_misse
         let info = block_on(store.info()).expect("it tells");
         assert_eq!(info.visible_revision, info.revision);
     }
+}
+
+/// Asks once, and goes away. Whether it had to.
+fn gone_before<T>(asking: impl Future<Output = T>) -> bool {
+    pin!(asking).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+#[test]
+fn an_export_of_which_a_piece_was_not_waited_for_does_not_pass_for_whole() {
+    let mut gone = 0;
+    for (name, place) in places() {
+        let store = place.open(&magnetar::OpenOptions::new()).expect("a store");
+        block_on(add(&*store, 1, 0..3));
+        // The answer may be there at once.
+        for _ in 0..100 {
+            let mut lines = Export::new(Arc::clone(&store)).json_lines();
+            if !gone_before(lines.next()) {
+                continue;
+            }
+            gone += 1;
+            let error = block_on(lines.next()).expect_err("it would be the end without a beginning");
+            assert_eq!(error.kind(), ErrorKind::Refused, "{name}: {error}");
+            assert!(error.to_string().contains("begin the export anew"), "{name}: {error}");
+            assert_eq!(block_on(lines.next()).expect("after an error there is nothing more"), None, "{name}");
+            break;
+        }
+        #[cfg(all(feature = "analytics", not(target_family = "wasm")))]
+        for _ in 0..100 {
+            let mut batches = Export::new(Arc::clone(&store)).record_batches();
+            if gone_before(batches.next()) {
+                assert_eq!(block_on(batches.next()).expect_err("a gap").kind(), ErrorKind::Refused, "{name}");
+                break;
+            }
+        }
+    }
+    assert!(gone > 0, "no store had anybody wait");
 }

@@ -64,7 +64,7 @@ pub(crate) async fn fill(zoo: &Zoo) {
     let spec = JobSpec::new()
         .name("zoo, \"all\" animals")
         .lease_ms(30_000)
-        .backoff(Backoff { initial_ms: 2_000, max_ms: 8_000 });
+        .backoff(Backoff::new().initial_ms(2_000).max_ms(8_000));
     let all = magnetar::chunks(chunks().into_iter().map(Ok));
     store.import(JOB, &spec, all, &Default::default()).await.expect("it is imported");
     store

@@ -14,7 +14,7 @@ pub(crate) fn write(path: &Path) {
     block_on(async {
         let store = magnetar::open(path).await?;
         for job in 1..=3 {
-            let week = Backoff { initial_ms: limits::BACKOFF_MS_MAX, max_ms: limits::BACKOFF_MS_MAX };
+            let week = Backoff::new().initial_ms(limits::BACKOFF_MS_MAX).max_ms(limits::BACKOFF_MS_MAX);
             let spec = JobSpec::new().name(format!("job number {job}")).attempts_max(2).backoff(week);
             let new = (0..CHUNKS).map(|id| {
                 let payload = Json::new(&"payload".repeat(usize::try_from(id).expect("a small number")))?;

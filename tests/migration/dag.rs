@@ -28,7 +28,7 @@ pub(crate) fn output(fence: u64) -> Json {
 }
 
 pub(crate) fn spec() -> JobSpec {
-    let backoff = Backoff { initial_ms: 0, max_ms: 0 };
+    let backoff = Backoff::NONE;
     JobSpec::new().name("moving").losses_max(0).lease_ms(3_600_000).backoff(backoff)
 }
 

@@ -112,7 +112,7 @@ fn a_fleet_with_kills_does_every_chunk_once() {
     let (count, kills) = (rounds(2_000, 20_000), rounds(2, 10));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = block_on(magnetar::open(folder.path().join("jobs.db"))).expect("a new file");
-    let backoff = Backoff { initial_ms: 0, max_ms: 0 };
+    let backoff = Backoff::NONE;
     let spec = JobSpec::new().losses_max(0).lease_ms(3_600_000).backoff(backoff);
     let new = (0..count as u64).map(|id| Ok(NewChunk::new(id)));
     block_on(store.import(JOB, &spec, chunks(new), &ImportOptions::new())).expect("an import");

@@ -141,7 +141,7 @@ fn an_error_whose_text_panics_fails_the_attempt_as_any_panic() {
 #[test]
 fn a_panic_fails_the_attempt_with_its_text_and_the_worker_goes_on() {
     for blocking in [false, true] {
-        let store = store_of(3, &JobSpec::new().backoff(Backoff { initial_ms: 20, max_ms: 20 }));
+        let store = store_of(3, &JobSpec::new().backoff(Backoff::new().initial_ms(20).max_ms(20)));
         let handle = |context: &Context| {
             let lucky = context.chunk() != 1 || context.state().attempts > 0;
             assert!(lucky, "no luck with chunk {}", context.chunk());
@@ -168,7 +168,7 @@ fn a_panic_fails_the_attempt_with_its_text_and_the_worker_goes_on() {
 
 #[test]
 fn errors_are_retried_until_the_attempts_are_used_up() {
-    let spec = JobSpec::new().attempts_max(3).backoff(Backoff { initial_ms: 5, max_ms: 5 });
+    let spec = JobSpec::new().attempts_max(3).backoff(Backoff::new().initial_ms(5).max_ms(5));
     let store = store_of(2, &spec);
     let handler = async |context: Context| match context.chunk() {
         0 => Ok(Completion::new()),
@@ -215,7 +215,7 @@ fn a_worker_without_a_job_works_on_all_of_them() {
     };
     let (summary, last) = block_on(join(worker.run(handler), watching));
     assert_finished(&summary.unwrap(), 10);
-    assert_eq!((last.stats.job_id, last.stats.done), (-1, 10));
+    assert_eq!((last.job_id, last.stats.done), (None, 10));
     for job in [JOB, other] {
         assert!(block_on(store.get_stats(job)).unwrap().is_complete());
     }

@@ -7,7 +7,8 @@ import type { ImportReport, JobSpec } from './stats.js'
 import type { JobStore } from './store.js'
 
 /**
- * One chunk as a manifest states it: the same keys as in TOML and JSON text, where any further key is kept in the payload.
+ * One chunk as a manifest states it: the same keys as in TOML and JSON text, where any further key is kept in the payload
+ * and one that is nearly one of these is an error.
  * Here write `payload`: a key that is misspelt is then told from one that is yours.
  */
 export interface ManifestChunk<Payload = unknown> {

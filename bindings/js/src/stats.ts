@@ -56,7 +56,7 @@ export class Stats {
 
   /** Done chunks in percent of all; a job without chunks is at 0. */
   get percent(): number {
-    return this.total === 0 ? 0 : (this.done / this.total) * 100
+    return this.total === 0 ? 0 : (this.done * 100) / this.total
   }
 
   /** Pending chunks that a claim could take now. */

@@ -193,7 +193,7 @@ pub(super) fn closing(error: Error) -> Error {
 
 /// What kind of error it is to whoever does not go on with what failed.
 fn kind_behind(error: &Error) -> ErrorKind {
-    let redb = std::error::Error::source(error).and_then(|source| source.downcast_ref::<redb::Error>());
+    let redb = error.get_ref().and_then(|cause| cause.downcast_ref::<redb::Error>());
     match redb {
         Some(redb::Error::Io(io)) if is_full(io) => ErrorKind::Full,
         _ if error.kind() == ErrorKind::Poisoned => ErrorKind::Io,

@@ -17,7 +17,7 @@ pub(super) fn status_code(status: JobStatus) -> i64 {
 
 /// A policy as a number: its place in [`DependencyFailure::ALL`].
 pub(super) fn policy_code(policy: DependencyFailure) -> i64 {
-    code_of(&DependencyFailure::ALL, &policy)
+    code_of(DependencyFailure::ALL, &policy)
 }
 
 pub(super) fn policy(code: i64) -> Option<DependencyFailure> {

@@ -45,7 +45,7 @@ pub(super) fn is_full(error: &sqlx::Error) -> bool {
 
 /// Whether an error is of a file that is none of SQLite's.
 pub(super) fn is_no_database(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<sqlx::Error>());
     cause.is_some_and(|cause| code(cause) == Some(NOTADB))
 }
 

@@ -207,6 +207,28 @@ fn a_key_beside_the_payload_and_in_it_is_named() {
 }
 
 #[test]
+fn a_key_that_is_nearly_one_of_ours_is_named() {
+    invalid_json(
+        "{\"chunks\":[{\"id\":4,\n\"dependsOn\":[1]}]}",
+        Some(4),
+        &["line 2", "chunks[0]", "dependsOn:", "nearly depends_on", "payload"],
+    );
+    invalid_toml("[[chunks]]\nid = 4\npriorty = 1\n", Some(4), &["line 3", "priorty:", "nearly priority"]);
+    let error = json_lines(&b"{\"id\": 1}\n{\"id\": 2, \"max_attempt\": 1}\n"[..])
+        .unwrap()
+        .1
+        .nth(1)
+        .unwrap()
+        .unwrap_err();
+    assert!(error.to_string().contains("line 2") && error.to_string().contains("max_attempts"), "{error}");
+    let error = csv(&b"id,Checksum\n1,a\n"[..]).unwrap_err();
+    assert!(error.to_string().contains("line 1: Checksum: nearly checksum"), "{error}");
+    // What the worker is to get stands where nothing else is looked for.
+    let manifest = Manifest::from_json(r#"{"chunks":[{"id":4,"payload":{"dependsOn":[1]}}]}"#).unwrap();
+    assert!(manifest.chunks[0].depends_on.is_empty());
+}
+
+#[test]
 fn a_key_that_stands_twice_is_named() {
     invalid_json(r#"{"chunks":[{"id":4,"id":5}]}"#, Some(4), &["line 1", "id:", "twice"]);
     invalid_json(r#"{"chunks":[{"id":4,"a":5,"a":6}]}"#, Some(4), &["a:", "twice"]);

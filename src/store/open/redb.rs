@@ -25,8 +25,11 @@ impl RedbStore {
     /// Opens a file, creating it where it does not exist; an empty file is taken for a new one.
     ///
     /// One process at a time: another gets [`crate::ErrorKind::Locked`], and who holds the file. Claims that a process
-    /// held when it died are pending again at once. Blocks for as long as the file takes to check, up to some tenths of
-    /// a second.
+    /// held when it died are pending again at once.
+    ///
+    /// It blocks the calling thread for as long as the file takes to check, up to some tenths of a second:
+    /// [`crate::open_with`] does the same beside an async task, as `SqliteStore::open` does. This one waits for no other
+    /// process and needs no thread, so that hosts without an executor have it too.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         RedbStore::open_with(path, &OpenOptions::new())
     }

@@ -51,7 +51,7 @@ pub(crate) async fn a_blocked_chunk_is_never_claimed(fx: Fixture) {
 }
 
 pub(crate) async fn a_delayed_chunk_is_claimed_when_due_and_not_before(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().backoff(Backoff { initial_ms: 10_000, max_ms: 10_000 }), [c(1)]).await;
+    import_as(&*fx, JobSpec::new().backoff(Backoff::new().initial_ms(10_000).max_ms(10_000)), [c(1)]).await;
     let one = claim(&*fx).await;
     fx.fail(&one.claim(), "oops").await.expect("the claim is open");
     let until = super::get(&*fx, 1).await.not_before.expect("it waits").at_ms();

@@ -76,7 +76,7 @@ pub(crate) async fn an_error_that_is_permanent_fails_the_chunk_whatever_attempts
 }
 
 pub(crate) async fn an_error_may_say_when_the_next_attempt_begins(fx: Fixture) {
-    let backoff = Backoff { initial_ms: 1_000, max_ms: 1_000 };
+    let backoff = Backoff::new().initial_ms(1_000).max_ms(1_000);
     import_as(&*fx, JobSpec::new().attempts_max(3).backoff(backoff), [c(1)]).await;
     let first = claim(&*fx).await.claim();
     changes_nothing!(
@@ -143,7 +143,7 @@ pub(crate) async fn a_claim_is_given_back_for_later_at_no_cost(fx: Fixture) {
 }
 
 pub(crate) async fn a_failure_waits_out_its_backoff_which_doubles_up_to_its_cap(fx: Fixture) {
-    let backoff = Backoff { initial_ms: 1_000, max_ms: 10_000 };
+    let backoff = Backoff::new().initial_ms(1_000).max_ms(10_000);
     import_as(&*fx, JobSpec::new().attempts_max(0).backoff(backoff), [c(1)]).await;
     for attempts in 1..=8_u32 {
         let held = claim(&*fx).await;
@@ -160,8 +160,12 @@ pub(crate) async fn a_failure_waits_out_its_backoff_which_doubles_up_to_its_cap(
 }
 
 pub(crate) async fn failures_of_one_moment_do_not_come_back_in_one_moment(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().backoff(Backoff { initial_ms: 100_000, max_ms: 100_000 }), (0..50).map(c))
-        .await;
+    import_as(
+        &*fx,
+        JobSpec::new().backoff(Backoff::new().initial_ms(100_000).max_ms(100_000)),
+        (0..50).map(c),
+    )
+    .await;
     for state in fx.claim_pending_batch(JOB, 50).await.expect("all are ready") {
         fx.fail(&state.claim(), "oops").await.expect("it is open");
     }
@@ -194,8 +198,7 @@ pub(crate) async fn the_last_attempt_fails_the_chunk(fx: Fixture) {
 }
 
 pub(crate) async fn no_limit_of_attempts_means_none(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().attempts_max(0).backoff(Backoff { initial_ms: 0, max_ms: 0 }), [c(1)])
-        .await;
+    import_as(&*fx, JobSpec::new().attempts_max(0).backoff(Backoff::NONE), [c(1)]).await;
     for attempts in 0..30 {
         let held = claim(&*fx).await;
         assert_eq!(held.attempts, attempts);
@@ -204,7 +207,7 @@ pub(crate) async fn no_limit_of_attempts_means_none(fx: Fixture) {
 }
 
 pub(crate) async fn what_a_failure_said_stays_until_the_chunk_is_done(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().backoff(Backoff { initial_ms: 0, max_ms: 0 }), [c(1)]).await;
+    import_as(&*fx, JobSpec::new().backoff(Backoff::NONE), [c(1)]).await;
     let held = claim(&*fx).await;
     fx.fail(&held.claim(), "oops").await.expect("it is open");
     let held = claim(&*fx).await;

@@ -75,7 +75,7 @@ pub(crate) async fn a_lapsed_claim_that_nobody_took_can_still_fail(fx: Fixture) 
 }
 
 pub(crate) async fn the_first_loss_is_free_and_the_second_is_delayed(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().backoff(Backoff { initial_ms: 8_000, max_ms: 60_000 }), [c(1)]).await;
+    import_as(&*fx, JobSpec::new().backoff(Backoff::new().initial_ms(8_000).max_ms(60_000)), [c(1)]).await;
     claim(&*fx).await;
     fx.clock.advance(limits::LEASE_MS_DEFAULT);
     assert_eq!(claim(&*fx).await.losses, 1, "it came back at once");
@@ -90,7 +90,7 @@ pub(crate) async fn the_first_loss_is_free_and_the_second_is_delayed(fx: Fixture
 }
 
 pub(crate) async fn too_many_losses_fail_the_chunk_and_say_so(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().losses_max(3).backoff(Backoff { initial_ms: 0, max_ms: 0 }), [c(1)]).await;
+    import_as(&*fx, JobSpec::new().losses_max(3).backoff(Backoff::NONE), [c(1)]).await;
     let mut last = claim(&*fx).await;
     for losses in 1..=2 {
         fx.clock.advance(limits::LEASE_MS_DEFAULT);
@@ -107,7 +107,7 @@ pub(crate) async fn too_many_losses_fail_the_chunk_and_say_so(fx: Fixture) {
 }
 
 pub(crate) async fn no_limit_of_losses_means_none(fx: Fixture) {
-    import_as(&*fx, JobSpec::new().losses_max(0).backoff(Backoff { initial_ms: 0, max_ms: 0 }), [c(1)]).await;
+    import_as(&*fx, JobSpec::new().losses_max(0).backoff(Backoff::NONE), [c(1)]).await;
     for losses in 0..25 {
         assert_eq!(claim(&*fx).await.losses, losses);
         fx.clock.advance(limits::LEASE_MS_DEFAULT);

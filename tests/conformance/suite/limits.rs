@@ -188,7 +188,8 @@ pub(crate) async fn leases_and_backoffs_are_taken_up_to_their_limits(fx: Fixture
         changes_nothing!(fx, ErrorKind::InvalidInput, fx.claim(&ClaimRequest::new().lease_ms(lease_ms)));
         changes_nothing!(fx, ErrorKind::InvalidInput, try_spec(&fx, JobSpec::new().lease_ms(lease_ms)));
     }
-    let backoff = |initial_ms, max_ms| JobSpec::new().backoff(Backoff { initial_ms, max_ms });
+    let backoff =
+        |initial_ms, max_ms| JobSpec::new().backoff(Backoff::new().initial_ms(initial_ms).max_ms(max_ms));
     for (initial_ms, max_ms) in [(0, 0), (BACKOFF_MS_MAX, BACKOFF_MS_MAX)] {
         try_spec(&fx, backoff(initial_ms, max_ms)).await.expect("it is within the limits");
     }

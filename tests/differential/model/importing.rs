@@ -79,6 +79,7 @@ impl Model {
                     moved.insert(id);
                 }
                 (_, true, true, OnConflict::Refuse) => conflict = true,
+                (_, true, true, other) => panic!("the model has no {other:?}"),
             }
         }
         if conflict {
@@ -94,6 +95,7 @@ impl Model {
                 })
                 .map(|(id, _)| *id)
                 .collect(),
+            other => panic!("the model has no {other:?}"),
         };
         let deleted: BTreeSet<u64> = if options.on_missing == OnMissing::Delete {
             gone.iter().copied().collect()

@@ -326,6 +326,7 @@ impl Model {
                 }
                 DependencyFailure::Cancel if before == Pending => self.cancel_by(job, chunk, on),
                 DependencyFailure::Cancel | DependencyFailure::Wait => {}
+                other => panic!("the model has no {other}"),
             },
             News::Unmet { through } => {
                 if met {
@@ -768,6 +769,7 @@ impl Model {
                 named.sort_unstable();
                 named
             }
+            other => panic!("the model has no {other:?}"),
         };
         for &chunk in &list {
             let status = self.status(job, chunk)?;
