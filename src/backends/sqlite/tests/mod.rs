@@ -175,3 +175,10 @@ fn a_store_is_whole_between_the_slices_of_an_import_and_of_a_deletion() {
 fn a_copy_is_whole_between_its_pages() {
     crate::engine::tests::a_copy_is_whole_between_its_pages(|| Box::new(super::in_memory().unwrap()));
 }
+
+#[test]
+fn who_is_told_in_small_slices_stands_as_who_is_told_at_once() {
+    crate::engine::tests::telling::who_is_told_in_small_slices_stands_as_who_is_told_at_once(|| {
+        Box::new(super::in_memory().unwrap())
+    });
+}
