@@ -164,6 +164,30 @@ for (const name of names) {
       await Promise.all([one.close(), two.close()])
     })
 
+    test('a worker that never releases its file is ended, and nothing is lost', async () => {
+      const page = await opened('deaf')
+      const done = await page.evaluate(async () => {
+        await store.close()
+        const { open } = await import('/browser.js')
+        const worker = () => {
+          const made = new Worker('/worker-browser.js', { type: 'module' })
+          const post = made.postMessage.bind(made)
+          made.postMessage = (message, transfer) => message.t === 'shut' || post(message, transfer)
+          return made
+        }
+        const deaf = await open('deaf', { worker })
+        await deaf.importManifest(1, { chunks: [{ id: 1 }] })
+        await deaf.complete(await deaf.claimPending(1))
+        await deaf.close()
+        const next = await open('deaf')
+        const { done } = await next.getStats(1)
+        await next.close()
+        return done
+      })
+      assert.equal(done, 1)
+      await page.close()
+    })
+
     test('a worker that loads the package late is started', async () => {
       const page = await opened('early')
       const made = await page.evaluate(async () => {

@@ -54,11 +54,12 @@ export async function openFile(file: string): Promise<Bytes> {
 
 /** Whether a file that was opened is still what its name leads to: its user may clear the data of the origin. */
 export async function isThere(file: string): Promise<boolean> {
-  const found = (await folder()).getFileHandle(file)
-  return found.then(
-    () => true,
-    () => false,
-  )
+  try {
+    await (await folder()).getFileHandle(file)
+    return true
+  } catch {
+    return false
+  }
 }
 
 async function taken(open: () => Promise<SyncAccessHandle>): Promise<SyncAccessHandle> {
