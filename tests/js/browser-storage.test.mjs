@@ -89,6 +89,30 @@ for (const name of names) {
       assert.deepEqual(after.jobs, [[1, 20], large(98), ...Array.from({ length: first.imported }, (_, at) => large(100 + at))])
     })
 
+    test('a tab that ends is no full disk to the others, where the disk was full before', { skip: name !== 'chromium' && 'no other quota can be lifted' }, async (t) => {
+      const { running, tab, page: one } = await opened(t)
+      const two = await tab()
+      const begin = async () => {
+        globalThis.store = await open('was full')
+        store.addEventListener('leader', ({ detail }) => (globalThis.leads = detail))
+        globalThis.large = (count) => ({ chunks: Array.from({ length: count }, (_, id) => ({ id, payload: 'x'.repeat(1_000) })) })
+      }
+      await one.evaluate(begin)
+      await two.evaluate(begin)
+      await running.quota(one, 8 * MIB)
+      const full = () => tried(store.importManifest(1, large(8_000)))
+      for (const page of [one, two]) assert.equal((await page.evaluate(full)).code, 'full')
+      await running.quota(one, undefined)
+      for (const page of [one, two]) await page.evaluate(() => store.importManifest(2, { chunks: [{ id: 1 }] }))
+      // Whichever leads by now ends while it is busy, and the other one waits for it.
+      const isOne = await one.evaluate(() => globalThis.leads)
+      const [leader, other] = isOne ? [one, two] : [two, one]
+      await leader.evaluate(() => void tried(store.importManifest(3, large(40_000))))
+      const told = other.evaluate(() => tried(store.retryFailed(2)))
+      await leader.close()
+      assert.equal((await told).code, 'outcome_unknown')
+    })
+
     test('a private window keeps a store, or says that it may not; so does a page that is not secure', async (t) => {
       const { tab, page } = await opened(t, { isPrivate: true, unsafe: UNSAFE })
       const inMemory = () => open(':memory:').then(async (store) => {

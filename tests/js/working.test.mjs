@@ -520,6 +520,39 @@ for (const [place, opened] of Object.entries(places)) {
       }
     })
 
+    test('a claim that is ended is kept alive no longer, and is not lost, whatever its last heartbeat is answered then', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      t.mock.timers.enable({ apis: ['setTimeout'] })
+      let beats = 0
+      let answer
+      store.heartbeat = () => {
+        beats++
+        return new Promise((resolve, reject) => (answer = { resolve, reject }))
+      }
+      const answers = [() => answer.resolve('unchanged'), () => answer.reject(new MagnetarError({ code: 'superseded', retry: 'never', message: 'it is done' }))]
+      for await (const chunk of store.claims(1, { leaseMs: 3_000 })) {
+        t.mock.timers.tick(1_000)
+        const { signal } = chunk
+        t.after(() => assert.equal(signal.aborted, false))
+        store.completeAndClaim = async (...given) => {
+          answers.shift()()
+          delete store.completeAndClaim
+          return store.completeAndClaim(...given)
+        }
+      }
+      t.mock.timers.tick(1_000)
+      assert.deepEqual([beats, answers.length], [2, 0])
+    })
+
+    test('many lanes go on as chunks are done where a test has the timers', { timeout: 60_000 }, async (t) => {
+      t.mock.timers.enable()
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(3))
+      const { ending, completed } = await store.run(1, () => {}, { concurrency: 8 })
+      assert.deepEqual([ending, completed], ['finished', 3])
+    })
+
     test('many lanes wait together', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(3))

@@ -86,8 +86,17 @@ export class Held<P, O> {
         this.said = { as: 'release', delayMs: delayed(options?.delayMs) }
       },
     })
-    this.#beat()
     this.#place = this.#all.push(this) - 1
+    this.#beat()
+  }
+
+  /** Not any more once it is ended, whatever was asked before that is answered then. */
+  get #isHeld(): boolean {
+    return this.#all[this.#place] === this
+  }
+
+  #lose(why: unknown): void {
+    if (this.#isHeld) this.ended.abort(why)
   }
 
   /** Whether the very next chunk may be this one again. */
@@ -99,7 +108,7 @@ export class Held<P, O> {
   end(): void {
     clearTimeout(this.#timer)
     // The last takes its place. It may be ended already.
-    if (this.#all[this.#place] === this) {
+    if (this.#isHeld) {
       const last = this.#all.pop()!
       if (last !== this) this.#all[(last.#place = this.#place)] = last
     }
@@ -113,16 +122,17 @@ export class Held<P, O> {
       const found = await this.#store.getChunk(jobId, chunk)
       if (found?.fence !== fence || found.status !== 'processing') await this.#store.heartbeat(this.chunk)
     } catch (error) {
-      if (isLost(error)) this.ended.abort(error)
+      if (isLost(error)) this.#lose(error)
     }
   }
 
   #beat(): void {
+    if (!this.#isHeld) return
     this.#timer = setTimeout(() => {
       this.#store.heartbeat(this.chunk).then(
         () => this.#beat(),
         (error: unknown) => {
-          if (error instanceof MagnetarError && error.retry === 'never') this.ended.abort(error)
+          if (error instanceof MagnetarError && error.retry === 'never') this.#lose(error)
           else this.#beat()
         },
       )

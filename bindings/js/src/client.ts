@@ -68,9 +68,15 @@ const BATCH_CHARS_MAX = 16 << 20
 /** A thread says within this time that it has begun. */
 const BIRTH_MS = 2_000
 
+/** A thread releases its file within this time: Chromium never does where the user has deleted it. */
+const SHUT_MS = 5_000
+
 /** A thread that ends while it waits for its turn is replaced after the first of these, twice as late each time up to the second. */
 const ANEW_MS = 250
 const ANEW_MS_MAX = 30_000
+
+/** Why a thread ended that has not said it. */
+const UNSAID = failure('crashed', 'its tab or thread was ended')
 
 interface Pending {
   readonly id: number
@@ -114,6 +120,8 @@ export class Client {
   #isFlushing = false
   #seat: Seat | undefined
   #leader: Leader | undefined
+  /** The leader elsewhere that was last found to have ended. */
+  #gone: string | undefined
   #unlock: (() => void) | undefined
   #listening: Listening | undefined
   #unstill: (() => void) | undefined
@@ -131,7 +139,7 @@ export class Client {
   /** The threads of ours that ended while another tab led, and what begins the next one. */
   #deathsInLine = 0
   #anew: ReturnType<typeof setTimeout> | undefined
-  #why = failure('crashed', 'its tab or thread was ended')
+  #why = UNSAID
   #shut: ((failure: Failure | undefined) => void) | undefined
 
   private constructor(around: Surroundings, target: Target) {
@@ -267,6 +275,7 @@ export class Client {
     this.#isClosing = true
     // To the end, whatever else ends meanwhile.
     this.#watching++
+    let late: ReturnType<typeof setTimeout> | undefined
     try {
       await this.#call('releaseAll', () => ({}))
       this.#isClosed = true
@@ -274,12 +283,15 @@ export class Client {
       if (seat !== undefined) {
         const failed = await new Promise<Failure | undefined>((shut) => {
           this.#shut = shut
+          // What is left then is as a crash leaves it.
+          if (this.#around.watch !== undefined) late = setTimeout(() => shut(undefined), SHUT_MS)
           this.#leader?.post({ t: 'bye', client: this.id })
           seat.post({ t: 'shut' })
         })
         if (failed !== undefined) throw new MagnetarError(failed)
       }
     } finally {
+      clearTimeout(late)
       this.#end()
     }
   }
@@ -382,6 +394,7 @@ export class Client {
     switch (message.t) {
       case 'answers':
         this.#deaths = 0
+        this.#why = UNSAID
         this.#answers(message.lines)
         break
       case 'file': {
@@ -427,8 +440,9 @@ export class Client {
 
   #found(leading: Leading, connect: () => Elsewhere): void {
     const { leader } = leading
-    // As long as our own thread leads nobody else does: what comes late is of one that did before.
-    if (this.#leader?.isHere || this.#leader?.id === leader || this.#isClosed) return
+    // As long as our own thread leads nobody else does: what comes late is of one that did before, as is what one says
+    // that was gone. (One that holds no lock speaks on where Chromium has cleared the data of an open page.)
+    if (this.#leader?.isHere || this.#leader?.id === leader || this.#gone === leader || this.#isClosed) return
     if (this.#target.from !== undefined) {
       const why = 'the store is open in another tab: close it there, or give the file another name'
       return this.#rejectAll(new MagnetarError(failure('locked', why, 'later')))
@@ -436,7 +450,7 @@ export class Client {
     const { lock, post, close } = connect()
     const refuse = () => this.#rejectAll(new MagnetarError(anotherStore()))
     this.#follow({ id: leader, isHere: false, post: this.#isOther(leading) ? refuse : post, close }, leading)
-    this.#around.watch?.(lock, () => this.#gone(leader), this.#watches.signal)
+    this.#around.watch?.(lock, () => this.#lost(leader), this.#watches.signal)
   }
 
   #isOther({ store }: Leading): boolean {
@@ -444,7 +458,8 @@ export class Client {
   }
 
   /** Another tab led, and has ended. Our own thread, or another tab's, says so when it leads; where we have none, we try. */
-  #gone(leader: string): void {
+  #lost(leader: string): void {
+    this.#gone = leader
     if (this.#leader?.id !== leader || this.#isClosed) return
     // A thread of ours that is about to end has to find that nobody leads.
     this.#leader.close()

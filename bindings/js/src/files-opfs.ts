@@ -52,6 +52,16 @@ export async function openFile(file: string): Promise<Bytes> {
   return new OpfsFile(access)
 }
 
+/** Whether a file that was opened is still what its name leads to: its user may clear the data of the origin. */
+export async function isThere(file: string): Promise<boolean> {
+  try {
+    await (await folder()).getFileHandle(file)
+    return true
+  } catch {
+    return false
+  }
+}
+
 async function taken(open: () => Promise<SyncAccessHandle>): Promise<SyncAccessHandle> {
   let wait = FIRST_WAIT_MS
   for (let tried = 1; ; tried++) {

@@ -68,7 +68,10 @@ export interface ImportOptions {
   onMissing?: 'keep' | 'cancel' | 'delete' | undefined
   /** Let a large import into an existing job go in slices: restartable, but not one atomic step. */
   inSlices?: boolean | undefined
-  /** Ends the import; what was imported of a new job is taken back. */
+  /**
+   * Ends the import; what was imported of a new job is taken back. One that was handed over to its end by then may be done
+   * all the same: running it again changes nothing.
+   */
   signal?: AbortSignal | undefined
 }
 

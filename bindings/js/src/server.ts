@@ -14,6 +14,9 @@ const TELL_EVERY_MS = 25
 
 const decoder = new TextDecoder()
 
+/** As the host has it, like what hands the answers over (`turns.ts`): a `run` waits for what is told. */
+const { setTimeout } = globalThis
+
 /** Serves the clients of one open store. */
 export class Server {
   readonly #clients = new Map<string, Post>()

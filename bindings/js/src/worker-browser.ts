@@ -5,7 +5,7 @@
 
 import { compiled, Engine, EngineDied, type WasmSource } from './engine.js'
 import { type Failure, failureOf } from './errors.js'
-import { openFile } from './files-opfs.js'
+import { isThere, openFile } from './files-opfs.js'
 import { type Broadcast, type FromSeat, type Leading, names, otherVersion, PROTOCOL, type Start, type ToClient, type ToSeat, type ToServer } from './protocol.js'
 import { Server } from './server.js'
 
@@ -19,7 +19,7 @@ const scope = globalThis as unknown as WorkerScope
 
 /** Answers what the tab that started this worker says. */
 let receive: (message: ToServer) => void = () => {}
-let shut: () => void = () => {
+let shut: () => unknown = () => {
   scope.postMessage({ t: 'shut' })
   scope.close()
 }
@@ -128,10 +128,11 @@ async function lead(start: Start): Promise<void> {
   tabs.postMessage(announcement)
 
   await new Promise<void>((release) => {
-    shut = () => {
+    shut = async () => {
       let failure
       try {
-        server.close()
+        // Chromium never ends the closing of a file that was deleted, of which nobody has anything any more.
+        if (await isThere(store)) server.close()
       } catch (error) {
         failure = failureOf(error)
       }
