@@ -118,16 +118,7 @@ function isManifest(source: ManifestSource): source is Manifest {
   return typeof source === 'object' && source !== null && Array.isArray((source as Manifest).chunks)
 }
 
-/** Keys of a chunk as the rest of this package would write them: as part of the payload nobody would miss them. */
-const MISSPELT = [
-  ['dependsOn', 'depends_on'],
-  ['maxAttempts', 'max_attempts'],
-  ['maxLosses', 'max_losses'],
-  ['onDependencyFailure', 'on_dependency_failure'],
-  ['notBefore', 'not_before'],
-] as const
-
-/** Whether no key of a chunk is misspelt, and no value one of which JSON makes nothing; either is an error. */
+/** Whether there is no value of which JSON makes nothing, which is an error. */
 function isRight({ job, chunks }: Manifest): true {
   for (const part of [job, job?.backoff]) {
     for (const [key, value] of Object.entries(Object(part) as object)) if (isNothing(value)) throw nothing(key, 'the job', value)
@@ -140,10 +131,6 @@ function isRight({ job, chunks }: Manifest): true {
     if (isNothing(max_losses)) throw nothing('max_losses', `chunk ${chunk.id}`, max_losses)
     if (isNothing(not_before)) throw nothing('not_before', `chunk ${chunk.id}`, not_before)
     if (payload !== undefined) jsonOf(payload, () => `the payload of chunk ${chunk.id}`)
-    // Each by its name: a loop over them takes 6 ms for 10,000 chunks.
-    if (!('dependsOn' in chunk || 'maxAttempts' in chunk || 'maxLosses' in chunk || 'onDependencyFailure' in chunk || 'notBefore' in chunk)) continue
-    const [wrong, right] = MISSPELT.find(([wrong]) => wrong in chunk)!
-    throw invalid(`${wrong} is a key of chunk ${(chunk as ManifestChunk).id}: in a manifest it is ${right}`)
   }
   return true
 }
