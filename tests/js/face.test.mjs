@@ -123,11 +123,12 @@ for (const [place, opened] of Object.entries(places)) {
         await assert.rejects(store.importManifest(1, { chunks: [{ id: 1, payload }] }), code('invalid_input'))
         await assert.rejects(store.importManifest(1, { chunks: [], job: payload === 7n ? { name: 7n } : payload }), code('invalid_input'))
       }
-      const hostile = [{ get chunks() { throw new Error('no') } }, { chunks: [new Proxy({}, { has() { throw new Error('no') } })] }, { chunks: [{ dependsOn: [], id: Symbol('s') }] }]
+      const hostile = [{ get chunks() { throw new Error('no') } }, { chunks: [new Proxy({}, { get() { throw new Error('no') } })] }]
       const used = new Response('text')
       await used.text()
       hostile.push(used)
       for (const source of hostile) await assert.rejects(store.importManifest(1, source), code('invalid_input'))
+      await assert.rejects(store.importManifest(1, { chunks: [{ dependsOn: [], id: Symbol('s') }] }), code('invalid_manifest'))
       for (const output of [circle, 7n, { toJSON() { throw new Error('no') } }]) {
         await assert.rejects(store.complete(chunk, { output }), code('invalid_input'))
       }
