@@ -20,7 +20,7 @@ const NAMES: [(&str, &str); 11] = [
 pub(super) fn fault(key: &str) -> Option<String> {
     let (_, meant) = NAMES.iter().find(|(name, _)| is_nearly(key, name))?;
     Some(format!(
-        "nearly {meant}, and no key of a chunk; write that, or put it into payload, where it may have any name"
+        "no key of a chunk, and nearly {meant}; write {meant}, or put it into payload, where it may have any name"
     ))
 }
 
@@ -76,7 +76,7 @@ mod tests {
             ("paylaod", "payload"),
         ] {
             let fault = fault(slip).unwrap_or_else(|| panic!("{slip} is taken for a key of its own"));
-            assert!(fault.contains(&format!("nearly {meant},")), "{slip}: {fault}");
+            assert!(fault.contains(&format!("nearly {meant};")), "{slip}: {fault}");
         }
         for own in [
             "",

@@ -273,7 +273,7 @@ for (const [place, opened] of Object.entries(places)) {
       await store.importManifest(3, { chunks: [{ id: 1, not_before: moment }, { id: 2, not_before: '2001-01-01T00:00:00+01:00' }] })
       assert.deepEqual((await store.claimPendingBatch(3, 2)).map(({ chunk }) => chunk), [2])
       assert.equal((await store.getChunk(3, 1)).notBeforeMs, moment.getTime())
-      await assert.rejects(store.importManifest(3, { chunks: [{ id: 3, notBefore: moment }] }), { code: 'invalid_input', message: /not_before/ })
+      await assert.rejects(store.importManifest(3, { chunks: [{ id: 3, notBefore: moment }] }), { code: 'invalid_manifest', message: /nearly not_before/ })
       await assert.rejects(store.importManifest(3, { chunks: [{ id: 3, not_before: moment.getTime() }] }), { code: 'invalid_manifest' })
     })
 
