@@ -1,8 +1,8 @@
-// A disk that is full, in Node: refused with a code, the store goes on, and nothing acknowledged is lost.
+// A disk that is full, and a file that goes, in Node: refused with a code, the store goes on, and nothing acknowledged is lost.
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -43,6 +43,29 @@ for (const inline of ['thread', 'inline']) {
     }
     await store.close()
     rmSync(`${path}.redb`)
+  })
+}
+
+for (const inline of [false, true]) {
+  test(`${inline ? 'inline' : 'thread'}: a file that is moved away takes no acknowledged result along, and is gone on with where it is put back`, async () => {
+    const [path, away] = [join(folder, `moved-${inline}.redb`), join(folder, `away-${inline}.redb`)]
+    const store = await open(path, { inline })
+    await store.importManifest(1, { chunks: [{ id: 1 }, { id: 2 }] })
+    const chunk = await store.claimPending(1)
+    renameSync(path, away)
+    for (const call of [() => store.complete(chunk), () => store.claimPending(1), () => store.getStats(1)]) {
+      await assert.rejects(call, ({ code, message }) => code === 'io' && message.includes(path) && message.endsWith('put the file back'))
+    }
+    assert.equal(existsSync(path), false)
+    renameSync(away, path)
+    // What was written before the look is there; what is said again is the same.
+    await store.complete(chunk)
+    assert.equal((await store.getStats(1)).done, 1)
+    await store.close()
+    const next = await open(path, { inline })
+    assert.equal((await next.getStats(1)).done, 1)
+    await next.verify()
+    await next.close()
   })
 }
 

@@ -2,6 +2,7 @@
 
 import {
   closeSync, existsSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, realpathSync, statSync, unlinkSync, writeSync,
+  type Stats,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { failure, MagnetarError } from './errors.js'
@@ -12,12 +13,13 @@ export function fileName(name: string): string {
   return resolve(/\.(redb|magnetar)$/.test(name) ? name : `${name}.redb`)
 }
 
-/** Opens a store's file for this process alone. */
-export function openFile(named: string): Bytes {
+/** Opens a store's file for this process alone; one that was open before is not made anew. */
+export function openFile(named: string, wasOpen: boolean): Bytes {
   const path = real(named)
   refuseUnsynced()
   const lock = new Lock(path)
   try {
+    if (wasOpen && !existsSync(path)) throw gone(path)
     return new NodeFile(path, lock)
   } catch (error) {
     lock.release()
@@ -146,6 +148,7 @@ class NodeFile implements Bytes {
   readonly #path: string
   readonly #isNew: boolean
   readonly #fd: number
+  readonly #file: Stats
   readonly #lock: Lock
   #isClosed = false
 
@@ -156,9 +159,10 @@ class NodeFile implements Bytes {
     this.#lock = lock
     try {
       if (this.#isNew) syncFolder(path)
+      this.#file = fstatSync(this.#fd)
     } catch (error) {
       closeSync(this.#fd)
-      unlinkSync(path)
+      if (this.#isNew) unlinkSync(path)
       throw error
     }
   }
@@ -179,8 +183,11 @@ class NodeFile implements Bytes {
     ftruncateSync(this.#fd, len)
   }
 
+  /** Whoever writes to a file that has lost its name is told nothing of it. Looked at behind the sync: the answer is of then. */
   sync(): void {
     fdatasyncSync(this.#fd)
+    const named = statSync(this.#path, { throwIfNoEntry: false })
+    if (named?.ino !== this.#file.ino || named.dev !== this.#file.dev) throw gone(this.#path)
   }
 
   close(): void {
@@ -194,6 +201,11 @@ class NodeFile implements Bytes {
       this.#lock.release()
     }
   }
+}
+
+function gone(path: string): MagnetarError {
+  const why = `${path} was removed, moved or replaced while the store was open, so what is written to it is lost to whoever opens the store`
+  return new MagnetarError(failure('io', `${why}: put the file back`))
 }
 
 /** Syncing a file does not keep its name. Windows has no such thing. */
