@@ -222,7 +222,10 @@ fn a_key_that_is_nearly_one_of_ours_is_named() {
         .unwrap_err();
     assert!(error.to_string().contains("line 2") && error.to_string().contains("max_attempts"), "{error}");
     let error = csv(&b"id,Checksum\n1,a\n"[..]).unwrap_err();
-    assert!(error.to_string().contains("line 1: Checksum: no key of a chunk, and nearly checksum"), "{error}");
+    assert!(
+        error.to_string().contains("line 1: Checksum: no key of a chunk, and nearly checksum"),
+        "{error}"
+    );
     // What the worker is to get stands where nothing else is looked for.
     let manifest = Manifest::from_json(r#"{"chunks":[{"id":4,"payload":{"dependsOn":[1]}}]}"#).unwrap();
     assert!(manifest.chunks[0].depends_on.is_empty());
