@@ -21,6 +21,7 @@ pub(super) fn reading(error: StorageError) -> Error {
         StorageError::DatabaseClosed => {
             (ErrorKind::Busy, "the store was reopened while it was read; read again".to_owned())
         }
+        StorageError::Io(io) if is_cut_short(io) => (ErrorKind::Corrupt, cut_short(io)),
         _ => (ErrorKind::Io, format!("the file cannot be read: {error}")),
     };
     Error::new(kind, text).caused_by(error)
@@ -97,6 +98,9 @@ pub(super) fn opening(error: DatabaseError, holder: impl FnOnce() -> Option<Stri
         DatabaseError::Storage(StorageError::Corrupted(why)) => {
             (ErrorKind::Corrupt, format!("the file is damaged ({why}); restore it from a copy"))
         }
+        DatabaseError::Storage(StorageError::Io(io)) if is_cut_short(io) => {
+            (ErrorKind::Corrupt, cut_short(io))
+        }
         DatabaseError::Storage(StorageError::Io(io)) if is_full(io) => (
             ErrorKind::Full,
             format!("the file cannot be opened, which needs some space ({io}); free some and try again"),
@@ -110,6 +114,15 @@ pub(super) fn opening(error: DatabaseError, holder: impl FnOnce() -> Option<Stri
 pub(super) fn io(what: &str, error: std::io::Error) -> Error {
     let kind = if is_full(&error) { ErrorKind::Full } else { ErrorKind::Io };
     Error::new(kind, format!("{what}: {error}")).caused_by(error)
+}
+
+/// Whether the file ends before what it says is in it.
+fn is_cut_short(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::UnexpectedEof
+}
+
+fn cut_short(error: &std::io::Error) -> String {
+    format!("the file is shorter than it says ({error}); restore it from a copy")
 }
 
 /// Whether there is no space for more: on the disk, in the quota, or in a file of this process.

@@ -112,8 +112,9 @@ pub(super) fn single(connection: &mut Connection, sql: &'static str) -> Result<S
 pub(super) fn checked(connection: &mut Connection, sql: &'static str) -> Result<String> {
     connection.run("PRAGMA ignore_check_constraints = OFF").map_err(Failure::into_error)?;
     let found = single(connection, sql);
-    connection.run("PRAGMA ignore_check_constraints = ON").map_err(Failure::into_error)?;
-    found
+    let back = connection.run("PRAGMA ignore_check_constraints = ON").map_err(Failure::into_error);
+    // Where the check itself failed, that is what was found.
+    found.and_then(|found| back.map(|()| found))
 }
 
 fn run(connection: &mut Connection, sql: &str) -> Result<Vec<(usize, String)>, Failure> {
