@@ -6,6 +6,9 @@ use crate::setup::Tool::{Bindgen, CCompiler, Chromium, Components, Deny, Drivers
 use crate::step::Step;
 use crate::{deny, pkg, python, wasm, www};
 
+/// Tests mostly wait for a disk: on two processors as many at a time leave one of them idle.
+const SIDE_BY_SIDE: &[(&str, &str)] = &[("RUST_TEST_THREADS", "4")];
+
 /// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
 /// features and not once per step.
 pub(crate) const TEST: &[Step] = &[
@@ -33,7 +36,8 @@ pub(crate) const TEST: &[Step] = &[
         "test-all",
         &["cargo test --no-fail-fast --workspace --exclude magnetar-benches --all-features"],
     )
-    .needs(&[CCompiler]),
+    .needs(&[CCompiler])
+    .with(SIDE_BY_SIDE),
     // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
     Step::lines("benches", &["cargo test --no-fail-fast --package magnetar-benches --bins --benches"]).needs(&[CCompiler]),
     // A user of one engine, without Parquet. What knows of features are gate files (`tests/tidy.rs`): what opens a
@@ -45,12 +49,14 @@ pub(crate) const TEST: &[Step] = &[
             "cargo test --no-fail-fast --doc",
         ],
     )
-    .needs(&[CCompiler]),
+    .needs(&[CCompiler])
+    .with(SIDE_BY_SIDE),
     Step::lines(
         "test-redb",
         &["cargo test --no-fail-fast --no-default-features --features redb --lib --test hostile --test processes --test worker"],
     )
-    .needs(&[CCompiler]),
+    .needs(&[CCompiler])
+    .with(SIDE_BY_SIDE),
     // The examples as a user runs them.
     Step::lines("basic-usage", &["cargo run --example basic_usage --features sqlite"]).needs(&[CCompiler]),
     Step::lines(
