@@ -45,8 +45,7 @@ def armed(text):
 
 def compare_stats(reader, count, stats):
     """`count` gives the rows of a job where a condition in SQL holds."""
-    for job in stats:
-        number = job["job_id"]
+    for number, job in stats:
         same(f"{reader}: total of job {number}", count(number, "true"), job["total_chunks"])
         for status in STATUSES:
             same(f"{reader}: {status} of job {number}", count(number, f"status = '{status}'"), job[status])

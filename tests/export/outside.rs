@@ -54,7 +54,8 @@ fn write(store: &Arc<dyn JobStore>, folder: &Path) {
     let (mut counts, mut states) = (String::new(), String::new());
     for job in block_on(store.list_jobs(None, 100)).expect("listed") {
         let counted = block_on(store.get_stats(job.job_id)).expect("the job exists");
-        writeln!(counts, "{}", serde_json::to_string(&counted).expect("JSON")).expect("memory");
+        writeln!(counts, "{}", serde_json::to_string(&(job.job_id, &counted)).expect("JSON"))
+            .expect("memory");
         for state in block_on(chunks_of(&**store, job.job_id)) {
             let mut line = serde_json::to_value(&state).expect("JSON");
             line["payload"] = state.payload.as_ref().map(Json::as_str).into();
