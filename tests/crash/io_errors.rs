@@ -537,9 +537,8 @@ fn is_told_where_it_fails(reopen: impl Fn(&RedbStore, &mut Context<'_>)) {
 #[test]
 fn whoever_waits_is_told_where_a_reopening_fails_that_nobody_hears_of() {
     is_told_where_it_fails(|store, context| {
-        let mut reopening = Box::pin(store.reopen());
-        assert!(reopening.as_mut().poll(context).is_pending());
-        drop(reopening);
+        // It may be answered at once, or later to nobody.
+        let _ = Box::pin(store.reopen()).as_mut().poll(context);
     });
 }
 

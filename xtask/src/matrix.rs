@@ -6,9 +6,6 @@ use crate::setup::Tool::{Bindgen, CCompiler, Chromium, Components, Deny, Drivers
 use crate::step::Step;
 use crate::{deny, pkg, python, wasm, www};
 
-/// Tests mostly wait for a disk: on two processors as many at a time leave one of them idle.
-const SIDE_BY_SIDE: &[(&str, &str)] = &[("RUST_TEST_THREADS", "4")];
-
 /// The matrix of `cargo xtask test`. All of it uses the dev profile, so that dependencies are built once per set of
 /// features and not once per step.
 pub(crate) const TEST: &[Step] = &[
@@ -36,8 +33,7 @@ pub(crate) const TEST: &[Step] = &[
         "test-all",
         &["cargo test --no-fail-fast --workspace --exclude magnetar-benches --all-features"],
     )
-    .needs(&[CCompiler])
-    .with(SIDE_BY_SIDE),
+    .needs(&[CCompiler]),
     // The rows of the benchmark do what they say; `cargo xtask bench` measures them.
     Step::lines("benches", &["cargo test --no-fail-fast --package magnetar-benches --bins --benches"]).needs(&[CCompiler]),
     // A user of one engine, without Parquet. What knows of features are gate files (`tests/tidy.rs`): what opens a
@@ -49,14 +45,12 @@ pub(crate) const TEST: &[Step] = &[
             "cargo test --no-fail-fast --doc",
         ],
     )
-    .needs(&[CCompiler])
-    .with(SIDE_BY_SIDE),
+    .needs(&[CCompiler]),
     Step::lines(
         "test-redb",
         &["cargo test --no-fail-fast --no-default-features --features redb --lib --test hostile --test processes --test worker"],
     )
-    .needs(&[CCompiler])
-    .with(SIDE_BY_SIDE),
+    .needs(&[CCompiler]),
     // The examples as a user runs them.
     Step::lines("basic-usage", &["cargo run --example basic_usage --features sqlite"]).needs(&[CCompiler]),
     Step::lines(
