@@ -13,13 +13,12 @@ export function fileName(name: string): string {
   return resolve(/\.(redb|magnetar)$/.test(name) ? name : `${name}.redb`)
 }
 
-/** Opens a store's file for this process alone; one that was open before is not made anew. */
-export function openFile(named: string, wasOpen: boolean): Bytes {
+/** Opens a store's file for this process alone. */
+export function openFile(named: string): Bytes {
   const path = real(named)
   refuseUnsynced()
   const lock = new Lock(path)
   try {
-    if (wasOpen && !existsSync(path)) throw gone(path)
     return new NodeFile(path, lock)
   } catch (error) {
     lock.release()
@@ -183,11 +182,14 @@ class NodeFile implements Bytes {
     ftruncateSync(this.#fd, len)
   }
 
-  /** Whoever writes to a file that has lost its name is told nothing of it. Looked at behind the sync: the answer is of then. */
+  /**
+   * Whoever writes to a file that has lost its name is told nothing of it, so that is looked at, behind the sync: the
+   * answer is of then. What opens the file anew says what stands there now.
+   */
   sync(): void {
     fdatasyncSync(this.#fd)
     const named = statSync(this.#path, { throwIfNoEntry: false })
-    if (named?.ino !== this.#file.ino || named.dev !== this.#file.dev) throw gone(this.#path)
+    if (named?.ino !== this.#file.ino || named.dev !== this.#file.dev) throw new Error(`${this.#path} was removed, moved or replaced while the store was open`)
   }
 
   close(): void {
@@ -201,11 +203,6 @@ class NodeFile implements Bytes {
       this.#lock.release()
     }
   }
-}
-
-function gone(path: string): MagnetarError {
-  const why = `${path} was removed, moved or replaced while the store was open, so what is written to it is lost to whoever opens the store`
-  return new MagnetarError(failure('io', `${why}: put the file back`))
 }
 
 /** Syncing a file does not keep its name. Windows has no such thing. */

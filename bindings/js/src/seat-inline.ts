@@ -11,7 +11,7 @@ import type { Persistence } from './store.js'
 /** Where a server in this thread has its bytes, and its module. */
 export interface Place {
   persistence: Persistence
-  open(name: string | undefined, wasOpen: boolean): Bytes
+  open(name: string | undefined): Bytes
   wasm(given: WebAssembly.Module | BufferSource | string | undefined): WasmSource | Promise<WasmSource>
 }
 
@@ -25,7 +25,7 @@ export function serveInline(place: Place, post: (message: FromSeat, transfer?: T
     try {
       const engine = await Engine.open({
         wasm: () => place.wasm(wasm),
-        bytes: place.open(name, store !== undefined),
+        bytes: place.open(name),
         from,
         owner: seat,
         // Whoever else had the file open is gone: it has a lock.

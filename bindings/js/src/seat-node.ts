@@ -10,7 +10,7 @@ import type { Place } from './seat-inline.js'
 export function placeOf(module: () => WasmSource | Promise<WasmSource>): Place {
   return {
     persistence: 'file',
-    open: (name, wasOpen) => openFile(name!, wasOpen),
+    open: (name) => openFile(name!),
     wasm: (given) => {
       if (given === undefined) return module()
       if (typeof given !== 'string') return given
