@@ -68,31 +68,15 @@ test('a job file is inspected, retried, saved and opened again', { timeout: 120_
   assert.deepEqual(problems, [])
 })
 
-/** Inspects a file that is made up in the page. */
-async function made(page, manifest, error) {
-  await page.evaluate(async ([manifest, error]) => {
-    const { open } = await import('./magnetar/dist/browser.js')
-    const store = await open(':memory:')
-    await store.importManifest(5, manifest)
-    if (error !== undefined) await store.fail(await store.claimPending(5), error, { permanent: true })
-    const files = new DataTransfer()
-    files.items.add(new File([await store.exportFile()], 'made.redb'))
-    await store.close()
-    const input = document.getElementById('inspect-file')
-    input.files = files.files
-    input.dispatchEvent(new Event('change'))
-  }, [manifest, error])
-  await page.locator('#inspected').waitFor()
-}
-
-/** Makes a job file in the page, and has it inspected: `fill` fills `made`. */
-async function inspectNew(page, fill) {
+/** Makes a job file in a page that shows none, and has it inspected: `fill` fills `made` with what is `given`. */
+async function inspectNew(page, fill, given) {
+  await page.goto('about:blank')
   await page.goto(`${ADDRESS}#inspect`)
   await page.evaluate(async () => {
     const { open } = await import('./magnetar/dist/browser.js')
     globalThis.made = await open(':memory:')
   })
-  await page.evaluate(fill)
+  await page.evaluate(fill, given)
   await page.evaluate(async () => {
     const files = new DataTransfer()
     files.items.add(new File([await made.exportFile()], 'made.redb'))
@@ -174,10 +158,10 @@ test('a chunk that is not there is said so, and what is shown goes on', { timeou
 test('what a file says keeps to its place', { timeout: 60_000 }, async (t) => {
   const { context, problems } = await browser(t, { viewport: { width: 360, height: 740 } })
   const page = context.pages()[0]
-  await page.goto(`${ADDRESS}#inspect`)
+  const imported = (manifest) => made.importManifest(5, manifest)
 
   await t.test('a name that turns what follows does not turn the heading', async () => {
-    await made(page, { job: { name: 'tab\u202Egnol' }, chunks: [{ id: 0 }] })
+    await inspectNew(page, imported, { job: { name: 'tab\u202Egnol' }, chunks: [{ id: 0 }] })
     const [name, rest] = await page.evaluate(() => {
       const left = (node) => {
         const range = document.createRange()
@@ -191,14 +175,17 @@ test('what a file says keeps to its place', { timeout: 60_000 }, async (t) => {
   })
 
   await t.test('a name of nothing is none', async () => {
-    await made(page, { job: { name: '' }, chunks: [{ id: 0 }] })
+    await inspectNew(page, imported, { job: { name: '' }, chunks: [{ id: 0 }] })
     await page.locator('#one-job-title', { hasText: /^Job 5$/ }).waitFor()
     assert.equal(await page.locator('#jobs td').nth(1).textContent(), '–')
   })
 
   await t.test('a long error is cut in the list, and whole in the dialog', async () => {
     const error = 'a long story. '.repeat(220)
-    await made(page, { chunks: [{ id: 0 }] }, error)
+    await inspectNew(page, async (error) => {
+      await made.importManifest(5, { chunks: [{ id: 0 }] })
+      await made.fail(await made.claimPending(5), error, { permanent: true })
+    }, error)
     await page.locator('#chunks tr').waitFor()
     assert.ok((await page.locator('#chunks tr').boundingBox()).height < 120)
     await page.click('#chunks button.link')
@@ -207,7 +194,7 @@ test('what a file says keeps to its place', { timeout: 60_000 }, async (t) => {
 
   await t.test('a graph opens with what it is about in sight', async () => {
     const leaves = Array.from({ length: 120 }, (_, leaf) => ({ id: leaf + 1, depends_on: [0] }))
-    await made(page, { chunks: [{ id: 0 }, ...leaves] })
+    await inspectNew(page, imported, { chunks: [{ id: 0 }, ...leaves] })
     await page.locator('#graph .node').nth(120).waitFor()
     const isSeen = () => {
       const [pane, box] = ['#graph', '#graph .centre'].map((at) => document.querySelector(at).getBoundingClientRect())
