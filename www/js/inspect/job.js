@@ -49,7 +49,6 @@ export function jobView(problem) {
     const { stats } = await store.getJob(job)
     at('status').value = stats.failed > 0 ? 'failed' : ''
     await refresh()
-    centre()
   }
 
   async function refresh() {
@@ -87,7 +86,7 @@ export function jobView(problem) {
     )
   }
 
-  /** Brings what the graph is about to the middle of what is seen of it. */
+  /** Brings what the graph is about to the middle of what is seen of it; where nothing is seen yet, it brings nothing. */
   function centre() {
     const node = at('graph').querySelector('.centre')
     if (node === null) return
@@ -191,6 +190,7 @@ export function jobView(problem) {
     get id() {
       return job
     },
+    centre,
     show: (from, id) => inTurn(() => show(from, id)),
     refresh: () => inTurn(refresh),
   }

@@ -36,6 +36,7 @@ export function inspectView() {
       await showJobs(jobs)
       at('inspect-start').hidden = true
       at('inspected').hidden = false
+      job.centre()
       at('inspected-name').focus()
       store.addEventListener('change', () => attempt(refresh))
     } catch (error) {
@@ -76,6 +77,7 @@ export function inspectView() {
         button.addEventListener('click', () =>
           attempt(async () => {
             await job.show(store, jobId)
+            job.centre()
             markCurrent()
           }),
         )
