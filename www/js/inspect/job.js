@@ -86,7 +86,7 @@ export function jobView(problem) {
     )
   }
 
-  /** Brings what the graph is about to the middle of what is seen of it; where nothing is seen yet, it brings nothing. */
+  /** Brings what the graph is about to the middle of what is seen of it, which has to be shown by then. */
   function centre() {
     const node = at('graph').querySelector('.centre')
     if (node === null) return
