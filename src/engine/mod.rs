@@ -238,6 +238,7 @@ impl Engine {
     }
 
     /// Of a store that is opened for reading, which is left as it is.
+    #[allow(dead_code, reason = "only a redb file is opened for reading")]
     pub(crate) fn only_reads(&mut self) -> Result<()> {
         self.only_reads = true;
         let meta = self.meta()?;
