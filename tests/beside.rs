@@ -264,6 +264,25 @@ fn another_opening_reads_a_redb_file_beside_its_writer_and_changes_nothing() {
 }
 
 #[test]
+fn a_store_that_is_opened_for_reading_is_reopened_as_one_and_as_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let shared = OpenOptions::new().shared_readers();
+    let writer = RedbStore::open_with(path("jobs.redb"), &shared).expect("it opens");
+    import(&writer, first(3)).expect("it is imported");
+    let reader = RedbStore::open_read_only(path("jobs.redb")).expect("it opens beside the writer");
+    block_on(writer.claim_pending(1)).expect("the writer writes").expect("one is ready");
+    block_on(reader.reopen()).expect("it is there");
+    assert_eq!(block_on(reader.get_stats(1)).expect("the job is there").processing, 1);
+    assert_eq!(block_on(reader.claim_pending(1)).unwrap_err().kind(), ErrorKind::Unsupported);
+    block_on(writer.close()).expect("it closes");
+    block_on(RedbStore::open(path("other.redb")).expect("it opens").close()).expect("it closes");
+    std::fs::rename(path("other.redb"), path("jobs.redb")).expect("it is moved");
+    let refused = block_on(reader.reopen()).expect_err("it is another one");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+}
+
+#[test]
 fn a_store_is_not_reopened_as_another_one_or_as_a_new_one() {
     type Open = fn(&std::path::Path) -> Arc<dyn JobStore>;
     let engines: [(&str, Open); 2] = [

@@ -13,7 +13,7 @@ use std::task::{Context, Wake, Waker};
 
 use futures_util::future::try_join_all;
 use magnetar::{
-    ChunkUpdate, ClaimRequest, Completion, Durability, ImportOptions, JobSpec, JobStore, NewChunk,
+    ChunkUpdate, ClaimRequest, Completion, Durability, ImportOptions, JobSpec, JobStatus, JobStore, NewChunk,
     OpenOptions, RedbStore, Storage, block_on, chunks,
 };
 
@@ -370,6 +370,30 @@ fn a_dependency_is_checked_against_what_is_near_it() {
     });
     let error = block_on(store.add_dependency(JOB, 2, vec![CHUNKS])).expect_err("it is a circle of all");
     assert_eq!(error.kind(), magnetar::ErrorKind::DependencyCycle);
+}
+
+/// Each chunk has a priority of its own: the index of the ready ones has as many lists as there are chunks.
+#[test]
+fn a_page_of_many_priorities_is_found_near_its_rows() {
+    let ranked = (0..CHUNKS).map(|id| chunk(id).priority(-i32::try_from(id).expect("small")));
+    let (store, counts) = filled_as(&OpenOptions::new().cache_bytes(0), ranked);
+    let read = |what: &str, after: Option<u64>, first: u64| {
+        let before = counts.pages_read.load(Ordering::Relaxed);
+        let page = block_on(store.page_by_status(JOB, Some(JobStatus::Pending), after, 100));
+        let page: Vec<u64> = page.expect("the job is there").iter().map(|chunk| chunk.chunk).collect();
+        assert!(page.iter().copied().eq(first..first + 100), "{what}: {page:?}");
+        let pages = counts.pages_read.load(Ordering::Relaxed) - before;
+        println!("{what}: {pages} pages are read");
+        assert!(pages < 1_000, "{what}: {pages} pages");
+    };
+    read("the first page", None, 0);
+    read("one in the middle", Some(CHUNKS / 2), CHUNKS / 2 + 1);
+    let done = CHUNKS / 4;
+    let claims = block_on(store.claim_pending_batch(JOB, usize::try_from(done).expect("small")));
+    let ends = claims.expect("they are ready");
+    let ends = ends.iter().map(|chunk| ChunkUpdate::Complete(chunk.claim(), Completion::new())).collect();
+    block_on(store.apply_batch_updates(JOB, ends)).expect("they are held");
+    read("one behind many that are done", None, done);
 }
 
 /// All that a relaxed commit costs is its write; one in [`limits::UNSYNCED_REVISIONS_MAX`] revisions is synced, and whatever

@@ -9,12 +9,12 @@ use futures_channel::oneshot;
 
 use super::{Core, Driver, closed, may_block};
 use crate::engine::Reply;
-use crate::error::Result;
+use crate::error::{Result, Retry};
 
 /// Resolves once an operation's outcome is durable.
 ///
 /// Dropped before that, it strands nothing: an operation that was not started is dropped too, and claims that were
-/// committed meanwhile are given back.
+/// committed meanwhile are given back. Where its answer was that the store is to be reopened, those who wait are told.
 pub(crate) struct Ticket {
     core: Arc<Core>,
     receiver: oneshot::Receiver<Result<Reply>>,
@@ -77,8 +77,11 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.done {
             self.receiver.close();
-            if let Ok(Some(Ok(unheard))) = self.receiver.try_recv() {
-                self.core.give_back(unheard);
+            match self.receiver.try_recv() {
+                Ok(Some(Ok(unheard))) => self.core.give_back(unheard),
+                // It was to reopen the store, if anybody.
+                Ok(Some(Err(error))) if error.retry() == Retry::AfterReopen => self.core.tell_of_poison(),
+                _ => {}
             }
         }
     }

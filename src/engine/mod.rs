@@ -206,6 +206,8 @@ pub(crate) struct Engine {
     store_id: Option<[u8; 16]>,
     /// The store was not closed, and some of its last commits may be lost: the first commit goes on above them.
     gives_up: bool,
+    /// The store was opened for reading.
+    only_reads: bool,
     poisoned: Option<Error>,
 }
 
@@ -224,6 +226,7 @@ impl Engine {
         Engine {
             backend,
             gives_up: false,
+            only_reads: false,
             host,
             probed_ms: None,
             announced: false,
@@ -234,10 +237,30 @@ impl Engine {
         }
     }
 
+    /// Of a store that is opened for reading, which is left as it is.
+    #[allow(dead_code, reason = "only a redb file is opened for reading")]
+    pub(crate) fn only_reads(&mut self) -> Result<()> {
+        self.only_reads = true;
+        let meta = self.meta()?;
+        (self.acknowledged, self.store_id) = (meta.revision, Some(meta.store_id));
+        Ok(())
+    }
+
+    /// What is stored of the store itself.
+    fn meta(&mut self) -> Result<Meta> {
+        let needs = Needs::default();
+        let loaded = if self.only_reads {
+            self.backend.reader().snapshot()?.load(&needs)
+        } else {
+            self.backend.begin()?.load(&needs)
+        };
+        loaded.map(|loaded| loaded.meta)
+    }
+
     /// Deals with what a crash left: claims of the dead, jobs half deleted or half imported, dependents not told.
     pub(crate) fn recover(&mut self) -> Result<()> {
         let works = {
-            let meta = self.backend.begin()?.load(&Needs::default())?.meta;
+            let meta = self.meta()?;
             self.acknowledged = meta.revision;
             self.store_id = Some(meta.store_id);
             self.gives_up = unsynced::may_have_lost(&meta, &self.host);
@@ -446,11 +469,11 @@ impl Engine {
             })?;
             self.poisoned = None;
             self.numbers = Numbers::default();
-            let meta = self.backend.begin()?.load(&Needs::default())?.meta;
+            let meta = self.meta()?;
             let ours = must_be_ours(self.store_id, self.acknowledged, &meta);
             ours.inspect_err(|error| self.poisoned = Some(error.clone()))?;
             self.gives_up |= unsynced::is_open(&meta) && meta.revision < self.acknowledged;
-            if !works(&meta) {
+            if self.only_reads || !works(&meta) {
                 return Ok(meta.revision);
             }
             let undelivered = Undelivered { owner: self.host.owner, above_fence: self.acknowledged };

@@ -208,6 +208,7 @@ macro_rules! always {
             looking {
                 jobs_are_listed_page_by_page
                 chunks_are_listed_by_status_in_the_order_of_their_ids
+                pages_of_many_priorities_list_chunks_in_the_order_of_their_ids
                 a_long_list_has_each_chunk_once_with_what_is_its_own
                 what_does_not_exist_is_an_error_or_none
                 the_counts_equal_a_recount_after_every_step_of_a_random_walk

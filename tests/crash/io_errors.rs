@@ -7,7 +7,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use magnetar::{
     Claim, ClaimRequest, Completion, ErrorKind, ImportOptions, JobSpec, JobState, JobStatus, JobStore,
@@ -547,6 +547,43 @@ fn whoever_waits_is_told_where_a_reopening_fails_whose_caller_gives_up() {
     is_told_where_it_fails(|store, _| {
         block_on(store.reopen()).expect_err("the disk is still gone");
     });
+}
+
+#[test]
+fn whoever_waits_is_told_where_whoever_was_told_goes_without_looking() {
+    struct Answered(Mutex<Sender<()>>);
+    impl Wake for Answered {
+        fn wake(self: Arc<Self>) {
+            // Nobody may wait for it.
+            let _ = self.0.lock().expect("no panic").send(());
+        }
+    }
+    let faulty = Faulty::default();
+    let store = faulty.open().expect("a healthy disk");
+    let mut worker = Worker::default();
+    block_on(worker.step(&store, 0)).expect("a healthy disk");
+    block_on(worker.step(&store, 1)).expect("a healthy disk");
+    let (reached, at_the_gate) = channel();
+    let (let_go, go_on) = channel();
+    faulty.plan(Some(Plan { gate: Some((reached, go_on)), ..broken() }));
+    let (answered, is_answered) = channel();
+    let waker = Waker::from(Arc::new(Answered(Mutex::new(answered))));
+    let mut under_way = Box::pin(store.complete(&worker.held[0], Completion::new()));
+    assert!(under_way.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    at_the_gate.recv().expect("the commit reaches the disk");
+    let mut context = Context::from_waker(Waker::noop());
+    let mut waiting = pin!(store.complete(&worker.held[1], Completion::new()));
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    let_go.send(()).expect("the disk waits for it");
+    is_answered.recv().expect("it is answered, however the disk is");
+    drop(under_way);
+    let Poll::Ready(told) = waiting.as_mut().poll(&mut context) else {
+        panic!("nobody knows that it waits for a reopening")
+    };
+    assert_eq!(told.expect_err("it was not begun").kind(), ErrorKind::Poisoned);
+    faulty.plan(None);
+    block_on(store.reopen()).expect("a healed disk");
+    finish(&store, "after the reopening");
 }
 
 #[test]

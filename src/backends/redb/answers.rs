@@ -1,18 +1,17 @@
 //! Answers questions about jobs and their chunks.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::read::{self, chunk_at, job_at, read_dues, read_line, read_run, revision_at};
-use super::spans::{self, Span};
+use super::spans::Span;
 use super::tables::{self as t, Lane, Line, Tag, edge_tag, index_tag};
 use super::view::{Bounds, Entries, View};
 use super::walk::Walk;
 use crate::backends::contract::{
     Class, Cursor, CursorsNeed, DueNeed, EdgesNeed, HeldByAnyNeed, JobRow, Key, Loaded, LogRun, Meta, Needs,
-    PageNeed, Rank, ReadyBytes, ReadyNeed, Record, Row,
+    Rank, ReadyBytes, ReadyNeed, Record, Row,
 };
 use crate::codec::{self, Seat, Table};
 use crate::error::Result;
@@ -136,7 +135,7 @@ impl<'v> View<'v> {
         Ok(jobs)
     }
 
-    fn index_between(self, from: &[u8], to: &[u8]) -> Result<Entries<'v, Tag>> {
+    pub(super) fn index_between(self, from: &[u8], to: &[u8]) -> Result<Entries<'v, Tag>> {
         self.index().between(from, to)
     }
 
@@ -168,7 +167,7 @@ impl<'v> View<'v> {
     }
 
     /// Hands over the rows of a run: of each of its chunks, that is.
-    fn each_of(self, job: i64, span: Span, each: &mut dyn FnMut(Row)) -> Result<()> {
+    pub(super) fn each_of(self, job: i64, span: Span, each: &mut dyn FnMut(Row)) -> Result<()> {
         if span.len() < SCAN_MIN {
             for chunk in span.first..=span.last {
                 each(self.indexed_row(Key { job, chunk })?);
@@ -254,7 +253,11 @@ impl<'v> View<'v> {
     }
 
     /// The runs of a line, clipped to what is above a chunk.
-    fn runs_of(self, line: Line, after: Option<u64>) -> Result<impl Iterator<Item = Result<Span>> + use<'v>> {
+    pub(super) fn runs_of(
+        self,
+        line: Line,
+        after: Option<u64>,
+    ) -> Result<impl Iterator<Item = Result<Span>> + use<'v>> {
         let from = after.map_or(0, |after| after.saturating_add(1));
         let (start, end) = (line.key(from), line.key(u64::MAX));
         // The run that `after` lies in, or the last one before it.
@@ -280,21 +283,6 @@ impl<'v> View<'v> {
             let found = found?;
             read_line(found.key(), found.value())
         }))
-    }
-
-    /// The lines of a class and job, found by leaping from rank to rank.
-    fn lines_of(self, class: Class, job: i64) -> Result<Vec<Line>> {
-        let mut lines = Vec::new();
-        let to = Line { class, job: job + 1, rank: Rank(0) }.key(0);
-        let mut rank = Some(0);
-        while let Some(from) = rank {
-            let from = Line { class, job, rank: Rank(from) }.key(0);
-            let Some(found) = self.index_between(&from, &to)?.next().transpose()? else { break };
-            let (line, _) = read_line(found.key(), found.value())?;
-            rank = line.rank.0.checked_add(1);
-            lines.push(line);
-        }
-        Ok(lines)
     }
 
     // Ready, due, held
@@ -418,46 +406,6 @@ impl<'v> View<'v> {
     }
 
     // Lists
-
-    pub(super) fn page(self, need: &PageNeed, each: &mut dyn FnMut(Row)) -> Result<()> {
-        let Some(first) = need.after.map_or(Some(0), |after| after.checked_add(1)) else {
-            return Ok(());
-        };
-        if need.classes.is_empty() {
-            let span = Span { first, last: u64::MAX };
-            return Walk::new(self, need.job, span)?.take(need.limit).try_for_each(|row| {
-                each(row?);
-                Ok(())
-            });
-        }
-        // Each line is sorted by chunk and no two overlap: the lowest first chunk of all lines comes next, its run whole.
-        let mut lines = Vec::new();
-        for &class in need.classes {
-            for line in self.lines_of(class, need.job)? {
-                lines.push(self.runs_of(line, need.after)?);
-            }
-        }
-        let mut heads = BinaryHeap::new();
-        for (at, line) in lines.iter_mut().enumerate() {
-            if let Some(span) = line.next().transpose()? {
-                heads.push(Reverse((span, at)));
-            }
-        }
-        // Neighbours of different classes are read in one walk.
-        let mut spans = Vec::new();
-        let mut room = need.limit;
-        while room > 0
-            && let Some(Reverse((span, at))) = heads.pop()
-        {
-            let span = span.capped(room);
-            room -= usize::try_from(span.len()).unwrap_or(room);
-            spans::push(&mut spans, span);
-            if let Some(span) = lines[at].next().transpose()? {
-                heads.push(Reverse((span, at)));
-            }
-        }
-        spans.into_iter().try_for_each(|span| self.each_of(need.job, span, each))
-    }
 
     fn cursors(self, need: CursorsNeed) -> Result<Vec<Cursor>> {
         let first = t::of_chunk(index_tag::CURSOR, Key { job: need.first_job, chunk: 0 });

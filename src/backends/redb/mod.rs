@@ -12,6 +12,7 @@ mod front;
 mod held;
 mod journal;
 mod medium;
+mod pages;
 mod read;
 mod recent;
 mod snapshot;

@@ -24,6 +24,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod wal;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ use crate::model::Durability;
 use connection::Connection;
 use load::Opening;
 use reader::{FileReader, MemoryReader, Readers};
+use wal::Wal;
 use write::{CommitError, Stand, Writer};
 
 /// How a file is opened.
@@ -44,11 +46,13 @@ use write::{CommitError, Stand, Writer};
 pub(crate) struct FileOptions {
     /// A file up to this size is checked whole when it is opened, in bytes.
     pub(crate) check_bytes_max: u64,
+    /// A WAL that is longer is started over, in bytes.
+    wal_bytes_max: u64,
 }
 
 impl Default for FileOptions {
     fn default() -> Self {
-        FileOptions { check_bytes_max: open::CHECK_BYTES_MAX }
+        FileOptions { check_bytes_max: open::CHECK_BYTES_MAX, wal_bytes_max: wal::BYTES_MAX }
     }
 }
 
@@ -56,7 +60,8 @@ impl Default for FileOptions {
 pub(crate) fn open_file(path: &Path, options: FileOptions) -> Result<SqliteBackend> {
     let (connection, places) = open::file(path, options.check_bytes_max)?;
     let readers = Arc::new(Readers::new(path.to_owned()));
-    let home = Home::File { path: path.to_owned(), options, writer: Some(connection), places, readers };
+    let wal = Wal::new(path, options.wal_bytes_max);
+    let home = Home::File { path: path.to_owned(), options, writer: Some(connection), wal, places, readers };
     Ok(SqliteBackend::new(home))
 }
 
@@ -72,6 +77,7 @@ enum Home {
         path: PathBuf,
         options: FileOptions,
         writer: Option<Connection>,
+        wal: Wal,
         /// The files that the writer has open.
         places: Vec<Place>,
         readers: Arc<Readers>,
@@ -116,7 +122,7 @@ impl Level {
 
 /// The connection for writing, for as long as it is in use.
 enum Held<'b> {
-    Own { writer: &'b mut Connection, places: &'b [Place] },
+    Own { writer: &'b mut Connection, wal: &'b mut Wal, places: &'b [Place] },
     Shared(MutexGuard<'b, Option<Connection>>),
 }
 
@@ -125,6 +131,13 @@ impl Held<'_> {
         match self {
             Held::Own { writer, .. } => Ok(writer),
             Held::Shared(guard) => guard.as_mut().ok_or_else(reader::closed),
+        }
+    }
+
+    /// So many rows were committed.
+    fn written(&mut self, rows: usize) {
+        if let Held::Own { writer, wal, .. } = self {
+            wal.written(writer, rows);
         }
     }
 
@@ -191,8 +204,8 @@ fn hold<'b>(home: &'b mut Home, broken: Option<&Error>) -> Result<Held<'b>> {
         return Err(error.clone());
     }
     Ok(match home {
-        Home::File { writer, places, .. } => {
-            Held::Own { writer: writer.as_mut().ok_or_else(reader::closed)?, places }
+        Home::File { writer, wal, places, .. } => {
+            Held::Own { writer: writer.as_mut().ok_or_else(reader::closed)?, wal, places }
         }
         Home::Memory(connection) => Held::Shared(reader::lock(connection)),
     })
@@ -393,8 +406,13 @@ impl WriteTx for Transaction<'_> {
         match result {
             Ok(()) => {
                 self.stand = Stand::New;
+                let rows = delta.rows.len();
                 self.remembered.committed(delta);
-                if is_synced { self.look() } else { Ok(()) }
+                if is_synced {
+                    self.look()?;
+                }
+                self.held.written(rows);
+                Ok(())
             }
             Err(CommitError::Overtaken) => {
                 self.roll_back()?;

@@ -132,7 +132,8 @@ fn must_leave_no_wal(path: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::Corrupt, text))
 }
 
-fn wal(path: &Path) -> PathBuf {
+/// Where a file's last changes are.
+pub(super) fn wal(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }
 

@@ -47,7 +47,9 @@ impl RedbStore {
         let host = host::host(&options, || Arc::new(Alone))?;
         let backend = RedbBackend::open_read_only(&path, backend_options(&options, &host))?;
         let reader = backend.reader();
-        Store::assemble(reader, Engine::new(Box::new(backend), host.clone()), host, in_file(path))
+        let mut engine = Engine::new(Box::new(backend), host.clone());
+        engine.only_reads()?;
+        Store::assemble(reader, engine, host, in_file(path))
     }
 
     /// A store in memory. It ends with its last handle.

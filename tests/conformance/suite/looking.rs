@@ -60,6 +60,38 @@ pub(crate) async fn chunks_are_listed_by_status_in_the_order_of_their_ids(fx: Fi
     assert_eq!(ids(&fx.page_by_status(JOB, None, Some(7), 9).await.expect("it exists")), [8, 9]);
 }
 
+/// The index of ready chunks has a list for each priority.
+pub(crate) async fn pages_of_many_priorities_list_chunks_in_the_order_of_their_ids(fx: Fixture) {
+    // Neighbours, then some that stand alone, then neighbours.
+    let ids: Vec<u64> = (0..300).chain((300..400).map(|id| 3 * id)).chain(2_000..2_200).collect();
+    let priority = |id: u64| i32::try_from(id * 7_919 % 2_203).expect("small");
+    import(&*fx, ids.iter().map(|&id| c(id).priority(priority(id)))).await;
+    mark_done(&*fx, (20..120).chain(160..200).chain((200..280).step_by(2)).chain(2_180..2_200)).await;
+    for id in (201..280).step_by(4) {
+        fx.mark_failed(JOB, id, "no".into()).await.expect("it is pending");
+    }
+    let all = fx.page_by_status(JOB, None, None, 1_000).await.expect("the job is there");
+    assert_eq!(all.len(), ids.len());
+    for status in [JobStatus::Pending, JobStatus::Done, JobStatus::Failed] {
+        let of_status = all.iter().filter(|chunk| chunk.status == status);
+        let expected: Vec<u64> = of_status.map(|chunk| chunk.chunk).collect();
+        for limit in [1, 7, 50, 1_000] {
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let page = fx.page_by_status(JOB, Some(status), after, limit).await;
+                let page = super::ids(&page.expect("the job is there"));
+                after = page.last().copied().or(after);
+                let is_last = page.len() < limit;
+                found.extend(page);
+                if is_last {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{status:?} by {limit}");
+        }
+    }
+}
+
 pub(crate) async fn a_long_list_has_each_chunk_once_with_what_is_its_own(fx: Fixture) {
     // Close together, with single ones missing, then far apart, then close together again.
     let all: Vec<u64> = (0..700).filter(|id| id % 5 > 0).chain((1..40).map(|n| 1_000 * n)).collect();

@@ -6,6 +6,7 @@ mod plans;
 mod tamper;
 #[cfg(unix)]
 mod unix;
+mod wal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
