@@ -105,6 +105,15 @@ impl Plan {
                 _ => return Err(format!("there is no option {option}: see bench --help").into()),
             }
         }
+        let is_part = !(plan.sections.is_empty() && plan.rows.is_empty() && plan.workers.is_empty());
+        if plan.readme && is_part {
+            return Err(
+                "--publish writes all that is committed: leave out --sections, --rows and --workers".into()
+            );
+        }
+        if plan.repetitions == 0 {
+            return Err("--repetitions 0 measures nothing".into());
+        }
         Ok(plan)
     }
 
@@ -154,6 +163,10 @@ mod tests {
         assert!(Plan::parse(&["--rows", "redb"]).unwrap_err().to_string().contains("\"redb\""));
         assert!(Plan::parse(&["--sections", "tables"]).unwrap_err().to_string().contains("tables"));
         assert!(Plan::parse(&["--seconds"]).unwrap_err().to_string().contains("needs a value"));
+        let part = Plan::parse(&["--publish", "--sections", "parts"]).unwrap_err().to_string();
+        assert!(part.contains("leave out --sections"), "{part}");
+        assert!(Plan::parse(&["--publish", "--seconds", "1"]).is_ok());
+        assert!(Plan::parse(&["--repetitions", "0"]).unwrap_err().to_string().contains("--repetitions 0"));
         assert!(Plan::parse(&["--fast"]).unwrap_err().to_string().contains("--fast"));
     }
 }

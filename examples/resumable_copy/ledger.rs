@@ -41,6 +41,21 @@ impl Ledger {
     /// Opens the store of a destination, or creates it.
     pub(crate) fn open(target: &Path, asked: Option<Engine>, restart: bool) -> Result<Self, Failure> {
         let lock = Lock::take(with_ending(target, ".magnetar.lock"))?;
+        match Self::open_store(target, asked, restart) {
+            Ok((store, path)) => Ok(Ledger { store, path, lock }),
+            Err(failure) => {
+                // What the store says is the thing to tell.
+                let _ = lock.give_back();
+                Err(failure)
+            }
+        }
+    }
+
+    fn open_store(
+        target: &Path,
+        asked: Option<Engine>,
+        restart: bool,
+    ) -> Result<(Arc<dyn JobStore>, PathBuf), Failure> {
         let path_of = |engine: Engine| with_ending(target, engine.ending());
         if restart {
             Engine::ALL.into_iter().try_for_each(|engine| remove_all(&path_of(engine)))?;
@@ -60,7 +75,7 @@ impl Ledger {
         };
         let path = path_of(engine);
         let store = block_on(magnetar::open(&path))?;
-        Ok(Ledger { store, path, lock })
+        Ok((store, path))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -279,6 +279,7 @@ fn what_cannot_be_done_is_refused_with_what_to_do(engine: &'static str) {
     refused(&other, &target, &OPTIONS, 1, "belongs to an unfinished copy of");
     let other_engine = if engine == "redb" { "sqlite" } else { "redb" };
     refused(&source, &target, &["--store", other_engine], 1, "go on with --store");
+    assert!(!place.beside().join("target.magnetar.lock").exists(), "what was refused holds nothing");
     let ended = place.copy(&["--chunk-size", "4KiB"]);
     assert!(ended.complained("going on with pieces of 64.0 KiB"), "{ended:#?}");
     assert_eq!(ended.count("complete:", "pieces"), 9);

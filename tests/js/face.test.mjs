@@ -220,6 +220,22 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.getJob(1), code('job_not_found'))
     })
 
+    test('a source that is not read, or not to its end, is ended', async (t) => {
+      const store = kept(t, await opened())
+      const ways = [
+        { onConflict: 'no such thing' }, { format: 'jsonl', onConflict: 'no such thing' },
+        { signal: AbortSignal.abort(new Error('left')) }, { format: 'jsonl', signal: AbortSignal.abort(new Error('left')) },
+      ]
+      for (const options of ways) {
+        const [source, silent] = [Readable.from(['{"id":1}\n']), new Readable({ read() {} })]
+        await assert.rejects(store.importManifest(1, source, options))
+        await new Promise((resolve) => (source.destroyed ? resolve() : source.once('close', resolve)))
+        if (options.signal === undefined) continue
+        await assert.rejects(store.importManifest(1, silent, options), /left/)
+        await new Promise((resolve) => (silent.destroyed ? resolve() : silent.once('close', resolve)))
+      }
+    })
+
     test('null is no options', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(3), null)

@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
@@ -23,7 +23,7 @@ export function unpack() {
 /** The native program, built: opens a file, does as it is told, and holds it until its input ends. */
 export function program() {
   execFileSync('cargo', ['build', '--quiet', '--example', 'job_file', '--features', 'redb'], { cwd: root, stdio: 'inherit' })
-  return join(root, 'target', 'debug', 'examples', 'job_file')
+  return join(resolve(root, process.env.CARGO_TARGET_DIR ?? 'target'), 'debug', 'examples', 'job_file')
 }
 
 /** The package as Node sees it. */

@@ -155,6 +155,84 @@ test('a chunk that is not there is said so, and what is shown goes on', { timeou
   assert.deepEqual(problems, [])
 })
 
+test('a graph that cannot be drawn as a whole is not in the way of its job', { timeout: 120_000 }, async (t) => {
+  const { context, problems } = await browser(t)
+  const page = context.pages()[0]
+  const rows = (count) => page.waitForFunction((count) => document.getElementById('chunks').rows.length === count, count)
+
+  await t.test('each chunk waits for all before it', async () => {
+    await inspectNew(page, () => {
+      const chunks = Array.from({ length: 150 }, (_, id) => ({ id, depends_on: Array.from({ length: id }, (_, before) => before) }))
+      return made.importManifest(1, { chunks })
+    })
+    await rows(50)
+    assert.equal(await page.locator('#graph path.edge').count(), (150 * 149) / 2)
+  })
+
+  await t.test('more chunks wait for one than a list may have', async () => {
+    await inspectNew(page, () => {
+      const chunks = Array.from({ length: 100_002 }, (_, id) => ({ id, depends_on: id === 0 ? [] : [0] }))
+      return made.importManifest(1, { chunks })
+    })
+    await rows(50)
+    await page.locator('#graph-note', { hasText: 'So many chunks wait for chunk 0' }).waitFor()
+    await page.fill('#graph-chunk', '9')
+    await page.click('#graph-around button')
+    await page.locator('#graph .node').nth(1).waitFor()
+  })
+
+  await t.test('one waits for thousands that are not drawn', async () => {
+    await inspectNew(page, () => {
+      const chunks = Array.from({ length: 9_000 }, (_, id) => ({ id, depends_on: id === 0 ? Array.from({ length: 8_999 }, (_, other) => other + 1) : [] }))
+      return made.importManifest(1, { chunks })
+    })
+    await rows(50)
+    await page.fill('#graph-chunk', '0')
+    await page.click('#graph-around button')
+    await page.locator('#graph-note', { hasText: '150 of 9,000 chunks' }).waitFor()
+    assert.equal(await page.locator('#graph .node').count(), 150)
+  })
+
+  assert.deepEqual(problems, [])
+})
+
+test('files that are opened and closed quicker than they can be read are shown one after the other', { timeout: 60_000 }, async (t) => {
+  const { context, problems } = await browser(t)
+  const page = context.pages()[0]
+  await inspectNew(page, () => made.importManifest(1, { chunks: Array.from({ length: 9_000 }, (_, id) => ({ id })) }))
+  const pick = (names) =>
+    page.evaluate(async (names) => {
+      const [large, small] = [await made.exportFile(), await (await (await import('./magnetar/dist/browser.js')).open(':memory:')).exportFile()]
+      for (const name of names) {
+        const files = new DataTransfer()
+        files.items.add(new File([name === 'large.redb' ? large : small], name))
+        document.getElementById('inspect-file').files = files.files
+        document.getElementById('inspect-file').dispatchEvent(new Event('change'))
+      }
+    }, names)
+
+  await t.test('what was picked last is what is shown', async () => {
+    await pick(['large.redb', 'small.redb'])
+    await page.locator('#inspected-name', { hasText: 'small.redb' }).waitFor()
+    await page.locator('#inspected-facts', { hasText: '0 jobs' }).waitFor()
+    await page.locator('#one-job').waitFor({ state: 'hidden' })
+  })
+
+  await t.test('a file that is closed in the midst of its reading is closed without a word, and the keyboard goes on', async () => {
+    await pick(['large.redb'])
+    await page.locator('#inspected-name', { hasText: 'large.redb' }).waitFor()
+    await page.evaluate(() => {
+      document.getElementById('status').dispatchEvent(new Event('change'))
+      document.getElementById('inspect-close').click()
+    })
+    await page.locator('#inspect-start').waitFor()
+    await page.waitForFunction(() => document.activeElement.id === 'inspect')
+    assert.equal(await page.isHidden('#inspect-problem'), true)
+  })
+
+  assert.deepEqual(problems, [])
+})
+
 test('what a file says keeps to its place', { timeout: 60_000 }, async (t) => {
   const { context, problems } = await browser(t, { viewport: { width: 360, height: 740 } })
   const page = context.pages()[0]

@@ -20,6 +20,15 @@ test('the same file is the same job, and any other file another', async () => {
   }
 })
 
+test('a name that is too long for a job is cut between two characters, and kept whole beside it', async () => {
+  const name = `${'a'.repeat(254)}漢字.bin`
+  const { manifest } = await planOf({ ...FILE, name })
+  assert.equal(manifest.job.name, `${'a'.repeat(253)}…`)
+  assert.equal((await planOf({ ...FILE, name: '漢'.repeat(86) })).manifest.job.name, `${'漢'.repeat(84)}…`)
+  assert.equal(manifest.chunks[0].payload.file.name, name)
+  assert.equal((await planOf({ ...FILE, name: '漢'.repeat(85) })).manifest.job.name, '漢'.repeat(85))
+})
+
 test('the chunks cover every byte of the file once, in order', async () => {
   for (const size of [1, MIB - 1, MIB, MIB + 1, 3 * MIB + 7, 5000 * MIB]) {
     const { manifest } = await planOf({ ...FILE, size })

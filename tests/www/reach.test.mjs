@@ -162,7 +162,7 @@ test('text has the contrast that everybody can read, in both themes', () => {
     ['accent', 'raised', 4.5],
     ['on-accent', 'accent', 4.5],
     // Marks and the edges of controls are no text.
-    ...['done', 'work', 'bad', 'good', 'edge'].map((mark) => [mark, 'paper', 3]),
+    ...['done', 'work', 'bad', 'good', 'idle', 'edge'].map((mark) => [mark, 'paper', 3]),
   ]
   for (const [text, ground, least] of pairs) {
     for (const theme of [0, 1]) {

@@ -1,9 +1,9 @@
 //! Building the benchmarks and the peers that cannot be part of them, and starting them.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use crate::pkg;
-use crate::process::{command, root, run};
+use crate::process::{command, root, run, target};
 use crate::setup::Tool;
 
 /// Programs of their own, with lock files of their own: each pins a dependency that the workspace has in another form.
@@ -35,8 +35,8 @@ pub(crate) fn bench(options: &[String]) -> Result<ExitCode, String> {
             println!("{peer} will be missing from the table: {why}");
         }
     }
-    let mut bench = command("target/release/magnetar-benches run");
-    bench.args(options);
+    let mut bench = Command::new(target().join("release/magnetar-benches"));
+    bench.current_dir(root()).arg("run").args(options);
     run(&mut bench).map(|()| ExitCode::SUCCESS)
 }
 

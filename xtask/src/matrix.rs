@@ -91,8 +91,8 @@ pub(crate) const TEST: &[Step] = &[
     Step::call("js-node", pkg::test_in_node).needs(&[Wasm, Bindgen, Node, CCompiler]),
     Step::call("js-browsers", pkg::test_in_browsers)
         .needs(&[Wasm, Bindgen, Node, Chromium, Firefox, CCompiler]),
-    // What the step before made, as users install it.
-    Step::call("packaging", pkg::packaging).needs(&[Node, Chromium]),
+    // The same, as users install it.
+    Step::call("packaging", pkg::packaging).needs(&[Wasm, Bindgen, Node, Chromium]),
     // The demo page in a real browser, on the package as it would be published.
     Step::call("page", www::test).needs(&[Wasm, Bindgen, Node, Chromium, CCompiler]),
 ];

@@ -1,11 +1,12 @@
 //! The npm package: the engine's module by cargo and wasm-bindgen, the rest by `bindings/js/build.mjs`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::process::{ask, command, root, run};
+use crate::process::{ask, command, root, run, target};
 use crate::step::Outcome;
 use crate::{apt, wasm};
 
@@ -87,7 +88,7 @@ pub(crate) fn npm_ci(folder: &str) -> Result<(), String> {
     run(command("npm ci --no-audit --no-fund --loglevel=error").current_dir(folder))
 }
 
-fn modified(path: &std::path::Path) -> Option<std::time::SystemTime> {
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|data| data.modified()).ok()
 }
 
@@ -106,9 +107,10 @@ pub(crate) fn step() -> Outcome {
     build().and_then(|package| package.weighed).into()
 }
 
-/// Installs the package that `build` made into projects of all kinds, and runs them.
+/// Installs the package into projects of all kinds, and runs them.
 pub(crate) fn packaging() -> Outcome {
     let test = || {
+        build()?;
         npm_ci("tests/packaging")?;
         let mut tests = command(&node(24));
         tests.arg("--test").args(ALONE).arg("tests/packaging/*.test.mjs");
@@ -174,9 +176,10 @@ pub(crate) fn build() -> Result<Package, String> {
 
 fn make() -> Result<Package, String> {
     let toolchain = wasm::toolchain().ok_or("no toolchain compiles for the web: cargo xtask setup --wasm")?;
-    let target = wasm::TARGET;
-    let mut module =
-        command(&format!("cargo {toolchain} build --package magnetar-wasm --profile wasm --target {target}"));
+    let mut module = command(&format!(
+        "cargo {toolchain} build --package magnetar-wasm --profile wasm --target {}",
+        wasm::TARGET
+    ));
     run(module.env("CARGO_ENCODED_RUSTFLAGS", flags().join("\u{1f}")))?;
     let glue = folder().join("glue");
     let mut bindgen = Command::new(tool("wasm-bindgen"));
@@ -185,17 +188,29 @@ fn make() -> Result<Package, String> {
     bindgen.arg("--experimental-reset-state-function");
     // The names of the functions stay: `build.mjs` puts these in order by them.
     bindgen.args(["--remove-producers-section", "--out-dir"]).arg(&glue);
-    bindgen.arg(root().join("target").join(target).join("wasm/magnetar_wasm.wasm"));
+    bindgen.arg(target().join(wasm::TARGET).join("wasm/magnetar_wasm.wasm"));
     run(&mut bindgen)?;
     let package = folder().join("package");
     let mut face = Command::new(root().join(node(24)));
     face.current_dir(root()).arg("bindings/js/build.mjs");
     face.args([glue.join("magnetar_bg.wasm"), glue.join("magnetar.js"), package.clone()]).arg(version()?);
     let weighed = run(&mut face);
-    let mut pack = command("npm pack --loglevel=error --pack-destination");
     // One that is too heavy is packed, and can be tested, all the same.
+    remove_tarballs(&folder()).map_err(|error| format!("{}: {error}", folder().display()))?;
+    let mut pack = command("npm pack --loglevel=error --pack-destination");
     run(pack.arg(folder()).arg(&package))?;
     Ok(Package { tarball: folder().join(format!("magnetar-jobs-{}.tgz", version()?)), weighed })
+}
+
+/// Of an earlier version, which the tests, who take the one that is there, would take for this one.
+fn remove_tarballs(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "tgz") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Flags of the compiler.

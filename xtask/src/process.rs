@@ -20,6 +20,11 @@ pub(crate) fn root() -> PathBuf {
     package.parent().expect("the xtask package sits inside the workspace").to_owned()
 }
 
+/// Where cargo puts what it builds of the workspace: users may have a folder of their own for all that they build.
+pub(crate) fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
 /// A command from one line, split at spaces, to run at the top of the repository.
 pub(crate) fn command(line: &str) -> Command {
     let mut words = line.split_whitespace();

@@ -96,7 +96,8 @@ export async function importManifest(store: JobStore<any, any>, call: Call, job:
   else {
     const found = await opened(source as Exclude<ManifestSource, Manifest>, format)
     const pieces = texts(store, found.stream, signal)
-    if (found.type === 'jsonl') return inPieces(call, choices, pieces, signal)
+    // What is refused before it is begun has a file or a connection open all the same.
+    if (found.type === 'jsonl') return inPieces(call, choices, pieces, signal).finally(() => void found.stream.cancel().catch(() => {}))
     for await (const piece of pieces) text = given(() => text + piece)
     type = found.type
   }
@@ -186,7 +187,11 @@ function streamOf(source: AsyncIterable<Uint8Array | string> | string[]): Stream
         if (done) controller.close()
         else controller.enqueue(value)
       },
-      cancel: async () => void (await parts.return?.()),
+      async cancel() {
+        // A stream of Node that was not begun, or says nothing, is not ended by its iterator.
+        ;(source as { destroy?(): void }).destroy?.()
+        await parts.return?.()
+      },
     },
     { highWaterMark: 0 },
   )

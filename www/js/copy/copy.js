@@ -7,7 +7,7 @@
 import { nameOf } from '../text.js'
 import { jobsWithParts, partName, removeCopy, sweep } from './parts.js'
 import { Picture } from './picture.js'
-import { planOf } from './plan.js'
+import { chunkBytesFor, planOf } from './plan.js'
 import { Pool } from './pool.js'
 
 /** Held by every tab that works on a job, shared; and by the one that removes what was copied, alone. */
@@ -36,11 +36,13 @@ export class Copy extends EventTarget {
   state = 'idle'
   /** The file, where this tab has it. */
   file
-  /** Whether another tab has removed the job. */
+  /** Whether the job was removed, here or in another tab. */
   isRemoved = false
   #store
   #stop
   #run
+  /** Ends a verification when nobody looks any more. */
+  #over = new AbortController()
 
   constructor(store, job) {
     super()
@@ -59,11 +61,24 @@ export class Copy extends EventTarget {
     return job
   }
 
+  /** How many bytes of a file are still to be copied. */
+  static async left(store, file) {
+    const { job } = await planOf(file)
+    const done = await store.getStats(job).then(
+      ({ done }) => done,
+      (error) => {
+        if (error.code !== 'job_not_found') throw error
+        return 0
+      },
+    )
+    return Math.max(0, file.size - done * chunkBytesFor(file.size))
+  }
+
   /** Reads how the job stands. */
   async open() {
-    this.name = nameOf((await this.#store.getJob(this.job)).spec, `job ${this.job}`)
     await this.picture.open()
     this.described = this.picture.chunks[0].payload.file
+    this.name = nameOf(this.described, `job ${this.job}`)
   }
 
   /** Works until nothing is left, with so many chunks at a time. */
@@ -115,13 +130,13 @@ export class Copy extends EventTarget {
     return this.picture.chunks.map((chunk) => chunk.output.part)
   }
 
-  /** Hashes every part again, and gives the chunks whose bytes are not the ones that were read. */
+  /** Hashes every part again, and gives the chunks whose bytes are not the ones that were read; after `close` it says nothing. */
   async verify(lanes, tell) {
     const pool = new Pool(lanes)
     const wrong = []
     let checked = 0
     const check = async ({ chunk, observedChecksum, output }) => {
-      const sha256 = await pool.do({ kind: 'hash', job: this.job, part: output.part }).catch(() => 'unreadable')
+      const sha256 = await pool.do({ kind: 'hash', job: this.job, part: output.part }, this.#over.signal).catch(() => 'unreadable')
       if (sha256 !== observedChecksum) wrong.push(chunk)
       tell(++checked)
     }
@@ -145,7 +160,7 @@ export class Copy extends EventTarget {
     const bytes = chunks[0].payload.bytes
     const digits = Math.max(2, String(chunks.length - 1).length)
     const head = [
-      `# SHA-256 of ${this.name}, in ${chunks.length} pieces of ${bytes} bytes. To check a file against it:`,
+      `# SHA-256 of ${this.name.replace(/[\r\n]+/g, ' ')}, in ${chunks.length} pieces of ${bytes} bytes. To check a file against it:`,
       `#   split -b ${bytes} -d -a ${digits} FILE part. && sha256sum --check THIS-LIST`,
     ]
     const line = (chunk) => `${chunk.observedChecksum}  part.${String(chunk.chunk).padStart(digits, '0')}`
@@ -155,6 +170,7 @@ export class Copy extends EventTarget {
   /** Removes the job and everything that was copied. */
   async remove() {
     await this.pause()
+    this.isRemoved = true
     this.close()
     await this.#store.deleteJob(this.job)
     await clear(this.#store, this.job)
@@ -162,6 +178,7 @@ export class Copy extends EventTarget {
 
   close() {
     this.picture.close()
+    this.#over.abort(new Error('closed'))
   }
 
   #removed() {

@@ -21,7 +21,16 @@ async function allCopies() {
 /** Writes a part, in a worker; returns when it is on the disk. */
 export async function writePart(job, name, bytes) {
   const folder = await folderOf(job, { create: true })
-  const handle = await folder.getFileHandle(name, { create: true })
+  try {
+    await write(await folder.getFileHandle(name, { create: true }), bytes)
+  } catch (error) {
+    // A part of a part takes room in which the next one may fit.
+    await folder.removeEntry(name).catch(() => {})
+    throw error
+  }
+}
+
+async function write(handle, bytes) {
   const access = await handle.createSyncAccessHandle()
   try {
     access.truncate(0)

@@ -4,6 +4,8 @@
 const CHUNK_BYTES_MIN = 1 << 20
 /** and there are no more of them. */
 const CHUNKS_MAX = 4096
+/** A job's name has at most so many bytes. */
+const NAME_BYTES_MAX = 256
 /** A tab that froze is taken for dead after this. One that ended is noticed at once, by its lock. */
 const LEASE_MS = 30_000
 
@@ -27,8 +29,16 @@ export async function planOf({ name, size, lastModified }) {
   }
   // The first chunk tells what the job is about, so that the job file explains itself.
   if (chunks.length > 0) chunks[0].payload.file = { name, size, lastModified }
-  const spec = { name, max_attempts: 5, lease: LEASE_MS, backoff: { initial_ms: 200, max_ms: 5_000 } }
+  const spec = { name: shortened(name), max_attempts: 5, lease: LEASE_MS, backoff: { initial_ms: 200, max_ms: 5_000 } }
   return { job, manifest: { job: spec, chunks } }
+}
+
+/** The file's whole name stands in the first chunk. */
+function shortened(name) {
+  const bytes = new TextEncoder().encode(name)
+  if (bytes.length <= NAME_BYTES_MAX) return name
+  // Of a character that is cut nothing stays.
+  return `${new TextDecoder().decode(bytes.subarray(0, NAME_BYTES_MAX - 3), { stream: true })}…`
 }
 
 /** Whether a file is, as far as can be told without reading it, the one that was described. */

@@ -1,13 +1,14 @@
 /** A number of workers, and the tasks that wait for one. */
 
 export class Pool {
+  #size
   #idle = []
   #waiting = []
   #workers = new Set()
   #lastId = 0
 
   constructor(size) {
-    for (let made = 0; made < size; made++) this.#idle.push(this.#start())
+    this.#size = size
   }
 
   /** Has a worker do a task; an error of the worker's is thrown. */
@@ -32,8 +33,9 @@ export class Pool {
   }
 
   #assign() {
-    while (this.#idle.length > 0 && this.#waiting.length > 0) {
-      const worker = this.#idle.pop()
+    while (this.#waiting.length > 0) {
+      const worker = this.#idle.pop() ?? (this.#workers.size < this.#size ? this.#start() : undefined)
+      if (worker === undefined) return
       const { task, resolve, reject } = this.#waiting.shift()
       worker.onmessage = ({ data }) => {
         if (data.error === undefined) resolve(data.result)
@@ -46,13 +48,14 @@ export class Pool {
         reject(new Error(event.message || 'a worker could not be started'))
         worker.terminate()
         this.#workers.delete(worker)
-        this.#idle.push(this.#start())
+        this.#idle = this.#idle.filter((other) => other !== worker)
         this.#assign()
       }
       worker.postMessage(task)
     }
   }
 
+  /** Only where a task is there for it: so somebody hears of one that cannot be started. */
   #start() {
     const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'copy' })
     this.#workers.add(worker)

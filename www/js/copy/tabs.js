@@ -11,11 +11,13 @@ export class Tabs {
   crash = () => {}
   #channel = new BroadcastChannel(CHANNEL)
   #asked = new Map()
+  #lastId = 0
+  #self = crypto.randomUUID()
 
   constructor() {
     this.#channel.onmessage = ({ data }) => this.#hear(data)
     // Held for as long as the tab lives, so that others can count. Where a browser denies it, it denies the store too, which says so.
-    navigator.locks.request(LOCK + crypto.randomUUID(), () => new Promise(() => {})).catch(() => {})
+    navigator.locks.request(LOCK + this.#self, () => new Promise(() => {})).catch(() => {})
   }
 
   /** How many tabs have this page open. */
@@ -28,9 +30,10 @@ export class Tabs {
   async ask(job) {
     if ((await this.count()) < 2) return undefined
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#answer(job, undefined), ANSWER_MS)
-      this.#asked.set(job, { resolve, timer })
-      this.#channel.postMessage({ t: 'want', job })
+      const question = `${this.#self} ${++this.#lastId}`
+      const timer = setTimeout(() => this.#answer(question, undefined), ANSWER_MS)
+      this.#asked.set(question, { resolve, timer })
+      this.#channel.postMessage({ t: 'want', job, question })
     })
   }
 
@@ -42,14 +45,14 @@ export class Tabs {
   #hear(message) {
     if (message.t === 'want') {
       const found = this.fileOf(message.job)
-      if (found !== undefined) this.#channel.postMessage({ t: 'file', job: message.job, ...found })
-    } else if (message.t === 'file') this.#answer(message.job, message)
+      if (found !== undefined) this.#channel.postMessage({ t: 'file', question: message.question, ...found })
+    } else if (message.t === 'file') this.#answer(message.question, message)
     else if (message.t === 'crash') this.crash()
   }
 
-  #answer(job, found) {
-    const asked = this.#asked.get(job)
-    this.#asked.delete(job)
+  #answer(question, found) {
+    const asked = this.#asked.get(question)
+    this.#asked.delete(question)
     clearTimeout(asked?.timer)
     asked?.resolve(found)
   }

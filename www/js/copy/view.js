@@ -76,6 +76,7 @@ export function copyView() {
   function showState() {
     const { state, picture } = copy
     const isDone = state === 'finished'
+    const focused = document.activeElement
     at('job').dataset.state = state
     at('state').textContent = STATES[state]
     at('pause').hidden = isDone || state === 'stuck' || copy.file === undefined
@@ -87,6 +88,8 @@ export function copyView() {
     if (isDone) need('')
     if (state !== 'running') pace.reset()
     showFigures()
+    // Whoever uses the keyboard goes on with what is there in the place of what they pressed.
+    if (at('job').contains(focused) && focused.closest('[hidden]') !== null) at('job').querySelector('.main button:not([hidden])').focus()
   }
 
   function showFigures() {
@@ -122,9 +125,9 @@ export function copyView() {
         problem(told`That is not the file: this job needs ${copy.described.name} with ${bytes(copy.described.size)}, as it was when the job began.`)
         return
       }
-      if (handle !== undefined) await keepHandle(copy.job, handle).catch(() => {})
-      provide({ file, from: 'the file you picked' })
-      return
+      const asking = copy
+      if (handle !== undefined) await keepHandle(asking.job, handle).catch(() => {})
+      return provide(asking, { file, from: 'the file you picked' })
     }
     if (file.size === 0) return problem(told`${file.name} is empty: there is nothing to copy.`)
     const room = await roomFor(file)
@@ -133,16 +136,17 @@ export function copyView() {
     if (handle !== undefined) await keepHandle(job, handle).catch(() => {})
     held.set(job, file)
     const address = `#copy/${job}`
-    if (location.hash === address) await openJob(job)
+    if (location.hash === address) go(job)
     else location.hash = address
   }
 
-  /** Why a file cannot be copied to this browser's storage, where that is known beforehand. */
-  async function roomFor({ name, size }) {
+  /** Why the rest of a file cannot be copied to this browser's storage, where that is known beforehand. */
+  async function roomFor(file) {
+    const left = await Copy.left(await store(), file)
     const { quota, usage } = await navigator.storage.estimate()
     const free = quota - usage
-    if (size <= free) return undefined
-    return told`${name} has ${bytes(size)}, and this browser gives the page ${bytes(Math.max(free, 0))}. Remove other copies, or free space on the disk.`
+    if (left <= free) return undefined
+    return told`${file.name} has ${left < file.size ? 'another ' : ''}${bytes(left)}, and this browser gives the page ${bytes(Math.max(free, 0))}. Remove other copies, or free space on the disk.`
   }
 
   /** What was given up, and why. */
@@ -158,7 +162,9 @@ export function copyView() {
   tabs.fileOf = (job) => (held.has(job) ? { file: held.get(job), isPaused: paused.has(job) } : undefined)
   tabs.crash = () => engine?.terminate()
 
-  function provide({ file, from, isPaused }) {
+  /** A file for a copy, unless the user has left it meanwhile. */
+  function provide(asking, { file, from, isPaused }) {
+    if (copy !== asking) return
     held.set(copy.job, file)
     copy.file = file
     need('')
@@ -230,13 +236,15 @@ export function copyView() {
     } else if (copy.picture.counts.done > 0) log(told`${copy.name}: found ${counted(copy.picture.counts.done, 'chunk')} of ${count(total)} done already.`)
     showState()
     void showTabs()
-    if (copy.state !== 'finished') await findSource()
+    if (copy.state !== 'finished') await findSource(copy)
   }
 
-  async function findSource() {
-    const mine = held.get(copy.job)
-    const found = mine ? { file: mine, from: 'the file you picked', isPaused: paused.has(copy.job) } : await findFile(copy.job, copy.described, tabs)
-    if (found.file !== undefined) return provide(found)
+  async function findSource(asking) {
+    const { job, described } = asking
+    const mine = held.get(job)
+    const found = mine ? { file: mine, from: 'the file you picked', isPaused: paused.has(job) } : await findFile(job, described, tabs)
+    if (copy !== asking) return
+    if (found.file !== undefined) return provide(asking, found)
     waiting = found.handle
     const kept = copy.picture.counts.done
     const safe = kept > 0 ? ` What is copied stays: ${counted(kept, 'chunk')}.` : ''
@@ -266,20 +274,33 @@ export function copyView() {
 
   const task = (id, work) => at(id).addEventListener('click', () => attempt(work))
 
+  /** The same where it takes a while: not twice at once. A button that is disabled loses the focus of whoever has just pressed it. */
+  const longTask = (id, work) => {
+    let isUnderWay = false
+    const tell = (is) => at(id).setAttribute('aria-disabled', (isUnderWay = is))
+    task(id, async () => {
+      if (isUnderWay) return
+      tell(true)
+      try {
+        await work()
+      } finally {
+        tell(false)
+      }
+    })
+  }
+
   task('pause', () => {
-    if (copy.state !== 'running') return goOn()
+    if (copy.state !== 'running') {
+      problem('')
+      return goOn()
+    }
     paused.add(copy.job)
     return copy.pause()
   })
-  task('crash', async () => {
-    at('crash').disabled = true
-    try {
-      // Whichever tab has it: in the others a worker ends that only waited for its turn.
-      tabs.crashElsewhere()
-      await crash()
-    } finally {
-      at('crash').disabled = false
-    }
+  longTask('crash', async () => {
+    // Whichever tab has it: in the others a worker ends that only waited for its turn.
+    tabs.crashElsewhere()
+    await crash()
   })
   task('retry', async () => {
     problem('')
@@ -288,35 +309,32 @@ export function copyView() {
     if (copy === tried) goOn()
   })
   task('allow', async () => {
-    const found = await allow(waiting, copy.described)
-    if (found.file !== undefined) provide(found)
-    else need(told`The file could not be read. Pick ${copy.name} again.`)
+    const asking = copy
+    const found = await allow(waiting, asking.described)
+    if (found.file !== undefined) provide(asking, found)
+    else if (copy === asking) need(told`The file could not be read. Pick ${asking.name} again.`)
   })
-  task('download', async () => save(await assemble(copy.job, copy.parts), copy.name))
+  task('download', async () => {
+    const { job, parts, name } = copy
+    save(await assemble(job, parts), name)
+  })
   task('checksums', () => save(new Blob([copy.checksums()], { type: 'text/plain' }), `${copy.name}.sha256`))
   task('export', async () => save(await (await store()).exportFile(), 'copies.redb'))
-  task('verify', async () => {
+  longTask('verify', async () => {
     const verified = copy
     const { total } = verified.picture
     const tell = (checked) => {
       if (copy === verified) at('state').textContent = `Verifying ${count(checked)} of ${count(total)}`
     }
-    at('verify').disabled = true
-    try {
-      const wrong = await verified.verify(lanes(), tell)
-      // Whoever left it hears nothing more of it.
-      if (copy !== verified) return
-      showState()
-      if (wrong.length === 0) {
-        log(told`${copy.name}: verified, every chunk of the copy has its checksum.`, 'good')
-      } else {
-        await copy.reset(wrong)
-        problem(told`${counted(wrong.length, 'chunk')} of the copy of ${copy.name} had another checksum than what was read (${wrong.slice(0, 8).join(', ')}). What is wrong will be copied again.`)
-        await findSource()
-      }
-    } finally {
-      at('verify').disabled = false
-    }
+    const wrong = await verified.verify(lanes(), tell)
+    // Whoever left it hears nothing more of it.
+    if (copy !== verified || verified.isRemoved) return
+    showState()
+    if (wrong.length === 0) return log(told`${verified.name}: verified, every chunk of the copy has its checksum.`, 'good')
+    await verified.reset(wrong)
+    if (copy !== verified) return
+    problem(told`${counted(wrong.length, 'chunk')} of the copy of ${verified.name} had another checksum than what was read (${wrong.slice(0, 8).join(', ')}). What is wrong will be copied again.`)
+    await findSource(verified)
   })
   task('remove', () => {
     // What was answered the last time would hold for whoever leaves by Escape.
@@ -344,7 +362,7 @@ export function copyView() {
     const slowed = copy
     if (slowed?.state !== 'running') return
     await slowed.pause()
-    if (copy === slowed) goOn()
+    if (copy === slowed && !paused.has(slowed.job)) goOn()
   })
 
   for (const id of ['file', 'file-again']) {

@@ -1,6 +1,6 @@
 /** One job of an inspected file: its figures, its graph, its chunks. */
 
-import { at, make, mark, reason, save, told, write } from '../dom.js'
+import { at, make, mark, save, told, write } from '../dom.js'
 import { count, counted, moment, nameOf } from '../text.js'
 import { drawing } from './graph.js'
 import { NODES_MAX, partOf } from './part.js'
@@ -27,19 +27,21 @@ const FIELDS = [
   ['output', 'Output', (value) => JSON.stringify(value, null, 2)],
 ]
 
-export function jobView(problem) {
+export function jobView(problem, failed) {
   let store
   let job
   let around
   let shown = 0
   let after
+  /** Whether what the graph is about was brought in sight. */
+  let isCentred = false
 
   // One after the other, however fast the user goes.
   let turn = Promise.resolve()
   const inTurn = (work) => (turn = turn.catch(() => {}).then(work))
   const attempt = (work) => {
     problem('')
-    return inTurn(work).catch((error) => problem(reason(error)))
+    return inTurn(work).catch(failed)
   }
 
   async function show(from, id) {
@@ -48,7 +50,9 @@ export function jobView(problem) {
     around = undefined
     const { stats } = await store.getJob(job)
     at('status').value = stats.failed > 0 ? 'failed' : ''
+    isCentred = false
     await refresh()
+    centre()
   }
 
   async function refresh() {
@@ -86,10 +90,11 @@ export function jobView(problem) {
     )
   }
 
-  /** Brings what the graph is about to the middle of what is seen of it, which has to be shown by then. */
+  /** Brings what the graph is about to the middle of what is seen of it; once, as soon as it is seen. */
   function centre() {
     const node = at('graph').querySelector('.centre')
-    if (node === null) return
+    if (isCentred || node === null || at('graph').clientHeight === 0) return
+    isCentred = true
     const [pane, box] = [at('graph').getBoundingClientRect(), node.getBoundingClientRect()]
     at('graph').scrollTop += box.top - pane.top - (pane.height - box.height) / 2
     at('graph').scrollLeft += box.left - pane.left - (pane.width - box.width) / 2
@@ -100,7 +105,8 @@ export function jobView(problem) {
     const isNone = part.edges.length === 0
     at('graph').hidden = isNone
     at('graph-around').hidden = part.isAll
-    if (isNone) at('graph-note').textContent = part.isAll ? 'No chunk of this job waits for another.' : `Chunk ${count(part.start)} neither waits for another nor is waited for.`
+    if (part.crowded?.length > 0) at('graph-note').textContent = `So many chunks wait for chunk ${count(part.crowded[0])} that these are left out.`
+    else if (isNone) at('graph-note').textContent = part.isAll ? 'No chunk of this job waits for another.' : `Chunk ${count(part.start)} neither waits for another nor is waited for.`
     else if (part.isAll) at('graph-note').textContent = 'From left to right: a chunk starts when everything to its left that leads to it is done.'
     else at('graph-note').textContent = `${count(part.chunks.length)} of ${count(total)} chunks: the ones nearest to chunk ${count(part.start)}; at most ${NODES_MAX} are drawn.`
     at('graph').replaceChildren(...(isNone ? [] : [drawing(part, (chunk) => attempt(() => showChunk(chunk)))]))
@@ -181,6 +187,7 @@ export function jobView(problem) {
     void attempt(async () => {
       if ((await store.getChunk(job, wanted)) === undefined) return problem(`This job has no chunk ${count(wanted)}.`)
       around = wanted
+      isCentred = false
       await refresh()
       centre()
     })
@@ -190,8 +197,8 @@ export function jobView(problem) {
     get id() {
       return job
     },
-    centre,
     show: (from, id) => inTurn(() => show(from, id)),
     refresh: () => inTurn(refresh),
+    centre,
   }
 }

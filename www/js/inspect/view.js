@@ -7,7 +7,7 @@ import { jobView } from './job.js'
 import { fill } from './sample.js'
 
 export function inspectView() {
-  const job = jobView(problem)
+  const job = jobView(problem, failed)
   let store
   let name
 
@@ -16,13 +16,16 @@ export function inspectView() {
     at('inspect-problem').hidden = said === ''
   }
 
-  const attempt = async (work) => {
-    try {
-      problem('')
-      await work()
-    } catch (error) {
-      problem(reason(error))
-    }
+  function failed(error) {
+    // Whatever was under way when the user closed the file.
+    if (error.code !== 'closed') problem(reason(error))
+  }
+
+  // One after the other, however fast the user goes.
+  let turn = Promise.resolve()
+  const attempt = (work) => {
+    problem('')
+    return (turn = turn.then(work).catch(failed))
   }
 
   /** Replaces what is shown only when the new store can be read. */
@@ -38,7 +41,7 @@ export function inspectView() {
       at('inspected').hidden = false
       job.centre()
       at('inspected-name').focus()
-      store.addEventListener('change', () => attempt(refresh))
+      opened.addEventListener('change', () => attempt(refresh))
     } catch (error) {
       if (store !== opened) await opened.close().catch(() => {})
       throw error
@@ -77,7 +80,6 @@ export function inspectView() {
         button.addEventListener('click', () =>
           attempt(async () => {
             await job.show(store, jobId)
-            job.centre()
             markCurrent()
           }),
         )
@@ -103,7 +105,7 @@ export function inspectView() {
   }
 
   async function refresh() {
-    if (store.isClosed) return
+    if (store === undefined) return
     fillJobs(await store.listJobs())
     markCurrent()
     await job.refresh()
@@ -111,12 +113,14 @@ export function inspectView() {
 
   const task = (id, work) => at(id).addEventListener('click', () => attempt(work))
   task('sample', openSample)
-  task('inspect-export', async () => save(await store.exportFile(), name))
+  task('inspect-export', async () => store && save(await store.exportFile(), name))
   task('inspect-close', async () => {
     at('inspected').hidden = true
     at('inspect-start').hidden = false
-    await store.close()
+    at('inspect').focus({ preventScroll: true })
+    const closed = store
     store = undefined
+    await closed?.close()
   })
   at('inspect-file').addEventListener('change', ({ target }) => {
     const file = target.files[0]
@@ -125,7 +129,7 @@ export function inspectView() {
   })
 
   return {
-    show: () => {},
+    show: job.centre,
     take: (file) => attempt(() => openFile(file)),
     refuse: (what) => problem([...what, ': drop a single job file.']),
   }
