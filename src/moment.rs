@@ -48,7 +48,7 @@ pub(crate) fn read(text: &str) -> Option<u64> {
         }
     }
     let sign = symbol(rest, b"Zz+-")?;
-    let mut offset = 0;
+    let mut offset = 0_u64;
     if matches!(sign, b'+' | b'-') {
         let hours = digits(rest, 2)?;
         let minutes = symbol(rest, b":").and_then(|_| digits(rest, 2))?;
@@ -62,8 +62,9 @@ pub(crate) fn read(text: &str) -> Option<u64> {
         return None;
     }
     let of_day = ((hour * 60 + minute) * 60 + second) * 1_000 + millis;
-    let local = days_since_epoch(year, month, day)? * DAY_MS + of_day;
-    if sign == b'+' { local.checked_sub(offset) } else { Some(local + offset) }
+    let local = days_since_year_0(year, month, day)? * DAY_MS + of_day;
+    let utc = if sign == b'+' { local.checked_sub(offset)? } else { local + offset };
+    utc.checked_sub(DAYS_TO_EPOCH * DAY_MS)
 }
 
 /// Takes so many digits off, if there are.
@@ -94,13 +95,13 @@ const fn days_of(year: u64, month: u64) -> u64 {
     }
 }
 
-/// Nothing before the epoch.
-fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
+/// Since the first of March of the year 0; nothing before it.
+fn days_since_year_0(year: u64, month: u64, day: u64) -> Option<u64> {
     // The year begins in March, as below.
     let year = if month <= 2 { year.checked_sub(1)? } else { year };
     let month_from_march = (month + 9) % 12;
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    (year * 365 + year / 4 - year / 100 + year / 400 + day_of_year).checked_sub(DAYS_TO_EPOCH)
+    Some(year * 365 + year / 4 - year / 100 + year / 400 + day_of_year)
 }
 
 /// Days from the first of March of the year 0 to the Unix epoch.
@@ -144,7 +145,7 @@ mod tests {
         let (mut year, mut month, mut day) = (1970, 1, 1);
         for number in 0..800 * 365 {
             assert_eq!(date(number), (year, month, day), "day {number}");
-            assert_eq!(days_since_epoch(year, month, day), Some(number));
+            assert_eq!(days_since_year_0(year, month, day), Some(DAYS_TO_EPOCH + number));
             day += 1;
             if day > days_of(year, month) {
                 (day, month) = (1, month + 1);
@@ -177,7 +178,10 @@ mod tests {
         }
         assert_eq!(read("2026-12-01T12:00:00.5Z"), noon.map(|ms| ms + 500));
         assert_eq!(read("2016-12-31T23:59:60Z"), read("2017-01-01T00:00:00Z"), "a leap second");
+        assert_eq!(read("1969-12-31T23:30:00-01:00"), Some(1_800_000), "where it is still the day before");
         assert_eq!(read("1970-01-01T00:00:00+00:01"), None, "before the epoch");
+        assert_eq!(read("1969-12-31T23:59:59.999Z"), None, "before the epoch");
+        assert_eq!(read("0000-01-01T00:00:00Z"), None, "long before the epoch");
     }
 
     #[test]

@@ -277,7 +277,8 @@ impl JobStats {
 
     /// Pending chunks that a claim could take now.
     pub fn ready(&self) -> u64 {
-        self.pending - self.blocked - self.delayed
+        // Statistics may come from elsewhere: their fields are public.
+        self.pending.saturating_sub(self.blocked).saturating_sub(self.delayed)
     }
 
     /// Whether work is left and none of it will ever start by itself: nothing is ready, processing, delayed or yet to be

@@ -74,7 +74,10 @@ pub struct Kept {
     pub record_revision: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over; where a pointer is shorter it is none"
+)]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

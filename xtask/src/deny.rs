@@ -1,6 +1,6 @@
 //! cargo-deny: what may stand in the dependency tree. The rules are in `.deny.toml`.
 
-use crate::process::{ask, command, run};
+use crate::process::{ask, command, quick_install, run};
 use crate::step::Outcome;
 
 /// The version that `.deny.toml` was written for. Building it takes minutes, so it is built once per machine.
@@ -11,8 +11,7 @@ pub(crate) fn provide() -> Result<String, String> {
         return Ok(format!("found {found}"));
     }
     println!("cargo-deny is built from source; this takes a few minutes, once per machine");
-    // Unoptimized, since it takes seconds in either way.
-    run(&mut command(&format!("cargo install cargo-deny --version ={VERSION} --locked --debug --quiet")))?;
+    run(&mut quick_install(&format!("cargo-deny --version ={VERSION} --locked")))?;
     ask("cargo deny --version")
         .map(|found| format!("installed {found}"))
         .ok_or_else(|| "it does not start".into())

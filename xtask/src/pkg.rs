@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::process::{ask, command, root, run, target};
+use crate::process::{ask, command, quick_install, root, run, target};
 use crate::step::Outcome;
 use crate::{apt, wasm};
 
@@ -45,9 +45,7 @@ pub(crate) fn provide_drivers() -> Result<String, String> {
     let found = || ask(&format!("{gecko} --version")).filter(|text| text.contains(GECKODRIVER));
     if found().is_none() {
         println!("geckodriver is built from source; this takes a few minutes, once per clone");
-        run(&mut command(&format!(
-            "cargo install geckodriver --version ={GECKODRIVER} --root {TOOLS} --debug --quiet"
-        )))?;
+        run(&mut quick_install(&format!("geckodriver --version ={GECKODRIVER} --root {TOOLS}")))?;
     }
     found().ok_or("geckodriver does not start")?;
     let chromium = chromium().ok_or("chromedriver does not start")?;

@@ -25,6 +25,13 @@ pub(crate) fn target() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
+/// Installs a tool that is quick enough as it is: not optimized, and with nothing for a debugger, it is built soonest.
+pub(crate) fn quick_install(tool: &str) -> Command {
+    let mut install = command(&format!("cargo install {tool} --debug --quiet"));
+    install.env("CARGO_PROFILE_DEV_DEBUG", "false");
+    install
+}
+
 /// A command from one line, split at spaces, to run at the top of the repository.
 pub(crate) fn command(line: &str) -> Command {
     let mut words = line.split_whitespace();

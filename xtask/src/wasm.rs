@@ -18,6 +18,9 @@ pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// The first that can compile for the target is used; the plain toolchain is what users have.
 const TOOLCHAINS: [&str; 2] = ["", "+web"];
 
+/// What is checked and tested is built with it, so that macros are built once for both.
+const PROFILE: &str = "wasm-test";
+
 /// The empty crate that the standard library is built for.
 const EMPTY: &str = "std_for_the_web";
 
@@ -40,7 +43,9 @@ pub(crate) fn check() -> Outcome {
     let Some(toolchain) = toolchain() else {
         return Outcome::Failed(format!("no toolchain compiles for {TARGET}: cargo xtask setup --wasm"));
     };
-    run(&mut command(&format!("cargo {toolchain} check --package magnetar --lib --target {TARGET}"))).into()
+    let check =
+        format!("cargo {toolchain} check --package magnetar --lib --profile {PROFILE} --target {TARGET}");
+    run(&mut command(&check)).into()
 }
 
 /// A browser that the suites run in, by the driver that they steer it with.
@@ -77,7 +82,7 @@ fn suite_in(browser: Browser) -> Result<(), String> {
 fn suite(name: &str, variables: &[(&str, String)]) -> Result<(), String> {
     let toolchain = toolchain().ok_or("no toolchain compiles for the web: cargo xtask setup --wasm")?;
     let mut test =
-        command(&format!("cargo {toolchain} test --package magnetar --profile wasm-test --target {TARGET}"));
+        command(&format!("cargo {toolchain} test --package magnetar --profile {PROFILE} --target {TARGET}"));
     test.args(["--test", name]);
     test.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", pkg::tool("wasm-bindgen-test-runner"));
     test.env("PATH", pkg::path_with_node()?);

@@ -148,7 +148,7 @@ impl<'v> View<'v> {
         }
     }
 
-    fn unmet(self, key: Key) -> Result<u32> {
+    pub(super) fn unmet(self, key: Key) -> Result<u32> {
         match self.edges().get(&t::of_chunk(edge_tag::UNMET, key))? {
             Some(bytes) => read::unmet(key, &bytes),
             None => Ok(0),

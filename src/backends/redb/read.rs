@@ -6,6 +6,7 @@ use super::tables::{self as t, Dues, Lane, Line, u64_at};
 use crate::backends::contract::Key;
 use crate::codec;
 use crate::error::Result;
+use crate::limits;
 
 /// A run of a lane from its key and value.
 pub(super) fn read_run(lane: Lane, key: &[u8], value: &[u8]) -> Result<Span> {
@@ -14,6 +15,9 @@ pub(super) fn read_run(lane: Lane, key: &[u8], value: &[u8]) -> Result<Span> {
     let last = codec::read_number(lane.seat(first), value)?;
     if last < first {
         return Err(lane.seat(first).corrupt("it ends before it begins"));
+    }
+    if last > limits::ID_MAX {
+        return Err(lane.seat(first).corrupt(format_args!("it ends with chunk {last}, which none can be")));
     }
     Ok(Span { first, last })
 }

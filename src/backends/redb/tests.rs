@@ -178,6 +178,7 @@ impl Model {
                 cursors_put.push(cursor);
             }
         }
+        self.recount(&mut rows, edges.keys().chain(met.values().map(|(edge, _)| edge)));
         let jobs = jobs.into_iter().map(|id| self.count(id, new_jobs.contains(&id))).collect();
         self.meta.clock_ms += 1;
         if rng.u8(..10) == 0 {
@@ -212,6 +213,29 @@ impl Model {
         }
     }
 
+    fn unmet(&self, Key { job, chunk }: Key) -> u32 {
+        let own = self.edges.iter().filter(|(edge, met)| (edge.job, edge.chunk) == (job, chunk) && !**met);
+        u32::try_from(own.count()).unwrap()
+    }
+
+    /// Brings the rows of chunks whose dependencies have changed up to date.
+    fn recount<'e>(&mut self, rows: &mut BTreeMap<Key, RowChange>, edges: impl Iterator<Item = &'e Edge>) {
+        for edge in edges {
+            let key = Key { job: edge.job, chunk: edge.chunk };
+            let unmet = self.unmet(key);
+            let Stored { row, place } = self.rows.get_mut(&key).unwrap();
+            if row.unmet == unmet {
+                continue;
+            }
+            let before = Some(*place);
+            row.unmet = unmet;
+            *place = machine::place(row);
+            let nothing = RowChange { key, before, after: None, content: None, record: None, unmet: None };
+            let change = rows.entry(key).or_insert(nothing);
+            (change.after, change.unmet) = (Some(*place), Some(unmet));
+        }
+    }
+
     fn delete(&mut self, key: Key) -> RowChange {
         let before = self.rows.remove(&key).map(|stored| stored.place);
         RowChange { key, before, after: None, content: None, record: None, unmet: None }
@@ -230,10 +254,9 @@ impl Model {
         let deadline = Deadline { set_at_ms: rng.u64(..1_000), duration_ms: rng.u64(..1_000) };
         let owner = OwnerId::from_bytes([rng.u8(..3); 16]);
         record.status = status_of(class);
-        let mut unmet = 0;
+        let unmet = self.unmet(key);
         match class {
             Class::Ready if rng.bool() => record = Record::fresh(),
-            Class::Blocked => unmet = 1 + rng.u32(..3),
             Class::Delayed => record.not_before = Some(deadline),
             Class::Processing => (record.lease, record.hold) = (Some(deadline), Hold::Open { owner, seq: 1 }),
             _ => {}

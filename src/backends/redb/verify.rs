@@ -206,6 +206,9 @@ fn edges(view: View<'_>, jobs: &mut Jobs, follows: bool) -> Result<()> {
                 if !view.contents().has(&t::row(key))? {
                     return Err(t::unmet_seat(key).corrupt("its chunk is missing"));
                 }
+                if !view.edges().has(&t::of_chunk(edge_tag::DEPENDENCIES, key))? {
+                    return Err(t::unmet_seat(key).corrupt("its chunk depends on nothing"));
+                }
             }
             Some(&edge_tag::DEPENDENT) => {
                 let (on, chunk) = pair_at(key)?;
@@ -225,16 +228,9 @@ fn edges(view: View<'_>, jobs: &mut Jobs, follows: bool) -> Result<()> {
             }
             Some(&edge_tag::DEPENDENCIES) => {
                 let key = chunk_at(key)?;
-                let list = codec::dependencies(key, value)?;
-                for &on in &list {
-                    let other_way = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
-                    if !view.edges().has(&other_way)? {
-                        let why = format_args!("that on chunk {on} is half there");
-                        return Err(t::dependent_seat(key, on).corrupt(why));
-                    }
-                }
+                let count = listed(view, key, &codec::dependencies(key, value)?)?;
                 if let Some(job) = jobs.get_mut(&key.job) {
-                    job.edges.1 += list.len() as u64;
+                    job.edges.1 += count;
                 }
             }
             tag => return Err(errors::damaged_index(format_args!("a key begins with {tag:?}"))),
@@ -249,6 +245,25 @@ fn edges(view: View<'_>, jobs: &mut Jobs, follows: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether each dependency of a chunk's list stands under what it is on, and those that are not met are counted. Returns
+/// how many there are.
+fn listed(view: View<'_>, key: Key, list: &[u64]) -> Result<u64> {
+    let mut unmet = 0;
+    for &on in list {
+        let seat = t::dependent_seat(key, on);
+        let other_way = t::of_pair(edge_tag::DEPENDENT, Key { chunk: on, ..key }, key.chunk);
+        let Some(met) = view.edges().get(&other_way)? else {
+            return Err(seat.corrupt(format_args!("that on chunk {on} is half there")));
+        };
+        unmet += u32::from(codec::read_number(seat, &met)? == 0);
+    }
+    let counted = view.unmet(key)?;
+    if counted != unmet {
+        return Err(t::unmet_seat(key).corrupt(format_args!("it is {counted} and should be {unmet}")));
+    }
+    Ok(list.len() as u64)
 }
 
 fn log(view: View<'_>, newest: u64) -> Result<()> {

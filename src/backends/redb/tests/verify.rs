@@ -2,8 +2,8 @@
 
 use redb::Database;
 
-use super::Model;
 use super::crash::Disk;
+use super::{Model, Stored};
 use crate::backends::contract::*;
 use crate::backends::redb::apply;
 use crate::backends::redb::edits::Edits;
@@ -11,6 +11,7 @@ use crate::backends::redb::tables::{self as t, Dues, Lane, Line, edge_tag, index
 use crate::codec::{self, Encoder};
 use crate::error::ErrorKind;
 use crate::machine::{News, Told};
+use crate::model::JobStatus;
 
 /// A closed store with something of everything, and what it holds.
 fn original() -> (Vec<u8>, Model) {
@@ -21,7 +22,9 @@ fn original() -> (Vec<u8>, Model) {
     let has_all = |model: &Model| {
         let has = |class| model.rows.values().any(|stored| stored.place.class == class);
         let has_dues = model.rows.values().any(|stored| stored.place.due.is_some());
-        has(Class::Ready) && has(Class::Blocked) && has_dues && model.edges.len() > 3
+        let has_met = dependency(model, |stored| stored.row.unmet == 0).is_some();
+        let has_ahead = dependency(model, |stored| stored.row.unmet > 0 && !is_waiting(stored)).is_some();
+        has(Class::Ready) && has(Class::Blocked) && has_dues && has_met && has_ahead
     };
     while !has_all(&model) {
         let delta = model.change(&mut rng);
@@ -31,6 +34,16 @@ fn original() -> (Vec<u8>, Model) {
     store.close().unwrap();
     let bytes = disk.bytes.lock().unwrap().clone();
     (bytes, model)
+}
+
+fn is_waiting(stored: &Stored) -> bool {
+    stored.row.record.status == JobStatus::Pending
+}
+
+/// Such a chunk that has dependencies, and one of these.
+fn dependency(model: &Model, is_wanted: impl Fn(&Stored) -> bool) -> Option<(Key, Key)> {
+    let of = |&Edge { job, chunk, on }: &Edge| (Key { job, chunk }, Key { job, chunk: on });
+    model.edges.keys().map(of).find(|(key, _)| is_wanted(&model.rows[key]))
 }
 
 /// What verifying says once these entries were written to the trees.
@@ -124,8 +137,7 @@ fn books_that_do_not_agree_with_the_chunks_are_named() {
         let why = if job.edges > model.jobs[&job.id].edges { "are counted" } else { "and should be" };
         says(&found(&bytes, put), why);
     }
-    let edge = *model.edges.keys().next().unwrap();
-    let (key, on) = (Key { job: edge.job, chunk: edge.chunk }, Key { job: edge.job, chunk: edge.on });
+    let (key, on) = dependency(&model, |stored| stored.row.unmet == 0).unwrap();
     let half = [
         (t::of_pair(edge_tag::DEPENDENT, on, key.chunk).to_vec(), "is half there"),
         (t::of_chunk(edge_tag::DEPENDENCIES, key).to_vec(), "are listed"),
@@ -133,6 +145,23 @@ fn books_that_do_not_agree_with_the_chunks_are_named() {
     for (gone, why) in half {
         says(&found(&bytes, |edits, _| edits.remove(tree_number::EDGES, &gone)), why);
     }
+    // Where it is done already its place does not say whether it waits.
+    let (key, _) = dependency(&model, |stored| stored.row.unmet > 0 && !is_waiting(stored)).unwrap();
+    for (count, why) in [(0, "it is 0 and should be"), (1_000, "it is 1000 and should be")] {
+        let unmet = codec::number(t::unmet_seat(key), count);
+        let put = |edits: &mut Edits, _: &mut Encoder| {
+            let unmet = (count > 0).then_some(&unmet[..]);
+            edits.set(tree_number::EDGES, &t::of_chunk(edge_tag::UNMET, key), unmet);
+        };
+        says(&found(&bytes, put), why);
+    }
+    let alone =
+        model.rows.keys().find(|key| !model.edges.keys().any(|edge| edge.chunk == key.chunk)).unwrap();
+    let unmet = codec::number(t::unmet_seat(*alone), 1);
+    let put = |edits: &mut Edits, _: &mut Encoder| {
+        edits.put(tree_number::EDGES, &t::of_chunk(edge_tag::UNMET, *alone), &unmet);
+    };
+    says(&found(&bytes, put), "depends on nothing");
     let stored = model.rows.values().find(|stored| !stored.row.record.is_fresh()).unwrap();
     let key = stored.row.key;
     let record = Record { revision: model.meta.revision + 1, ..Record::clone(&stored.row.record) };
@@ -165,4 +194,9 @@ fn places_that_are_none_of_a_chunks_are_named() {
         edits.put(tree_number::INDEX, lane.key(next).as_ref(), &run);
     };
     says(&found(&bytes, touching), "it touches the run before it");
+    let whole = codec::number(lane.seat(next + 1), u64::MAX);
+    let endless = |edits: &mut Edits, _: &mut Encoder| {
+        edits.put(tree_number::INDEX, lane.key(next + 1).as_ref(), &whole);
+    };
+    says(&found(&bytes, endless), "which none can be");
 }
