@@ -236,6 +236,23 @@ for (const [place, opened] of Object.entries(places)) {
       }
     })
 
+    test('a source is ended whatever is wrong beside it', async (t) => {
+      const store = kept(t, await opened())
+      let ended = 0
+      const stream = () => new ReadableStream({ pull() {}, cancel() { ended++ } }, { highWaterMark: 0 })
+      const ways = [[-1, {}], [1.5, { format: 'jsonl' }], [1, { signal: 'none' }], [1, { format: 'jsonl', signal: 'none' }]]
+      for (const [job, options] of ways) {
+        await assert.rejects(store.importManifest(job, stream(), options), code('invalid_input'))
+        await assert.rejects(store.importManifest(job, new Response(stream()), options), code('invalid_input'))
+        const source = new Readable({ read() {} })
+        await assert.rejects(store.importManifest(job, source, options), code('invalid_input'))
+        await new Promise((resolve) => (source.destroyed ? resolve() : source.once('close', resolve)))
+      }
+      assert.equal(ended, ways.length * 2)
+      await assert.rejects(store.importManifest(1, new Response(stream(), { status: 404 })), /HTTP 404/)
+      assert.equal(ended, ways.length * 2 + 1)
+    })
+
     test('null is no options', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(3), null)

@@ -1,6 +1,6 @@
 /** Manifests: what a job consists of, from wherever it comes. */
 
-import { jsonOf, kindOf, signalled } from './arguments.js'
+import { jsonOf, kindOf, signalled, whole } from './arguments.js'
 import { closed } from './client.js'
 import { described, failure, given, invalid, MagnetarError, textOf } from './errors.js'
 import type { ImportReport, JobSpec } from './stats.js'
@@ -85,24 +85,28 @@ const LINE_CHARS_MAX = 4 << 20
 
 export async function importManifest(store: JobStore<any, any>, call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
   const { format, job: spec, signal: leaving, ...rest } = options
-  const signal = signalled(leaving)
-  const choices = { job, spec, ...rest }
-  let type = format
-  if (given(() => isManifest(source) && isRight(source))) {
-    return call('import', { ...choices, spec: undefined, format: 'json', manifest: source }, signal)
+  const isObject = given(() => isManifest(source))
+  const found = isObject || (typeof source === 'string' && format !== 'jsonl') ? undefined : opened(source as Exclude<ManifestSource, Manifest>, format)
+  try {
+    const signal = signalled(leaving)
+    const choices = { job: whole(job, 'job'), spec, ...rest }
+    if (isObject) {
+      given(() => isRight(source as Manifest))
+      return await call('import', { ...choices, spec: undefined, format: 'json', manifest: source }, signal)
+    }
+    let text = found === undefined ? (source as string) : ''
+    if (found !== undefined) {
+      if (found.why !== undefined) throw invalid(found.why)
+      const pieces = texts(store, found.stream, signal)
+      if (found.type === 'jsonl') return await inPieces(call, choices, pieces, signal)
+      for await (const piece of pieces) text = given(() => text + piece)
+    }
+    const form: Format = found?.type ?? format ?? guessed(text)
+    return await call('import', { ...choices, spec: form === 'csv' ? spec : undefined, format: form, text }, signal)
+  } finally {
+    // What is refused before it is read has a file or a connection open all the same.
+    found?.stream.cancel().catch(() => {})
   }
-  let text = ''
-  if (typeof source === 'string' && format !== 'jsonl') text = source
-  else {
-    const found = await opened(source as Exclude<ManifestSource, Manifest>, format)
-    const pieces = texts(store, found.stream, signal)
-    // What is refused before it is begun has a file or a connection open all the same.
-    if (found.type === 'jsonl') return inPieces(call, choices, pieces, signal).finally(() => void found.stream.cancel().catch(() => {}))
-    for await (const piece of pieces) text = given(() => text + piece)
-    type = found.type
-  }
-  const form: Format = type ?? guessed(text)
-  return call('import', { ...choices, spec: form === 'csv' ? spec : undefined, format: form, text }, signal)
 }
 
 /** The form of a text of which nothing says what it is. */
@@ -151,13 +155,14 @@ function nothing(key: string, of: string, value: unknown): MagnetarError {
 type Format = NonNullable<ImportOptions['format']>
 type Stream = ReadableStream<Uint8Array | string>
 
-async function opened(source: Exclude<ManifestSource, Manifest>, format: Format | undefined): Promise<{ stream: Stream; type: Format | undefined }> {
+/** A source with its form, where that is known, or why it is of no use. */
+function opened(source: Exclude<ManifestSource, Manifest>, format: Format | undefined): { stream: Stream; type: Format | undefined; why?: string | undefined } {
   if (typeof source === 'string') return { stream: streamOf([source]), type: format }
   const kind = kindOf(source)
   if (kind === 'Response') {
     const { ok, url, status, body, headers } = source as Response
-    if (!ok) throw invalid(`the manifest cannot be fetched: ${url}: HTTP ${status}`)
-    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url) }
+    const why = ok ? undefined : `the manifest cannot be fetched: ${url}: HTTP ${status}`
+    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url), why }
   }
   if (kind === 'Blob' || kind === 'File') {
     const file = source as File
@@ -241,17 +246,17 @@ async function inPieces(call: Call, choices: object, texts: AsyncIterable<string
   try {
     let rest = ''
     /** So much of it is whole lines. */
-    let whole = 0
+    let lines = 0
     for await (const text of texts) {
       const end = text.lastIndexOf('\n') + 1
-      if (end > 0) whole = rest.length + end
+      if (end > 0) lines = rest.length + end
       rest += text
       // The engine is to say that this is none.
-      if (rest.length - whole > LINE_CHARS_MAX) whole = rest.length
-      if (whole < PIECE_CHARS) continue
-      await call('importPiece', { import: id, text: rest.slice(0, whole) }, signal)
-      rest = rest.slice(whole)
-      whole = 0
+      if (rest.length - lines > LINE_CHARS_MAX) lines = rest.length
+      if (lines < PIECE_CHARS) continue
+      await call('importPiece', { import: id, text: rest.slice(0, lines) }, signal)
+      rest = rest.slice(lines)
+      lines = 0
     }
     return await call<ImportReport>('importPiece', { import: id, text: rest, last: true }, signal)
   } catch (error) {

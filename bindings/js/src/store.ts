@@ -196,7 +196,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    * ```
    */
   async importManifest(job: number, source: ManifestSource<Payload>, options?: ImportOptions): Promise<ImportReport> {
-    return importManifest(this, (name, fields, signal) => this.#client.call(name, () => fields, signal), whole(job, 'job'), source, options ?? {})
+    return importManifest(this, (name, fields, signal) => this.#client.call(name, () => fields, signal), job, source, options ?? {})
   }
 
   /** Creates an empty job under an id that was never used before. */
