@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
-import fs, { existsSync, linkSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import fs, { createReadStream, existsSync, linkSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -251,6 +251,22 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(ended, ways.length * 2)
       await assert.rejects(store.importManifest(1, new Response(stream(), { status: 404 })), /HTTP 404/)
       assert.equal(ended, ways.length * 2 + 1)
+    })
+
+    test('a file that is not there is the source that fails, and does not end the program', async (t) => {
+      const store = kept(t, await opened())
+      const missing = () => createReadStream(join(folder, 'no such file'))
+      for (const format of ['jsonl', 'toml']) {
+        await assert.rejects(store.importManifest(1, missing(), { format }), code('source'))
+        const left = missing()
+        await assert.rejects(store.importManifest(-1, left, { format }), code('invalid_input'))
+        await new Promise((resolve) => (left.closed ? resolve() : left.once('close', resolve)))
+      }
+      // One that fails while the import is begun.
+      const source = new Readable({ read() {} })
+      const importing = store.importManifest(1, source, { format: 'jsonl' })
+      source.destroy(new Error('the wire was cut'))
+      await assert.rejects(importing, code('source'))
     })
 
     test('null is no options', async (t) => {

@@ -184,6 +184,8 @@ function typed(type: string, name: string): Format | undefined {
 
 /** Unlike what it is made of it can be left while it says nothing. */
 function streamOf(source: AsyncIterable<Uint8Array | string> | string[]): Stream {
+  // What fails before it is read is told when it is read: a stream of Node ends the program over what nobody hears.
+  ;(source as { on?(event: string, heard: () => void): void }).on?.('error', () => {})
   const parts = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
   return new ReadableStream(
     {
