@@ -583,6 +583,33 @@ test('a file goes out of one store and into another', async (t) => {
   await assert.rejects(open(join(folder, 'nothing'), { from: 'text' }), code('invalid_input'))
 })
 
+test('a store in memory keeps its bytes once, and none when it is closed', () => {
+  const script = `
+    const { open } = await import(${JSON.stringify(new URL('node.js', packed))})
+    const kept = async () => {
+      // What is freed is counted out a little later.
+      for (let round = 0; round < 10; round++) {
+        gc()
+        await new Promise((resolve) => setTimeout(resolve))
+      }
+      return process.memoryUsage().arrayBuffers
+    }
+    const chunks = Array.from({ length: 24 }, (_, id) => ({ id, payload: 'x'.repeat(1_000_000) }))
+    const made = await open(':memory:')
+    await made.importManifest(1, { chunks })
+    const from = new Uint8Array(await (await made.exportFile()).arrayBuffer())
+    await made.close()
+    const before = await kept()
+    const store = await open(':memory:', { from })
+    const whileOpen = await kept()
+    await store.close()
+    const afterwards = await kept()
+    // A store that is closed may be held on to.
+    console.log(made.isClosed, store.isClosed, ...[before, whileOpen, afterwards].map((bytes) => Math.round(bytes / from.length)))`
+  const told = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', script], { encoding: 'utf8' })
+  assert.deepEqual([told.stdout, told.status], ['true true 1 2 1\n', 0], told.stderr)
+})
+
 test('the whole package in one script does the same', async (t) => {
   const { open } = await import(new URL('inline-node.js', packed))
   for (const name of [':memory:', join(folder, 'in-one-script')]) {
