@@ -301,6 +301,24 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.getJob(2), code('job_not_found'))
     })
 
+    test('a text of many lines goes over in pieces too, between which others are answered', async (t) => {
+      const store = kept(t, await opened())
+      const line = (id) => JSON.stringify({ id, payload: 'x'.repeat(2_000) })
+      const text = Array.from({ length: 8_000 }, (_, id) => line(id)).join('\n')
+      for (const source of [text, new ReadableStream({ start: (controller) => { controller.enqueue(text); controller.close() } })]) {
+        let isOver = false
+        let answered = 0
+        const importing = store.importManifest(1, source, { format: 'jsonl' }).finally(() => (isOver = true))
+        while (!isOver) {
+          await store.listJobs({ limit: 1 })
+          answered++
+        }
+        const { added, unchanged } = await importing
+        assert.equal(added + unchanged, 8_000)
+        assert.ok(answered > 8, `${answered} answers`)
+      }
+    })
+
     test('an import whose source has gone silent ends with its signal, and with the store', async (t) => {
       const store = kept(t, await opened())
       let cancelled

@@ -250,15 +250,19 @@ async function inPieces(call: Call, choices: object, texts: AsyncIterable<string
     /** So much of it is whole lines. */
     let lines = 0
     for await (const text of texts) {
-      const end = text.lastIndexOf('\n') + 1
-      if (end > 0) lines = rest.length + end
-      rest += text
-      // The engine is to say that this is none.
-      if (rest.length - lines > LINE_CHARS_MAX) lines = rest.length
-      if (lines < PIECE_CHARS) continue
-      await call('importPiece', { import: id, text: rest.slice(0, lines) }, signal)
-      rest = rest.slice(lines)
-      lines = 0
+      // A text may come as one, and other calls are to have their turn.
+      for (let at = 0; at < text.length; at += PIECE_CHARS) {
+        const part = text.slice(at, at + PIECE_CHARS)
+        const end = part.lastIndexOf('\n') + 1
+        if (end > 0) lines = rest.length + end
+        rest += part
+        // The engine is to say that this is none.
+        if (rest.length - lines > LINE_CHARS_MAX) lines = rest.length
+        if (lines < PIECE_CHARS) continue
+        await call('importPiece', { import: id, text: rest.slice(0, lines) }, signal)
+        rest = rest.slice(lines)
+        lines = 0
+      }
     }
     return await call<ImportReport>('importPiece', { import: id, text: rest, last: true }, signal)
   } catch (error) {
