@@ -15,30 +15,30 @@ export interface ManifestChunk<Payload = unknown> {
   /** The chunk's number within its job. */
   id: number
   /** The checksum that a completion's is compared with. */
-  checksum?: string
+  checksum?: string | undefined
   /** Chunks of the same job that must be done first. */
-  depends_on?: number[]
+  depends_on?: number[] | undefined
   /** Higher is claimed first. */
-  priority?: number
+  priority?: number | undefined
   /** Claims that may end in an error, where it differs from the job's; 0 is no limit. */
-  max_attempts?: number
+  max_attempts?: number | undefined
   /** Claims whose owner may vanish, where it differs from the job's; 0 is no limit. */
-  max_losses?: number
+  max_losses?: number | undefined
   /** What becomes of it when a dependency fails, where it differs from the job's. What was ignored stays so until a reset. */
-  on_dependency_failure?: 'wait' | 'cancel' | 'ignore'
+  on_dependency_failure?: 'wait' | 'cancel' | 'ignore' | undefined
   /**
    * Nobody gets it before this moment: a `Date`, or text of RFC 3339 (`2026-12-01T08:00:00Z`). Importing again moves it, for
    * as long as nobody has had the chunk.
    */
-  not_before?: Date | string
+  not_before?: Date | string | undefined
   /** What the worker gets, as JSON of at most 1 MiB. */
-  payload?: Payload
+  payload?: Payload | undefined
 }
 
 /** What a job consists of. */
 export interface Manifest<Payload = unknown> {
   /** What holds for all chunks. */
-  job?: JobSpec
+  job?: JobSpec | undefined
   chunks: ManifestChunk<Payload>[]
 }
 
