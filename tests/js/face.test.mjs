@@ -186,9 +186,16 @@ for (const [place, opened] of Object.entries(places)) {
       const store = kept(t, await opened())
       const jobs = [{ max_attempts: Infinity }, { lease: NaN }, { name: () => 'a' }, { backoff: { initial_ms: NaN, max_ms: 1 } }]
       for (const job of jobs) await assert.rejects(store.importManifest(1, { job, chunks: [] }), code('invalid_input'))
+      for (const job of jobs) {
+        await assert.rejects(store.newJob(job), code('invalid_input'))
+        for (const [format, text] of [['csv', 'id\n1\n'], ['jsonl', '{"id":1}\n']]) {
+          await assert.rejects(store.importManifest(1, text, { format, job }), code('invalid_input'))
+        }
+      }
       const wrong = [
         { priority: NaN }, { max_attempts: -Infinity }, { max_losses: Symbol('s') }, { not_before: new Date(NaN) },
         { payload: NaN }, { payload: new Map() }, { payload: () => {} }, { payload: new Error('no') },
+        { depends_on: () => [1] }, { depends_on: NaN }, { checksum: () => 'sum' }, { on_dependency_failure: Symbol('wait') },
       ]
       for (const one of wrong) {
         const refused = (error) => code('invalid_input')(error) && /chunk 7/.test(error.message)
@@ -197,6 +204,15 @@ for (const [place, opened] of Object.entries(places)) {
       const [date, bare] = [new Date(0), Object.assign(Object.create(null), { a: 1 })]
       await store.importManifest(1, { job: { name: 'n', lease: undefined }, chunks: [{ id: 1, payload: date, not_before: date, priority: undefined }, { id: 2, payload: bare }] })
       assert.deepEqual([(await store.getChunk(1, 1)).payload, (await store.getChunk(1, 2)).payload], [date.toJSON(), { a: 1 }])
+      // A checksum that was not computed is not taken for none.
+      const claimed = await store.claimPending(1)
+      for (const checksum of [() => 'sum', NaN, Symbol('sum')]) {
+        await assert.rejects(store.complete(claimed, { checksum }), code('invalid_input'))
+        await assert.rejects(store.applyBatchUpdates(1, [{ complete: claimed, checksum }]), code('invalid_input'))
+        await assert.rejects(store.markStatus(1, claimed.chunk, 'done', checksum), code('invalid_input'))
+      }
+      assert.equal((await store.getChunk(1, claimed.chunk)).status, 'processing')
+      assert.equal((await store.listJobs()).length, 1)
     })
 
     test('a source that fails is told, and one whose end never comes is left', async (t) => {

@@ -1,6 +1,6 @@
 /** Manifests: what a job consists of, from wherever it comes. */
 
-import { jsonOf, kindOf, signalled, whole } from './arguments.js'
+import { jsonOf, kindOf, signalled, something, whole } from './arguments.js'
 import { closed } from './client.js'
 import { described, failure, given, invalid, MagnetarError, textOf } from './errors.js'
 import type { ImportReport, JobSpec } from './stats.js'
@@ -89,7 +89,7 @@ export async function importManifest(store: JobStore<any, any>, call: Call, job:
   const found = isObject || (typeof source === 'string' && format !== 'jsonl') ? undefined : opened(source as Exclude<ManifestSource, Manifest>, format)
   try {
     const signal = signalled(leaving)
-    const choices = { job: whole(job, 'job'), spec, ...rest }
+    const choices = { job: whole(job, 'job'), spec: given(() => stated(spec)), ...rest }
     if (isObject) {
       given(() => isRight(source as Manifest))
       return await call('import', { ...choices, spec: undefined, format: 'json', manifest: source }, signal)
@@ -125,31 +125,29 @@ function isManifest(source: ManifestSource): source is Manifest {
 
 /** Whether there is no value of which JSON makes nothing, which is an error. */
 function isRight({ job, chunks }: Manifest): true {
-  for (const part of [job, job?.backoff]) {
-    for (const [key, value] of Object.entries(Object(part) as object)) if (isNothing(value)) throw nothing(key, 'the job', value)
-  }
+  stated(job)
   for (const chunk of chunks) {
     if (typeof chunk !== 'object' || chunk === null) continue
-    const { priority, max_attempts, max_losses, not_before, payload } = chunk
-    if (isNothing(priority)) throw nothing('priority', `chunk ${chunk.id}`, priority)
-    if (isNothing(max_attempts)) throw nothing('max_attempts', `chunk ${chunk.id}`, max_attempts)
-    if (isNothing(max_losses)) throw nothing('max_losses', `chunk ${chunk.id}`, max_losses)
-    if (isNothing(not_before)) throw nothing('not_before', `chunk ${chunk.id}`, not_before)
+    const { checksum, depends_on, priority, max_attempts, max_losses, on_dependency_failure, not_before, payload } = chunk
+    const of = () => `chunk ${chunk.id}`
+    something(checksum, 'checksum', of)
+    something(depends_on, 'depends_on', of)
+    something(priority, 'priority', of)
+    something(max_attempts, 'max_attempts', of)
+    something(max_losses, 'max_losses', of)
+    something(on_dependency_failure, 'on_dependency_failure', of)
+    something(not_before, 'not_before', of)
     if (payload !== undefined) jsonOf(payload, () => `the payload of chunk ${chunk.id}`)
   }
   return true
 }
 
-/** What `JSON.stringify` leaves out or makes `null` of, so that a default would stand in its place. */
-function isNothing(value: unknown): boolean {
-  if (typeof value === 'number') return !Number.isFinite(value)
-  if (typeof value === 'object') return kindOf(value) === 'Date' && Number.isNaN((value as Date).getTime())
-  return typeof value === 'function' || typeof value === 'symbol'
-}
-
-function nothing(key: string, of: string, value: unknown): MagnetarError {
-  const text = typeof value === 'number' ? String(value) : kindOf(value) === 'Date' ? 'no date' : `a ${typeof value}`
-  return invalid(`${key} of ${of} is ${text}: give a value, or leave it out`)
+/** What holds for all chunks of a job, and has no value of which JSON makes nothing. */
+export function stated(job: JobSpec | undefined): JobSpec | undefined {
+  for (const part of [job, job?.backoff]) {
+    for (const [key, value] of Object.entries(Object(part) as object)) something(value, key, () => 'the job')
+  }
+  return job
 }
 
 type Format = NonNullable<ImportOptions['format']>

@@ -8,7 +8,7 @@ import type { Client } from './client.js'
 import { HEADER, record } from './csv.js'
 import { type Failure, MagnetarError } from './errors.js'
 import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
-import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
+import { type ImportOptions, importManifest, type ManifestSource, stated } from './manifest.js'
 import { JobProgress } from './progress.js'
 import { type Handler, run, type RunOptions, type RunReport } from './run.js'
 import { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
@@ -214,7 +214,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Creates an empty job under an id that was never used before. */
   newJob(spec: JobSpec = {}, options?: CallOptions): Promise<number> {
-    return this.#call('newJob', () => ({ spec }), options)
+    return this.#call('newJob', () => ({ spec: stated(spec) }), options)
   }
 
   /** Deletes a job with everything in it. One that does not exist is `unchanged`. */
