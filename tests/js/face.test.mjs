@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
-import fs, { existsSync, linkSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import fs, { createReadStream, existsSync, linkSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -186,9 +186,16 @@ for (const [place, opened] of Object.entries(places)) {
       const store = kept(t, await opened())
       const jobs = [{ max_attempts: Infinity }, { lease: NaN }, { name: () => 'a' }, { backoff: { initial_ms: NaN, max_ms: 1 } }]
       for (const job of jobs) await assert.rejects(store.importManifest(1, { job, chunks: [] }), code('invalid_input'))
+      for (const job of jobs) {
+        await assert.rejects(store.newJob(job), code('invalid_input'))
+        for (const [format, text] of [['csv', 'id\n1\n'], ['jsonl', '{"id":1}\n']]) {
+          await assert.rejects(store.importManifest(1, text, { format, job }), code('invalid_input'))
+        }
+      }
       const wrong = [
         { priority: NaN }, { max_attempts: -Infinity }, { max_losses: Symbol('s') }, { not_before: new Date(NaN) },
         { payload: NaN }, { payload: new Map() }, { payload: () => {} }, { payload: new Error('no') },
+        { depends_on: () => [1] }, { depends_on: NaN }, { checksum: () => 'sum' }, { on_dependency_failure: Symbol('wait') },
       ]
       for (const one of wrong) {
         const refused = (error) => code('invalid_input')(error) && /chunk 7/.test(error.message)
@@ -197,6 +204,15 @@ for (const [place, opened] of Object.entries(places)) {
       const [date, bare] = [new Date(0), Object.assign(Object.create(null), { a: 1 })]
       await store.importManifest(1, { job: { name: 'n', lease: undefined }, chunks: [{ id: 1, payload: date, not_before: date, priority: undefined }, { id: 2, payload: bare }] })
       assert.deepEqual([(await store.getChunk(1, 1)).payload, (await store.getChunk(1, 2)).payload], [date.toJSON(), { a: 1 }])
+      // A checksum that was not computed is not taken for none.
+      const claimed = await store.claimPending(1)
+      for (const checksum of [() => 'sum', NaN, Symbol('sum')]) {
+        await assert.rejects(store.complete(claimed, { checksum }), code('invalid_input'))
+        await assert.rejects(store.applyBatchUpdates(1, [{ complete: claimed, checksum }]), code('invalid_input'))
+        await assert.rejects(store.markStatus(1, claimed.chunk, 'done', checksum), code('invalid_input'))
+      }
+      assert.equal((await store.getChunk(1, claimed.chunk)).status, 'processing')
+      assert.equal((await store.listJobs()).length, 1)
     })
 
     test('a source that fails is told, and one whose end never comes is left', async (t) => {
@@ -236,6 +252,39 @@ for (const [place, opened] of Object.entries(places)) {
       }
     })
 
+    test('a source is ended whatever is wrong beside it', async (t) => {
+      const store = kept(t, await opened())
+      let ended = 0
+      const stream = () => new ReadableStream({ pull() {}, cancel() { ended++ } }, { highWaterMark: 0 })
+      const ways = [[-1, {}], [1.5, { format: 'jsonl' }], [1, { signal: 'none' }], [1, { format: 'jsonl', signal: 'none' }]]
+      for (const [job, options] of ways) {
+        await assert.rejects(store.importManifest(job, stream(), options), code('invalid_input'))
+        await assert.rejects(store.importManifest(job, new Response(stream()), options), code('invalid_input'))
+        const source = new Readable({ read() {} })
+        await assert.rejects(store.importManifest(job, source, options), code('invalid_input'))
+        await new Promise((resolve) => (source.destroyed ? resolve() : source.once('close', resolve)))
+      }
+      assert.equal(ended, ways.length * 2)
+      await assert.rejects(store.importManifest(1, new Response(stream(), { status: 404 })), /HTTP 404/)
+      assert.equal(ended, ways.length * 2 + 1)
+    })
+
+    test('a file that is not there is the source that fails, and does not end the program', async (t) => {
+      const store = kept(t, await opened())
+      const missing = () => createReadStream(join(folder, 'no such file'))
+      for (const format of ['jsonl', 'toml']) {
+        await assert.rejects(store.importManifest(1, missing(), { format }), code('source'))
+        const left = missing()
+        await assert.rejects(store.importManifest(-1, left, { format }), code('invalid_input'))
+        await new Promise((resolve) => (left.closed ? resolve() : left.once('close', resolve)))
+      }
+      // One that fails while the import is begun.
+      const source = new Readable({ read() {} })
+      const importing = store.importManifest(1, source, { format: 'jsonl' })
+      source.destroy(new Error('the wire was cut'))
+      await assert.rejects(importing, code('source'))
+    })
+
     test('null is no options', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(3), null)
@@ -266,6 +315,24 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.getStats(1)).total, 60_000)
       await assert.rejects(store.importManifest(2, many(120_000, true), { format: 'jsonl' }), /the line went dead/)
       await assert.rejects(store.getJob(2), code('job_not_found'))
+    })
+
+    test('a text of many lines goes over in pieces too, between which others are answered', async (t) => {
+      const store = kept(t, await opened())
+      const line = (id) => JSON.stringify({ id, payload: 'x'.repeat(2_000) })
+      const text = Array.from({ length: 8_000 }, (_, id) => line(id)).join('\n')
+      for (const source of [text, new ReadableStream({ start: (controller) => { controller.enqueue(text); controller.close() } })]) {
+        let isOver = false
+        let answered = 0
+        const importing = store.importManifest(1, source, { format: 'jsonl' }).finally(() => (isOver = true))
+        while (!isOver) {
+          await store.listJobs({ limit: 1 })
+          answered++
+        }
+        const { added, unchanged } = await importing
+        assert.equal(added + unchanged, 8_000)
+        assert.ok(answered > 8, `${answered} answers`)
+      }
     })
 
     test('an import whose source has gone silent ends with its signal, and with the store', async (t) => {
@@ -548,6 +615,33 @@ test('a file goes out of one store and into another', async (t) => {
   }
   await (await importFile(join(folder, 'none'), file)).close()
   await assert.rejects(open(join(folder, 'nothing'), { from: 'text' }), code('invalid_input'))
+})
+
+test('a store in memory keeps its bytes once, and none when it is closed', () => {
+  const script = `
+    const { open } = await import(${JSON.stringify(new URL('node.js', packed))})
+    const kept = async () => {
+      // What is freed is counted out a little later.
+      for (let round = 0; round < 10; round++) {
+        gc()
+        await new Promise((resolve) => setTimeout(resolve))
+      }
+      return process.memoryUsage().arrayBuffers
+    }
+    const chunks = Array.from({ length: 24 }, (_, id) => ({ id, payload: 'x'.repeat(1_000_000) }))
+    const made = await open(':memory:')
+    await made.importManifest(1, { chunks })
+    const from = new Uint8Array(await (await made.exportFile()).arrayBuffer())
+    await made.close()
+    const before = await kept()
+    const store = await open(':memory:', { from })
+    const whileOpen = await kept()
+    await store.close()
+    const afterwards = await kept()
+    // A store that is closed may be held on to.
+    console.log(made.isClosed, store.isClosed, ...[before, whileOpen, afterwards].map((bytes) => Math.round(bytes / from.length)))`
+  const told = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', script], { encoding: 'utf8' })
+  assert.deepEqual([told.stdout, told.status], ['true true 1 2 1\n', 0], told.stderr)
 })
 
 test('the whole package in one script does the same', async (t) => {

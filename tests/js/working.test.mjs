@@ -567,6 +567,40 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal(most, 1)
     })
 
+    test('a loop that waits is left at once, and what it was about to get is given back', async (t) => {
+      const store = kept(t, await opened())
+      await store.importManifest(1, chunks(2))
+      const held = await store.claimPending(1)
+      const [taken, loop, told] = [store.claims(1), store.claims(1), store.progress(1)[Symbol.asyncIterator]()]
+      const { value: chunk } = await taken.next()
+      assert.equal((await told.next()).value.processing, 2)
+      const left = { done: true, value: undefined }
+      for (const waits of [loop, told]) {
+        const next = waits.next()
+        // By then it waits, or asks whether it has to.
+        await store.getStats(1)
+        assert.deepEqual(await Promise.all([waits.return(), next]), [left, left])
+        assert.deepEqual(await waits.next(), left)
+      }
+      const thrown = store.progress(1)[Symbol.asyncIterator]()
+      await thrown.next()
+      const next = thrown.next()
+      await assert.rejects(thrown.throw(new Error('enough')), /enough/)
+      assert.deepEqual(await next, left)
+      // A body that is left hears nothing on its signal, as ever.
+      await taken.return()
+      assert.equal(chunk.signal.aborted, false)
+      // One that is left while it claims.
+      const claiming = store.claims(1)
+      assert.deepEqual(await Promise.all([claiming.next(), claiming.return()]), [left, left])
+      assert.deepEqual([(await store.getChunk(1, 1)).status, (await store.getChunk(1, 1)).attempts], ['pending', 0])
+      await store.release(held)
+      // One that was not begun.
+      const { signal } = new AbortController()
+      assert.deepEqual(await store.claims(1, { signal }).return(), left)
+      assert.equal(getEventListeners(signal, 'abort').length, 0)
+    })
+
     test('progress is told as an iterable and as events, to the last', async (t) => {
       const store = kept(t, await opened())
       await store.importManifest(1, chunks(30))

@@ -47,6 +47,19 @@ function isPlain(value: unknown): boolean {
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
+/** What `JSON.stringify` leaves out or makes `null` of, so that a default would stand in its place, is refused. */
+export function something<T>(value: T, key: string, of: () => string): T {
+  const isNone = typeof value === 'number' ? !Number.isFinite(value) : typeof value === 'function' || typeof value === 'symbol'
+  const isNoDate = typeof value === 'object' && kindOf(value) === 'Date' && Number.isNaN((value as Date).getTime())
+  if (!isNone && !isNoDate) return value
+  const text = isNoDate ? 'no date' : typeof value === 'number' ? String(value) : `a ${typeof value}`
+  throw invalid(`${key} of ${of()} is ${text}: give a value, or leave it out`)
+}
+
+function checked(checksum: string | undefined): string | undefined {
+  return something(checksum, 'checksum', () => 'the result')
+}
+
 export function one<T extends string>(value: T, name: string, choices: readonly T[]): T {
   if (choices.includes(value)) return value
   throw invalid(`${name} is ${described(value)}: use one of ${choices.join(', ')}`)
@@ -57,7 +70,7 @@ export const STATUSES: readonly Status[] = ['pending', 'processing', 'done', 'fa
 /** A status that is set. What is said of a failure is a text for people; a checksum is taken as it is. */
 export function standing(status: Status, detail: string | undefined): object {
   const isText = typeof detail === 'string' && status !== 'done'
-  return { status: one(status, 'status', STATUSES), detail: isText ? textOf(detail) : detail }
+  return { status: one(status, 'status', STATUSES), detail: isText ? textOf(detail) : something(detail, 'detail', () => 'a status') }
 }
 
 export function fenced(claim: Claim): [number, number, number] {
@@ -70,7 +83,7 @@ export function reported(result: Completion): Completion {
   let stranger = typeof result === 'object' && result !== null ? undefined : ''
   for (const key in result) if (key !== 'output' && key !== 'checksum' && Object.hasOwn(result, key)) stranger = key
   if (stranger !== undefined) throw invalid(`a result is { output, checksum }, with your own inside of output, and has no ${stranger || described(result)}`)
-  return { output: output(result.output), checksum: result.checksum }
+  return { output: output(result.output), checksum: checked(result.checksum) }
 }
 
 export function ids(chunks: readonly number[], name: string): number[] {
@@ -118,7 +131,7 @@ export function released(claim: Claim, delayMs?: number): object {
 }
 
 export function updateOf(update: Update): [string, object] {
-  if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: output(update.output), checksum: update.checksum }]
+  if ('complete' in update) return ['complete', { claim: fenced(update.complete), output: output(update.output), checksum: checked(update.checksum) }]
   if ('fail' in update) return ['fail', failed(update.fail, update.error, update)]
   if ('release' in update) return ['release', released(update.release, update.delayMs)]
   if ('heartbeat' in update) return ['heartbeat', { claim: fenced(update.heartbeat) }]

@@ -4,6 +4,7 @@ import { delayed, failed, signalled } from './arguments.js'
 import type { Chunk, Chunks } from './chunk.js'
 import { closed } from './client.js'
 import { MagnetarError, textOf } from './errors.js'
+import { follow, leavable } from './leaving.js'
 import type { ClaimOptions, Completion, JobStore } from './store.js'
 
 /** A chunk that a loop holds. */
@@ -54,8 +55,7 @@ export class Held<P, O> {
   readonly #store: JobStore<P, O>
   /** By itself, and told of the loop's: a signal made of both would live as long as the loop's does. */
   readonly ended = new AbortController()
-  readonly #signal: AbortSignal | undefined
-  readonly #end = () => this.ended.abort(this.#signal?.reason)
+  readonly #forget: () => void
   #timer: ReturnType<typeof setTimeout> | undefined
   #leaseMs: number
   /** All that are held of the store, and where this one is among them. */
@@ -65,10 +65,8 @@ export class Held<P, O> {
   constructor(store: JobStore<P, O>, claimed: Chunk<P, O>, signal: AbortSignal | undefined) {
     this.#store = store
     this.#all = heldOf(store)
-    this.#signal = signal
     this.#leaseMs = Math.max(1_000, (claimed.leaseEndsMs ?? 0) - claimed.updatedAtMs)
-    if (signal?.aborted) this.#end()
-    else signal?.addEventListener('abort', this.#end)
+    this.#forget = follow(signal, this.ended)
     // Claimed in the last batch before the closing.
     if (store.isClosed) this.ended.abort(closed())
     this.chunk = Object.assign(claimed, {
@@ -112,7 +110,7 @@ export class Held<P, O> {
       const last = this.#all.pop()!
       if (last !== this) this.#all[(last.#place = this.#place)] = last
     }
-    this.#signal?.removeEventListener('abort', this.#end)
+    this.#forget()
   }
 
   /** Looks whether the chunk is as it was claimed. If not, a heartbeat at once tells what that means for the claim. */
@@ -244,11 +242,15 @@ function heldOf(store: JobStore<any, any>): Held<any, any>[] {
   return all
 }
 
-export async function* claims<P, O>(
-  store: JobStore<P, O>,
-  job: number,
-  options: ClaimOptions & { wait?: boolean },
-): AsyncGenerator<HeldChunk<P, O>, void, undefined> {
+type Options = ClaimOptions & { wait?: boolean }
+type Loop<P, O> = AsyncGenerator<HeldChunk<P, O>, void, undefined>
+
+export function claims<P, O>(store: JobStore<P, O>, job: number, options: Options): Loop<P, O> {
+  const over = new AbortController()
+  return leavable(loop(store, job, options, over), over)
+}
+
+async function* loop<P, O>(store: JobStore<P, O>, job: number, options: Options, over: AbortController): Loop<P, O> {
   const { wait = true, leaseMs } = options
   const signal = signalled(options.signal)
   let held: Held<P, O> | undefined
@@ -256,28 +258,30 @@ export async function* claims<P, O>(
   let isEarly = true
   // A body that waits for nothing but its signal is to be told.
   const leave = store.watching()
+  const forget = follow(signal, over)
   try {
-    while (!signal?.aborted) {
+    while (!over.signal.aborted) {
       const ending: Held<P, O> | undefined = held
       // What becomes of a result that is refused is said there.
       if (ending?.said.as === 'complete') held = undefined
       const ended = ending && (await finishAndClaim(store, ending, job, leaseMs))
       held = undefined
-      if (ended?.became === 'released' && ending?.comesBackAtOnce) await rest(store, releases++, signal)
+      if (ended?.became === 'released' && ending?.comesBackAtOnce) await rest(store, releases++, over.signal)
       else releases = 0
       const claimed = ended?.claimed === undefined ? await store.claimPending(job, { leaseMs }) : ended.claimed.at(0)
       if (claimed === undefined) {
-        if (!wait || (await endingOf(store, job, signal)) !== undefined) break
+        if (!wait || (await endingOf(store, job, over.signal)) !== undefined) break
         continue
       }
       held = new Held(store, claimed, signal)
       // Claimed while the loop was ended.
-      if (held.chunk.signal.aborted) held.said = { as: 'release' }
+      if (held.chunk.signal.aborted || over.signal.aborted) held.said = { as: 'release' }
       else yield held.chunk
     }
     isEarly = false
   } finally {
     leave()
+    forget()
     if (held !== undefined) {
       // A body that was left before its end, and that has said nothing, has not done its work.
       if (isEarly && held.said === UNSAID) held.said = { as: 'release' }

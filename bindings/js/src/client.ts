@@ -412,8 +412,8 @@ export class Client {
         if (this.#isOther(message)) return this.#hear({ t: 'failed', failure: anotherStore() })
         const seat = this.#seat!
         this.#deathsInLine = 0
-        // What opens the file anew finds it there.
-        if (this.#target.name !== undefined) this.#target.from = undefined
+        // What opens the file anew finds it there, and memory is not opened anew.
+        this.#target.from = undefined
         this.#follow({ id: message.leader, isHere: true, post: (sent) => seat.post(sent), close: () => {} }, message)
         break
       }
@@ -638,6 +638,7 @@ export class Client {
     this.#isClosed = true
     this.#rejectAll(closed())
     this.#leave()
+    this.#hold()
     this.#listening?.end()
     this.#unstill?.()
     this.#die()

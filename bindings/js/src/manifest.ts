@@ -1,6 +1,6 @@
 /** Manifests: what a job consists of, from wherever it comes. */
 
-import { jsonOf, kindOf, signalled } from './arguments.js'
+import { jsonOf, kindOf, signalled, something, whole } from './arguments.js'
 import { closed } from './client.js'
 import { described, failure, given, invalid, MagnetarError, textOf } from './errors.js'
 import type { ImportReport, JobSpec } from './stats.js'
@@ -15,30 +15,30 @@ export interface ManifestChunk<Payload = unknown> {
   /** The chunk's number within its job. */
   id: number
   /** The checksum that a completion's is compared with. */
-  checksum?: string
+  checksum?: string | undefined
   /** Chunks of the same job that must be done first. */
-  depends_on?: number[]
+  depends_on?: number[] | undefined
   /** Higher is claimed first. */
-  priority?: number
+  priority?: number | undefined
   /** Claims that may end in an error, where it differs from the job's; 0 is no limit. */
-  max_attempts?: number
+  max_attempts?: number | undefined
   /** Claims whose owner may vanish, where it differs from the job's; 0 is no limit. */
-  max_losses?: number
+  max_losses?: number | undefined
   /** What becomes of it when a dependency fails, where it differs from the job's. What was ignored stays so until a reset. */
-  on_dependency_failure?: 'wait' | 'cancel' | 'ignore'
+  on_dependency_failure?: 'wait' | 'cancel' | 'ignore' | undefined
   /**
    * Nobody gets it before this moment: a `Date`, or text of RFC 3339 (`2026-12-01T08:00:00Z`). Importing again moves it, for
    * as long as nobody has had the chunk.
    */
-  not_before?: Date | string
+  not_before?: Date | string | undefined
   /** What the worker gets, as JSON of at most 1 MiB. */
-  payload?: Payload
+  payload?: Payload | undefined
 }
 
 /** What a job consists of. */
 export interface Manifest<Payload = unknown> {
   /** What holds for all chunks. */
-  job?: JobSpec
+  job?: JobSpec | undefined
   chunks: ManifestChunk<Payload>[]
 }
 
@@ -85,24 +85,28 @@ const LINE_CHARS_MAX = 4 << 20
 
 export async function importManifest(store: JobStore<any, any>, call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
   const { format, job: spec, signal: leaving, ...rest } = options
-  const signal = signalled(leaving)
-  const choices = { job, spec, ...rest }
-  let type = format
-  if (given(() => isManifest(source) && isRight(source))) {
-    return call('import', { ...choices, spec: undefined, format: 'json', manifest: source }, signal)
+  const isObject = given(() => isManifest(source))
+  const found = isObject || (typeof source === 'string' && format !== 'jsonl') ? undefined : opened(source as Exclude<ManifestSource, Manifest>, format)
+  try {
+    const signal = signalled(leaving)
+    const choices = { job: whole(job, 'job'), spec: given(() => stated(spec)), ...rest }
+    if (isObject) {
+      given(() => isRight(source as Manifest))
+      return await call('import', { ...choices, spec: undefined, format: 'json', manifest: source }, signal)
+    }
+    let text = found === undefined ? (source as string) : ''
+    if (found !== undefined) {
+      if (found.why !== undefined) throw invalid(found.why)
+      const pieces = texts(store, found.stream, signal)
+      if (found.type === 'jsonl') return await inPieces(call, choices, pieces, signal)
+      for await (const piece of pieces) text = given(() => text + piece)
+    }
+    const form: Format = found?.type ?? format ?? guessed(text)
+    return await call('import', { ...choices, spec: form === 'csv' ? spec : undefined, format: form, text }, signal)
+  } finally {
+    // What is refused before it is read has a file or a connection open all the same.
+    found?.stream.cancel().catch(() => {})
   }
-  let text = ''
-  if (typeof source === 'string' && format !== 'jsonl') text = source
-  else {
-    const found = await opened(source as Exclude<ManifestSource, Manifest>, format)
-    const pieces = texts(store, found.stream, signal)
-    // What is refused before it is begun has a file or a connection open all the same.
-    if (found.type === 'jsonl') return inPieces(call, choices, pieces, signal).finally(() => void found.stream.cancel().catch(() => {}))
-    for await (const piece of pieces) text = given(() => text + piece)
-    type = found.type
-  }
-  const form: Format = type ?? guessed(text)
-  return call('import', { ...choices, spec: form === 'csv' ? spec : undefined, format: form, text }, signal)
 }
 
 /** The form of a text of which nothing says what it is. */
@@ -121,43 +125,42 @@ function isManifest(source: ManifestSource): source is Manifest {
 
 /** Whether there is no value of which JSON makes nothing, which is an error. */
 function isRight({ job, chunks }: Manifest): true {
-  for (const part of [job, job?.backoff]) {
-    for (const [key, value] of Object.entries(Object(part) as object)) if (isNothing(value)) throw nothing(key, 'the job', value)
-  }
+  stated(job)
   for (const chunk of chunks) {
     if (typeof chunk !== 'object' || chunk === null) continue
-    const { priority, max_attempts, max_losses, not_before, payload } = chunk
-    if (isNothing(priority)) throw nothing('priority', `chunk ${chunk.id}`, priority)
-    if (isNothing(max_attempts)) throw nothing('max_attempts', `chunk ${chunk.id}`, max_attempts)
-    if (isNothing(max_losses)) throw nothing('max_losses', `chunk ${chunk.id}`, max_losses)
-    if (isNothing(not_before)) throw nothing('not_before', `chunk ${chunk.id}`, not_before)
+    const { checksum, depends_on, priority, max_attempts, max_losses, on_dependency_failure, not_before, payload } = chunk
+    const of = () => `chunk ${chunk.id}`
+    something(checksum, 'checksum', of)
+    something(depends_on, 'depends_on', of)
+    something(priority, 'priority', of)
+    something(max_attempts, 'max_attempts', of)
+    something(max_losses, 'max_losses', of)
+    something(on_dependency_failure, 'on_dependency_failure', of)
+    something(not_before, 'not_before', of)
     if (payload !== undefined) jsonOf(payload, () => `the payload of chunk ${chunk.id}`)
   }
   return true
 }
 
-/** What `JSON.stringify` leaves out or makes `null` of, so that a default would stand in its place. */
-function isNothing(value: unknown): boolean {
-  if (typeof value === 'number') return !Number.isFinite(value)
-  if (typeof value === 'object') return kindOf(value) === 'Date' && Number.isNaN((value as Date).getTime())
-  return typeof value === 'function' || typeof value === 'symbol'
-}
-
-function nothing(key: string, of: string, value: unknown): MagnetarError {
-  const text = typeof value === 'number' ? String(value) : kindOf(value) === 'Date' ? 'no date' : `a ${typeof value}`
-  return invalid(`${key} of ${of} is ${text}: give a value, or leave it out`)
+/** What holds for all chunks of a job, and has no value of which JSON makes nothing. */
+export function stated(job: JobSpec | undefined): JobSpec | undefined {
+  for (const part of [job, job?.backoff]) {
+    for (const [key, value] of Object.entries(Object(part) as object)) something(value, key, () => 'the job')
+  }
+  return job
 }
 
 type Format = NonNullable<ImportOptions['format']>
 type Stream = ReadableStream<Uint8Array | string>
 
-async function opened(source: Exclude<ManifestSource, Manifest>, format: Format | undefined): Promise<{ stream: Stream; type: Format | undefined }> {
+/** A source with its form, where that is known, or why it is of no use. */
+function opened(source: Exclude<ManifestSource, Manifest>, format: Format | undefined): { stream: Stream; type: Format | undefined; why?: string | undefined } {
   if (typeof source === 'string') return { stream: streamOf([source]), type: format }
   const kind = kindOf(source)
   if (kind === 'Response') {
     const { ok, url, status, body, headers } = source as Response
-    if (!ok) throw invalid(`the manifest cannot be fetched: ${url}: HTTP ${status}`)
-    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url) }
+    const why = ok ? undefined : `the manifest cannot be fetched: ${url}: HTTP ${status}`
+    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url), why }
   }
   if (kind === 'Blob' || kind === 'File') {
     const file = source as File
@@ -179,6 +182,8 @@ function typed(type: string, name: string): Format | undefined {
 
 /** Unlike what it is made of it can be left while it says nothing. */
 function streamOf(source: AsyncIterable<Uint8Array | string> | string[]): Stream {
+  // What fails before it is read is told when it is read: a stream of Node ends the program over what nobody hears.
+  ;(source as { on?(event: string, heard: () => void): void }).on?.('error', () => {})
   const parts = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
   return new ReadableStream(
     {
@@ -241,17 +246,21 @@ async function inPieces(call: Call, choices: object, texts: AsyncIterable<string
   try {
     let rest = ''
     /** So much of it is whole lines. */
-    let whole = 0
+    let lines = 0
     for await (const text of texts) {
-      const end = text.lastIndexOf('\n') + 1
-      if (end > 0) whole = rest.length + end
-      rest += text
-      // The engine is to say that this is none.
-      if (rest.length - whole > LINE_CHARS_MAX) whole = rest.length
-      if (whole < PIECE_CHARS) continue
-      await call('importPiece', { import: id, text: rest.slice(0, whole) }, signal)
-      rest = rest.slice(whole)
-      whole = 0
+      // A text may come as one, and other calls are to have their turn.
+      for (let at = 0; at < text.length; at += PIECE_CHARS) {
+        const part = text.slice(at, at + PIECE_CHARS)
+        const end = part.lastIndexOf('\n') + 1
+        if (end > 0) lines = rest.length + end
+        rest += part
+        // The engine is to say that this is none.
+        if (rest.length - lines > LINE_CHARS_MAX) lines = rest.length
+        if (lines < PIECE_CHARS) continue
+        await call('importPiece', { import: id, text: rest.slice(0, lines) }, signal)
+        rest = rest.slice(lines)
+        lines = 0
+      }
     }
     return await call<ImportReport>('importPiece', { import: id, text: rest, last: true }, signal)
   } catch (error) {

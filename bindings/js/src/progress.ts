@@ -1,6 +1,7 @@
 /** How a job goes on, as an async iterable and as events. */
 
 import { signalled } from './arguments.js'
+import { follow, leavable } from './leaving.js'
 import type { Stats } from './stats.js'
 import type { JobStore, Listener, ListenerOptions, Listeners, Told } from './store.js'
 
@@ -68,10 +69,13 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<Stats, void, undefined> {
-    return this.#states(this.#signal)
+    const over = new AbortController()
+    return leavable(this.#states(over), over)
   }
 
-  async *#states(signal: AbortSignal | undefined): AsyncGenerator<Stats, void, undefined> {
+  async *#states(over: AbortController): AsyncGenerator<Stats, void, undefined> {
+    const { signal } = over
+    const forget = follow(this.#signal, over)
     let changed = true
     let wake = () => {}
     const note = () => {
@@ -80,10 +84,10 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     }
     this.#store.waiting.add(note)
     this.#store.losing.add(note)
-    signal?.addEventListener('abort', note)
+    signal.addEventListener('abort', note)
     let told = ''
     try {
-      while (!signal?.aborted && !this.#store.isClosed) {
+      while (!signal.aborted && !this.#store.isClosed) {
         if (!changed) {
           const leave = this.#store.watching()
           await new Promise<void>((resolve) => (wake = resolve))
@@ -100,23 +104,19 @@ export class JobProgress extends EventTarget implements AsyncIterable<Stats> {
     } finally {
       this.#store.waiting.delete(note)
       this.#store.losing.delete(note)
-      signal?.removeEventListener('abort', note)
+      forget()
     }
   }
 
   async #tell(heard: AbortController): Promise<void> {
     const { signal } = heard
-    const stop = () => heard.abort()
     try {
-      this.#signal?.addEventListener('abort', stop)
-      if (this.#signal?.aborted) stop()
-      for await (const stats of this.#states(signal)) {
+      for await (const stats of this.#states(heard)) {
         if (!signal.aborted) this.dispatchEvent(new CustomEvent('progress', { detail: stats }))
       }
     } catch (error) {
       this.dispatchEvent(new CustomEvent('error', { detail: error }))
     } finally {
-      this.#signal?.removeEventListener('abort', stop)
       if (this.#heard === heard) this.#heard = undefined
     }
   }

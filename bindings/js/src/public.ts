@@ -13,6 +13,7 @@ export {
   type ByteStream,
   type CallOptions,
   type ClaimOptions,
+  type ClaimRequest,
   type Compiled,
   type Completion,
   type FailOptions,

@@ -4,6 +4,7 @@ import { signalled } from './arguments.js'
 import type { Chunk, Chunks } from './chunk.js'
 import { type Ending, endingOf, finishAndClaim, finishOrFail, Held, type HeldChunk, rest, UNSAID } from './claims.js'
 import { described, invalid } from './errors.js'
+import { follow } from './leaving.js'
 import type { JobStore } from './store.js'
 
 /**
@@ -61,10 +62,7 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
   let broken: { error: unknown } | undefined
   const over = new AbortController()
   const ended = over.signal
-  // By hand: what the host makes of several signals takes only signals of its own.
-  const stop = () => over.abort(signal!.reason)
-  if (signal?.aborted) stop()
-  else signal?.addEventListener('abort', stop)
+  const forget = follow(signal, over)
 
   const work = async (claimed: Chunk<P, O>) => {
     const held = new Held(store, claimed, ended)
@@ -119,7 +117,7 @@ export async function run<P, O>(store: JobStore<P, O>, job: number, handler: Han
   const leave = store.watching()
   await Promise.all(Array.from({ length: concurrency }, lane))
   leave()
-  signal?.removeEventListener('abort', stop)
+  forget()
   if (broken !== undefined) throw broken.error
   return { ending: ending ?? 'stopped', ...report }
 }

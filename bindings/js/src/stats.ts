@@ -3,17 +3,17 @@
 /** What a manifest says of all chunks of a job, with a manifest's names. */
 export interface JobSpec {
   /** A name for people, of at most 256 bytes. */
-  name?: string
+  name?: string | undefined
   /** Claims that may end in an error before a chunk is failed; 0 is no limit. */
-  max_attempts?: number
+  max_attempts?: number | undefined
   /** Claims whose owner may vanish before a chunk is failed; 0 is no limit. */
-  max_losses?: number
+  max_losses?: number | undefined
   /** How long a claim is held without a heartbeat, in milliseconds: 1,000 to 604,800,000. Default: 60,000. */
-  lease?: number
+  lease?: number | undefined
   /** The wait after a failed attempt, doubled at each further one, in milliseconds. */
-  backoff?: { initial_ms: number; max_ms: number }
+  backoff?: { initial_ms: number; max_ms: number } | undefined
   /** What becomes of a chunk whose dependency fails. */
-  on_dependency_failure?: 'wait' | 'cancel' | 'ignore'
+  on_dependency_failure?: 'wait' | 'cancel' | 'ignore' | undefined
 }
 
 /** How many chunks of a job stand where. */

@@ -8,7 +8,7 @@ import type { Client } from './client.js'
 import { HEADER, record } from './csv.js'
 import { type Failure, MagnetarError } from './errors.js'
 import { type Change, changeOf, jobOf, type PlainJob } from './feed.js'
-import { type ImportOptions, importManifest, type ManifestSource } from './manifest.js'
+import { type ImportOptions, importManifest, type ManifestSource, stated } from './manifest.js'
 import { JobProgress } from './progress.js'
 import { type Handler, run, type RunOptions, type RunReport } from './run.js'
 import { type ImportReport, type Job, type JobSpec, Stats } from './stats.js'
@@ -67,6 +67,19 @@ export interface ClaimOptions extends CallOptions {
   leaseMs?: number | undefined
 }
 
+/** What is claimed: chunks of one job, or of any; one, or up to `count`. */
+export interface ClaimRequest {
+  job?: number | undefined
+  count?: number | undefined
+  leaseMs?: number | undefined
+}
+
+/** A part of a list: what is above an id, and how many of it. */
+export interface Page {
+  after?: number | undefined
+  limit?: number | undefined
+}
+
 /** What a worker reports when a chunk is done. */
 export interface Completion<Output = unknown> {
   /**
@@ -86,11 +99,11 @@ export type Selection = 'all' | readonly number[]
 
 /** One update of `applyBatchUpdates`. */
 export type Update<Output = unknown> =
-  | { complete: Claim; output?: Output; checksum?: string }
-  | { fail: Claim; error: string; permanent?: boolean; delayMs?: number }
-  | { release: Claim; delayMs?: number }
+  | { complete: Claim; output?: Output | undefined; checksum?: string | undefined }
+  | { fail: Claim; error: string; permanent?: boolean | undefined; delayMs?: number | undefined }
+  | { release: Claim; delayMs?: number | undefined }
   | { heartbeat: Claim }
-  | { mark: number; status: Status; detail?: string }
+  | { mark: number; status: Status; detail?: string | undefined }
 
 /** An event that tells something. */
 export type Told<Detail> = (typeof globalThis extends { CustomEvent: new (...given: any[]) => infer Made } ? Made : Event) & {
@@ -196,12 +209,12 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    * ```
    */
   async importManifest(job: number, source: ManifestSource<Payload>, options?: ImportOptions): Promise<ImportReport> {
-    return importManifest(this, (name, fields, signal) => this.#client.call(name, () => fields, signal), whole(job, 'job'), source, options ?? {})
+    return importManifest(this, (name, fields, signal) => this.#client.call(name, () => fields, signal), job, source, options ?? {})
   }
 
   /** Creates an empty job under an id that was never used before. */
   newJob(spec: JobSpec = {}, options?: CallOptions): Promise<number> {
-    return this.#call('newJob', () => ({ spec }), options)
+    return this.#call('newJob', () => ({ spec: stated(spec) }), options)
   }
 
   /** Deletes a job with everything in it. One that does not exist is `unchanged`. */
@@ -261,7 +274,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /** Claims chunks of one job, or of any: one, or up to `count` within the bounds of `claimPendingBatch`. */
   claim(
-    request: { job?: number; count?: number; leaseMs?: number } = {},
+    request: ClaimRequest = {},
     options?: CallOptions,
   ): Promise<Chunks<Payload, Output>> {
     return this.#call('claim', () => asked(request), options)
@@ -276,7 +289,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   completeAndClaim(
     claim: Claim,
     result: Completion<Output> = {},
-    next: { job?: number; count?: number; leaseMs?: number } = {},
+    next: ClaimRequest = {},
     options?: CallOptions,
   ): Promise<Chunks<Payload, Output>> {
     return this.#call('completeAndClaim', () => ({ claim: fenced(claim), ...reported(result), ...asked(next) }), options)
@@ -417,7 +430,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
    */
   pageByStatus(
     job: number,
-    page: { status?: Status; after?: number; limit?: number } = {},
+    page: Page & { status?: Status | undefined } = {},
     options?: CallOptions,
   ): Promise<Chunks<Payload, Output>> {
     return this.#call('page', () => ({ job: whole(job, 'job'), status: page.status, ...paged(page) }), options)
@@ -445,7 +458,7 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
   }
 
   /** Up to `limit` jobs (default and at most 10,000) above an id, by id. */
-  async listJobs(page: { after?: number; limit?: number } = {}, options?: CallOptions): Promise<Job[]> {
+  async listJobs(page: Page = {}, options?: CallOptions): Promise<Job[]> {
     return (await this.#call<PlainJob[]>('listJobs', () => paged(page), options)).map(jobOf)
   }
 

@@ -79,6 +79,8 @@ async function lead(start: Start): Promise<void> {
     cacheBytes: start.cacheBytes,
     store: start.store,
   })
+  // As large as the file, and kept by what began this.
+  start.from = undefined
   const server = new Server(engine, die)
   const leader = start.seat
   const channels = new Map<string, BroadcastChannel>()

@@ -1,6 +1,6 @@
 // What a user's TypeScript may say, and what it may not. It is checked and never run.
 
-import { type Chunk, type ErrorCode, type HeldChunk, JobStore, MagnetarError, open, type Persistence, type ProgressEvents, type Stats, type StoreEvents } from 'magnetar-jobs'
+import { type Chunk, type ErrorCode, type HeldChunk, type JobSpec, JobStore, MagnetarError, open, type Persistence, type ProgressEvents, type Stats, type Status, type StoreEvents } from 'magnetar-jobs'
 import { open as openInlined } from 'magnetar-jobs/inline'
 
 interface Upload {
@@ -68,6 +68,15 @@ export async function handedOn(given: { signal?: AbortSignal; leaseMs?: number; 
   for await (const held of store.claims(1, { signal, leaseMs, wait: undefined })) held.release({ delayMs })
   await store.run(1, (held) => held.fail('no', { delayMs }), { signal, leaseMs, concurrency: undefined })
   if (chunk !== undefined) await store.fail(chunk, 'no', { delayMs, permanent: undefined })
+  const [job, status, checksum]: [number?, Status?, string?] = []
+  for (const left of await store.claim({ job, count: job, leaseMs })) {
+    await store.applyBatchUpdates(1, [{ complete: left, output, checksum }, { fail: left, error: 'no', delayMs, permanent: undefined }, { release: left, delayMs }])
+    await store.completeAndClaim(left, { output, checksum }, { job, leaseMs })
+  }
+  await store.pageByStatus(1, { status, after: job, limit: job })
+  await store.listJobs({ after: job, limit: job })
+  const spec: JobSpec = { name: checksum, lease: leaseMs, backoff: undefined }
+  await store.importManifest(1, { job: spec, chunks: [{ id: 1, checksum, depends_on: undefined, priority: job, not_before: undefined, payload: output }] })
   // @ts-expect-error: whoever names a file means it
   await open('handed-on', { from: undefined })
 }
