@@ -134,10 +134,11 @@ impl Patience {
             if state.closed {
                 return;
             }
-            let (mut state, waited) =
-                self.moved.wait_timeout(state, part).unwrap_or_else(PoisonError::into_inner);
-            if !waited.timed_out() {
-                continue;
+            // Whoever begins to wait meanwhile is in nobody's way.
+            let waited = self.moved.wait_timeout_while(state, part, |state| !state.closed);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if state.closed {
+                return;
             }
             let mut is_overdue = false;
             for waiting in &mut state.waiting {
@@ -180,6 +181,30 @@ mod tests {
     use std::task::Context;
 
     use super::*;
+
+    #[test]
+    fn patience_ends_however_often_others_begin_to_wait() {
+        const BOUND: Duration = Duration::from_millis(800);
+        let patience = Patience::new(Acknowledge::Both { patience: BOUND });
+        let mut task = Context::from_waker(Waker::noop());
+        std::thread::scope(|threads| {
+            threads.spawn(|| patience.tick(BOUND, || {}));
+            let mut first = pin!(patience.wait(1));
+            let mut others = 0;
+            let is_over = loop {
+                if first.as_mut().poll(&mut task).is_ready() {
+                    break true;
+                }
+                if others == 20_000_000 {
+                    break false;
+                }
+                assert!(pin!(patience.wait(2)).poll(&mut task).is_pending() || patience.is_over(2));
+                others += 1;
+            };
+            patience.close();
+            assert!(is_over, "it waits still, beside {others} others");
+        });
+    }
 
     #[test]
     fn each_caller_has_its_own_patience_for_as_long_as_it_waits() {
