@@ -49,7 +49,7 @@ pub(crate) use query::{
     page, ready, stats, topo_order, without_unchanged,
 };
 pub(crate) use records::{
-    FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta,
+    FullRow, Invisible, Part, RecordPage, Room, changes_page, first_page, full_page, full_rows, meta,
     open_job_from, rest_page,
 };
 pub(crate) use restore::{
