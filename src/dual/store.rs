@@ -349,7 +349,7 @@ impl JobStore for DualStore {
         for side in &self.inner.sides {
             let turn = side.shared.turn_to_verify().await;
             // A redb file is checked while nobody reads it.
-            let shut = self.inner.gate.shut().await;
+            let shut = self.inner.gate.shut().await?;
             side.shared.core.check_file().await?;
             drop(shut);
             side.shared.verify(turn).await?;
@@ -359,6 +359,7 @@ impl JobStore for DualStore {
 
     /// Gives back what this client holds, copies that too where it can be, and releases both stores.
     async fn close(&self) -> Result<()> {
+        let closing = self.inner.gate.begin_closing();
         self.inner.give_back_all().await?;
         if self.inner.active().is_ok() {
             // What is not copied now is copied when the pair is opened again.
@@ -367,8 +368,10 @@ impl JobStore for DualStore {
             }
         }
         self.inner.stop();
-        // A page that is being copied is out by then.
-        let _shut = self.inner.gate.shut().await;
+        closing.stays();
+        // A page that is being copied is out by then. What takes long may wait for a source of its own, and is told with its
+        // next commit.
+        let _shut = self.inner.gate.shut_beside_long().await;
         let [first, second] = &self.inner.sides;
         let closed = [first.store.close().await, second.store.close().await];
         closed.into_iter().collect()

@@ -166,7 +166,7 @@ impl Inner {
                 copied => copied?,
             }
         }
-        let _shut = self.gate.shut().await;
+        let _shut = self.gate.shut().await?;
         let _held = self.lock.take().await?;
         self.set_roles(Roles::Unsettled);
         let roles = self.find_roles().await?;
@@ -241,7 +241,7 @@ impl Inner {
     /// Ends the pair.
     pub(super) async fn detach(&self) -> Result<()> {
         self.ensure_settled().await?;
-        let _shut = self.gate.shut().await;
+        let _shut = self.gate.shut().await?;
         if matches!(self.roles(), Roles::Settled { detached: true, .. }) {
             return Ok(());
         }

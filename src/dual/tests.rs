@@ -816,6 +816,6 @@ fn a_caller_whose_reopening_failed_is_told_again_and_does_not_wait_for_those_who
     while reopening.as_mut().poll(&mut context).is_pending() && dual.inner.sides[0].shared.core.is_on_hold() {
     }
     assert!(block_on(inside).expect("it was kept, and goes on").is_some());
-    drop(block_on(shutting));
+    drop(block_on(shutting).expect("nobody closes the pair"));
     block_on(reopening).expect("the disk is well");
 }
