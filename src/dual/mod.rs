@@ -444,6 +444,17 @@ impl Inner {
         Ok(copied.is_idle.then_some(copied.newest))
     }
 
+    /// Says why the copy does not get on. Nobody waits for it until it has caught up.
+    fn falls_behind(&self, error: &Error) {
+        self.patience.give_up();
+        let newest = self.direction().map_or(0, |(from, _)| from.shared.core.latest.revision());
+        self.board.post(|status| {
+            status.revision = status.revision.max(newest);
+            status.is_degraded = self.patience.bound().is_some();
+            status.error = Some(error.clone());
+        });
+    }
+
     /// Looks at what came of copying: where the copy does not follow any more, another process has changed the
     /// authority, which is to be found out.
     fn is_overtaken_copying<T>(&self, copied: &Result<T>) -> bool {

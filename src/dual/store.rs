@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::gate::{Length, Pass};
 use super::side::Side;
-use super::{DualStore, Inner, Roles, thread};
+use super::{DualStore, Inner, MoveSide, Roles, thread};
 use crate::commit::{Watch, is_left_at_closing};
 use crate::engine::Op;
 use crate::error::{Error, ErrorKind, Result};
@@ -330,11 +330,27 @@ impl JobStore for DualStore {
         change!(self, Long, store => store.release_all())
     }
 
-    /// Opens anew what needs it of both stores, and finishes what was left half-way between them.
+    /// Opens anew what needs it of both stores, and finishes what was left half-way between them. Where that fails of the
+    /// one that does not execute operations, which is in nobody's way, [`MoveStatus::error`](super::MoveStatus::error) says why.
     async fn reopen(&self) -> Result<()> {
         // First of all: calls that wait for it are inside.
-        for side in &self.inner.sides {
-            side.reopen().await?;
+        let [first, second] = &self.inner.sides;
+        let [first, second] = [first.reopen().await, second.reopen().await];
+        if let Roles::Settled { authority, detached } = self.inner.roles() {
+            let (mine, others) = match authority {
+                MoveSide::First => (first, second),
+                MoveSide::Second => (second, first),
+            };
+            mine?;
+            if let Err(error) = others {
+                // Nothing is left half-way, and the copy is behind as after any other failure of its.
+                if !detached {
+                    self.inner.falls_behind(&error);
+                }
+                return Ok(());
+            }
+        } else {
+            first.and(second)?;
         }
         let shut = self.inner.gate.shut_beside_long().await;
         if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {

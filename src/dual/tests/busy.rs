@@ -94,3 +94,29 @@ fn a_pair_is_closed_beside_an_import_whose_source_says_nothing() {
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
 }
+
+/// The one that is gone can be opened no more; the other one failed once, and is well again.
+#[test]
+fn a_store_that_is_gone_does_not_keep_the_authority_from_being_opened_anew() {
+    for gone in [0, 1] {
+        let world = World::new([redb(), redb()]);
+        let (dual, _handles) = imported(&world);
+        block_on(dual.catch_up()).expect("nothing stands in the way");
+        if gone == 0 {
+            block_on(dual.cut_over()).expect("nothing stands in the way");
+        }
+        block_on(dual.new_job(&JobSpec::new())).expect("it works");
+        let fail = |side: usize, fault| {
+            let plan = &world.plans[side];
+            *plan.fault.lock().unwrap() = Some((plan.commits.load(Ordering::SeqCst), fault));
+        };
+        fail(gone, Fault::CrashBefore);
+        block_on(dual.catch_up()).expect_err("it cannot be written to");
+        fail(1 - gone, Fault::Before);
+        let lost = block_on(dual.new_job(&JobSpec::new())).expect_err("the disk failed");
+        assert_eq!(lost.retry(), Retry::AfterReopen);
+        block_on(dual.reopen()).expect("the authority is well");
+        block_on(dual.claim_pending(JOB)).expect("it goes on").expect("all are ready");
+        assert!(dual.status().error.is_some(), "nobody says that the copy does not get on");
+    }
+}
