@@ -27,7 +27,7 @@ mod work;
 
 use std::sync::Arc;
 
-use crate::backends::contract::{Backend, DependentsNeed, DueNeed, Key, Meta, Needs, ReadyNeed};
+use crate::backends::contract::{Backend, DependentsNeed, DueNeed, Key, Loaded, Meta, Needs, ReadyNeed};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
@@ -259,16 +259,17 @@ impl Engine {
 
     /// Deals with what a crash left: claims of the dead, jobs half deleted or half imported, dependents not told.
     pub(crate) fn recover(&mut self) -> Result<()> {
-        let works = {
-            let meta = self.meta()?;
-            self.acknowledged = meta.revision;
-            self.store_id = Some(meta.store_id);
-            self.gives_up = unsynced::may_have_lost(&meta, &self.host);
-            works(&meta)
-        };
-        if !works {
+        let Loaded { meta, owners, .. } =
+            self.backend.begin()?.load(&Needs { owners: true, ..Needs::default() })?;
+        self.acknowledged = meta.revision;
+        self.store_id = Some(meta.store_id);
+        self.gives_up = unsynced::may_have_lost(&meta, &self.host);
+        if !works(&meta) {
             // What is half-done here goes on where the work is done.
             return Ok(());
+        }
+        if owners.contains(&self.host.owner) {
+            self.announce_again();
         }
         for op in [Op::Reap { probe: true }, Op::Tidy, Op::Settle] {
             let mut op = op;
@@ -292,6 +293,17 @@ impl Engine {
         // What this client holds from an earlier opening, it was told of then.
         self.acknowledged = loaded.meta.revision;
         Ok(())
+    }
+
+    /// This client goes on with what it holds from an earlier life, and others are to see that it lives. Where that cannot
+    /// be, on a full disk perhaps, it is tried again with its first claim.
+    fn announce_again(&mut self) {
+        match self.host.liveness.announce(self.host.owner) {
+            Ok(()) => self.announced = true,
+            Err(error) => {
+                tracing::warn!(%error, "others take this client for dead until it claims something");
+            }
+        }
     }
 
     /// Runs a group of operations as one commit.
