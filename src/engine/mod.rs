@@ -673,14 +673,16 @@ impl Op {
             needs.jobs.insert(job);
             needs.rows.push(Key { job, chunk });
         };
-        // Whoever waits for the chunk will be told.
-        let ends = |job: i64, chunk: u64, needs: &mut Needs| {
+        // Whoever waits for the chunk will be told, of one of so many.
+        let ends_among = |count: usize, job: i64, chunk: u64, needs: &mut Needs| {
             about(job, chunk, needs);
             let on = Key { job, chunk };
-            let limit = limits::DEPENDENTS_PER_COMMIT_MAX + 1;
+            let told = (limits::TOLD_PER_COMMIT_MAX / count).min(limits::DEPENDENTS_PER_COMMIT_MAX);
+            let limit = told.max(DEPENDENTS_EXPECTED) + 1;
             needs.dependents.push(DependentsNeed { on, after: None, limit });
             needs.dependent_rows = true;
         };
+        let ends = |job: i64, chunk: u64, needs: &mut Needs| ends_among(1, job, chunk, needs);
         match self {
             Op::Claim { request, .. } => request_needs(request, needs),
             Op::CompleteAndClaim { claim, request, .. } => {
@@ -694,7 +696,7 @@ impl Op {
             Op::Mark { job, chunk, .. } => ends(*job, *chunk, needs),
             Op::Updates { job, updates } => {
                 for update in updates {
-                    ends(*job, finish::chunk_of(update), needs);
+                    ends_among(updates.len(), *job, finish::chunk_of(update), needs);
                 }
             }
             Op::AddDependencies { job, chunk, on } => {
@@ -783,6 +785,10 @@ impl Op {
         }
     }
 }
+
+/// Of each of many chunks that end, so many dependents are asked for at once: there are seldom more, and no more than these
+/// are told of all of them.
+const DEPENDENTS_EXPECTED: usize = 8;
 
 fn request_needs(request: &ClaimRequest, needs: &mut Needs) {
     if let Some(job) = request.job_id {
