@@ -653,6 +653,50 @@ fn what_was_answered_to_a_call_that_is_dropped_before_it_looks_is_given_back() {
     assert!(told.iter().any(is_new), "the feed waits for nobody's import: {told:?}");
 }
 
+/// An executor that has ended, perhaps.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("nobody runs the task any more");
+    }
+}
+
+#[test]
+fn a_caller_who_cannot_be_woken_takes_nobody_along() {
+    let clock = Arc::new(HeldClock::default());
+    let options = OpenOptions::new().clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let store = RedbStore::in_memory_with(&options).expect("it opens");
+    import(&store, first(3)).expect("it is imported");
+    let ends = |mut call: Pin<&mut dyn Future<Output = magnetar::Result<Option<u64>>>>| {
+        for _ in 0..300_000 {
+            if let Poll::Ready(answer) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return answer.expect("it works").expect("one is ready");
+            }
+            std::thread::yield_now();
+        }
+        panic!("nobody answers any more");
+    };
+    let claim = async || Ok(store.claim_pending(1).await?.map(|state| state.chunk));
+    let unwakeable = Waker::from(Arc::new(Panics));
+    let mut gone = Context::from_waker(&unwakeable);
+    let mut watch = store.watch();
+    let mut watching = pin!(watch.changed());
+    assert!(watching.as_mut().poll(&mut gone).is_pending());
+    let mut claims = [0; 3].map(|_| Box::pin(claim()));
+    let held = clock.0.lock().expect("no panic");
+    for call in &mut claims {
+        assert!(call.as_mut().poll(&mut gone).is_pending());
+    }
+    drop(held);
+    let mut chunks: Vec<u64> = claims.iter_mut().map(|call| ends(call.as_mut())).collect();
+    chunks.sort_unstable();
+    assert_eq!(chunks, [0, 1, 2]);
+    assert!(matches!(watching.as_mut().poll(&mut gone), Poll::Ready(Some(_))));
+    let stats = async { Ok(Some(store.get_stats(1).await?.processing)) };
+    assert_eq!(ends(pin!(stats)), 3);
+}
+
 #[test]
 fn two_stores_of_one_client_and_one_moment_are_two() {
     let options = OpenOptions::new()

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use crate::commit::closed;
+use crate::commit::{closed, wake};
 use crate::error::Result;
 
 /// How long a call may take.
@@ -39,7 +39,7 @@ impl Gate {
 
     fn wake(&self) {
         let woken = std::mem::take(&mut self.state().waiting);
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 
     /// Waits until a change of the state succeeds.

@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::Acknowledge;
+use crate::commit::wake;
 
 /// A caller's patience is told off in so many parts.
 const PARTS: u32 = 8;
@@ -168,10 +169,6 @@ impl Drop for Caller<'_> {
         };
         drop(left);
     }
-}
-
-fn wake(woken: Vec<Waker>) {
-    woken.into_iter().for_each(Waker::wake);
 }
 
 #[cfg(test)]
