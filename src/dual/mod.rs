@@ -79,7 +79,7 @@ pub enum Acknowledge {
     #[default]
     Authority,
     /// Once both have. A store that follows too slowly or fails blocks nobody: past this time, and from then on until
-    /// it has caught up, the authority alone answers ([`MoveStatus::is_degraded`]). Where there are no threads (wasm32)
+    /// it has caught up, or has kept up for a while, the authority alone answers ([`MoveStatus::is_degraded`]). Where there are no threads (wasm32)
     /// there is no such bound: the call does the copying itself.
     Both {
         /// How long a call waits for the other store.
@@ -440,7 +440,9 @@ impl Inner {
         let _pass = self.gate.enter(Length::Short).await;
         let (from, to) = self.direction()?;
         let copied = copy::page(from, to, &self.progress(), Invisible::Wait).await?;
-        self.patience.reached(copied.up_to.unwrap_or(0), copied.is_caught_up);
+        if self.patience.reached(&copied) {
+            self.board.post_if(|status| std::mem::take(&mut status.is_degraded));
+        }
         Ok(copied.is_idle.then_some(copied.newest))
     }
 

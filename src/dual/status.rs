@@ -185,9 +185,19 @@ impl Board {
     }
 
     pub(super) fn post(&self, change: impl FnOnce(&mut MoveStatus)) {
+        self.post_if(|status| {
+            change(status);
+            true
+        });
+    }
+
+    /// The same, where it says that it is news.
+    pub(super) fn post_if(&self, change: impl FnOnce(&mut MoveStatus) -> bool) {
         let woken = {
             let mut posted = self.posted();
-            change(&mut posted.status);
+            if !change(&mut posted.status) {
+                return;
+            }
             posted.status.lag = posted.status.revision.saturating_sub(posted.status.copied);
             posted.version += 1;
             posted.waiting.take()
