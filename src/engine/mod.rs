@@ -677,8 +677,9 @@ impl Op {
         let ends_among = |count: usize, job: i64, chunk: u64, needs: &mut Needs| {
             about(job, chunk, needs);
             let on = Key { job, chunk };
-            let told = (limits::TOLD_PER_COMMIT_MAX / count).min(limits::DEPENDENTS_PER_COMMIT_MAX);
-            let limit = told.max(DEPENDENTS_EXPECTED) + 1;
+            let expected =
+                if count > FEW_ENDS { DEPENDENTS_OF_MANY } else { limits::DEPENDENTS_PER_COMMIT_MAX };
+            let limit = expected + 1;
             needs.dependents.push(DependentsNeed { on, after: None, limit });
             needs.dependent_rows = true;
         };
@@ -786,9 +787,12 @@ impl Op {
     }
 }
 
-/// Of each of many chunks that end, so many dependents are asked for at once: there are seldom more, and no more than these
-/// are told of all of them.
-const DEPENDENTS_EXPECTED: usize = 8;
+/// Chunks that end in one operation, of each of which all dependents are asked for that one commit tells.
+const FEW_ENDS: usize = 64;
+
+/// Of each of more chunks than that, so many: few have more, and no more than some of them are told in the same commit. There
+/// is no third number, since SQLite is asked once for each.
+const DEPENDENTS_OF_MANY: usize = 64;
 
 fn request_needs(request: &ClaimRequest, needs: &mut Needs) {
     if let Some(job) = request.job_id {

@@ -272,7 +272,7 @@ fn a_large_batch_asks_for_few_more_dependents_than_one_commit_tells() {
         let mut needs = Needs::default();
         Op::Updates { job: 1, updates: (0..count).map(mark).collect() }.needs(&mut needs);
         let asked: usize = needs.dependents.iter().map(|need| need.limit).sum();
-        let most = limits::TOLD_PER_COMMIT_MAX + 9 * needs.dependents.len();
+        let most = 64 * (1 + limits::DEPENDENTS_PER_COMMIT_MAX) + 65 * needs.dependents.len();
         assert!(needs.dependents.len() as u64 == count && asked <= most, "{asked} for {count} chunks");
     }
 }
