@@ -18,8 +18,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use magnetar::{
     Backoff, Change, ChunkStream, Clock, Completion, DependencyFailure, ErrorKind, ImportOptions, JobSpec,
-    JobStatus, JobStore, NewChunk, OpenOptions, RedbStore, Retry, SqliteStore, Storage, block_on, chunks,
-    worker,
+    JobStatus, JobStore, NewChunk, OpenOptions, OwnerId, RedbStore, Retry, SqliteStore, Storage, block_on,
+    chunks, worker,
 };
 
 use bytes::SharedBytes;
@@ -73,6 +73,28 @@ fn a_claim_of_a_dead_owners_chunk_whose_lease_is_over_is_not_taken_for_the_dead_
         assert_eq!((claimed[0].status, claimed[0].losses), (JobStatus::Processing, 1));
         block_on(lives.complete(&claimed[0].claim(), Completion::new())).expect("the claim is open");
     }
+}
+
+/// It goes on with what it held in its earlier life, which is nobody else's for as long as it lives.
+#[test]
+fn a_client_that_opens_the_store_again_is_not_taken_for_dead_before_it_claims() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("jobs.db");
+    let options = OpenOptions::new().owner(OwnerId::from_bytes([7; 16]));
+    let open = || block_on(SqliteStore::open_with(&path, &options)).expect("it opens");
+    let before = open();
+    block_on(before.import(1, &JobSpec::new(), first(1), &ImportOptions::new())).expect("it is imported");
+    let held = block_on(before.claim_pending(1)).expect("it works").expect("it is ready");
+    drop(before);
+
+    let again = open();
+    let other = block_on(SqliteStore::open(&path)).expect("it opens");
+    let pending = block_on(other.resume_pending(1)).expect("it works");
+    assert_eq!(pending, [], "its holder lives");
+    block_on(again.heartbeat(&held.claim())).expect("the claim is open");
+    drop(again);
+    let pending = block_on(other.resume_pending(1)).expect("it works");
+    assert_eq!((pending.len(), pending[0].losses), (1, 1), "its holder is dead");
 }
 
 #[test]
@@ -231,7 +253,7 @@ fn a_job_made_anew_while_a_large_import_is_compared_with_the_old_one_is_not_take
 fn an_import_of_this_clients_own_earlier_life_is_taken_back_when_it_opens_the_store() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, killed) = (folder.path().join("jobs.redb"), folder.path().join("killed.redb"));
-    let options = OpenOptions::new().owner(magnetar::OwnerId::from_bytes([5; 16]));
+    let options = OpenOptions::new().owner(OwnerId::from_bytes([5; 16]));
     let dies = RedbStore::open_with(&path, &options).expect("it opens");
     // The files as they stand there: a process that is killed leaves such.
     let stream = with_a_pause(|| assert!(std::fs::copy(&path, &killed).is_ok(), "it is copied"));
@@ -331,11 +353,11 @@ fn a_store_is_not_reopened_as_another_one_or_as_a_new_one() {
 struct LastOfAll;
 
 impl magnetar::Liveness for LastOfAll {
-    fn announce(&self, _owner: magnetar::OwnerId) -> magnetar::Result<()> {
+    fn announce(&self, _owner: OwnerId) -> magnetar::Result<()> {
         Ok(())
     }
 
-    fn probe(&self, _owner: magnetar::OwnerId) -> magnetar::Probe {
+    fn probe(&self, _owner: OwnerId) -> magnetar::Probe {
         magnetar::Probe::Dead(Box::new(()))
     }
 }
@@ -357,11 +379,11 @@ fn an_import_of_the_dead_is_taken_back_by_the_next_who_opens_the_store() {
 struct NobodyKnows;
 
 impl magnetar::Liveness for NobodyKnows {
-    fn announce(&self, _owner: magnetar::OwnerId) -> magnetar::Result<()> {
+    fn announce(&self, _owner: OwnerId) -> magnetar::Result<()> {
         Ok(())
     }
 
-    fn probe(&self, _owner: magnetar::OwnerId) -> magnetar::Probe {
+    fn probe(&self, _owner: OwnerId) -> magnetar::Probe {
         magnetar::Probe::Unknown
     }
 }
@@ -631,11 +653,55 @@ fn what_was_answered_to_a_call_that_is_dropped_before_it_looks_is_given_back() {
     assert!(told.iter().any(is_new), "the feed waits for nobody's import: {told:?}");
 }
 
+/// An executor that has ended, perhaps.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("nobody runs the task any more");
+    }
+}
+
+#[test]
+fn a_caller_who_cannot_be_woken_takes_nobody_along() {
+    let clock = Arc::new(HeldClock::default());
+    let options = OpenOptions::new().clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let store = RedbStore::in_memory_with(&options).expect("it opens");
+    import(&store, first(3)).expect("it is imported");
+    let ends = |mut call: Pin<&mut dyn Future<Output = magnetar::Result<Option<u64>>>>| {
+        for _ in 0..300_000 {
+            if let Poll::Ready(answer) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return answer.expect("it works").expect("one is ready");
+            }
+            std::thread::yield_now();
+        }
+        panic!("nobody answers any more");
+    };
+    let claim = async || Ok(store.claim_pending(1).await?.map(|state| state.chunk));
+    let unwakeable = Waker::from(Arc::new(Panics));
+    let mut gone = Context::from_waker(&unwakeable);
+    let mut watch = store.watch();
+    let mut watching = pin!(watch.changed());
+    assert!(watching.as_mut().poll(&mut gone).is_pending());
+    let mut claims = [0; 3].map(|_| Box::pin(claim()));
+    let held = clock.0.lock().expect("no panic");
+    for call in &mut claims {
+        assert!(call.as_mut().poll(&mut gone).is_pending());
+    }
+    drop(held);
+    let mut chunks: Vec<u64> = claims.iter_mut().map(|call| ends(call.as_mut())).collect();
+    chunks.sort_unstable();
+    assert_eq!(chunks, [0, 1, 2]);
+    assert!(matches!(watching.as_mut().poll(&mut gone), Poll::Ready(Some(_))));
+    let stats = async { Ok(Some(store.get_stats(1).await?.processing)) };
+    assert_eq!(ends(pin!(stats)), 3);
+}
+
 #[test]
 fn two_stores_of_one_client_and_one_moment_are_two() {
     let options = OpenOptions::new()
         .clock(Arc::new(ManualClock(AtomicU64::new(1_000_000))) as Arc<dyn Clock>)
-        .owner(magnetar::OwnerId::from_bytes([5; 16]));
+        .owner(OwnerId::from_bytes([5; 16]));
     let id = || block_on(RedbStore::in_memory_with(&options).expect("it opens").id()).expect("it tells");
     assert_ne!(id(), id());
 }

@@ -38,7 +38,7 @@ pub(crate) use ticket::Ticket;
 pub(crate) use turns::{Turn, Turns};
 #[cfg(target_family = "wasm")]
 pub(crate) use unthreaded::{DRIVER, Driving, Readers, look, offload};
-pub(crate) use waiters::{Place, Waiters};
+pub(crate) use waiters::{Place, Waiters, guarded, wake};
 pub(crate) use watch::Latest;
 pub use watch::Watch;
 #[cfg(not(target_family = "wasm"))]
@@ -452,8 +452,8 @@ impl Core {
         reply: Option<oneshot::Sender<Result<Reply>>>,
         answer: Result<Reply>,
     ) -> bool {
-        match reply.map(|reply| reply.send(answer)) {
-            None => false,
+        let Some(reply) = reply else { return false };
+        match guarded(|| reply.send(answer)) {
             Some(Ok(())) => true,
             Some(Err(unheard)) => {
                 if let Ok(unheard) = unheard {
@@ -461,6 +461,8 @@ impl Core {
                 }
                 false
             }
+            // The answer is there; whether anybody looks is not known.
+            None => false,
         }
     }
 
@@ -543,7 +545,7 @@ impl Core {
     /// Whoever asked may have gone: it is done all the same, and where the store is to be reopened those who wait hear
     /// of that.
     fn reply(self: &Arc<Self>, reply: oneshot::Sender<Result<()>>, result: Result<()>) {
-        if reply.send(result).is_err() {
+        if guarded(|| reply.send(result)).is_none_or(|sent| sent.is_err()) {
             self.tell_of_poison();
         }
     }
@@ -561,7 +563,7 @@ impl Core {
         for entry in owed.into_iter().chain(waiting) {
             match entry.reply {
                 // Its caller has gone as well where it does not hear.
-                Some(reply) => drop(reply.send(Err(closed()))),
+                Some(reply) => drop(guarded(|| reply.send(Err(closed())))),
                 None => own.push(entry.op),
             }
         }

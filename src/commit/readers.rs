@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::guarded;
 use crate::error::{Error, ErrorKind, Result};
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -44,7 +45,7 @@ fn run(receiver: &Mutex<Receiver<Task>>) {
     loop {
         let task = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match task {
-            Ok(task) => task(),
+            Ok(task) => drop(guarded(task)),
             Err(_) => return,
         }
     }

@@ -3,7 +3,25 @@
 //! What is given back is dropped where no lock is held: the last waker of a task may take the task along, and that one
 //! may hold whatever the lock is for.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
+
+/// Does what may wake a task. A waker is its executor's code: one that panics, as where the executor has ended, takes along
+/// neither this thread nor those who are still to be woken.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    if done.is_err() {
+        tracing::warn!("a task could not be woken: its executor panicked");
+    }
+    done.ok()
+}
+
+/// Wakes tasks.
+pub(crate) fn wake(woken: Vec<Waker>) {
+    for waker in woken {
+        guarded(|| waker.wake());
+    }
+}
 
 /// The wakers of tasks that wait for one thing, each in the place of its waiter.
 #[derive(Debug, Default)]

@@ -2,9 +2,9 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
-use super::{Place, Waiters};
+use super::{Place, Waiters, wake};
 
 /// The newest revision, and who waits for a newer one.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Latest {
             (state.waiting.take(), state.beside.clone())
         };
         self.moved.notify_all();
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
         beside.iter().filter_map(Weak::upgrade).for_each(|other| other.advance(revision));
     }
 
@@ -50,7 +50,7 @@ impl Latest {
             state.waiting.take()
         };
         self.moved.notify_all();
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 
     /// The newest revision that was heard of.

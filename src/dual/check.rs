@@ -10,7 +10,7 @@ use super::copy;
 use super::side::Side;
 use super::status::{Comparison, Mismatch};
 use crate::backends::contract::{Content, Counts, Hold, JobRow, Key, Load, Record};
-use crate::engine::{self, FullRow};
+use crate::engine::{self, FullRow, Room};
 use crate::error::Result;
 use crate::model::Deadline;
 
@@ -147,7 +147,7 @@ pub(super) fn digest(load: &mut dyn Load) -> Result<Digest> {
         feed.job(&job);
         let mut chunk = None;
         loop {
-            let (_, rows, next) = engine::full_page(load, job.id, &[], chunk)?;
+            let (_, rows, next) = engine::full_page(load, job.id, &[], chunk, Room::PAGE)?;
             for row in &rows {
                 chunks += 1;
                 dependencies += row.on.len() as u64;
@@ -345,7 +345,7 @@ pub(super) async fn everything(
         let mut chunk = None;
         loop {
             let (revision, ones, next) =
-                from.read(move |load| engine::full_page(load, job, &[], chunk)).await?;
+                from.read(move |load| engine::full_page(load, job, &[], chunk, Room::PAGE)).await?;
             found.reached(copy::up_to(from, to, progress, revision).await?);
             let (first, last) = (chunk, next);
             let others = to.read(move |load| span(load, job, first, last)).await?;
@@ -381,7 +381,7 @@ pub(super) async fn everything(
 fn span(load: &mut dyn Load, job: i64, after: Option<u64>, last: Option<u64>) -> Result<Vec<FullRow>> {
     let (mut rows, mut after) = (Vec::new(), after);
     loop {
-        let (_, page, next) = engine::full_page(load, job, &[], after)?;
+        let (_, page, next) = engine::full_page(load, job, &[], after, Room::PAGE)?;
         rows.extend(page);
         let is_past = |row: &FullRow| last.is_some_and(|last| row.row.key.chunk > last);
         if next.is_none() || rows.last().is_some_and(is_past) {

@@ -4,6 +4,7 @@ use super::side::Side;
 use super::status::{Board, MovePhase};
 use crate::engine::{self, Consumer, Invisible, Op, Part, RecordPage};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::model::Outcome;
 use crate::standing::{Role, Standing};
 
@@ -136,7 +137,24 @@ pub(super) async fn up_to(
     }
 }
 
-/// Copies until nothing is left.
+/// Copies until little is left, or no less than before: there may never be nothing where somebody works meanwhile.
+pub(super) async fn nearly_all(from: &Side, to: &Side, progress: &Progress<'_>) -> Result<()> {
+    let mut before = u64::MAX;
+    loop {
+        let copied = standing(from, to).await?.copied;
+        let newest = from.meta().await?.revision;
+        let left = newest - copied;
+        if left >= before || up_to(from, to, progress, newest).await?.is_some() {
+            return Ok(());
+        }
+        if left <= limits::RECORDS_PER_PAGE_MAX as u64 {
+            return Ok(());
+        }
+        before = left;
+    }
+}
+
+/// Copies until nothing is left, of a store that nobody works in.
 pub(super) async fn all(from: &Side, to: &Side, progress: &Progress<'_>, invisible: Invisible) -> Result<()> {
     while !page(from, to, progress, invisible).await?.is_idle {}
     Ok(())

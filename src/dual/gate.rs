@@ -4,6 +4,9 @@ use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use crate::commit::{closed, wake};
+use crate::error::Result;
+
 /// How long a call may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
@@ -24,6 +27,8 @@ struct State {
     shut_to_long: bool,
     /// Every call has to wait.
     shut: bool,
+    /// The stores are being closed, by so many.
+    closing: usize,
     waiting: Vec<Waker>,
 }
 
@@ -34,7 +39,7 @@ impl Gate {
 
     fn wake(&self) {
         let woken = std::mem::take(&mut self.state().waiting);
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 
     /// Waits until a change of the state succeeds.
@@ -69,11 +74,27 @@ impl Gate {
     }
 
     /// Shuts the gate: first to long calls, and once the last of them is out to all. It is shut to others who want to
-    /// shut it too. Opens again when what is given is dropped, also where this call is given up half-way.
-    pub(super) async fn shut(&self) -> Shut<'_> {
+    /// shut it too. Opens again when what is given is dropped, also where this call is given up half-way. Refused while the
+    /// stores are being closed, since that waits for no long call.
+    pub(super) async fn shut(&self) -> Result<Shut<'_>> {
         let shut = self.turn().await;
-        self.until(|state| state.long == 0).await;
-        self.empty(shut).await
+        let mut is_closing = false;
+        self.until(|state| {
+            is_closing = state.closing > 0;
+            is_closing || state.long == 0
+        })
+        .await;
+        if is_closing {
+            return Err(closed());
+        }
+        Ok(self.empty(shut).await)
+    }
+
+    /// The stores are being closed until what is given is dropped, or for good.
+    pub(super) fn begin_closing(&self) -> Closing<'_> {
+        self.state().closing += 1;
+        self.wake();
+        Closing(self)
     }
 
     /// The same, but long calls that are inside stay there: they may wait for a source of their own, and nobody who
@@ -119,6 +140,23 @@ impl Drop for Pass<'_> {
     }
 }
 
+/// The stores are being closed while this is there.
+#[derive(Debug)]
+pub(super) struct Closing<'g>(&'g Gate);
+
+impl Closing<'_> {
+    /// There is no way back.
+    pub(super) fn stays(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.state().closing -= 1;
+    }
+}
+
 /// The gate is shut while this is there.
 #[derive(Debug)]
 pub(super) struct Shut<'g>(&'g Gate);
@@ -160,7 +198,7 @@ mod tests {
         assert!(is_ready(shut.as_mut()).is_none(), "a short call is inside");
         assert!(is_ready(pin!(gate.enter(Length::Short))).is_none());
         drop(short);
-        let shut = is_ready(shut.as_mut()).expect("everybody is out");
+        let shut = is_ready(shut.as_mut()).expect("everybody is out").expect("nobody closes");
         assert!(is_ready(pin!(gate.enter(Length::Short))).is_none());
         drop(shut);
         assert!(is_ready(pin!(gate.enter(Length::Long))).is_some());
@@ -193,7 +231,7 @@ mod tests {
         }
         assert!(is_ready(pin!(gate.enter(Length::Long))).is_some());
         drop(long);
-        let shut = is_ready(pin!(gate.shut())).expect("nobody is inside");
+        let shut = is_ready(pin!(gate.shut())).expect("nobody is inside").expect("nobody closes");
         assert!(is_ready(pin!(gate.shut())).is_none(), "one at a time");
         drop(shut);
     }

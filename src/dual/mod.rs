@@ -79,7 +79,7 @@ pub enum Acknowledge {
     #[default]
     Authority,
     /// Once both have. A store that follows too slowly or fails blocks nobody: past this time, and from then on until
-    /// it has caught up, the authority alone answers ([`MoveStatus::is_degraded`]). Where there are no threads (wasm32)
+    /// it has caught up, or has kept up for a while, the authority alone answers ([`MoveStatus::is_degraded`]). Where there are no threads (wasm32)
     /// there is no such bound: the call does the copying itself.
     Both {
         /// How long a call waits for the other store.
@@ -440,8 +440,21 @@ impl Inner {
         let _pass = self.gate.enter(Length::Short).await;
         let (from, to) = self.direction()?;
         let copied = copy::page(from, to, &self.progress(), Invisible::Wait).await?;
-        self.patience.reached(copied.up_to.unwrap_or(0), copied.is_caught_up);
+        if self.patience.reached(&copied) {
+            self.board.post_if(|status| std::mem::take(&mut status.is_degraded));
+        }
         Ok(copied.is_idle.then_some(copied.newest))
+    }
+
+    /// Says why the copy does not get on. Nobody waits for it until it has caught up.
+    fn falls_behind(&self, error: &Error) {
+        self.patience.give_up();
+        let newest = self.direction().map_or(0, |(from, _)| from.shared.core.latest.revision());
+        self.board.post(|status| {
+            status.revision = status.revision.max(newest);
+            status.is_degraded = self.patience.bound().is_some();
+            status.error = Some(error.clone());
+        });
     }
 
     /// Looks at what came of copying: where the copy does not follow any more, another process has changed the

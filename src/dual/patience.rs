@@ -6,9 +6,15 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::Acknowledge;
+use super::copy::Copied;
+use crate::commit::wake;
 
 /// A caller's patience is told off in so many parts.
 const PARTS: u32 = 8;
+
+/// So many pages in a row that have all there is show that the other store keeps up. One that is so slow that callers lose
+/// their patience with each page has them wait for one of so many.
+const PAGES_KEPT_UP: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct Patience {
@@ -22,6 +28,8 @@ struct State {
     copied: u64,
     /// Nobody waits until the other store has caught up.
     is_degraded: bool,
+    /// So many pages, one after the other, had all that there was when they were read.
+    kept_up: u32,
     closed: bool,
     waiting: Vec<Waiting>,
     /// How many have waited so far.
@@ -54,26 +62,34 @@ impl Patience {
         }
     }
 
-    /// The other store has everything up to here, and perhaps has caught up by that.
-    pub(super) fn reached(&self, copied: u64, is_caught_up: bool) {
-        let woken = {
+    /// How far the other store is by now. Says whether callers wait for it: again, where it has caught up, or has kept up
+    /// for a while, since where somebody works all the time there is always something that it lacks.
+    pub(super) fn reached(&self, copied: &Copied) -> bool {
+        let (waits, woken) = {
             let mut state = self.state();
-            state.copied = state.copied.max(copied);
-            if is_caught_up {
+            state.copied = state.copied.max(copied.up_to.unwrap_or(0));
+            state.kept_up = match copied.up_to {
+                None => state.kept_up,
+                Some(up_to) if up_to == copied.newest => state.kept_up.saturating_add(1),
+                Some(_) => 0,
+            };
+            if copied.is_caught_up || state.kept_up >= PAGES_KEPT_UP {
                 state.is_degraded = false;
             }
             let copied = state.copied;
             let reached = state.waiting.extract_if(.., |waiting| waiting.revision <= copied);
-            reached.map(|waiting| waiting.waker).collect()
+            let woken = reached.map(|waiting| waiting.waker).collect();
+            (!state.is_degraded, woken)
         };
         wake(woken);
+        waits
     }
 
     /// Nobody waits until the other store has caught up.
     pub(super) fn give_up(&self) {
         let woken = {
             let mut state = self.state();
-            state.is_degraded = true;
+            (state.is_degraded, state.kept_up) = (true, 0);
             state.waiting.drain(..).map(|waiting| waiting.waker).collect()
         };
         wake(woken);
@@ -134,10 +150,11 @@ impl Patience {
             if state.closed {
                 return;
             }
-            let (mut state, waited) =
-                self.moved.wait_timeout(state, part).unwrap_or_else(PoisonError::into_inner);
-            if !waited.timed_out() {
-                continue;
+            // Whoever begins to wait meanwhile is in nobody's way.
+            let waited = self.moved.wait_timeout_while(state, part, |state| !state.closed);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if state.closed {
+                return;
             }
             let mut is_overdue = false;
             for waiting in &mut state.waiting {
@@ -169,10 +186,6 @@ impl Drop for Caller<'_> {
     }
 }
 
-fn wake(woken: Vec<Waker>) {
-    woken.into_iter().for_each(Waker::wake);
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future;
@@ -180,6 +193,55 @@ mod tests {
     use std::task::Context;
 
     use super::*;
+
+    #[test]
+    fn callers_wait_again_for_a_store_that_keeps_up_though_there_is_always_something_new() {
+        let patience = Patience::new(Acknowledge::Both { patience: Duration::from_secs(1) });
+        let page = |up_to: u64, newest| {
+            let copied = Copied { up_to: Some(up_to), is_idle: false, is_caught_up: false, newest };
+            patience.reached(&copied)
+        };
+        assert!(page(1, 9), "nobody has lost his patience");
+        patience.give_up();
+        let mut at = 10;
+        for _ in 0..3 {
+            for _ in 1..PAGES_KEPT_UP {
+                assert!(!page(at, at) && patience.is_over(u64::MAX));
+                at += 1;
+            }
+            assert!(!page(at, at + 1), "it is behind");
+            at += 1;
+        }
+        for _ in 1..PAGES_KEPT_UP {
+            assert!(!page(at, at));
+            at += 1;
+        }
+        assert!(page(at, at) && !patience.is_over(u64::MAX));
+    }
+
+    #[test]
+    fn patience_ends_however_often_others_begin_to_wait() {
+        const BOUND: Duration = Duration::from_millis(800);
+        let patience = Patience::new(Acknowledge::Both { patience: BOUND });
+        let mut task = Context::from_waker(Waker::noop());
+        std::thread::scope(|threads| {
+            threads.spawn(|| patience.tick(BOUND, || {}));
+            let mut first = pin!(patience.wait(1));
+            let mut others = 0;
+            let is_over = loop {
+                if first.as_mut().poll(&mut task).is_ready() {
+                    break true;
+                }
+                if others == 20_000_000 {
+                    break false;
+                }
+                assert!(pin!(patience.wait(2)).poll(&mut task).is_pending() || patience.is_over(2));
+                others += 1;
+            };
+            patience.close();
+            assert!(is_over, "it waits still, beside {others} others");
+        });
+    }
 
     #[test]
     fn each_caller_has_its_own_patience_for_as_long_as_it_waits() {
@@ -197,7 +259,8 @@ mod tests {
             let mut third = pin!(patience.wait(3));
             assert!(third.as_mut().poll(&mut task).is_pending());
             assert_eq!(patience.state().waiting[1].parts_left, PARTS);
-            patience.reached(3, true);
+            let caught_up = Copied { up_to: Some(3), is_idle: true, is_caught_up: true, newest: 3 };
+            assert!(patience.reached(&caught_up));
             assert!(first.as_mut().poll(&mut task).is_ready());
             assert!(third.as_mut().poll(&mut task).is_ready());
         }

@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use serde::Serialize;
 
-use crate::commit::{Place, Waiters};
+use crate::commit::{Place, Waiters, wake};
 use crate::error::Error;
 
 /// One of the two stores of a move.
@@ -185,14 +185,24 @@ impl Board {
     }
 
     pub(super) fn post(&self, change: impl FnOnce(&mut MoveStatus)) {
+        self.post_if(|status| {
+            change(status);
+            true
+        });
+    }
+
+    /// The same, where it says that it is news.
+    pub(super) fn post_if(&self, change: impl FnOnce(&mut MoveStatus) -> bool) {
         let woken = {
             let mut posted = self.posted();
-            change(&mut posted.status);
+            if !change(&mut posted.status) {
+                return;
+            }
             posted.status.lag = posted.status.revision.saturating_sub(posted.status.copied);
             posted.version += 1;
             posted.waiting.take()
         };
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 
     pub(super) fn close(&self) {
@@ -201,7 +211,7 @@ impl Board {
             posted.closed = true;
             posted.waiting.take()
         };
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 }
 
@@ -251,7 +261,7 @@ impl Drop for StatusWatch {
 mod tests {
     use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context, Wake};
+    use std::task::{Context, Wake, Waker};
 
     use super::*;
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::gate::{Length, Pass};
 use super::side::Side;
-use super::{DualStore, Inner, Roles, thread};
+use super::{DualStore, Inner, MoveSide, Roles, thread};
 use crate::commit::{Watch, is_left_at_closing};
 use crate::engine::Op;
 use crate::error::{Error, ErrorKind, Result};
@@ -330,11 +330,27 @@ impl JobStore for DualStore {
         change!(self, Long, store => store.release_all())
     }
 
-    /// Opens anew what needs it of both stores, and finishes what was left half-way between them.
+    /// Opens anew what needs it of both stores, and finishes what was left half-way between them. Where that fails of the
+    /// one that does not execute operations, which is in nobody's way, [`MoveStatus::error`](super::MoveStatus::error) says why.
     async fn reopen(&self) -> Result<()> {
         // First of all: calls that wait for it are inside.
-        for side in &self.inner.sides {
-            side.reopen().await?;
+        let [first, second] = &self.inner.sides;
+        let [first, second] = [first.reopen().await, second.reopen().await];
+        if let Roles::Settled { authority, detached } = self.inner.roles() {
+            let (mine, others) = match authority {
+                MoveSide::First => (first, second),
+                MoveSide::Second => (second, first),
+            };
+            mine?;
+            if let Err(error) = others {
+                // Nothing is left half-way, and the copy is behind as after any other failure of its.
+                if !detached {
+                    self.inner.falls_behind(&error);
+                }
+                return Ok(());
+            }
+        } else {
+            first.and(second)?;
         }
         let shut = self.inner.gate.shut_beside_long().await;
         if !matches!(self.inner.roles(), Roles::Settled { detached: true, .. }) {
@@ -349,7 +365,7 @@ impl JobStore for DualStore {
         for side in &self.inner.sides {
             let turn = side.shared.turn_to_verify().await;
             // A redb file is checked while nobody reads it.
-            let shut = self.inner.gate.shut().await;
+            let shut = self.inner.gate.shut().await?;
             side.shared.core.check_file().await?;
             drop(shut);
             side.shared.verify(turn).await?;
@@ -359,6 +375,7 @@ impl JobStore for DualStore {
 
     /// Gives back what this client holds, copies that too where it can be, and releases both stores.
     async fn close(&self) -> Result<()> {
+        let closing = self.inner.gate.begin_closing();
         self.inner.give_back_all().await?;
         if self.inner.active().is_ok() {
             // What is not copied now is copied when the pair is opened again.
@@ -367,8 +384,10 @@ impl JobStore for DualStore {
             }
         }
         self.inner.stop();
-        // A page that is being copied is out by then.
-        let _shut = self.inner.gate.shut().await;
+        closing.stays();
+        // A page that is being copied is out by then. What takes long may wait for a source of its own, and is told with its
+        // next commit.
+        let _shut = self.inner.gate.shut_beside_long().await;
         let [first, second] = &self.inner.sides;
         let closed = [first.store.close().await, second.store.close().await];
         closed.into_iter().collect()

@@ -160,13 +160,13 @@ impl Inner {
         }
         if matches!(self.roles(), Roles::Settled { authority, detached: false } if authority != to) {
             // Nobody waits yet.
-            match copy::all(from, target, &self.progress(), Invisible::Wait).await {
+            match copy::nearly_all(from, target, &self.progress()).await {
                 // Another process was quicker; what it did shows below.
                 Err(error) if copy::is_refused(&error) => {}
                 copied => copied?,
             }
         }
-        let _shut = self.gate.shut().await;
+        let _shut = self.gate.shut().await?;
         let _held = self.lock.take().await?;
         self.set_roles(Roles::Unsettled);
         let roles = self.find_roles().await?;
@@ -175,8 +175,8 @@ impl Inner {
             return Ok(Comparison::at(target.meta().await?.revision));
         }
         self.direction()?;
-        // And while the last calls went out.
-        copy::all(from, target, &self.progress(), Invisible::Wait).await?;
+        // And while the last calls went out. Those who are at it without this pair go on until it retires.
+        copy::nearly_all(from, target, &self.progress()).await?;
         self.set_roles(Roles::Unsettled);
         let (roles, result) = self.finish(to.other()).await?;
         self.set_roles(roles);
@@ -241,7 +241,7 @@ impl Inner {
     /// Ends the pair.
     pub(super) async fn detach(&self) -> Result<()> {
         self.ensure_settled().await?;
-        let _shut = self.gate.shut().await;
+        let _shut = self.gate.shut().await?;
         if matches!(self.roles(), Roles::Settled { detached: true, .. }) {
             return Ok(());
         }

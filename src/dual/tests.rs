@@ -4,6 +4,8 @@
 //! crash is an error after which the store takes nothing any more; then everything is dropped and opened again on what
 //! was committed.
 
+mod busy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -72,7 +74,7 @@ impl Fault {
 }
 
 /// What happens to the commits of one store.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Plan {
     /// From now on outputs and names of jobs are written otherwise than they were handed over.
     is_lying: AtomicBool,
@@ -84,12 +86,17 @@ struct Plan {
     at_the_door: AtomicUsize,
     /// How often the store was opened anew.
     reopened: AtomicUsize,
+    /// What others do with each commit, just before it.
+    beside: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 impl Plan {
     fn next(&self) -> Option<Fault> {
         self.at_the_door.fetch_add(1, Ordering::SeqCst);
         drop(self.door.lock().unwrap());
+        if let Some(beside) = &*self.beside.lock().unwrap() {
+            beside();
+        }
         let at = self.commits.fetch_add(1, Ordering::SeqCst);
         let (when, fault) = (*self.fault.lock().unwrap())?;
         (at == when).then(|| {
@@ -809,6 +816,6 @@ fn a_caller_whose_reopening_failed_is_told_again_and_does_not_wait_for_those_who
     while reopening.as_mut().poll(&mut context).is_pending() && dual.inner.sides[0].shared.core.is_on_hold() {
     }
     assert!(block_on(inside).expect("it was kept, and goes on").is_some());
-    drop(block_on(shutting));
+    drop(block_on(shutting).expect("nobody closes the pair"));
     block_on(reopening).expect("the disk is well");
 }

@@ -94,13 +94,7 @@ fn run(inner: &Inner) {
 
 /// Says that the copying failed, and opens anew what needs it.
 pub(super) fn report(inner: &Inner, error: &Error) {
-    inner.patience.give_up();
-    let newest = inner.direction().map_or(0, |(from, _)| from.shared.core.latest.revision());
-    inner.board.post(|status| {
-        status.revision = status.revision.max(newest);
-        status.is_degraded = inner.patience.bound().is_some();
-        status.error = Some(error.clone());
-    });
+    inner.falls_behind(error);
     if error.retry() != Retry::AfterReopen {
         return;
     }

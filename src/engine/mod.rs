@@ -27,7 +27,7 @@ mod work;
 
 use std::sync::Arc;
 
-use crate::backends::contract::{Backend, DependentsNeed, DueNeed, Key, Meta, Needs, ReadyNeed};
+use crate::backends::contract::{Backend, DependentsNeed, DueNeed, Key, Loaded, Meta, Needs, ReadyNeed};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
@@ -49,7 +49,7 @@ pub(crate) use query::{
     page, ready, stats, topo_order, without_unchanged,
 };
 pub(crate) use records::{
-    FullRow, Invisible, Part, RecordPage, changes_page, first_page, full_page, full_rows, meta,
+    FullRow, Invisible, Part, RecordPage, Room, changes_page, first_page, full_page, full_rows, meta,
     open_job_from, rest_page,
 };
 pub(crate) use restore::{
@@ -259,16 +259,17 @@ impl Engine {
 
     /// Deals with what a crash left: claims of the dead, jobs half deleted or half imported, dependents not told.
     pub(crate) fn recover(&mut self) -> Result<()> {
-        let works = {
-            let meta = self.meta()?;
-            self.acknowledged = meta.revision;
-            self.store_id = Some(meta.store_id);
-            self.gives_up = unsynced::may_have_lost(&meta, &self.host);
-            works(&meta)
-        };
-        if !works {
+        let Loaded { meta, owners, .. } =
+            self.backend.begin()?.load(&Needs { owners: true, ..Needs::default() })?;
+        self.acknowledged = meta.revision;
+        self.store_id = Some(meta.store_id);
+        self.gives_up = unsynced::may_have_lost(&meta, &self.host);
+        if !works(&meta) {
             // What is half-done here goes on where the work is done.
             return Ok(());
+        }
+        if owners.contains(&self.host.owner) {
+            self.announce_again();
         }
         for op in [Op::Reap { probe: true }, Op::Tidy, Op::Settle] {
             let mut op = op;
@@ -292,6 +293,17 @@ impl Engine {
         // What this client holds from an earlier opening, it was told of then.
         self.acknowledged = loaded.meta.revision;
         Ok(())
+    }
+
+    /// This client goes on with what it holds from an earlier life, and others are to see that it lives. Where that cannot
+    /// be, on a full disk perhaps, it is tried again with its first claim.
+    fn announce_again(&mut self) {
+        match self.host.liveness.announce(self.host.owner) {
+            Ok(()) => self.announced = true,
+            Err(error) => {
+                tracing::warn!(%error, "others take this client for dead until it claims something");
+            }
+        }
     }
 
     /// Runs a group of operations as one commit.
@@ -661,14 +673,17 @@ impl Op {
             needs.jobs.insert(job);
             needs.rows.push(Key { job, chunk });
         };
-        // Whoever waits for the chunk will be told.
-        let ends = |job: i64, chunk: u64, needs: &mut Needs| {
+        // Whoever waits for the chunk will be told, of one of so many.
+        let ends_among = |count: usize, job: i64, chunk: u64, needs: &mut Needs| {
             about(job, chunk, needs);
             let on = Key { job, chunk };
-            let limit = limits::DEPENDENTS_PER_COMMIT_MAX + 1;
+            let expected =
+                if count > FEW_ENDS { DEPENDENTS_OF_MANY } else { limits::DEPENDENTS_PER_COMMIT_MAX };
+            let limit = expected + 1;
             needs.dependents.push(DependentsNeed { on, after: None, limit });
             needs.dependent_rows = true;
         };
+        let ends = |job: i64, chunk: u64, needs: &mut Needs| ends_among(1, job, chunk, needs);
         match self {
             Op::Claim { request, .. } => request_needs(request, needs),
             Op::CompleteAndClaim { claim, request, .. } => {
@@ -682,7 +697,7 @@ impl Op {
             Op::Mark { job, chunk, .. } => ends(*job, *chunk, needs),
             Op::Updates { job, updates } => {
                 for update in updates {
-                    ends(*job, finish::chunk_of(update), needs);
+                    ends_among(updates.len(), *job, finish::chunk_of(update), needs);
                 }
             }
             Op::AddDependencies { job, chunk, on } => {
@@ -771,6 +786,13 @@ impl Op {
         }
     }
 }
+
+/// Chunks that end in one operation, of each of which all dependents are asked for that one commit tells.
+const FEW_ENDS: usize = 64;
+
+/// Of each of more chunks than that, so many: few have more, and no more than some of them are told in the same commit. There
+/// is no third number, since SQLite is asked once for each.
+const DEPENDENTS_OF_MANY: usize = 64;
 
 fn request_needs(request: &ClaimRequest, needs: &mut Needs) {
     if let Some(job) = request.job_id {

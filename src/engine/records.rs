@@ -129,26 +129,55 @@ pub(crate) fn full_rows(load: &mut dyn Load, keys: &[Key]) -> Result<(u64, Vec<O
     Ok((loaded.meta.revision, rows.into_iter().map(|(_, row)| row).collect()))
 }
 
-/// A page of a job's rows with their dependencies above an id, and the revision that they were read at.
+/// What a page has room for still.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Of a whole page.
+    pub(crate) const PAGE: Self = Room { rows: limits::RECORDS_PER_PAGE_MAX, bytes: PAGE_BYTES };
+
+    fn without(self, rows: &[FullRow]) -> Self {
+        let bytes = rows.iter().map(FullRow::bytes).sum();
+        Room { rows: self.rows.saturating_sub(rows.len()), bytes: self.bytes.saturating_sub(bytes) }
+    }
+
+    /// A job takes as much as a row.
+    fn without_a_job(self) -> Self {
+        Room { rows: self.rows.saturating_sub(1), ..self }
+    }
+
+    fn is_full(self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+}
+
+/// A job's rows with their dependencies above an id, as many as there is room for, and the revision that they were read
+/// at.
 pub(crate) fn full_page(
     load: &mut dyn Load,
     job: i64,
     classes: &'static [Class],
     after: Option<u64>,
+    mut room: Room,
 ) -> Result<(u64, Vec<FullRow>, Option<u64>)> {
-    let (mut rows, mut after, mut bytes) = (Vec::new(), after, 0);
+    let (mut rows, mut after) = (Vec::new(), after);
     loop {
-        let need = PageNeed { job, classes, after, limit: ROWS_PER_QUESTION };
+        let limit = ROWS_PER_QUESTION.min(room.rows);
+        let need = PageNeed { job, classes, after, limit };
         let page = page_of(load, &need)?;
         let keys: Vec<Key> = page.iter().map(|row| row.key).collect();
         let Loaded { meta, edges_of: lists, .. } =
             load.load(&Needs { edges_of: keys, ..Needs::default() })?;
-        let full = page.len() == ROWS_PER_QUESTION;
+        let full = page.len() == limit;
         after = page.last().map(|row| row.key.chunk);
         let before = rows.len();
         rows.extend(page.into_iter().zip(lists).map(|(row, on)| FullRow { row, on }));
-        bytes += rows[before..].iter().map(FullRow::bytes).sum::<usize>();
-        if !full || bytes >= PAGE_BYTES || rows.len() >= limits::RECORDS_PER_PAGE_MAX {
+        room = room.without(&rows[before..]);
+        if !full || room.is_full() {
             return Ok((meta.revision, rows, after.filter(|_| full)));
         }
     }
@@ -169,26 +198,34 @@ pub(crate) fn open_job_from(load: &mut dyn Load, from: Option<i64>) -> Result<Op
     }
 }
 
-/// The next page of a first copy.
+/// The next page of a first copy: of as many jobs as there is room for, so that many small ones are few commits, and that
+/// jobs which are made meanwhile, and come through the log, do not put its end off.
 pub(crate) fn first_page(load: &mut dyn Load, from: Backfill) -> Result<RecordPage> {
     let mut page = RecordPage::new(&meta(load)?, Part::First { from, next: None });
-    let job = match (from.job, from.chunk) {
+    let (mut after, mut room) = (from.job, Room::PAGE);
+    let mut begun = match (from.job, from.chunk) {
         // In the midst of a job, which may have gone meanwhile.
         (Some(job), Some(_)) => super::query::job_row(load, job)?.filter(|row| row.phase == JobPhase::Open),
         _ => None,
     };
-    let (job, after) = match job {
-        Some(job) => (Some(job), from.chunk),
-        None => (open_job_from(load, from.job)?, None),
-    };
-    if let Some(job) = job {
-        let id = job.id;
-        let (_, rows, more) = full_page(load, id, &[], after)?;
+    loop {
+        let (job, chunk) = match begun.take() {
+            Some(job) => (job, from.chunk),
+            None => match open_job_from(load, after)? {
+                Some(job) => (job, None),
+                None => return Ok(page),
+            },
+        };
+        let (_, rows, more) = full_page(load, job.id, &[], chunk, room)?;
+        room = room.without(&rows).without_a_job();
+        after = Some(job.id);
         page.jobs.push(job);
-        page.rows = rows;
-        page.part = Part::First { from, next: Some(Backfill { job: Some(id), chunk: more, ..from }) };
+        page.rows.extend(rows);
+        if more.is_some() || room.is_full() {
+            page.part = Part::First { from, next: Some(Backfill { job: after, chunk: more, ..from }) };
+            return Ok(page);
+        }
     }
-    Ok(page)
 }
 
 /// What to do about jobs whose first import is under way.
@@ -344,7 +381,7 @@ pub(crate) fn rest_page(
         let Some(job) = job else { break };
         after = Some(job.id);
         if job.counts.of(Class::Processing) > 0 {
-            let (_, rows, more) = full_page(load, job.id, &[Class::Processing], chunk)?;
+            let (_, rows, more) = full_page(load, job.id, &[Class::Processing], chunk, Room::PAGE)?;
             let id = job.id;
             page.jobs.push(job);
             page.rows = rows;

@@ -265,6 +265,18 @@ pub(crate) fn a_copy_is_whole_between_its_pages(make: impl Fn() -> Box<dyn Backe
     assert!(pages > 1);
 }
 
+#[test]
+fn a_large_batch_asks_for_few_more_dependents_than_one_commit_tells() {
+    for count in [1, 7, 256, limits::BATCH_UPDATES_MAX as u64] {
+        let mark = |chunk| ChunkUpdate::Mark { chunk, status: JobStatus::Done, detail: None };
+        let mut needs = Needs::default();
+        Op::Updates { job: 1, updates: (0..count).map(mark).collect() }.needs(&mut needs);
+        let asked: usize = needs.dependents.iter().map(|need| need.limit).sum();
+        let most = 64 * (1 + limits::DEPENDENTS_PER_COMMIT_MAX) + 65 * needs.dependents.len();
+        assert!(needs.dependents.len() as u64 == count && asked <= most, "{asked} for {count} chunks");
+    }
+}
+
 /// All there is, as texts.
 fn all(reader: &dyn Reader) -> Vec<String> {
     let mut load = reader.snapshot().unwrap();

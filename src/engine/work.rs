@@ -20,14 +20,15 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::backends::contract::{
-    Class, Content, Counts, DependentsNeed, Front, JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs,
-    PAYLOAD_BYTES_HELD, Place, Record, Row, RowChange, Subject, WriteTx,
+    Class, Content, Counts, Front, JobPhase, JobRow, Key, Loaded, LogRun, Meta, Needs, PAYLOAD_BYTES_HELD,
+    Place, Record, Row, RowChange, Subject, WriteTx,
 };
 use crate::engine::Host;
 use crate::error::{Error, Result};
 use crate::machine::{self, Event, Moment, Rules, Step};
 use crate::model::{Deadline, JobState, JobStatus};
 use cursors::Cursors;
+use dependencies::Waiting;
 use edges::ChangedEdges;
 
 /// A row and how far it is from what storage holds.
@@ -75,7 +76,7 @@ pub(super) struct Work<'t> {
     /// How many dependents the commit may tell still.
     pub(super) told_left: usize,
     /// Who waits for the chunks that this group is known to be about, as storage has it.
-    waiting: HashMap<Key, Vec<(u64, bool)>>,
+    waiting: HashMap<Key, Waiting>,
     log: Vec<LogRun>,
     /// The store's own record changed.
     meta_dirty: bool,
@@ -123,8 +124,8 @@ impl<'t> Work<'t> {
         for (need, rows) in needs.ready.iter().zip(take(&mut loaded.ready)) {
             work.widen(*need, rows);
         }
-        for (DependentsNeed { on, .. }, list) in needs.dependents.iter().zip(take(&mut loaded.dependents)) {
-            work.waiting.insert(*on, list);
+        for (need, list) in needs.dependents.iter().zip(take(&mut loaded.dependents)) {
+            work.waiting.insert(need.on, Waiting::of(need, list));
         }
         Ok((work, loaded))
     }

@@ -26,7 +26,8 @@ pub enum Probe {
 
 /// Tells the living owners from the dead ones.
 pub trait Liveness: Debug + Send + Sync {
-    /// Makes sure that this client's own life can be seen by others. Called before its first claim is written.
+    /// Makes sure that this client's own life can be seen by others. Called before its first claim is written, and when it
+    /// opens a store in which it holds something from an earlier life.
     fn announce(&self, owner: OwnerId) -> Result<()>;
 
     /// What is known of an owner.

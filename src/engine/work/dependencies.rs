@@ -3,7 +3,6 @@
 use super::Work;
 use crate::backends::contract::{Content, DependentsNeed, Edge, EdgesNeed, Key, Needs, Subject};
 use crate::error::Result;
-use crate::limits;
 
 /// A place in a list of dependencies.
 type ChunkAndOn = (u64, u64);
@@ -12,6 +11,19 @@ type ChunkAndOn = (u64, u64);
 const ENDS_PER_QUESTION: usize = 1_000;
 /// Lists as long as this are not whole.
 const ENDS_EXPECTED: usize = 8;
+
+/// Who waits for a chunk, as storage has it.
+pub(super) struct Waiting {
+    list: Vec<(u64, bool)>,
+    /// There are no more.
+    is_whole: bool,
+}
+
+impl Waiting {
+    pub(super) fn of(need: &DependentsNeed, list: Vec<(u64, bool)>) -> Self {
+        Waiting { is_whole: list.len() < need.limit, list }
+    }
+}
 
 impl Work<'_> {
     /// Chunks that wait for this one, above an id, in ascending order, and whether it counts as met for each. Fewer than
@@ -42,10 +54,7 @@ impl Work<'_> {
         // Who asks again, which is rare, asks storage.
         let known = if need.after.is_none() { self.waiting.remove(&need.on) } else { None };
         match known {
-            // It was loaded up to the limit of one commit, or whole.
-            Some(list) if list.len() >= need.limit || list.len() <= limits::DEPENDENTS_PER_COMMIT_MAX => {
-                Ok(list)
-            }
+            Some(Waiting { list, is_whole }) if is_whole || list.len() >= need.limit => Ok(list),
             _ => {
                 let dependents = vec![need];
                 let mut loaded =
@@ -98,18 +107,20 @@ impl Work<'_> {
         for keys in keys.chunks(ENDS_PER_QUESTION) {
             let need = |&on| DependentsNeed { on, after: None, limit: ENDS_EXPECTED };
             let dependents = keys.iter().map(need).collect();
-            let mut loaded = self.load(&Needs { dependents, dependent_rows: true, ..Needs::default() })?;
+            let needs = Needs { dependents, dependent_rows: true, ..Needs::default() };
+            let mut loaded = self.load(&needs)?;
             self.absorb(&mut loaded);
-            let whole =
-                keys.iter().copied().zip(loaded.dependents).filter(|(_, list)| list.len() < ENDS_EXPECTED);
-            self.waiting.extend(whole);
+            for (need, list) in needs.dependents.iter().zip(loaded.dependents) {
+                self.waiting.insert(need.on, Waiting::of(need, list));
+            }
         }
         Ok(())
     }
 
     /// Whether it is known of a chunk that nobody waits for it.
     pub(in crate::engine) fn is_waited_for_by_none(&self, on: Key) -> bool {
-        self.waiting.get(&on).is_some_and(Vec::is_empty) && self.edges.on(on).next().is_none()
+        self.waiting.get(&on).is_some_and(|waiting| waiting.list.is_empty())
+            && self.edges.on(on).next().is_none()
     }
 
     /// Chunks that wait for each of these, in any order. A list is as long as the limit, or longer, where there may be
