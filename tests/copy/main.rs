@@ -286,6 +286,22 @@ fn what_cannot_be_done_is_refused_with_what_to_do(engine: &'static str) {
     assert_copied(&place);
 }
 
+/// By itself a worker takes hundreds of them into one batch.
+fn many_small_files_need_few_of_them_open_at_a_time(engine: &'static str) {
+    let mut random = random("small files");
+    let place = Place::new(engine).with_files_open(120);
+    for file in 0..400 {
+        write(
+            &place.source().join(format!("of {file}")),
+            &noise(random.u64(1..100), &mut random),
+            &mut random,
+        );
+    }
+    let ended = place.copy(&["--workers", "2"]);
+    assert_eq!((ended.worked.len(), ended.complained("notice")), (400, false), "{}", ended.errors);
+    assert_copied(&place);
+}
+
 fn a_file_that_may_not_be_read_is_named_and_the_others_are_copied(engine: &'static str) {
     let mut random = random("unreadable");
     let place = Place::new(engine);
@@ -348,5 +364,6 @@ with_each_engine! {
     a_destination_that_was_tampered_with_is_mended
     a_destination_inside_the_source_is_left_out_of_itself
     a_file_that_may_not_be_read_is_named_and_the_others_are_copied
+    many_small_files_need_few_of_them_open_at_a_time
     what_cannot_be_done_is_refused_with_what_to_do
 }
