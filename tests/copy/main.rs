@@ -302,6 +302,24 @@ fn many_small_files_need_few_of_them_open_at_a_time(engine: &'static str) {
     assert_copied(&place);
 }
 
+/// Nobody else is at work where the destination is locked, so there is nobody whom a lease would have to be over for.
+fn a_machine_that_sleeps_for_days_takes_no_piece_from_its_worker(engine: &'static str) {
+    const DAYS_MS: u64 = 6 * 24 * 3_600_000;
+    let mut random = random("asleep");
+    let place = Place::new(engine);
+    write(&place.source().join("file"), &noise(2 * CHUNK, &mut random), &mut random);
+    place.copy(&with(&["--keep-store"]));
+    let ending = if engine == "sqlite" { ".magnetar.db" } else { ".magnetar.redb" };
+    let mut path = place.target().into_os_string();
+    path.push(ending);
+    let jobs = magnetar::block_on(async {
+        let store = magnetar::open(Path::new(&path)).await?;
+        store.list_jobs(None, 10).await
+    });
+    let leases: Vec<_> = jobs.unwrap().into_iter().map(|job| job.spec.lease_ms).collect();
+    assert!(leases.len() == 2 && leases.iter().all(|lease| *lease >= Some(DAYS_MS)), "{leases:?}");
+}
+
 fn a_file_that_may_not_be_read_is_named_and_the_others_are_copied(engine: &'static str) {
     let mut random = random("unreadable");
     let place = Place::new(engine);
@@ -365,5 +383,6 @@ with_each_engine! {
     a_destination_inside_the_source_is_left_out_of_itself
     a_file_that_may_not_be_read_is_named_and_the_others_are_copied
     many_small_files_need_few_of_them_open_at_a_time
+    a_machine_that_sleeps_for_days_takes_no_piece_from_its_worker
     what_cannot_be_done_is_refused_with_what_to_do
 }
