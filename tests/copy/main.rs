@@ -320,6 +320,34 @@ fn a_machine_that_sleeps_for_days_takes_no_piece_from_its_worker(engine: &'stati
     assert!(leases.len() == 2 && leases.iter().all(|lease| *lease >= Some(DAYS_MS)), "{leases:?}");
 }
 
+/// As they are where a package manager keeps what it has downloaded.
+fn what_goes_from_a_folder_without_the_right_to_write_goes_from_its_copy(engine: &'static str) {
+    let mut random = random("sealed");
+    let place = Place::new(engine);
+    let sealed = place.source().join("sealed");
+    let below = sealed.join("below");
+    fs::create_dir_all(&below).unwrap();
+    for path in [sealed.join("goes"), sealed.join("stays"), below.join("goes")] {
+        write(&path, &noise(CHUNK, &mut random), &mut random);
+    }
+    let seal = |mode| {
+        for folder in [&sealed, &below].into_iter().filter(|folder| folder.exists()) {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    seal(0o555);
+    let keep = with(&["--keep-store"]);
+    place.copy(&keep);
+    assert_copied(&place);
+    seal(0o755);
+    fs::remove_file(sealed.join("goes")).unwrap();
+    fs::remove_dir_all(&below).unwrap();
+    seal(0o555);
+    // Some users, such as root, may write everywhere; they see no difference.
+    place.copy(&keep);
+    assert_copied(&place);
+}
+
 fn a_file_that_may_not_be_read_is_named_and_the_others_are_copied(engine: &'static str) {
     let mut random = random("unreadable");
     let place = Place::new(engine);
@@ -384,5 +412,6 @@ with_each_engine! {
     a_file_that_may_not_be_read_is_named_and_the_others_are_copied
     many_small_files_need_few_of_them_open_at_a_time
     a_machine_that_sleeps_for_days_takes_no_piece_from_its_worker
+    what_goes_from_a_folder_without_the_right_to_write_goes_from_its_copy
     what_cannot_be_done_is_refused_with_what_to_do
 }
