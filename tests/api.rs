@@ -1,4 +1,4 @@
-//! What users rely on when they compile: futures may go to another thread, values may be shared and printed.
+//! What users rely on: futures may go to another thread, values may be shared and printed, and read again as they were written.
 #![allow(missing_docs, reason = "a test crate documents itself by its names")]
 
 use std::fmt::Debug;
@@ -8,7 +8,10 @@ use std::sync::Arc;
 use magnetar::dual::{DualOptions, DualStore, StatusWatch, migrate};
 use magnetar::export::Export;
 use magnetar::worker::{Context, Progress, Shutdown, Worker};
-use magnetar::{Backing, Completion, JobState, JobStore, OpenOptions, Store, Watch};
+use magnetar::{
+    Backing, Completion, ImportOptions, JobSpec, JobState, JobStore, Json, NewChunk, OpenOptions, Store,
+    Watch, block_on,
+};
 
 /// Takes a future that an executor of many threads takes too.
 fn spawn<T>(future: impl Future<Output = T> + Send + 'static) {
@@ -103,4 +106,28 @@ fn every_handle_may_be_shared_and_printed() {
     is_shared::<magnetar::Error>();
     is_shared::<magnetar::Manifest>();
     is_shared::<Export<Arc<dyn JobStore>>>();
+}
+
+#[test]
+fn a_page_of_changes_that_was_written_as_json_is_read_as_it_was() {
+    let page = block_on(async {
+        let store = magnetar::open(":memory:").await?;
+        let payload = Json::from_text(r#"{"b": 1.10, "a": 12345678901234567890123}"#)?;
+        let first = NewChunk::new(1).payload(payload);
+        let (spec, options) = (JobSpec::new(), ImportOptions::new().on_missing(magnetar::OnMissing::Delete));
+        let both = [first.clone(), NewChunk::new(2).depends_on([1])];
+        store.import(1, &spec, magnetar::chunks(both.into_iter().map(Ok)), &options).await?;
+        store.new_job(&spec).await?;
+        store.delete_job(2).await?;
+        store.import(1, &spec, magnetar::chunks([Ok(first)]), &options).await?;
+        store.changes(0, 100).await
+    })
+    .unwrap();
+    let text = serde_json::to_string(&page).unwrap();
+    for kind in ["chunk", "chunk_deleted", "job", "job_deleted"] {
+        assert!(text.contains(&format!(r#""kind":"{kind}""#)), "{kind}: {text}");
+    }
+    assert_eq!(serde_json::from_str::<magnetar::Changes>(&text).unwrap(), page);
+    let cut = serde_json::from_str::<magnetar::Change>(r#"{"kind":"chunk_deleted","job_id":1,"revision":2}"#);
+    assert!(cut.unwrap_err().to_string().contains("`chunk`"));
 }

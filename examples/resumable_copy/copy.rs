@@ -1,9 +1,10 @@
 //! The workers: claim pieces, copy them, sync them, and only then complete them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +17,9 @@ use super::ledger::Ledger;
 use super::plan::{Reader, read_piece};
 use super::record::{PIECES, Piece, checksum, entry_of};
 use super::report::Progress;
+
+/// Files that all workers together write to at a time: a batch may have more, and a process may open a few hundred.
+const FILES_OPEN: usize = 64;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -77,6 +81,11 @@ impl Work<'_> {
         })
     }
 
+    /// Files that one worker writes to at a time.
+    fn files_open(&self) -> usize {
+        (FILES_OPEN / self.options.workers).max(1)
+    }
+
     fn request(&self) -> ClaimRequest {
         ClaimRequest::new().job(PIECES).count(self.batch)
     }
@@ -114,9 +123,7 @@ impl Work<'_> {
             }
         }
         // What is acknowledged must never be lost: the files first, the store after.
-        for (path, file) in hands.written.drain() {
-            file.sync_data().map_err(Failure::file("sync", &path))?;
-        }
+        hands.written.sync()?;
         let Some((last, observed)) = done.pop() else {
             return Ok(block_on(self.ledger.store.claim(&self.request()))?);
         };
@@ -155,14 +162,7 @@ impl Work<'_> {
                 piece.offset
             )));
         }
-        let file = match hands.written.entry(to.clone()) {
-            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::hash_map::Entry::Vacant(free) => {
-                let file =
-                    File::options().read(true).write(true).open(&to).map_err(Failure::file("open", &to))?;
-                free.insert(file)
-            }
-        };
+        let file = hands.written.file(&to, self.files_open())?;
         let holds = |file: &mut File, buffer: &mut Vec<u8>| {
             read_piece(file, piece.offset, piece.length, buffer).map_err(Failure::file("read back", &to))?;
             Ok::<_, Failure>(checksum(buffer))
@@ -216,8 +216,31 @@ impl Work<'_> {
 struct Hands {
     reader: Reader,
     back: Vec<u8>,
-    /// Files that are not synced yet.
-    written: HashMap<std::path::PathBuf, File>,
+    written: Written,
+}
+
+/// Files that are written to and not synced yet.
+#[derive(Debug, Default)]
+struct Written(HashMap<PathBuf, File>);
+
+impl Written {
+    /// A file to write to. Where so many are open already, they are synced and closed first.
+    fn file(&mut self, path: &Path, most: usize) -> Result<&mut File, Failure> {
+        if !self.0.contains_key(path) && self.0.len() >= most {
+            self.sync()?;
+        }
+        Ok(match self.0.entry(path.to_owned()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(free) => {
+                let file = File::options().read(true).write(true).open(path);
+                free.insert(file.map_err(Failure::file("open", path))?)
+            }
+        })
+    }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        self.0.drain().try_for_each(|(path, file)| file.sync_data().map_err(Failure::file("sync", &path)))
+    }
 }
 
 /// Ends this process as a power cut would: nothing is flushed, nothing is told.

@@ -1,12 +1,12 @@
 //! What is to be done: the source as it is against what the store knows of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use magnetar::{Json, NewChunk};
@@ -120,9 +120,10 @@ impl Plan {
         files.fold((0, 0), |(files, hashed), planned| (files + 1, hashed + usize::from(planned.hash)))
     }
 
-    /// Hashes what is new or may have changed, and imports its pieces; those of no file any more are deleted.
+    /// Hashes what is new or may have changed, and imports its pieces; those of no file any more are deleted. A file that
+    /// cannot be read stays in the plan as it was known, where it was.
     pub(crate) fn import_pieces(
-        &self,
+        &mut self,
         ledger: &Ledger,
         source: &Path,
         workers: usize,
@@ -136,6 +137,7 @@ impl Plan {
             source,
             progress: &progress,
             next: Mutex::default(),
+            unread: Mutex::default(),
             failed: Mutex::default(),
         };
         let imported = report::show("hashing", &progress, || {
@@ -153,7 +155,9 @@ impl Plan {
         if let Some(failure) = queue.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(failure);
         }
+        let unread = queue.unread.into_inner().unwrap_or_else(PoisonError::into_inner);
         let imported = imported?;
+        let unread = self.put_aside(unread);
         let pieces: HashMap<u64, u64> =
             self.entries.iter().map(|planned| (planned.id, planned.entry.pieces(chunk_bytes))).collect();
         let mut dropped = 0;
@@ -161,7 +165,22 @@ impl Plan {
             let belongs = |id: u64| pieces.get(&entry_of(id)).is_some_and(|count| position_of(id) < *count);
             dropped = ledger.prune(PIECES, &belongs)?;
         }
-        Ok(Imported { added: imported.added, changed: imported.updated + imported.reset, dropped })
+        Ok(Imported { added: imported.added, changed: imported.updated + imported.reset, dropped, unread })
+    }
+
+    /// Goes on without files that could not be read, by their places. Gives their paths.
+    fn put_aside(&mut self, unread: BTreeMap<usize, io::Error>) -> Vec<(PathBuf, io::Error)> {
+        let (mut place, is_there) = (0, |place: usize| unread.contains_key(&place));
+        let mut paths = Vec::with_capacity(unread.len());
+        self.entries.retain_mut(|planned| {
+            place += 1;
+            if !is_there(place - 1) {
+                return true;
+            }
+            paths.push(planned.entry.path.path());
+            planned.earlier.clone().map(|earlier| planned.entry = earlier).is_some()
+        });
+        paths.into_iter().zip(unread.into_values()).collect()
     }
 
     /// Imports the table of entries: after the pieces, so that what it says of a file is never newer than its pieces,
@@ -187,6 +206,13 @@ pub(crate) struct Imported {
     pub(crate) added: u64,
     pub(crate) changed: u64,
     pub(crate) dropped: u64,
+    /// Files that could not be read, from the source's root.
+    pub(crate) unread: Vec<(PathBuf, io::Error)>,
+}
+
+/// Whether a file was cut or removed since it was looked at.
+pub(crate) fn has_moved(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }
 
 /// Hands out pieces to the threads that hash.
@@ -196,35 +222,45 @@ struct Queue<'a> {
     progress: &'a Progress,
     /// The next entry and the next piece of it.
     next: Mutex<(usize, u64)>,
+    /// Files that could not be read, by their places: nothing more of them is hashed.
+    unread: Mutex<BTreeMap<usize, io::Error>>,
     failed: Mutex<Option<Failure>>,
 }
 
 impl Queue<'_> {
-    fn take(&self) -> Option<(&Planned, u64)> {
+    /// A place in the plan and a piece of the entry there.
+    fn take(&self) -> Option<(usize, u64)> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let planned = self.plan.entries.get(next.0)?;
-            if planned.hash && next.1 < planned.entry.pieces(self.plan.settings.chunk_bytes) {
+            let (place, position) = *next;
+            let planned = self.plan.entries.get(place)?;
+            let is_left = planned.hash && position < planned.entry.pieces(self.plan.settings.chunk_bytes);
+            if is_left && !self.unread().contains_key(&place) {
                 next.1 += 1;
-                return Some((planned, next.1 - 1));
+                return Some((place, position));
             }
-            *next = (next.0 + 1, 0);
+            *next = (place + 1, 0);
         }
+    }
+
+    fn unread(&self) -> MutexGuard<'_, BTreeMap<usize, io::Error>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hashes until nothing is left, somebody failed, or nobody listens.
     fn hash(&self, sender: &SyncSender<NewChunk>) {
         let mut reader = Reader::default();
-        while let Some((planned, position)) = self.take() {
+        while let Some((place, position)) = self.take() {
             if self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
                 return;
             }
-            match self.piece(&mut reader, planned, position) {
-                Ok(chunk) => {
+            match self.piece(&mut reader, &self.plan.entries[place], position) {
+                Ok(Ok(chunk)) => {
                     if sender.send(chunk).is_err() {
                         return;
                     }
                 }
+                Ok(Err(error)) => drop(self.unread().entry(place).or_insert(error)),
                 Err(failure) => {
                     self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
                     return;
@@ -233,18 +269,24 @@ impl Queue<'_> {
         }
     }
 
-    fn piece(&self, reader: &mut Reader, planned: &Planned, position: u64) -> Result<NewChunk, Failure> {
+    /// A piece with its hash, or why the file cannot be read.
+    fn piece(
+        &self,
+        reader: &mut Reader,
+        planned: &Planned,
+        position: u64,
+    ) -> Result<io::Result<NewChunk>, Failure> {
         let piece = Piece::of(&planned.entry, position, self.plan.settings.chunk_bytes);
         let path = piece.path.below(self.source)?;
-        let content = reader.read(&path, piece.offset, piece.length).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Failure::Moving(path.clone()),
-            _ => Failure::file("read", &path)(error),
-        })?;
+        let content = match reader.read(&path, piece.offset, piece.length) {
+            Ok(content) => content,
+            Err(error) => return Ok(Err(error)),
+        };
         let chunk = NewChunk::new(piece_id(planned.id, position))
             .checksum(checksum(content))
             .payload(Json::new(&piece)?);
         self.progress.add(piece.length);
-        Ok(chunk)
+        Ok(Ok(chunk))
     }
 }
 
@@ -274,3 +316,6 @@ pub(crate) fn read_piece(file: &mut File, offset: u64, length: u64, buffer: &mut
     file.seek(SeekFrom::Start(offset))?;
     file.read_exact(buffer)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use magnetar::limits::LEASE_MS;
 use magnetar::{Backoff, JobSpec, JobState, Json, NewChunk};
 use serde::{Deserialize, Serialize};
 
@@ -196,9 +197,10 @@ pub(crate) fn position_of(piece: u64) -> u64 {
 
 pub(crate) const PIECES_PER_FILE_MAX: u64 = 1 << POSITION_BITS;
 
-/// A piece is tried once per round, and no number of crashes is held against it: they are not its fault.
+/// A piece is tried once per round, and no number of crashes is held against it: they are not its fault. Its lease is as long
+/// as they come: the lock says that nobody else is at work, and a slow disk or a machine that slept is no death.
 pub(crate) fn spec(name: &str) -> JobSpec {
-    JobSpec::new().name(name).attempts_max(1).losses_max(0).backoff(Backoff::NONE).lease_ms(10 * 60_000)
+    JobSpec::new().name(name).attempts_max(1).losses_max(0).backoff(Backoff::NONE).lease_ms(*LEASE_MS.end())
 }
 
 /// The checksum of a piece.

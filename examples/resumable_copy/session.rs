@@ -13,7 +13,7 @@ use super::args::{CHUNK_BYTES_DEFAULT, Options};
 use super::copy::{Tally, Work};
 use super::failure::Failure;
 use super::ledger::{Known, Ledger, is_beside};
-use super::plan::{self, Plan};
+use super::plan::{self, Plan, has_moved};
 use super::record::{Name, PIECES, Piece, Settings};
 use super::report::{self, Progress, bytes};
 use super::{scan, target};
@@ -116,6 +116,11 @@ fn places(options: &Options) -> Result<(PathBuf, PathBuf), Failure> {
     Ok((source, canonical))
 }
 
+/// A path below the source; the empty one is the source itself.
+fn path_of(source: &Path, path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() { source.to_owned() } else { source.join(path) }
+}
+
 /// A finished copy.
 struct Copied {
     files: usize,
@@ -205,17 +210,29 @@ impl Run<'_> {
         let settings = self.settings(&known, round)?;
         let suspects = self.ledger.suspects()?;
         let excluded = |path: &Path| path == self.target || is_beside(self.target, path);
-        let mut tree = scan::scan(self.source, &excluded)?;
+        let tree = scan::scan(self.source, &excluded)?;
         if round == 1 {
             tree.notices.iter().for_each(|notice| eprintln!("notice: {notice}"));
         }
-        let unreadable = std::mem::take(&mut tree.unreadable);
+        let mut unreadable = tree.unreadable.clone();
         let rehash = self.options.rehash && round == 1;
-        tree.unreadable.clone_from(&unreadable);
-        let plan = plan::compare(tree, known, settings, &suspects, rehash, self.target)?;
+        let mut plan = plan::compare(tree, known, settings, &suspects, rehash, self.target)?;
         target::check_space(&plan, self.target)?;
 
         let imported = plan.import_pieces(self.ledger, self.source, self.options.workers)?;
+        for (path, error) in imported.unread {
+            let there = path_of(self.source, &path);
+            if has_moved(&error) && round < ROUNDS {
+                return Err(Failure::Moving(there));
+            }
+            if plan.entries.is_empty() {
+                return Err(Failure::file("read", &there)(error));
+            }
+            let why =
+                if has_moved(&error) { "it changes while it is read".into() } else { error.to_string() };
+            eprintln!("notice: cannot read {}: {why}", there.display());
+            unreadable.push(path);
+        }
         for notice in target::remove_gone(&plan, self.target)? {
             eprintln!("notice: {notice}");
         }

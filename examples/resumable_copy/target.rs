@@ -33,7 +33,7 @@ pub(crate) fn remove_gone(plan: &Plan, target: &Path) -> Result<Vec<String>, Fai
             }
             other => other.map_err(Failure::file("read", &path))?,
         };
-        let removed = match &entry.kind {
+        let remove: fn(&Path) -> io::Result<()> = match &entry.kind {
             Kind::File(facts) if facts.found => {
                 notices.push(format!(
                     "left {}: the source has it no longer, but it was there before the copy",
@@ -41,16 +41,21 @@ pub(crate) fn remove_gone(plan: &Plan, target: &Path) -> Result<Vec<String>, Fai
                 ));
                 continue;
             }
-            Kind::File(_) if there.is_file() => fs::remove_file(&path),
-            Kind::Link(_) if there.is_symlink() => fs::remove_file(&path),
-            Kind::Folder if there.is_dir() => match fs::remove_dir(&path) {
+            Kind::File(_) if there.is_file() => |path| fs::remove_file(path),
+            Kind::Link(_) if there.is_symlink() => |path| fs::remove_file(path),
+            Kind::Folder if there.is_dir() => |path| match fs::remove_dir(path) {
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
                 other => other,
             },
             // Somebody put something else there.
             _ => continue,
         };
-        removed.map_err(Failure::file("remove", &path))?;
+        if let Some(folder) = path.parent().filter(|folder| folder.starts_with(target)) {
+            // It may be read-only, as the source's was; where it stays it becomes so again at the end.
+            let there = fs::symlink_metadata(folder).map_err(Failure::file("read", folder))?;
+            open_up(folder, &there, 0o700)?;
+        }
+        remove(&path).map_err(Failure::file("remove", &path))?;
     }
     Ok(notices)
 }

@@ -13,12 +13,8 @@ use super::Manifest;
 use super::problem::{At, Part, Shown, Sink, push};
 use super::spelling;
 use super::text::{self, Members, Name};
-use crate::model::{Backoff, DependencyFailure, JobSpec, Json, NewChunk, fault};
+use crate::model::{Backoff, DependencyFailure, JobSpec, Json, NewChunk, RAW_JSON, fault};
 use crate::{limits, moment};
-
-/// What `serde_json` hands a value over unparsed for. Where it should ever be called otherwise, payloads are read
-/// value by value, as from any other format; a test then says so.
-const RAW_JSON: &str = "$serde_json::private::RawValue";
 
 /// The only key of what `toml` hands a date over as.
 const TOML_DATE: &str = "$__toml_private_datetime";

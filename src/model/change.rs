@@ -6,7 +6,7 @@ use super::{JobInfo, JobState, Kept};
 
 /// One entry of the change feed: the newest state of something that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case", tag = "kind", try_from = "Told")]
 #[non_exhaustive]
 pub enum Change {
     /// A chunk was created or changed, or one of its dependencies began or ceased to count as met; with the chunks it
@@ -49,6 +49,55 @@ pub enum Change {
         /// The store's revision of the deletion.
         revision: u64,
     },
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Chunk,
+    ChunkDeleted,
+    Job,
+    JobDeleted,
+}
+
+/// A change as it is read: with everything that one of any kind has. To find the kind first, the whole would have to be
+/// kept as values, in which a payload's numbers and the order of its members are not what was written.
+#[derive(Deserialize)]
+struct Told {
+    kind: Kind,
+    revision: u64,
+    state: Option<Box<JobState>>,
+    depends_on: Option<Vec<u64>>,
+    kept: Option<Box<Kept>>,
+    job: Option<Box<JobInfo>>,
+    job_id: Option<i64>,
+    chunk: Option<u64>,
+}
+
+impl TryFrom<Told> for Change {
+    type Error = String;
+
+    fn try_from(told: Told) -> Result<Self, String> {
+        fn there<T>(field: Option<T>, name: &str) -> Result<T, String> {
+            field.ok_or_else(|| format!("missing field `{name}` of a change"))
+        }
+        let Told { kind, revision, state, depends_on, kept, job, job_id, chunk } = told;
+        Ok(match kind {
+            Kind::Chunk => Change::Chunk {
+                state: there(state, "state")?,
+                depends_on: there(depends_on, "depends_on")?,
+                kept: there(kept, "kept")?,
+                revision,
+            },
+            Kind::ChunkDeleted => Change::ChunkDeleted {
+                job_id: there(job_id, "job_id")?,
+                chunk: there(chunk, "chunk")?,
+                revision,
+            },
+            Kind::Job => Change::Job { job: there(job, "job")?, revision },
+            Kind::JobDeleted => Change::JobDeleted { job_id: there(job_id, "job_id")?, revision },
+        })
+    }
 }
 
 impl Change {

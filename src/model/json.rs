@@ -3,11 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::limits;
+
+/// What `serde_json` hands a value over unparsed for. Where it should ever be called otherwise, values are read part by
+/// part, as from any other format; tests then say so.
+pub(crate) const RAW_JSON: &str = "$serde_json::private::RawValue";
 
 /// A JSON value, kept as its text: payloads and outputs travel without being parsed.
 ///
@@ -91,10 +95,40 @@ impl Serialize for Json {
     }
 }
 
+/// As `serde_json` reads it, it is the text that was written. Other formats give a value, of which a text is made: members
+/// in the order of their names, numbers as far as 64 bits hold them.
 impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        Json::new(&value).map_err(serde::de::Error::custom)
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsWritten;
+        impl<'de> Visitor<'de> for AsWritten {
+            type Value = Json;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+                match map.next_key::<String>()? {
+                    Some(key) if key == RAW_JSON => Json::from_text(&map.next_value::<String>()?),
+                    first => {
+                        let mut members = serde_json::Map::new();
+                        let mut next = first;
+                        while let Some(key) = next {
+                            members.insert(key, map.next_value()?);
+                            next = map.next_key()?;
+                        }
+                        Json::new(&members)
+                    }
+                }
+                .map_err(de::Error::custom)
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+                let value = serde_json::Value::deserialize(deserializer)?;
+                Json::new(&value).map_err(de::Error::custom)
+            }
+        }
+        deserializer.deserialize_newtype_struct(RAW_JSON, AsWritten)
     }
 }
 
@@ -159,6 +193,25 @@ fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_as_json_is_to_the_letter_what_was_written() {
+        let text = r#"{"b":[1.10, 1E5,12345678901234567890123],"a":-0,"a":"\u00e9"}"#;
+        let json = Json::from_text(text).unwrap();
+        let read: Json = serde_json::from_str(&serde_json::to_string(&json).unwrap()).unwrap();
+        assert_eq!(read.as_str(), text);
+        for (value, text) in
+            [("null", "null"), ("true", "true"), ("7", "7"), (r#""a""#, r#""a""#), ("[]", "[]")]
+        {
+            assert_eq!(serde_json::from_str::<Json>(value).unwrap().as_str(), text);
+        }
+        let value = serde_json::json!({"b": 1.5, "a": null});
+        assert_eq!(serde_json::from_value::<Json>(value).unwrap().as_str(), r#"{"a":null,"b":1.5}"#);
+        let read: std::collections::BTreeMap<String, Json> =
+            toml::from_str("b = 2\na = { c = [1] }").unwrap();
+        assert_eq!((read["a"].as_str(), read["b"].as_str()), (r#"{"c":[1]}"#, "2"));
+        assert!(serde_json::from_str::<Json>(r#""\ud83d""#).is_err(), "half a character");
+    }
 
     #[test]
     fn what_a_reader_of_json_may_refuse_is_refused() {

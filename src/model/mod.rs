@@ -22,7 +22,7 @@ pub use durability::Durability;
 pub use import::{ImportOptions, ImportReport, OnConflict, OnMissing};
 pub use job::{Backoff, Deadline, DependencyFailure, JobInfo, JobSpec, JobStats};
 pub use json::Json;
-pub(crate) use json::fault;
+pub(crate) use json::{RAW_JSON, fault};
 pub use owner::OwnerId;
 pub use record::{ChunkRecord, ChunkRecords, Kept, Restored, StoreInfo};
 pub use status::JobStatus;

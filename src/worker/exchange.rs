@@ -1,11 +1,17 @@
 //! One exchange with the store: what has been finished goes in, new claims come out, in as few commits as that takes.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::mem::replace;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::task::{Context as Task, Poll};
+use std::time::Instant;
 
 use futures_util::future::{join, join_all};
 
 use super::context::Said;
 use super::pulse::{Hold, Keeper};
+use crate::clock::monotonic;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{ChunkUpdate, ClaimRequest, Completion, JobState};
@@ -67,6 +73,55 @@ pub(super) struct Exchanged {
 
 /// A claim that the store answered with, held from there on: whoever drops the run before it is begun gives it back.
 pub(super) type Claimed = (JobState, Hold);
+
+/// An exchange on its way. The run's task brings it on, and takes the answers. Where a handler blocks that task, the
+/// worker's thread brings it on meanwhile, so that what the store answers with is held before its lease is over.
+pub(super) struct UnderWay {
+    pub(super) began: Instant,
+    stage: Mutex<Stage>,
+}
+
+enum Stage {
+    Asked(Pin<Box<dyn Future<Output = Exchanged> + Send>>),
+    Answered(Box<Exchanged>),
+    Over,
+}
+
+impl UnderWay {
+    pub(super) fn new(exchanging: impl Future<Output = Exchanged> + Send + 'static) -> Arc<Self> {
+        Arc::new(UnderWay { began: monotonic(), stage: Mutex::new(Stage::Asked(Box::pin(exchanging))) })
+    }
+
+    /// The answers, once. Nobody but the run's task takes them.
+    pub(super) fn poll(&self, task: &mut Task<'_>) -> Poll<Exchanged> {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Stage::Asked(exchanging) = &mut *stage {
+            let answers = exchanging.as_mut().poll(task);
+            if answers.is_ready() {
+                *stage = Stage::Over;
+            }
+            return answers;
+        }
+        match replace(&mut *stage, Stage::Over) {
+            Stage::Answered(answers) => Poll::Ready(*answers),
+            Stage::Asked(_) | Stage::Over => Poll::Pending,
+        }
+    }
+
+    /// Has the answers ready for who takes them. Says whether they have just come. It waits for nobody: where the run's task
+    /// is at it, there is nothing to do.
+    pub(super) fn bring_on(&self, task: &mut Task<'_>) -> bool {
+        let mut stage = match self.stage.try_lock() {
+            Ok(stage) => stage,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let Stage::Asked(exchanging) = &mut *stage else { return false };
+        let Poll::Ready(answers) = exchanging.as_mut().poll(task) else { return false };
+        *stage = Stage::Answered(Box::new(answers));
+        true
+    }
+}
 
 pub(super) async fn exchange(
     store: Arc<dyn JobStore>,

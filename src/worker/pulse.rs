@@ -3,8 +3,9 @@
 //! It shares nothing with the caller's runtime, so that a handler that blocks cannot starve it, and a run that is
 //! dropped in the middle still gives back what it held.
 
+use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 
 use super::context::{Cancel, Cancellation};
+use super::exchange::UnderWay;
 use super::progress::{Publisher, standing};
 use super::shutdown::Shutdown;
 use foldhash::HashMap;
@@ -32,6 +34,9 @@ const BEATS_PER_LEASE: u32 = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOKS_MAX: usize = 64;
 
+/// An exchange whose answers nobody has taken after this is brought on by the thread: well within the shortest lease.
+const BRING_ON_AFTER: Duration = Duration::from_millis(200);
+
 /// A heartbeat or release that the store was too busy for is sent again after this.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -47,9 +52,13 @@ pub(super) struct News {
     pub(super) failure: Option<Error>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     held: HashMap<Claim, Held>,
+    /// What the run's task has asked the store last.
+    exchange: Weak<UnderWay>,
+    /// When it is looked whether that task still is at it.
+    exchange_at: Option<Instant>,
     let_go: Vec<Claim>,
     released: u64,
     beat_at: Option<Instant>,
@@ -69,10 +78,16 @@ struct Held {
     returned: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     thread: OnceLock<Thread>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("thread", &self.thread).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -109,6 +124,7 @@ impl Pulse {
             look_at: None,
             looked_at: None,
             looked: None,
+            late: Weak::new(),
             store,
             job,
             shared: Arc::clone(&shared),
@@ -151,6 +167,20 @@ impl Pulse {
             state.news.ticked = false;
         }
         self.shared.unpark();
+    }
+
+    /// Looks after an exchange where the run's task does not.
+    pub(super) fn watch_over(&self, under_way: &Arc<UnderWay>) {
+        let sooner = {
+            let mut state = self.shared.state();
+            state.exchange = Arc::downgrade(under_way);
+            let sooner = state.exchange_at.is_none();
+            state.exchange_at.get_or_insert(under_way.began + BRING_ON_AFTER);
+            sooner
+        };
+        if sooner {
+            self.shared.unpark();
+        }
     }
 
     /// Gives back what handlers are still at: they are cancelled.
@@ -301,6 +331,8 @@ struct Beating {
     looked_at: Option<Instant>,
     /// The last one that was looked at: the next look goes on behind it.
     looked: Option<(i64, u64)>,
+    /// An exchange that the run's task does not look after.
+    late: Weak<UnderWay>,
     job: Option<i64>,
     shared: Arc<Shared>,
     shutdown: Shutdown,
@@ -327,6 +359,7 @@ impl Beating {
         loop {
             self.pass_on_shutdown();
             self.hear_of_changes(&waker);
+            self.bring_on(&waker);
             match self.next(monotonic()) {
                 Next::Release(claims) => self.release(claims),
                 Next::Beat(claims) => self.beat(&claims),
@@ -379,6 +412,31 @@ impl Beating {
         }
     }
 
+    /// Has the store's answers held though the run's task cannot take them just now.
+    fn bring_on(&mut self, waker: &Waker) {
+        let now = monotonic();
+        // Whoever drops an exchange last drops claims with it, which takes the lock.
+        let exchange = {
+            let mut state = self.shared.state();
+            let is_due = state.exchange_at.is_some_and(|at| at <= now);
+            is_due.then(|| state.exchange_at = None).and_then(|()| state.exchange.upgrade())
+        };
+        if let Some(exchange) = exchange {
+            let mut at = exchange.began + BRING_ON_AFTER;
+            if at <= now {
+                self.late = Arc::downgrade(&exchange);
+                // Whoever polls it after this has its waker in the place of ours.
+                at = now + BRING_ON_AFTER;
+            }
+            self.shared.state().exchange_at.get_or_insert(at);
+        }
+        let Some(late) = self.late.upgrade() else { return };
+        if late.bring_on(&mut Context::from_waker(waker)) {
+            let waker = self.shared.state().waker.take();
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
     fn next(&mut self, now: Instant) -> Next {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let shared = Arc::clone(&self.shared);
@@ -427,7 +485,8 @@ impl Beating {
         }
         let report_at = self.report_at.filter(|_| reporting);
         let look_at = self.look_at.filter(|_| !state.held.is_empty());
-        Next::Sleep([state.beat_at, state.tick_at, look_at, report_at].into_iter().flatten().min())
+        let times = [state.beat_at, state.tick_at, state.exchange_at, look_at, report_at];
+        Next::Sleep(times.into_iter().flatten().min())
     }
 
     /// Looks whether chunks are as they were claimed. Of those that are not a heartbeat at once tells what that means for the

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::context::{Cancellation, Context};
-use super::exchange::{Became, Claimed, End, Exchanged, Finished, exchange, is_wrong_result};
+use super::exchange::{Became, Claimed, End, Exchanged, Finished, UnderWay, exchange, is_wrong_result};
 use super::progress::standing;
 use super::pulse::{Hold, Pulse, is_about_claim};
 use super::shutdown::Shutdown;
@@ -101,7 +101,7 @@ pub(super) struct Session<S, F: Future> {
     running: FuturesUnordered<F>,
     start: S,
     pub(super) finished: Vec<Finished>,
-    exchange: Option<(Pending<Exchanged>, usize)>,
+    exchange: Option<(Arc<UnderWay>, usize)>,
     look: Option<Pending<Result<JobStats>>>,
     /// A look since the run went dry found nothing that ends it.
     looked: bool,
@@ -189,8 +189,8 @@ where
                 self.pulse.let_running_go();
             }
             let mut exchanged = false;
-            if let Some((exchange, wanted)) = &mut self.exchange
-                && let Poll::Ready(answers) = exchange.as_mut().poll(task)
+            if let Some((exchange, wanted)) = &self.exchange
+                && let Poll::Ready(answers) = exchange.poll(task)
             {
                 let wanted = *wanted;
                 self.exchange = None;
@@ -253,7 +253,9 @@ where
                 self.changed = false;
             }
             let exchanging = exchange(Arc::clone(&self.store), self.pulse.keeper(), finished, request);
-            self.exchange = Some((Box::pin(exchanging), wanted));
+            let under_way = UnderWay::new(exchanging);
+            self.pulse.watch_over(&under_way);
+            self.exchange = Some((under_way, wanted));
             return true;
         }
         if self.rest == Rest::Dry

@@ -286,6 +286,68 @@ fn what_cannot_be_done_is_refused_with_what_to_do(engine: &'static str) {
     assert_copied(&place);
 }
 
+/// By itself a worker takes hundreds of them into one batch.
+fn many_small_files_need_few_of_them_open_at_a_time(engine: &'static str) {
+    let mut random = random("small files");
+    let place = Place::new(engine).with_files_open(120);
+    for file in 0..400 {
+        write(
+            &place.source().join(format!("of {file}")),
+            &noise(random.u64(1..100), &mut random),
+            &mut random,
+        );
+    }
+    let ended = place.copy(&["--workers", "2"]);
+    assert_eq!((ended.worked.len(), ended.complained("notice")), (400, false), "{}", ended.errors);
+    assert_copied(&place);
+}
+
+/// Nobody else is at work where the destination is locked, so there is nobody whom a lease would have to be over for.
+fn a_machine_that_sleeps_for_days_takes_no_piece_from_its_worker(engine: &'static str) {
+    const DAYS_MS: u64 = 6 * 24 * 3_600_000;
+    let mut random = random("asleep");
+    let place = Place::new(engine);
+    write(&place.source().join("file"), &noise(2 * CHUNK, &mut random), &mut random);
+    place.copy(&with(&["--keep-store"]));
+    let ending = if engine == "sqlite" { ".magnetar.db" } else { ".magnetar.redb" };
+    let mut path = place.target().into_os_string();
+    path.push(ending);
+    let jobs = magnetar::block_on(async {
+        let store = magnetar::open(Path::new(&path)).await?;
+        store.list_jobs(None, 10).await
+    });
+    let leases: Vec<_> = jobs.unwrap().into_iter().map(|job| job.spec.lease_ms).collect();
+    assert!(leases.len() == 2 && leases.iter().all(|lease| *lease >= Some(DAYS_MS)), "{leases:?}");
+}
+
+/// As they are where a package manager keeps what it has downloaded.
+fn what_goes_from_a_folder_without_the_right_to_write_goes_from_its_copy(engine: &'static str) {
+    let mut random = random("sealed");
+    let place = Place::new(engine);
+    let sealed = place.source().join("sealed");
+    let below = sealed.join("below");
+    fs::create_dir_all(&below).unwrap();
+    for path in [sealed.join("goes"), sealed.join("stays"), below.join("goes")] {
+        write(&path, &noise(CHUNK, &mut random), &mut random);
+    }
+    let seal = |mode| {
+        for folder in [&sealed, &below].into_iter().filter(|folder| folder.exists()) {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    seal(0o555);
+    let keep = with(&["--keep-store"]);
+    place.copy(&keep);
+    assert_copied(&place);
+    seal(0o755);
+    fs::remove_file(sealed.join("goes")).unwrap();
+    fs::remove_dir_all(&below).unwrap();
+    seal(0o555);
+    // Some users, such as root, may write everywhere; they see no difference.
+    place.copy(&keep);
+    assert_copied(&place);
+}
+
 fn a_file_that_may_not_be_read_is_named_and_the_others_are_copied(engine: &'static str) {
     let mut random = random("unreadable");
     let place = Place::new(engine);
@@ -348,5 +410,8 @@ with_each_engine! {
     a_destination_that_was_tampered_with_is_mended
     a_destination_inside_the_source_is_left_out_of_itself
     a_file_that_may_not_be_read_is_named_and_the_others_are_copied
+    many_small_files_need_few_of_them_open_at_a_time
+    a_machine_that_sleeps_for_days_takes_no_piece_from_its_worker
+    what_goes_from_a_folder_without_the_right_to_write_goes_from_its_copy
     what_cannot_be_done_is_refused_with_what_to_do
 }

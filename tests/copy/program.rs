@@ -9,11 +9,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use rustix::process::{Resource, Rlimit, setrlimit};
+
 #[path = "../../examples/resumable_copy/main.rs"]
 #[allow(dead_code, reason = "its `main` is this test's")]
 mod resumable_copy;
 
 const ARGUMENTS: &str = "MAGNETAR_COPY_ARGUMENTS";
+const FILES_OPEN: &str = "MAGNETAR_COPY_FILES_OPEN";
 
 /// What [`Program::start`] starts.
 #[test]
@@ -21,6 +24,10 @@ const ARGUMENTS: &str = "MAGNETAR_COPY_ARGUMENTS";
 fn child() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     let arguments: Vec<String> = serde_json::from_str(&arguments).expect("a list of arguments");
+    if let Ok(most) = std::env::var(FILES_OPEN) {
+        let most = most.parse().ok();
+        setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("less is always allowed");
+    }
     let code = resumable_copy::run(arguments.into_iter().map(Into::into));
     let failed = format!("{code:?}") != format!("{:?}", std::process::ExitCode::SUCCESS);
     let usage = format!("{code:?}") == format!("{:?}", std::process::ExitCode::from(2));
@@ -32,14 +39,23 @@ fn child() {
 pub(crate) struct Place {
     folder: tempfile::TempDir,
     engine: &'static str,
+    /// Files that the program may have open at a time; `None` where the system says.
+    files_open: Option<u64>,
 }
 
 impl Place {
     pub(crate) fn new(engine: &'static str) -> Self {
-        let place = Place { folder: tempfile::tempdir().expect("a temporary folder"), engine };
+        let place =
+            Place { folder: tempfile::tempdir().expect("a temporary folder"), engine, files_open: None };
         fs::create_dir(place.source()).unwrap();
         fs::create_dir(place.beside()).unwrap();
         place
+    }
+
+    /// The same, where the program may have so many files open at a time.
+    pub(crate) fn with_files_open(mut self, most: u64) -> Self {
+        self.files_open = Some(most);
+        self
     }
 
     pub(crate) fn source(&self) -> PathBuf {
@@ -76,10 +92,12 @@ impl Place {
         arguments.extend(options);
         arguments.extend(["--", source.to_str().unwrap(), target.to_str().unwrap()]);
         let errors = self.folder.path().join("errors");
+        let files_open = self.files_open.map(|most| (FILES_OPEN, most.to_string()));
         let mut child = Command::new(std::env::current_exe().unwrap())
             // Two, or else the harness writes the test's name into the program's first line.
             .args(["--exact", "program::child", "--ignored", "--nocapture", "--test-threads=2"])
             .env(ARGUMENTS, serde_json::to_string(&arguments).unwrap())
+            .envs(files_open)
             .stdout(Stdio::piped())
             .stderr(File::create(&errors).unwrap())
             .spawn()

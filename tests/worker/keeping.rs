@@ -2,13 +2,14 @@
 //! are at their shortest, one second.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join;
 use magnetar::worker::{Cancellation, Context, Ending, Shutdown, Worker};
 use magnetar::{Completion, JobSpec, JobStatus, JobStore, Selection, block_on, limits};
 
-use crate::{JOB, store_of};
+use crate::{JOB, give_way, store_of};
 
 const LEASE: Duration = Duration::from_millis(*limits::LEASE_MS.start());
 
@@ -37,6 +38,43 @@ fn a_future_that_blocks_its_whole_task_beyond_the_lease_keeps_its_claim() {
     let worker = Worker::new(Arc::clone(&store)).job(JOB).lease_ms(*limits::LEASE_MS.start());
     let summary = block_on(worker.run(async |context: Context| outlast(&*store, &context))).unwrap();
     assert_eq!((summary.ending, summary.completed, summary.retried), (Ending::Finished, 1, 0), "{summary}");
+}
+
+/// On tokio, where the store's own thread commits: a claim's answer waits for the task then, and nobody works on it yet.
+#[test]
+fn a_claim_whose_answer_a_blocked_task_cannot_take_is_kept_as_well() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = store_of(3, &JobSpec::new().lease_ms(*limits::LEASE_MS.start()));
+    let has_returned = AtomicBool::new(false);
+    let handler = async |context: Context| {
+        if context.chunk() != 1 {
+            has_returned.store(true, Ordering::Relaxed);
+            return Ok(Completion::new());
+        }
+        while !has_returned.load(Ordering::Relaxed) {
+            give_way().await;
+        }
+        // The run has its turn to ask for the next chunk, and is to have none to take the answer.
+        for _ in 0..2 {
+            give_way().await;
+        }
+        let next = || block_on(store.get_chunk(JOB, 2)).unwrap().unwrap();
+        while next().status == JobStatus::Pending {
+            std::thread::yield_now();
+        }
+        // The answer was quicker where it is through already.
+        let is_on_its_way = next().status == JobStatus::Processing;
+        let outcome = outlast(&*store, &context);
+        assert!(
+            !is_on_its_way || (next().status, next().losses) == (JobStatus::Processing, 0),
+            "{:?}",
+            next()
+        );
+        outcome
+    };
+    let worker = Worker::new(Arc::clone(&store)).job(JOB).concurrency(2);
+    let summary = runtime.block_on(worker.run(handler)).unwrap();
+    assert_eq!((summary.ending, summary.completed, summary.retried), (Ending::Finished, 3, 0), "{summary}");
 }
 
 #[test]
@@ -82,9 +120,9 @@ fn a_handler_is_told_long_before_a_heartbeat_whatever_ended_its_claim() {
     // The first heartbeat would come in days.
     for end in ["put back", "done", "deleted", "taken"] {
         let store = store_of(1, &JobSpec::new().lease_ms(*limits::LEASE_MS.end()));
-        let was_told = std::sync::atomic::AtomicBool::new(false);
+        let was_told = AtomicBool::new(false);
         let handler = async |context: Context| {
-            if was_told.load(std::sync::atomic::Ordering::Relaxed) {
+            if was_told.load(Ordering::Relaxed) {
                 return Ok(Completion::new());
             }
             let mut taken = None;
@@ -98,7 +136,7 @@ fn a_handler_is_told_long_before_a_heartbeat_whatever_ended_its_claim() {
                 _ => drop(store.delete_job(JOB).await.unwrap()),
             }
             let reason = context.cancelled().await;
-            was_told.store(true, std::sync::atomic::Ordering::Relaxed);
+            was_told.store(true, Ordering::Relaxed);
             if let Some(taken) = taken {
                 store.release(&taken.claim()).await.unwrap();
             }
@@ -116,7 +154,7 @@ fn of_very_many_handlers_the_last_one_is_told_as_well() {
     let store = store_of(MANY, &JobSpec::new().lease_ms(*limits::LEASE_MS.end()));
     let (stop, here) = (Shutdown::new(), std::sync::atomic::AtomicU64::new(0));
     let handler = async |context: Context| {
-        if here.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == MANY - 1 {
+        if here.fetch_add(1, Ordering::Relaxed) == MANY - 1 {
             // The only change that is told of: what is looked at then goes on by itself.
             store.cancel(JOB, Selection::Chunks(vec![MANY - 1])).await.unwrap();
         }
