@@ -681,8 +681,7 @@ fn a_caller_who_cannot_be_woken_takes_nobody_along() {
     }
     drop(held);
     // Where the thread that commits has ended these are told so, or wait for ever.
-    let claimed = |call| block_on(call).expect("it works").expect("one is ready");
-    let mut chunks: Vec<u64> = claims.into_iter().map(claimed).collect();
+    let mut chunks = claims.map(|call| block_on(call).expect("it works").expect("one is ready"));
     chunks.sort_unstable();
     assert_eq!(chunks, [0, 1, 2]);
     assert!(matches!(watching.as_mut().poll(&mut gone), Poll::Ready(Some(_))));
