@@ -668,20 +668,19 @@ fn a_caller_who_cannot_be_woken_takes_nobody_along() {
     let options = OpenOptions::new().clock(Arc::clone(&clock) as Arc<dyn Clock>);
     let store = RedbStore::in_memory_with(&options).expect("it opens");
     import(&store, first(3)).expect("it is imported");
-    let claim = async || Ok(store.claim_pending(1).await?.map(|state| state.chunk));
     let unwakeable = Waker::from(Arc::new(Panics));
     let mut gone = Context::from_waker(&unwakeable);
     let mut watch = store.watch();
     let mut watching = pin!(watch.changed());
     assert!(watching.as_mut().poll(&mut gone).is_pending());
-    let mut claims = [0; 3].map(|_| Box::pin(claim()));
+    let mut claims = [0; 3].map(|_| store.claim_pending(1));
     let held = clock.0.lock().expect("no panic");
     for call in &mut claims {
         assert!(call.as_mut().poll(&mut gone).is_pending());
     }
     drop(held);
     // Where the thread that commits has ended these are told so, or wait for ever.
-    let mut chunks = claims.map(|call| block_on(call).expect("it works").expect("one is ready"));
+    let mut chunks = claims.map(|call| block_on(call).expect("it works").expect("one is ready").chunk);
     chunks.sort_unstable();
     assert_eq!(chunks, [0, 1, 2]);
     assert!(matches!(watching.as_mut().poll(&mut gone), Poll::Ready(Some(_))));
