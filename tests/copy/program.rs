@@ -28,10 +28,22 @@ fn child() {
         let most = most.parse().ok();
         setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("less is always allowed");
     }
+    #[cfg(target_os = "linux")]
+    give_up_the_rights_of_root();
     let code = resumable_copy::run(arguments.into_iter().map(Into::into));
     let failed = format!("{code:?}") != format!("{:?}", std::process::ExitCode::SUCCESS);
     let usage = format!("{code:?}") == format!("{:?}", std::process::ExitCode::from(2));
     std::process::exit(if usage { 2 } else { i32::from(failed) });
+}
+
+/// Root may read and write everything, whatever a file's own rights are, and would see no difference. The threads that this
+/// one starts have no more rights than it has.
+#[cfg(target_os = "linux")]
+fn give_up_the_rights_of_root() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut sets = capabilities(None).expect("they can be asked for");
+    sets.effective.remove(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+    set_capabilities(None, sets).expect("less is always allowed");
 }
 
 /// A folder with a source in it and room for a destination; the program's paths.
