@@ -143,7 +143,7 @@ pub(super) async fn nearly_all(from: &Side, to: &Side, progress: &Progress<'_>) 
     loop {
         let copied = standing(from, to).await?.copied;
         let newest = from.meta().await?.revision;
-        let left = newest - copied;
+        let left = newest.saturating_sub(copied);
         if left >= before || up_to(from, to, progress, newest).await?.is_some() {
             return Ok(());
         }
