@@ -18,7 +18,8 @@ use super::plan::{Reader, read_piece};
 use super::record::{PIECES, Piece, checksum, entry_of};
 use super::report::Progress;
 
-/// Files that all workers together write to at a time: a batch may have more, and a process may open a few hundred.
+/// Files that all workers together write to at a time, though each to one: a batch may have more, and a process may open a
+/// few hundred.
 const FILES_OPEN: usize = 64;
 
 /// What all workers share.

@@ -17,7 +17,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Wakes tasks.
-pub(crate) fn wake(woken: Vec<Waker>) {
+pub(crate) fn wake(woken: impl IntoIterator<Item = Waker>) {
     for waker in woken {
         guarded(|| waker.wake());
     }

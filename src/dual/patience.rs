@@ -78,7 +78,7 @@ impl Patience {
             }
             let copied = state.copied;
             let reached = state.waiting.extract_if(.., |waiting| waiting.revision <= copied);
-            let woken = reached.map(|waiting| waiting.waker).collect();
+            let woken: Vec<_> = reached.map(|waiting| waiting.waker).collect();
             (!state.is_degraded, woken)
         };
         wake(woken);
@@ -87,7 +87,7 @@ impl Patience {
 
     /// Nobody waits until the other store has caught up.
     pub(super) fn give_up(&self) {
-        let woken = {
+        let woken: Vec<_> = {
             let mut state = self.state();
             (state.is_degraded, state.kept_up) = (true, 0);
             state.waiting.drain(..).map(|waiting| waiting.waker).collect()

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use crate::commit::{Place, Waiters};
+use crate::commit::{Place, Waiters, wake};
 use crate::limits;
 use crate::model::{Claim, JobState, Json};
 
@@ -207,7 +207,7 @@ impl Cancel {
             }
             state.waiting.take()
         };
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 
     pub(super) fn reason(&self) -> Option<Cancellation> {

@@ -5,12 +5,12 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::commit::{Place, Waiters};
+use crate::commit::{Place, Waiters, wake};
 use crate::error::Result;
 use crate::limits;
 use crate::model::JobStats;
@@ -118,7 +118,7 @@ impl Reports {
             change(&mut state);
             state.waiting.take()
         };
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 }
 

@@ -19,7 +19,7 @@ use super::shutdown::Shutdown;
 use foldhash::HashMap;
 
 use crate::clock::monotonic;
-use crate::commit::{Watch, block_on};
+use crate::commit::{Watch, block_on, wake};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::limits;
 use crate::model::{ChunkUpdate, Claim, JobState, JobStatus, Outcome};
@@ -398,7 +398,7 @@ impl Beating {
         for cancel in &cancels {
             cancel.set(Cancellation::Shutdown);
         }
-        waker.into_iter().for_each(Waker::wake);
+        wake(waker);
     }
 
     /// A change is looked at soon, but not each by itself.
@@ -433,7 +433,7 @@ impl Beating {
         let Some(late) = self.late.upgrade() else { return };
         if late.bring_on(&mut Context::from_waker(waker)) {
             let waker = self.shared.state().waker.take();
-            waker.into_iter().for_each(Waker::wake);
+            wake(waker);
         }
     }
 
@@ -476,7 +476,7 @@ impl Beating {
             state.news.ticked = true;
             let waker = state.waker.take();
             drop(state);
-            waker.into_iter().for_each(Waker::wake);
+            wake(waker);
             return self.next(now);
         }
         let reporting = self.publisher.is_wanted() && !state.over;
@@ -522,7 +522,7 @@ impl Beating {
                         state.news.failure = Some(error);
                         state.waker.take()
                     };
-                    waker.into_iter().for_each(Waker::wake);
+                    wake(waker);
                     return;
                 }
             }

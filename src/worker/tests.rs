@@ -189,6 +189,24 @@ fn being_superseded_outweighs_a_shutdown_whichever_comes_first() {
     }
 }
 
+/// They are told by the thread that keeps the claims.
+#[test]
+fn a_reader_of_progress_who_cannot_be_woken_takes_nobody_along() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("nobody runs the task any more");
+        }
+    }
+    let mut publisher = Publisher::default();
+    let mut progress = publisher.progress();
+    let unwakeable = Waker::from(Arc::new(Panics));
+    let mut next = std::pin::pin!(progress.next());
+    assert!(next.as_mut().poll(&mut std::task::Context::from_waker(&unwakeable)).is_pending());
+    publisher.publish(monotonic(), Some(1), crate::JobStats { total_chunks: 2, ..Default::default() });
+    assert_eq!(block_on(next).unwrap().stats.total_chunks, 2);
+}
+
 #[test]
 fn a_report_that_says_the_same_again_is_none() {
     let mut publisher = Publisher::default();
