@@ -820,6 +820,18 @@ test('names that are none are refused', async () => {
   await assert.rejects(open(join(folder, 'no', 'such', 'folder')), code('io'))
 })
 
+test('a folder is no name of a store, and nothing is made in it', async (t) => {
+  const inside = mkdtempSync(join(folder, 'inside-'))
+  const here = process.cwd()
+  process.chdir(inside)
+  t.after(() => process.chdir(here))
+  for (const name of ['.', '..', `${inside}/`, `${inside}/.`, './', '/']) {
+    const refused = (error) => code('invalid_input')(error) && /is a folder: name a file in it/.test(error.message)
+    await assert.rejects(open(name), refused, name)
+  }
+  assert.deepEqual(readdirSync(inside), [])
+})
+
 for (const options of [{}, { inline: true }]) {
   test(`a store that is opened anew goes on with what waits, ${options.inline ? 'in this thread' : 'in its own'}`, async (t) => {
     const path = join(folder, `reopened-${options.inline ? 'here' : 'elsewhere'}`)

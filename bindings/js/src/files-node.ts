@@ -5,11 +5,12 @@ import {
   type Stats,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { failure, MagnetarError } from './errors.js'
+import { described, failure, invalid, MagnetarError } from './errors.js'
 import type { Bytes } from './storage.js'
 
 /** The file that a store of a name is in. */
 export function fileName(name: string): string {
+  if (/(^|[\\/])\.{0,2}$/.test(name)) throw invalid(`${described(name)} is a folder: name a file in it`)
   return resolve(/\.(redb|magnetar)$/.test(name) ? name : `${name}.redb`)
 }
 
