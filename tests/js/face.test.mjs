@@ -832,6 +832,12 @@ test('a folder is no name of a store, and nothing is made in it', async (t) => {
   assert.deepEqual(readdirSync(inside), [])
 })
 
+test('an ending counts in whichever case, as it does natively', async () => {
+  const inside = mkdtempSync(join(folder, 'inside-'))
+  await open(join(inside, 'JOBS.REDB')).then((store) => store.close())
+  assert.deepEqual(readdirSync(inside).filter((name) => !name.endsWith('.lock')), ['JOBS.REDB'])
+})
+
 for (const options of [{}, { inline: true }]) {
   test(`a store that is opened anew goes on with what waits, ${options.inline ? 'in this thread' : 'in its own'}`, async (t) => {
     const path = join(folder, `reopened-${options.inline ? 'here' : 'elsewhere'}`)

@@ -8,10 +8,10 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { described, failure, invalid, MagnetarError } from './errors.js'
 import type { Bytes } from './storage.js'
 
-/** The file that a store of a name is in. */
+/** The file that a store of a name is in; its ending in whichever case, as a native program takes it. */
 export function fileName(name: string): string {
   if (/(^|[\\/])\.{0,2}$/.test(name)) throw invalid(`${described(name)} is a folder: name a file in it`)
-  return resolve(/\.(redb|magnetar)$/.test(name) ? name : `${name}.redb`)
+  return resolve(/\.(redb|magnetar)$/i.test(name) ? name : `${name}.redb`)
 }
 
 /** Opens a store's file for this process alone. */
