@@ -165,6 +165,7 @@ for (const [place, opened] of Object.entries(places)) {
         [toml], [json], [bytes(toml)], [new Response(json)], [new Blob([toml])], [lines, { format: 'jsonl' }, 2], [bytes(lines), { format: 'jsonl' }, 2],
         ['id,path\n1,a\n', { format: 'csv' }], [new Response(lines, { headers: { 'content-type': 'application/x-ndjson' } }), {}, 2],
         [new File(['id,path\n1,a\n'], 'jobs.csv')], [JSON.parse(json)],
+        [new File(['id,path\n1,a\n'], 'Jobs, list #2.CSV')], [new File([lines], 'what?.JSONL'), {}, 2],
       ]
       for (const [job, [source, options, added = 1]] of sources.entries()) {
         assert.equal((await store.importManifest(job, source, options)).added, added, `source ${job}`)
@@ -175,6 +176,7 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.importManifest(21, Readable.from([Buffer.from(json)]))).added, 1)
       for (const source of [lines, bytes(lines), new Blob([lines])]) await assert.rejects(store.importManifest(50, source), /format: 'jsonl'/)
       for (const path of ['./manifest.json', 'jobs.toml', 'https://example.com/jobs']) await assert.rejects(store.importManifest(50, path), /is it a path/)
+      for (const list of ['[{"id":1}]', ' [\n  {"id":1}\n]']) await assert.rejects(store.importManifest(50, list), /a list is not a manifest/)
       await assert.rejects(store.importManifest(50, '[[chunks]]\nid = 1\n[[chunks]]\nid = 1\n'), code('duplicate_chunk'))
       await assert.rejects(store.importManifest(50, bytes('{"id":1}\n{"id":}\n'), { format: 'jsonl' }), code('invalid_manifest'))
       await assert.rejects(store.importManifest(50, new Response('no', { status: 404 })), code('invalid_input'))

@@ -58,7 +58,7 @@ export type ManifestSource<Payload = unknown> =
 
 /** How an import is done. */
 export interface ImportOptions {
-  /** The form of a text. Told from its content type, its file's name or its first character (`{` is JSON, any other TOML) where it is not given. */
+  /** The form of a text. Told from its content type, its file's name or its first character (`{`, or `[` before one, is JSON, any other TOML) where it is not given. */
   format?: 'toml' | 'json' | 'jsonl' | 'csv' | undefined
   /** What holds for all chunks, for CSV, which has no place for it. JSON Lines may have it as well; in TOML and JSON it stands in the manifest. */
   job?: JobSpec | undefined
@@ -116,7 +116,8 @@ function guessed(text: string): Format {
   if (/^[^\s#=[{][^\n=[{]*$/.test(text)) {
     throw invalid(`${described(text.slice(0, 100))} is no manifest; is it a path? Give the text itself, or await fetch(url), or a stream of the file`)
   }
-  return /^[\s\uFEFF]*\{/.test(text) ? 'json' : 'toml'
+  // A list of JSON is no manifest either: as JSON it is told so.
+  return /^[\s\uFEFF]*(\[\s*)?\{/.test(text) ? 'json' : 'toml'
 }
 
 function isManifest(source: ManifestSource): source is Manifest {
@@ -160,7 +161,7 @@ function opened(source: Exclude<ManifestSource, Manifest>, format: Format | unde
   if (kind === 'Response') {
     const { ok, url, status, body, headers } = source as Response
     const why = ok ? undefined : `the manifest cannot be fetched: ${url}: HTTP ${status}`
-    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url), why }
+    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url.replace(/[?#].*/, '')), why }
   }
   if (kind === 'Blob' || kind === 'File') {
     const file = source as File
@@ -172,7 +173,7 @@ function opened(source: Exclude<ManifestSource, Manifest>, format: Format | unde
 }
 
 function typed(type: string, name: string): Format | undefined {
-  const path = name.split(/[?#]/)[0] ?? ''
+  const path = name.toLowerCase()
   if (/json(l|-?lines|-seq)|ndjson/.test(type) || /\.(jsonl|ndjson)$/.test(path)) return 'jsonl'
   if (/csv/.test(type) || path.endsWith('.csv')) return 'csv'
   if (/toml/.test(type) || path.endsWith('.toml')) return 'toml'
