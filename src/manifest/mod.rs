@@ -249,7 +249,7 @@ fn with_cause(error: Error, cause: Option<impl std::error::Error + Send + Sync +
 }
 
 /// What `serde_json` says, without the position, which stands elsewhere in our errors.
-fn json_message(error: &serde_json::Error) -> String {
+pub(crate) fn json_message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     text.strip_suffix(&position).map(ToOwned::to_owned).unwrap_or(text)
