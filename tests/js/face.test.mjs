@@ -184,6 +184,20 @@ for (const [place, opened] of Object.entries(places)) {
       await assert.rejects(store.getJob(50), code('job_not_found'))
     })
 
+    test('what holds for all chunks is heeded or refused, and never thrown away', async (t) => {
+      const store = kept(t, await opened())
+      const job = { name: 'n', max_attempts: 5 }
+      for (const [id, [source, options]] of [['id\n1\n', { format: 'csv' }], ['{"id":1}\n', { format: 'jsonl' }]].entries()) {
+        await store.importManifest(id, source, { ...options, job })
+        assert.deepEqual((await store.getJob(id)).spec, job)
+      }
+      for (const source of [chunks(1), '[[chunks]]\nid = 1\n', '{"chunks":[{"id":1}]}', new Blob(['{"chunks":[{"id":1}]}'])]) {
+        const refused = (error) => code('invalid_input')(error) && /in the manifest/.test(error.message)
+        await assert.rejects(store.importManifest(9, source, { job }), refused)
+        assert.equal((await store.importManifest(9, source, { job: undefined })).deleted, 0)
+      }
+    })
+
     test('a value of which JSON makes nothing is no default', async (t) => {
       const store = kept(t, await opened())
       const jobs = [{ max_attempts: Infinity }, { lease: NaN }, { name: () => 'a' }, { backoff: { initial_ms: NaN, max_ms: 1 } }]
