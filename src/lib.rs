@@ -44,7 +44,7 @@
 //! | processing | done | `complete`, with the claim's fence |
 //! | processing | pending (delayed), or failed at the last attempt | `fail` |
 //! | processing | pending | `release`; a lease that is over or an owner that died (delayed from the second loss on) |
-//! | failed, cancelled | pending | `retry_failed` |
+//! | failed, cancelled | pending | `retry_failed`; what was cancelled by `cancel` only where it is named |
 //! | done | pending | `reset` |
 //! | pending, processing, failed | cancelled | `cancel`; a dependency's failure, where the policy says so |
 //!

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::json_lines::{FORMAT, digest_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::manifest::json_message;
 use crate::model::{ChunkRecord, Deadline, JobSpec, JobState, JobStatus, Json, Kept, OwnerId};
 
 /// What a line says.
@@ -207,8 +208,10 @@ impl<'r> Lines<'r> {
     }
 
     fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
-        serde_json::from_slice(&self.line)
-            .map_err(|e| self.wrong(&format!("it is not as an export writes it: {e}")).caused_by(e))
+        serde_json::from_slice(&self.line).map_err(|e| {
+            let (said, column) = (json_message(&e), e.column());
+            self.wrong(&format!("it is not as an export writes it: {said}, at column {column}")).caused_by(e)
+        })
     }
 
     fn chunk(&self) -> Result<ChunkRecord> {

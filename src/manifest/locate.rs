@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use serde_json::value::RawValue;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Part, Position, Problem};
@@ -95,7 +96,7 @@ pub(super) fn in_toml(text: &str, problem: &mut Problem) -> (Option<Position>, O
         Part::Whole => (None, Some(top.get_ref())),
         Part::Job => {
             let job = top.get_ref().get("job");
-            (job.map(toml::Spanned::span), job.and_then(|job| job.get_ref().as_table()))
+            (job.map(Spanned::span), job.and_then(|job| job.get_ref().as_table()))
         }
         Part::Chunk { index, id } => {
             let Some(chunk) = index.and_then(chunk_at) else { return (None, first) };
@@ -123,20 +124,30 @@ pub(super) fn in_toml(text: &str, problem: &mut Problem) -> (Option<Position>, O
 pub(super) fn part_of_toml(text: &str, offset: usize) -> (Part, Option<String>) {
     let Ok(top) = DeTable::parse(text) else { return (Part::Whole, None) };
     let key_of = |table: &DeTable<'_>| {
-        let found = table.iter().find(|(_, value)| value.span().contains(&offset));
+        let found = table.iter().find(|(_, value)| holds(value, offset));
         found.map(|(key, _)| key.get_ref().to_string())
     };
-    if let Some(DeValue::Table(job)) = top.get_ref().get("job").map(toml::Spanned::get_ref)
+    if let Some(DeValue::Table(job)) = top.get_ref().get("job").map(Spanned::get_ref)
         && let Some(key) = key_of(job)
     {
         return (Part::Job, Some(key));
     }
-    if let Some(DeValue::Array(chunks)) = top.get_ref().get("chunks").map(toml::Spanned::get_ref) {
+    if let Some(DeValue::Array(chunks)) = top.get_ref().get("chunks").map(Spanned::get_ref) {
         for (index, chunk) in chunks.iter().enumerate() {
             if let Some(key) = chunk.get_ref().as_table().and_then(key_of) {
                 return (Part::Chunk { index: Some(index), id: None }, Some(key));
             }
         }
     }
-    (Part::Whole, None)
+    (Part::Whole, key_of(top.get_ref()))
+}
+
+/// A table under a header of its own spans that header, and not what stands below it.
+fn holds(value: &Spanned<DeValue<'_>>, offset: usize) -> bool {
+    value.span().contains(&offset)
+        || match value.get_ref() {
+            DeValue::Array(values) => values.iter().any(|value| holds(value, offset)),
+            DeValue::Table(table) => table.values().any(|value| holds(value, offset)),
+            _ => false,
+        }
 }

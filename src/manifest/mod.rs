@@ -136,7 +136,7 @@ impl Manifest {
             Ok(table) => toml_text::push_table(&mut json, table.get_ref())
                 .map_err(|NoForm { offset, found }| {
                     let message = format!("{} has no JSON form; write it in quotes", Shown(&found));
-                    (in_part(offset, message), None, None)
+                    (in_part(offset, message), Some(Position::of(text, offset)), None)
                 })
                 .and_then(|()| read_json(&json, "TOML").map_err(|(problem, _)| (problem, None, None))),
             Err(error) => {
@@ -154,9 +154,8 @@ impl Manifest {
             Err(failure) => failure,
         };
         let (found, first) = locate::in_toml(text, &mut problem);
-        // Of the whole, the parser's own position says more.
-        let position = if problem.part == Part::Whole { at.or(found) } else { found.or(at) };
-        Err(with_cause(problem.into_error(position, first), cause))
+        // Where there is one of a value, it says more than that of its key.
+        Err(with_cause(problem.into_error(at.or(found), first), cause))
     }
 
     /// A checked manifest from JSON; at most [`limits::MANIFEST_BYTES_MAX`] bytes.
@@ -250,7 +249,7 @@ fn with_cause(error: Error, cause: Option<impl std::error::Error + Send + Sync +
 }
 
 /// What `serde_json` says, without the position, which stands elsewhere in our errors.
-fn json_message(error: &serde_json::Error) -> String {
+pub(crate) fn json_message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     text.strip_suffix(&position).map(ToOwned::to_owned).unwrap_or(text)

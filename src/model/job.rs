@@ -224,7 +224,7 @@ impl JobSpec {
             && (initial_ms > max_ms || max_ms > limits::BACKOFF_MS_MAX)
         {
             return Err(Error::invalid(format!(
-                "backoff: initial_ms {initial_ms} must not be above max_ms {max_ms}, nor that above {}",
+                "initial_ms {initial_ms} must not be above max_ms {max_ms}, nor that above {}",
                 limits::BACKOFF_MS_MAX
             )));
         }

@@ -165,6 +165,7 @@ for (const [place, opened] of Object.entries(places)) {
         [toml], [json], [bytes(toml)], [new Response(json)], [new Blob([toml])], [lines, { format: 'jsonl' }, 2], [bytes(lines), { format: 'jsonl' }, 2],
         ['id,path\n1,a\n', { format: 'csv' }], [new Response(lines, { headers: { 'content-type': 'application/x-ndjson' } }), {}, 2],
         [new File(['id,path\n1,a\n'], 'jobs.csv')], [JSON.parse(json)],
+        [new File(['id,path\n1,a\n'], 'Jobs, list #2.CSV')], [new File([lines], 'what?.JSONL'), {}, 2],
       ]
       for (const [job, [source, options, added = 1]] of sources.entries()) {
         assert.equal((await store.importManifest(job, source, options)).added, added, `source ${job}`)
@@ -175,11 +176,26 @@ for (const [place, opened] of Object.entries(places)) {
       assert.equal((await store.importManifest(21, Readable.from([Buffer.from(json)]))).added, 1)
       for (const source of [lines, bytes(lines), new Blob([lines])]) await assert.rejects(store.importManifest(50, source), /format: 'jsonl'/)
       for (const path of ['./manifest.json', 'jobs.toml', 'https://example.com/jobs']) await assert.rejects(store.importManifest(50, path), /is it a path/)
+      for (const list of ['[{"id":1}]', ' [\n  {"id":1}\n]']) await assert.rejects(store.importManifest(50, list), /a list is not a manifest/)
       await assert.rejects(store.importManifest(50, '[[chunks]]\nid = 1\n[[chunks]]\nid = 1\n'), code('duplicate_chunk'))
       await assert.rejects(store.importManifest(50, bytes('{"id":1}\n{"id":}\n'), { format: 'jsonl' }), code('invalid_manifest'))
       await assert.rejects(store.importManifest(50, new Response('no', { status: 404 })), code('invalid_input'))
       await assert.rejects(store.importManifest(50, bytes('\xff')), () => true)
       await assert.rejects(store.getJob(50), code('job_not_found'))
+    })
+
+    test('what holds for all chunks is heeded or refused, and never thrown away', async (t) => {
+      const store = kept(t, await opened())
+      const job = { name: 'n', max_attempts: 5 }
+      for (const [id, [source, options]] of [['id\n1\n', { format: 'csv' }], ['{"id":1}\n', { format: 'jsonl' }]].entries()) {
+        await store.importManifest(id, source, { ...options, job })
+        assert.deepEqual((await store.getJob(id)).spec, job)
+      }
+      for (const source of [chunks(1), '[[chunks]]\nid = 1\n', '{"chunks":[{"id":1}]}', new Blob(['{"chunks":[{"id":1}]}'])]) {
+        const refused = (error) => code('invalid_input')(error) && /in the manifest/.test(error.message)
+        await assert.rejects(store.importManifest(9, source, { job }), refused)
+        assert.equal((await store.importManifest(9, source, { job: undefined })).deleted, 0)
+      }
     })
 
     test('a value of which JSON makes nothing is no default', async (t) => {
@@ -817,7 +833,26 @@ test('what a test puts in the place of the host’s is not waited for, and takes
 
 test('names that are none are refused', async () => {
   for (const name of ['', undefined, null, 7, {}]) await assert.rejects(open(name), code('invalid_input'))
-  await assert.rejects(open(join(folder, 'no', 'such', 'folder')), code('io'))
+  const missing = (error) => code('io')(error) && /^ENOENT: no such file/.test(error.message)
+  await assert.rejects(open(join(folder, 'no', 'such', 'folder')), missing)
+})
+
+test('a folder is no name of a store, and nothing is made in it', async (t) => {
+  const inside = mkdtempSync(join(folder, 'inside-'))
+  const here = process.cwd()
+  process.chdir(inside)
+  t.after(() => process.chdir(here))
+  for (const name of ['.', '..', `${inside}/`, `${inside}/.`, './', '/']) {
+    const refused = (error) => code('invalid_input')(error) && /is a folder: name a file in it/.test(error.message)
+    await assert.rejects(open(name), refused, name)
+  }
+  assert.deepEqual(readdirSync(inside), [])
+})
+
+test('an ending counts in whichever case, as it does natively', async () => {
+  const inside = mkdtempSync(join(folder, 'inside-'))
+  await open(join(inside, 'JOBS.REDB')).then((store) => store.close())
+  assert.deepEqual(readdirSync(inside).filter((name) => !name.endsWith('.lock')), ['JOBS.REDB'])
 })
 
 for (const options of [{}, { inline: true }]) {

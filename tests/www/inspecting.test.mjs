@@ -60,6 +60,12 @@ test('a job file is inspected, retried, saved and opened again', { timeout: 120_
     await page.click('#inspect-close')
     await page.setInputFiles('#inspect-file', stranger)
     await page.locator('#inspect-problem', { hasText: 'is not a job file' }).waitFor()
+    // A store of ours as well, which a page cannot read: that is another thing than a file that is damaged.
+    const sqlite = join(SAVED, 'jobs.db')
+    writeFileSync(sqlite, `SQLite format 3\0${'a page of SQLite '.repeat(500)}`)
+    await page.setInputFiles('#inspect-file', sqlite)
+    await page.locator('#inspect-problem', { hasText: 'jobs.db is not a job file that can be opened: it is a file of SQLite' }).waitFor()
+    assert.doesNotMatch(await page.textContent('#inspect-problem'), /damaged/)
     await page.click('#sample')
     await page.locator('#inspected').waitFor()
     assert.equal(await page.locator('#inspect-problem').isVisible(), false)

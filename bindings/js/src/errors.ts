@@ -112,7 +112,8 @@ export function failureOf(thrown: unknown): Failure {
   const { name = 'Error', message = String(thrown), code } = Object(thrown) as { name?: string; message?: string; code?: unknown }
   // The code of a system error. That of a DOMException is a number from before they had names.
   const kind = typeof code === 'string' ? code : name
-  const text = `${kind}: ${message}`
+  // Node says the code in its message as well.
+  const text = `${kind}: ${message}`.replace(`${kind}: ${kind}: `, `${kind}: `)
   switch (kind) {
     case 'QuotaExceededError':
     // Firefox.

@@ -5,12 +5,13 @@ import {
   type Stats,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { failure, MagnetarError } from './errors.js'
+import { described, failure, invalid, MagnetarError } from './errors.js'
 import type { Bytes } from './storage.js'
 
-/** The file that a store of a name is in. */
+/** The file that a store of a name is in; its ending in whichever case, as a native program takes it. */
 export function fileName(name: string): string {
-  return resolve(/\.(redb|magnetar)$/.test(name) ? name : `${name}.redb`)
+  if (/(^|[\\/])\.{0,2}$/.test(name)) throw invalid(`${described(name)} is a folder: name a file in it`)
+  return resolve(/\.(redb|magnetar)$/i.test(name) ? name : `${name}.redb`)
 }
 
 /** Opens a store's file for this process alone. */

@@ -58,9 +58,9 @@ export type ManifestSource<Payload = unknown> =
 
 /** How an import is done. */
 export interface ImportOptions {
-  /** The form of a text. Told from its content type, its file's name or its first character (`{` is JSON, any other TOML) where it is not given. */
+  /** The form of a text. Told from its content type, its file's name or its first character (`{`, or `[` before one, is JSON, any other TOML) where it is not given. */
   format?: 'toml' | 'json' | 'jsonl' | 'csv' | undefined
-  /** What holds for all chunks, for CSV, which has no place for it. JSON Lines may have it as well; in TOML and JSON it stands in the manifest. */
+  /** What holds for all chunks, for CSV, which has no place for it. JSON Lines may have it as well; in TOML and JSON it stands in the manifest, and is refused here. */
   job?: JobSpec | undefined
   /** Changed content of chunks that are processing or done: refuse the import (default), keep what is there, or reset. */
   onConflict?: 'refuse' | 'keep' | 'reset' | undefined
@@ -92,7 +92,8 @@ export async function importManifest(store: JobStore<any, any>, call: Call, job:
     const choices = { job: whole(job, 'job'), spec: given(() => stated(spec)), ...rest }
     if (isObject) {
       given(() => isRight(source as Manifest))
-      return await call('import', { ...choices, spec: undefined, format: 'json', manifest: source }, signal)
+      refuse(spec)
+      return await call('import', { ...choices, format: 'json', manifest: source }, signal)
     }
     let text = found === undefined ? (source as string) : ''
     if (found !== undefined) {
@@ -102,11 +103,17 @@ export async function importManifest(store: JobStore<any, any>, call: Call, job:
       for await (const piece of pieces) text = given(() => text + piece)
     }
     const form: Format = found?.type ?? format ?? guessed(text)
-    return await call('import', { ...choices, spec: form === 'csv' ? spec : undefined, format: form, text }, signal)
+    if (form !== 'csv') refuse(spec)
+    return await call('import', { ...choices, format: form, text }, signal)
   } finally {
     // What is refused before it is read has a file or a connection open all the same.
     found?.stream.cancel().catch(() => {})
   }
+}
+
+/** What holds for all chunks, where it would not be heeded. */
+function refuse(spec: JobSpec | undefined): void {
+  if (spec) throw invalid('job is an option for CSV and JSON Lines: here it stands in the manifest')
 }
 
 /** The form of a text of which nothing says what it is. */
@@ -116,7 +123,8 @@ function guessed(text: string): Format {
   if (/^[^\s#=[{][^\n=[{]*$/.test(text)) {
     throw invalid(`${described(text.slice(0, 100))} is no manifest; is it a path? Give the text itself, or await fetch(url), or a stream of the file`)
   }
-  return /^[\s\uFEFF]*\{/.test(text) ? 'json' : 'toml'
+  // A list of JSON is no manifest either: as JSON it is told so.
+  return /^[\s\uFEFF]*(\[\s*)?\{/.test(text) ? 'json' : 'toml'
 }
 
 function isManifest(source: ManifestSource): source is Manifest {
@@ -160,7 +168,7 @@ function opened(source: Exclude<ManifestSource, Manifest>, format: Format | unde
   if (kind === 'Response') {
     const { ok, url, status, body, headers } = source as Response
     const why = ok ? undefined : `the manifest cannot be fetched: ${url}: HTTP ${status}`
-    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url), why }
+    return { stream: body ?? streamOf([]), type: format ?? typed(headers.get('content-type') ?? '', url.replace(/[?#].*/, '')), why }
   }
   if (kind === 'Blob' || kind === 'File') {
     const file = source as File
@@ -172,7 +180,7 @@ function opened(source: Exclude<ManifestSource, Manifest>, format: Format | unde
 }
 
 function typed(type: string, name: string): Format | undefined {
-  const path = name.split(/[?#]/)[0] ?? ''
+  const path = name.toLowerCase()
   if (/json(l|-?lines|-seq)|ndjson/.test(type) || /\.(jsonl|ndjson)$/.test(path)) return 'jsonl'
   if (/csv/.test(type) || path.endsWith('.csv')) return 'csv'
   if (/toml/.test(type) || path.endsWith('.toml')) return 'toml'

@@ -21,6 +21,7 @@ export {
   JobStore,
   type OpenOptions,
   type Outcome,
+  type Page,
   type Persistence,
   type Selection,
   type StoreEvents,

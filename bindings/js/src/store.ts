@@ -341,7 +341,8 @@ export class JobStore<Payload = unknown, Output = unknown> extends EventTarget {
 
   /**
    * Brings failed chunks back to pending, with what their failure had cancelled. Gives how many came back in the first step:
-   * of very many dependents the rest is told afterwards, and not counted.
+   * of very many dependents the rest is told afterwards, and not counted. Chunks that somebody cancelled come back where
+   * they are named, and not with `'all'`.
    */
   retryFailed(job: number, chunks: Selection = 'all', options?: CallOptions): Promise<number> {
     return this.#call('retryFailed', () => ({ job: whole(job, 'job'), chunks: chosen(chunks) }), options)

@@ -1,6 +1,6 @@
 // What a user's TypeScript may say, and what it may not. It is checked and never run.
 
-import { type Chunk, type ErrorCode, type HeldChunk, type JobSpec, JobStore, MagnetarError, open, type Persistence, type ProgressEvents, type Stats, type Status, type StoreEvents } from 'magnetar-jobs'
+import { type Chunk, type ErrorCode, type HeldChunk, type JobSpec, JobStore, MagnetarError, open, type Page, type Persistence, type ProgressEvents, type Stats, type Status, type StoreEvents } from 'magnetar-jobs'
 import { open as openInlined } from 'magnetar-jobs/inline'
 
 interface Upload {
@@ -56,6 +56,8 @@ export async function typed(signal: AbortSignal): Promise<void> {
   await store.importManifest(2, lines(), { format: 'jsonl' })
   const csv: ReadableStream<Uint8Array> = store.exportCsv(1)
   await csv.cancel()
+  const page: Page = { after: 1, limit: 100 }
+  await store.listJobs(page)
 }
 
 /** What the caller has not got is handed on as it is. */

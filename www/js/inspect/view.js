@@ -6,6 +6,16 @@ import { bytes, count, counted, moment, nameOf } from '../text.js'
 import { jobView } from './job.js'
 import { fill } from './sample.js'
 
+/** What every file of SQLite begins with. */
+const SQLITE = 'SQLite format 3\0'
+
+/** Why a file is none that a page can look into. */
+async function stranger(file) {
+  const isSqlite = (await file.slice(0, SQLITE.length).text()) === SQLITE
+  if (isSqlite) return 'it is a file of SQLite, and a page reads redb only. A native program can copy such a store into a .redb file (magnetar::dual::migrate).'
+  return 'it was not written by Magnetar, or it is damaged. Choose another file, or another copy of it.'
+}
+
 export function inspectView() {
   const job = jobView(problem, failed)
   let store
@@ -49,9 +59,9 @@ export function inspectView() {
   }
 
   async function openFile(file) {
-    const opened = await open(':memory:', { from: file }).catch((error) => {
+    const opened = await open(':memory:', { from: file }).catch(async (error) => {
       // The package speaks to programmers.
-      const why = error.code === 'corrupt' ? 'it was not written by Magnetar, or it is damaged. Choose another file, or another copy of it.' : reason(error)
+      const why = error.code === 'corrupt' ? await stranger(file) : reason(error)
       throw Object.assign(new Error('not a job file', { cause: error }), { told: told`${file.name} is not a job file that can be opened: ${why}` })
     })
     await inspect(opened, file.name)

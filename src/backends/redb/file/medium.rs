@@ -118,6 +118,9 @@ impl FileMedium {
 
 impl Medium for FileMedium {
     fn open(&self, is_first: bool) -> Result<Box<dyn StorageBackend>> {
+        if is_first && self.path.is_dir() {
+            return Err(Error::invalid("this is a folder; name a file in it"));
+        }
         self.keep_node_out()?;
         let file = self.open_or_create(is_first).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if self.is_writable && is_first => {

@@ -66,6 +66,21 @@ fn an_empty_file_is_a_new_store() {
 }
 
 #[test]
+fn a_folder_is_refused_by_name_and_nothing_is_made_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jobs.redb");
+    fs::create_dir(&path).unwrap();
+    for error in
+        [RedbBackend::open_file(&path, options()).err(), RedbBackend::open_read_only(&path, options()).err()]
+    {
+        let error = error.expect("it was opened");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("jobs.redb: this is a folder"), "{error}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_strangers_file_is_left_as_it_was() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "dear diary").unwrap();
