@@ -304,7 +304,11 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     let (changes, more) = (Vec::new(), covered < newest);
     let mut page = Changes { changes, next: covered, more, newest, settling };
     let mut bytes = 0;
-    for slice in entries.chunks(whole::ROWS_PER_QUESTION) {
+    let mut rest = entries.as_slice();
+    while !rest.is_empty() {
+        let rows = whole::rows_next(entries.len() - rest.len(), bytes).min(rest.len());
+        let (slice, behind) = rest.split_at(rows);
+        rest = behind;
         let named = slice.iter().filter(|(revision, subject, key)| {
             is_row(*subject) && last.get(key).is_some_and(|last| last == revision)
         });

@@ -310,11 +310,9 @@ pub(super) type Entry = (u64, Subject, Key);
 pub(super) fn entries(runs: Vec<LogRun>, since: u64, limit: usize, newest: u64) -> (Vec<Entry>, u64) {
     let mut entries: Vec<Entry> = Vec::new();
     for run in runs {
-        for i in 0..run.count {
+        let passed = (since + 1).saturating_sub(run.revision);
+        for i in passed..run.count {
             let revision = run.revision + i;
-            if revision <= since {
-                continue;
-            }
             if entries.len() == limit {
                 return (entries, revision - 1);
             }

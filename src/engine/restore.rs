@@ -21,7 +21,7 @@ use crate::limits;
 use crate::machine;
 use crate::manifest::check_chunk;
 use crate::model::{
-    ChunkRecord, Deadline, DependencyFailure, JobSpec, JobState, JobStatus, NewChunk, check_size,
+    ChunkRecord, Deadline, DependencyFailure, JobSpec, JobState, JobStatus, NewChunk, check_size, fault,
 };
 
 /// A row with its dependencies and whether each counts as met, in ascending order.
@@ -369,6 +369,9 @@ fn check(state: &JobState, depends_on: &[u64], kept: &crate::model::Kept) -> Res
     check_size("error", length(&state.error), limits::ERROR_BYTES_MAX)?;
     let output = state.output.as_ref().map_or(0, |output| output.as_str().len());
     check_size("output", output, limits::OUTPUT_BYTES_MAX)?;
+    if let Some(fault) = state.output.as_ref().and_then(|output| fault(output.as_str())) {
+        return Err(Error::invalid(format!("output: {fault}")));
+    }
     let deadline = |deadline: Option<Deadline>| deadline.map_or([0; 2], |d| [d.set_at_ms, d.duration_ms]);
     let numbers = [
         state.fence,

@@ -368,3 +368,13 @@ fn must_be_equal(what: &str, together: &[String], single: &[String], seed: u64, 
         "{what} differs\nin groups: {together:#?}\none by one: {single:#?}\nMAGNETAR_SEED={seed} after\n{played}"
     );
 }
+
+#[test]
+fn changes_within_a_long_run_are_found_at_once() {
+    let (key, count) = (Key { job: 1, chunk: 0 }, limits::ID_MAX);
+    let run = LogRun { subject: Subject::Chunk, revision: 1, key, count };
+    let since = limits::ID_MAX - 3;
+    let (found, covered) = super::records::entries(vec![run], since, 2, limits::ID_MAX);
+    let expected = [1, 2].map(|i| (since + i, Subject::Chunk, Key { chunk: since + i - 1, ..key }));
+    assert_eq!((found, covered), (expected.to_vec(), since + 2));
+}

@@ -118,7 +118,8 @@ struct Filter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Exported {
-    /// Jobs that were read. Of an export since a revision: jobs that were created or whose settings changed.
+    /// Jobs that were read. Of an export since a revision: jobs that were created or whose settings changed, each as
+    /// often as that happened; of JSON Lines also what was read once more because it changed meanwhile.
     pub jobs: u64,
     /// Rows, or lines, of chunks.
     pub chunks: u64,

@@ -8,7 +8,7 @@ use magnetar::{JobSpec, JobStatus, NewChunk, block_on};
 use crate::support::{rounds, seed};
 use crate::{places, rows_of, text_of, zoo};
 
-const TEXTS: [&str; 24] = [
+const TEXTS: [&str; 27] = [
     "=1+1",
     "+1",
     "-1",
@@ -20,6 +20,9 @@ const TEXTS: [&str; 24] = [
     "\u{a0}=1+1",
     "\u{feff}=1+1",
     "\u{200b}@x",
+    "\u{202d}=1+1",
+    "\u{2066}\u{ad}-1",
+    "\u{fe0f}+1",
     "\0=1+1",
     "\u{ff1d}1+1",
     "'=1+1",
@@ -35,14 +38,25 @@ const TEXTS: [&str; 24] = [
     "1e5",
 ];
 
+/// What Unicode says is shown as nothing: the direction of text, joiners, selectors of variants.
+const INVISIBLE: [std::ops::RangeInclusive<u32>; 8] = [
+    0xad..=0xad,
+    0x61c..=0x61c,
+    0x180b..=0x180f,
+    0x200b..=0x200f,
+    0x202a..=0x202e,
+    0x2060..=0x206f,
+    0xfe00..=0xfe0f,
+    0xfeff..=0xfeff,
+];
+
 /// Whether a spreadsheet could take a cell for a formula, said in another way than the code says it.
 fn looks_like_a_formula(cell: &str) -> bool {
     let skipped = |c: &char| {
         c.is_whitespace()
             || (*c as u32) < 0x20
             || (0x7f..0xa0).contains(&(*c as u32))
-            || (0x200b..=0x200f).contains(&(*c as u32))
-            || matches!(*c as u32, 0x2060 | 0xfeff)
+            || INVISIBLE.iter().any(|range| range.contains(&(*c as u32)))
     };
     let first = cell.chars().find(|c| !skipped(c));
     first.is_some_and(|c| "=+-@\u{ff1d}\u{ff0b}\u{ff0d}\u{ff20}".contains(c))
@@ -100,7 +114,8 @@ fn an_empty_text_and_none_stay_apart() {
 #[test]
 fn whatever_the_text_it_is_disarmed_and_comes_back() {
     let mut random = fastrand::Rng::with_seed(seed("disarmed", 7));
-    let letters: Vec<char> = "=+-@'\"\t\r\n ;,a\0\u{feff}\u{200b}\u{ff1d}\u{a0}é".chars().collect();
+    let letters: Vec<char> =
+        "=+-@'\"\t\r\n ;,a\0\u{feff}\u{200b}\u{202e}\u{2069}\u{ff1d}\u{a0}é".chars().collect();
     for _ in 0..rounds(20_000, 1_000_000) {
         let text: String = (0..random.usize(0..6)).map(|_| letters[random.usize(0..letters.len())]).collect();
         let cell = disarmed(&text);

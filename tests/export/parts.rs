@@ -329,6 +329,17 @@ fn a_page_of_records_is_bounded_in_rows_and_in_bytes_and_says_whether_there_is_m
             }
             assert_eq!(all, (0..300).collect::<Vec<_>>(), "{name}");
 
+            // As large as payloads can be: of these no page has many more than it should.
+            let text = format!("\"{}\"", "x".repeat(limits::PAYLOAD_BYTES_MAX - 2));
+            let large = (0..20).map(|id| Ok(NewChunk::new(id).payload(Json::from_text(&text)?)));
+            let since = store.info().await.expect("it tells").revision;
+            let large = magnetar::chunks(large);
+            store.import(3, &JobSpec::new(), large, &ImportOptions::new()).await.expect("imported");
+            let page = store.page_records(3, None, None, 300).await.expect("the job exists");
+            assert!(page.records.len() <= 8 && page.more, "{name}: {}", page.records.len());
+            let page = store.changes(since, 300).await.expect("it is kept");
+            assert!(page.changes.len() <= 8 && page.more, "{name}: {}", page.changes.len());
+
             for limit in [0, limits::PAGE_ROWS_MAX + 1] {
                 let error = store.page_records(1, None, None, limit).await.expect_err("it is out of range");
                 assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -229,11 +229,15 @@ fn lines_that_no_store_could_have_written_are_refused_by_number() {
         let start = format!("{{\"kind\":\"chunk\",\"job_id\":42,\"chunk\":{chunk},");
         lines.iter().position(|line| line.starts_with(&start)).expect("it is there")
     };
+    let deep = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));
     for (name, place) in places() {
         let copy = zoo::open(&*place);
         for (chunk, old, new, says) in [
             (1, "\"status\":\"done\"", "\"status\":\"failed\"", ""),
             (1, "\"status\":\"done\"", "\"status\":\"pending\",\"x\":1", "unknown field"),
+            (1, "{\"rows\":3}", "\"\\ud83d\"", "half a character"),
+            (1, "{\"rows\":3}", deep.as_str(), "100 levels"),
+            (1, "{\"path\":\"a.bin\"}", deep.as_str(), "100 levels"),
             (3, "\"status\":\"cancelled\"", "\"status\":\"processing\"", "a lease belongs to"),
             (4, "\"open_fence\":22", "\"open_fence\":21", "under another fence"),
             (4, "\"status\":\"processing\"", "\"status\":\"done\"", "a lease belongs to"),

@@ -84,10 +84,12 @@ impl<'v> View<'v> {
     }
 
     pub(super) fn meta(self) -> Result<Meta> {
-        match self.index().get(&t::META)? {
-            Some(bytes) => codec::meta(&bytes),
-            None => Err(Seat::of_job(Table::Meta, 0).corrupt("it is missing")),
-        }
+        let seat = Seat::of_job(Table::Meta, 0);
+        let bytes = self.index().get(&t::META)?.ok_or_else(|| seat.corrupt("it is missing"))?;
+        let meta = codec::meta(&bytes)?;
+        let numbers = [meta.revision, meta.last_job.cast_unsigned(), meta.cursors, meta.log_start];
+        read::possible(seat, &numbers)?;
+        Ok(meta)
     }
 
     /// The journal's last frame that the trees have.
@@ -106,10 +108,11 @@ impl<'v> View<'v> {
     }
 
     fn with_counts(self, id: i64, job: &[u8]) -> Result<JobRow> {
-        match self.index().get(&t::of_job(index_tag::COUNTS, id))? {
-            Some(counts) => codec::job(id, job, &counts),
-            None => Err(Seat::of_job(Table::Counts, id).corrupt("they are missing")),
-        }
+        let seat = Seat::of_job(Table::Counts, id);
+        let counts = self.index().get(&t::of_job(index_tag::COUNTS, id))?;
+        let row = codec::job(id, job, &counts.ok_or_else(|| seat.corrupt("they are missing"))?)?;
+        read::possible(seat, &row.counts.by_class)?;
+        Ok(row)
     }
 
     fn jobs_after(self, after: Option<i64>, limit: usize) -> Result<Vec<JobRow>> {
@@ -430,7 +433,7 @@ impl<'v> View<'v> {
         let mut changes = 0_u64;
         for found in log.range((Bound::Included(&from.to_be_bytes()), Bound::Unbounded))? {
             let found = found?;
-            for run in codec::log(revision_at(found.key())?, found.value())? {
+            for run in read::log(found.key(), found.value())?.1 {
                 if run.revision + run.count > next {
                     changes += run.count.min(run.revision + run.count - next);
                     runs.push(run);
@@ -448,8 +451,7 @@ impl<'v> View<'v> {
         let bounds = (Bound::Unbounded, Bound::Included(&revision.to_be_bytes()[..]));
         Ok(self.log().range(bounds)?.map(|found| {
             let found = found?;
-            let first = revision_at(found.key())?;
-            Ok((first, codec::log(first, found.value())?))
+            read::log(found.key(), found.value())
         }))
     }
 }

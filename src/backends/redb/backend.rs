@@ -283,6 +283,7 @@ impl RedbBackend {
         let fail = |error| errors::io("the file cannot be written to", error);
         hold.release().map_err(fail)?;
         if is_new {
+            self.medium.making()?;
             self.create(&database, &front)?;
             journal = journal_of(&front, &snapshot_of(&database)?)?;
         } else {

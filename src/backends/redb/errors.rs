@@ -156,6 +156,12 @@ pub(super) fn damaged_mark() -> Error {
     Error::new(ErrorKind::Corrupt, "the file's first page is damaged; restore the file from a copy")
 }
 
+/// It ends before redb's part, which was there when the mark was written.
+#[cold]
+pub(super) fn cut_short_in_front() -> Error {
+    Error::new(ErrorKind::Corrupt, "the file is shorter than it says; restore it from a copy")
+}
+
 #[cold]
 pub(super) fn damaged_journal() -> Error {
     Error::new(

@@ -97,6 +97,9 @@ impl Front {
             bytes.read(0, first).map_err(|e| errors::io("the file's first page cannot be read", e))?;
         }
         let layout = layout_of(first, len)?;
+        if layout == Layout::Marked && len <= PAGES_AT {
+            return Err(errors::cut_short_in_front());
+        }
         let mut front = Front { bytes, layout, is_blank: false, has_failed: AtomicBool::new(false) };
         if layout == Layout::Unmarked {
             let journal = front.journal().map_err(|e| errors::io("the journal cannot be read", e))?;

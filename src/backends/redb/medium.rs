@@ -19,7 +19,13 @@ pub(crate) trait Medium: Send + Sync {
         Ok(())
     }
 
-    /// Called once the store is open: what is to be made durable besides the bytes, or told to others.
+    /// Called before a store is made of them: whoever finds one may take for granted that what they are called outlasts
+    /// a power cut too.
+    fn making(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called once the store is open: what is to be told to others.
     fn opened(&self) -> Result<()> {
         Ok(())
     }

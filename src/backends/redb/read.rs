@@ -3,8 +3,8 @@
 use super::errors;
 use super::spans::Span;
 use super::tables::{self as t, Dues, Lane, Line, u64_at};
-use crate::backends::contract::Key;
-use crate::codec;
+use crate::backends::contract::{Key, LogRun};
+use crate::codec::{self, Seat, Table};
 use crate::error::Result;
 use crate::limits;
 
@@ -46,7 +46,17 @@ pub(super) fn unmet(key: Key, value: &[u8]) -> Result<u32> {
 /// The job of a key `[tag][job]`.
 pub(super) fn job_at(key: &[u8]) -> Result<i64> {
     sized(key, 9)?;
-    Ok(u64_at(key, 1).cast_signed())
+    let id = u64_at(key, 1);
+    possible(Seat::of_job(Table::Jobs, id.cast_signed()), &[id])?;
+    Ok(id.cast_signed())
+}
+
+/// Refuses numbers that no store comes to, before anything is counted up with them.
+pub(super) fn possible(seat: Seat, numbers: &[u64]) -> Result<()> {
+    if numbers.iter().all(|number| *number <= limits::ID_MAX) {
+        return Ok(());
+    }
+    Err(seat.corrupt("a number is above 2^53 - 1"))
 }
 
 /// The chunk of a key `[tag][job][chunk]`.
@@ -65,6 +75,15 @@ pub(super) fn pair_at(key: &[u8]) -> Result<(Key, u64)> {
 pub(super) fn revision_at(key: &[u8]) -> Result<u64> {
     sized(key, 8)?;
     Ok(u64_at(key, 0))
+}
+
+/// The revision that a key of the log is, and the runs that stand under it.
+pub(super) fn log(key: &[u8], value: &[u8]) -> Result<(u64, Vec<LogRun>)> {
+    let first = revision_at(key)?;
+    let runs = codec::log(first, value)?;
+    let seat = Seat::of_job(Table::Log, 0).with(first);
+    runs.iter().try_for_each(|run| possible(seat, &[run.revision, run.key.chunk, run.count]))?;
+    Ok((first, runs))
 }
 
 fn sized(key: &[u8], length: usize) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::errors;
-use super::read::{self, chunk_at, job_at, pair_at, read_dues, read_line, revision_at};
+use super::read::{self, chunk_at, job_at, pair_at, read_dues, read_line};
 use super::spans::Span;
 use super::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag};
 use super::view::View;
@@ -90,7 +90,8 @@ fn index(view: View<'_>) -> Result<Jobs> {
     for (&id, Expected { job, runs, .. }) in &jobs {
         let mut counts = Counts::default();
         for &(span, line) in runs {
-            *counts.of_mut(line.class) += span.len();
+            let count = counts.of_mut(line.class);
+            *count = count.saturating_add(span.len());
         }
         if counts != job.counts {
             return Err(Seat::of_job(Table::Counts, id).corrupt(format_args!(
@@ -270,9 +271,9 @@ fn log(view: View<'_>, newest: u64) -> Result<()> {
     let mut next = 0;
     for entry in view.log().all()? {
         let found = entry?;
-        let first = revision_at(found.key())?;
-        for run in codec::log(first, found.value())? {
-            if run.revision < next || run.revision.saturating_add(run.count) > newest + 1 {
+        let (first, runs) = read::log(found.key(), found.value())?;
+        for run in runs {
+            if run.revision < next || run.revision + run.count > newest + 1 {
                 let seat = Seat::of_job(Table::Log, 0).with(first);
                 return Err(seat.corrupt(format_args!("revision {} is out of order", run.revision)));
             }

@@ -36,7 +36,7 @@ impl RedbBackend {
 
 struct FileMedium {
     path: PathBuf,
-    /// It was created by us and its name is not yet durable.
+    /// It was created by us.
     is_created: AtomicBool,
     is_writable: bool,
     /// The file that was opened.
@@ -143,13 +143,23 @@ impl Medium for FileMedium {
         self.keep_node_out()
     }
 
-    fn opened(&self) -> Result<()> {
-        if self.is_created.load(Ordering::Relaxed) {
-            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            system::sync_directory(parent.unwrap_or(Path::new(".")))
-                .map_err(|e| errors::io("the directory of the new file cannot be synced", e))?;
-            self.is_created.store(false, Ordering::Relaxed);
+    /// Also of an empty file that was there: whoever created it may have been killed before it could do this.
+    fn making(&self) -> Result<()> {
+        let path = self.path.canonicalize();
+        let parent = path.as_ref().unwrap_or(&self.path).parent().filter(|path| !path.as_os_str().is_empty());
+        match system::sync_directory(parent.unwrap_or(Path::new("."))) {
+            // Somebody else's, who has seen to it.
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && !self.is_created.load(Ordering::Relaxed) =>
+            {
+                Ok(())
+            }
+            result => result.map_err(|e| errors::io("the directory of the new file cannot be synced", e)),
         }
+    }
+
+    fn opened(&self) -> Result<()> {
         // Only for the text of an error: a directory that cannot be written to is no reason not to work.
         let _ = system::create_private_directory(&self.owners());
         let _ = fs::write(self.note(), this_process());

@@ -164,6 +164,21 @@ fn a_strangers_file_is_refused_and_left_as_it_was() {
 }
 
 #[test]
+fn a_store_of_which_only_the_front_is_left_is_cut_short_and_no_strangers() {
+    let disk = Disk::new();
+    disk.open().unwrap().close().unwrap();
+    let whole = disk.bytes.lock().unwrap().clone();
+    let front = usize::try_from(PAGES_AT).unwrap();
+    for length in [32, 33, 4_096, 4_097, front - 1, front] {
+        let disk = Disk::holding(whole[..length].to_vec());
+        let error = disk.open().err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{length}: {error}");
+        assert!(error.to_string().contains("shorter than it says"), "{length}: {error}");
+        assert_eq!(*disk.bytes.lock().unwrap(), whole[..length]);
+    }
+}
+
+#[test]
 fn a_strangers_redb_file_and_one_without_its_record_are_refused() {
     let stranger: TableDefinition<u64, u64> = TableDefinition::new("theirs");
     let make = |name: TableDefinition<'_, u64, u64>| {

@@ -541,6 +541,41 @@ fn who_reads_while_the_store_is_reopened_reads_what_was_acknowledged() {
     assert_eq!(seen.lock().unwrap().take(), Some(acknowledged));
 }
 
+/// A disk that is told before a store is made on it, and fails then or does not.
+struct Named {
+    disk: Disk,
+    made: Arc<AtomicI64>,
+    fails: bool,
+}
+
+impl Medium for Named {
+    fn open(&self, _is_first: bool) -> Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(self.disk.clone()))
+    }
+
+    fn making(&self) -> Result<()> {
+        assert!(Front::new(Box::new(self.disk.clone())).unwrap().may_be_new(), "it is a store already");
+        self.made.fetch_add(1, Ordering::Relaxed);
+        if self.fails { Err(crate::Error::new(ErrorKind::Io, "the folder is gone")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn what_a_store_is_called_is_durable_before_there_is_one_whoever_created_the_file() {
+    let (disk, made) = (Disk::new(), Arc::new(AtomicI64::new(0)));
+    let open = |fails| {
+        let medium = Named { disk: disk.clone(), made: Arc::clone(&made), fails };
+        RedbBackend::open(Box::new(medium), options(), Access::Write)
+    };
+    assert_eq!(open(true).err().unwrap().kind(), ErrorKind::Io);
+    open(false).unwrap().close().unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 2);
+    let mut store = open(true).unwrap();
+    store.reopen().unwrap();
+    store.verify().unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), 2);
+}
+
 /// A disk of which reads fail behind a sync, once it is told so.
 #[derive(Debug, Clone)]
 struct Unreadable {

@@ -5,13 +5,15 @@ use redb::Database;
 use super::crash::Disk;
 use super::{Model, Stored};
 use crate::backends::contract::*;
-use crate::backends::redb::apply;
 use crate::backends::redb::edits::Edits;
 use crate::backends::redb::tables::{self as t, Dues, Lane, Line, edge_tag, index_tag, tree_number};
+use crate::backends::redb::{RedbBackend, apply};
 use crate::codec::{self, Encoder};
+use crate::engine;
 use crate::error::ErrorKind;
+use crate::limits;
 use crate::machine::{News, Told};
-use crate::model::JobStatus;
+use crate::model::{JobSpec, JobStatus};
 
 /// A closed store with something of everything, and what it holds.
 fn original() -> (Vec<u8>, Model) {
@@ -48,16 +50,7 @@ fn dependency(model: &Model, is_wanted: impl Fn(&Stored) -> bool) -> Option<(Key
 
 /// What verifying says once these entries were written to the trees.
 fn found(bytes: &[u8], write: impl FnOnce(&mut Edits, &mut Encoder)) -> String {
-    let disk = Disk::holding(bytes.to_vec());
-    let database = Database::builder().create_with_backend(disk.pages()).unwrap();
-    let mut edits = Edits::default();
-    edits.begin(0);
-    write(&mut edits, &mut Encoder::default());
-    let transaction = database.begin_write().unwrap();
-    apply::apply(&transaction, &edits.entries(0)).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
-    let error = disk.open().unwrap().verify().unwrap_err();
+    let error = with(bytes, write).unwrap().verify().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     error.to_string()
 }
@@ -199,4 +192,99 @@ fn places_that_are_none_of_a_chunks_are_named() {
         edits.put(tree_number::INDEX, lane.key(next + 1).as_ref(), &whole);
     };
     says(&found(&bytes, endless), "which none can be");
+}
+
+/// The store that has these entries besides, as it is read.
+fn with(bytes: &[u8], write: impl FnOnce(&mut Edits, &mut Encoder)) -> crate::Result<RedbBackend> {
+    let disk = Disk::holding(bytes.to_vec());
+    let database = Database::builder().create_with_backend(disk.pages()).unwrap();
+    let mut edits = Edits::default();
+    edits.begin(0);
+    write(&mut edits, &mut Encoder::default());
+    let transaction = database.begin_write().unwrap();
+    apply::apply(&transaction, &edits.entries(0)).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    disk.open()
+}
+
+/// That whoever asks is told of damage, and so is whoever verifies.
+fn is_damage(mut store: RedbBackend, ask: impl FnOnce(&mut dyn Load) -> crate::Result<()>) {
+    let found = ask(&mut *store.reader().snapshot().unwrap()).unwrap_err();
+    assert_eq!(found.kind(), ErrorKind::Corrupt, "{found}");
+    let found = store.verify().unwrap_err();
+    assert_eq!(found.kind(), ErrorKind::Corrupt, "{found}");
+}
+
+#[test]
+fn runs_that_come_to_more_than_there_is_a_number_for_are_named() {
+    let (bytes, model) = original();
+    let job = *model.jobs.keys().next().unwrap();
+    let overlapping = |edits: &mut Edits, _: &mut Encoder| {
+        for rank in 1_000..4_000 {
+            let line = Line { class: Class::Failed, job, rank: Rank(rank) };
+            let run = codec::number(line.seat(0), limits::ID_MAX);
+            edits.put(tree_number::INDEX, &line.key(0), &run);
+        }
+    };
+    says(&found(&bytes, overlapping), "and should be");
+}
+
+#[test]
+fn a_job_whose_id_none_can_be_is_damage_and_ends_every_list() {
+    let (bytes, model) = original();
+    let last = *model.jobs.keys().next_back().unwrap();
+    for id in [-1, i64::MIN, i64::MAX, limits::ID_MAX.cast_signed() + 1] {
+        let store = with(&bytes, |edits, encoder| {
+            let job = JobRow { phase: JobPhase::Importing, ..JobRow::empty(id, JobSpec::new(), 5) };
+            edits.put(tree_number::INDEX, &t::of_job(index_tag::JOB, id), encoder.job(&job));
+            edits.put(tree_number::INDEX, &t::of_job(index_tag::COUNTS, id), encoder.counts(&job));
+        });
+        is_damage(store.unwrap(), |load| engine::jobs_page(load, Some(last), 1).map(drop));
+    }
+}
+
+#[test]
+fn counts_of_more_chunks_than_there_can_be_are_damage() {
+    let (bytes, model) = original();
+    let job = model.jobs.values().next().unwrap();
+    for by_class in [[u64::MAX; 7], [limits::ID_MAX + 1, 0, 0, 0, 0, 0, 0]] {
+        let store = with(&bytes, |edits, encoder| {
+            let job = JobRow { counts: Counts { by_class }, ..job.clone() };
+            edits.put(tree_number::INDEX, &t::of_job(index_tag::COUNTS, job.id), encoder.counts(&job));
+        });
+        is_damage(store.unwrap(), |load| engine::jobs_page(load, None, 9).map(drop));
+    }
+}
+
+#[test]
+fn a_log_entry_of_revisions_or_chunks_that_none_can_be_is_damage() {
+    let (bytes, model) = original();
+    let key = *model.rows.keys().next().unwrap();
+    let revision = model.meta.revision;
+    let past = Key { chunk: limits::ID_MAX + 1, ..key };
+    for (key, count) in [(key, u64::MAX), (key, limits::ID_MAX + 1), (past, 1)] {
+        let run = LogRun { subject: Subject::Chunk, revision, key, count };
+        let store = with(&bytes, |edits, encoder| {
+            edits.put(tree_number::LOG, &revision.to_be_bytes(), encoder.log(&[run]));
+        });
+        is_damage(store.unwrap(), |load| engine::changes(load, revision - 1, 5).map(drop));
+    }
+}
+
+#[test]
+fn a_store_whose_numbers_none_can_be_is_not_opened() {
+    let (bytes, model) = original();
+    let above = limits::ID_MAX + 1;
+    for meta in [
+        Meta { revision: above, ..model.meta.clone() },
+        Meta { revision: u64::MAX, ..model.meta.clone() },
+        Meta { last_job: above.cast_signed(), ..model.meta.clone() },
+        Meta { last_job: -1, ..model.meta.clone() },
+    ] {
+        let store = with(&bytes, |edits, encoder| {
+            edits.put(tree_number::INDEX, &t::META, encoder.meta(&meta));
+        });
+        assert_eq!(store.err().unwrap().kind(), ErrorKind::Corrupt);
+    }
 }
