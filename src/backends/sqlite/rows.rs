@@ -495,5 +495,8 @@ pub(super) fn log(row: &SqliteRow) -> Result<Vec<LogRun>> {
     if get::<i64>(row, 2)? != sums::log(revision, bytes) {
         return Err(bad());
     }
-    runs::unpack(bytes).ok_or_else(bad)
+    let runs = runs::unpack(bytes).ok_or_else(bad)?;
+    // By their number it is decided how many entries are an answer.
+    let changes = runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.count));
+    if changes == Some(get_u64(row, 3)?) { Ok(runs) } else { Err(bad()) }
 }

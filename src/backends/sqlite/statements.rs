@@ -292,7 +292,7 @@ pub(super) const EDGES: &str = concat!(
 pub(super) const CURSORS: &str = "SELECT job,chunk,after_chunk,news,cursor_sum FROM cursors WHERE job BETWEEN $29 AND $30 ORDER BY job,chunk LIMIT $24+0;";
 
 /// Behind revision `$25`, until `$26` changes are reached. Of the first commit a part may lie before it.
-pub(super) const LOG: &str = "SELECT revision,runs,log_sum FROM (SELECT revision,runs,log_sum,\
+pub(super) const LOG: &str = "SELECT revision,runs,log_sum,changes FROM (SELECT revision,runs,log_sum,changes,\
      sum(min(changes,revision-$25)) OVER (ORDER BY revision ROWS UNBOUNDED PRECEDING)\
      -min(changes,revision-$25) AS ahead FROM log WHERE revision>$25 ORDER BY revision LIMIT $26+0) WHERE ahead<$26;";
 

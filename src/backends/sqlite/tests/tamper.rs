@@ -82,7 +82,7 @@ fn read(backend: &mut SqliteBackend) -> Result<()> {
 
 #[test]
 fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() {
-    let cases: [(&'static str, Option<i64>, Option<u64>); 22] = [
+    let cases: [(&'static str, Option<i64>, Option<u64>); 24] = [
         ("UPDATE contents SET payload='{}' WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET priority=7 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET attempts_max=-1 WHERE chunk=2", Some(1), Some(2)),
@@ -104,6 +104,8 @@ fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() 
         ("UPDATE dependencies SET met=1", Some(1), Some(9)),
         ("UPDATE cursors SET after_chunk=3", Some(1), Some(4)),
         ("UPDATE log SET runs=x'0102' WHERE revision=11", None, None),
+        ("UPDATE log SET changes=9 WHERE revision=10", None, None),
+        ("UPDATE log SET changes=2 WHERE revision=11", None, None),
         ("UPDATE meta SET revision=99", None, None),
     ];
     for (sql, job, chunk) in cases {
