@@ -338,6 +338,22 @@ fn a_trigger_is_refused_by_name_and_a_view_is_not() {
     assert!(error.to_string().contains("sly"), "{error}");
 }
 
+/// Notes on our rows, by somebody who has a rule that each is on one that is there.
+#[test]
+fn a_table_that_somebody_added_holds_up_neither_a_deletion_nor_a_migration() {
+    const NOTES: &str = "CREATE TABLE notes(job INTEGER REFERENCES jobs(job) DEFERRABLE INITIALLY DEFERRED, \
+         chunk INTEGER, text TEXT, \
+         FOREIGN KEY (job, chunk) REFERENCES states(job, chunk)); INSERT INTO notes VALUES (1, 0, 'look at this');";
+    let folder = Folder::new();
+    outside_create(&folder.file(), FORMAT_3);
+    outside(&folder.file(), NOTES);
+    let store = block_on(crate::SqliteStore::open(folder.file())).unwrap();
+    block_on(store.verify()).unwrap();
+    outside(&folder.file(), "INSERT INTO notes VALUES (1, 1, 'and at this');");
+    block_on(store.delete_job(1)).unwrap();
+    assert_eq!(outside(&folder.file(), "SELECT count(*) || '' FROM notes"), ["2"]);
+}
+
 #[test]
 fn damage_is_found_when_the_file_is_opened() {
     let folder = Folder::new();
@@ -362,7 +378,7 @@ fn every_setting_is_read_back() {
     for (sql, expected) in [
         ("PRAGMA journal_mode", "wal"),
         ("PRAGMA synchronous", "2"),
-        ("PRAGMA foreign_keys", "1"),
+        ("PRAGMA foreign_keys", "0"),
         ("PRAGMA temp_store", "2"),
         ("PRAGMA trusted_schema", "0"),
         ("PRAGMA cell_size_check", "1"),
