@@ -355,6 +355,24 @@ fn a_table_that_somebody_added_holds_up_neither_a_deletion_nor_a_migration() {
 }
 
 #[test]
+fn an_index_of_somebody_s_that_refuses_a_change_is_named_so() {
+    let folder = Folder::new();
+    let store = block_on(crate::SqliteStore::open(folder.file())).unwrap();
+    outside(&folder.file(), "CREATE UNIQUE INDEX mine ON contents (checksum);");
+    let import = |chunks: std::ops::Range<u64>| {
+        let new = chunks.map(|chunk| Ok(crate::NewChunk::new(chunk).checksum("one for all")));
+        block_on(store.import(1, &JobSpec::new(), crate::chunks(new), &crate::ImportOptions::new()))
+    };
+    let error = import(0..2).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("somebody added") && text.contains("contents.checksum"), "{text}");
+    import(0..1).unwrap();
+    outside(&folder.file(), "DROP INDEX mine;");
+    import(0..2).unwrap();
+}
+
+#[test]
 fn damage_is_found_when_the_file_is_opened() {
     let folder = Folder::new();
     let mut backend = open(&folder.file()).unwrap();
