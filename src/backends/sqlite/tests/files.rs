@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::backends::contract::{Backend, Class, Delta, Needs};
+use crate::backends::contract::{Backend, Class, Delta, Needs, PageNeed, page_of};
 use crate::backends::sqlite::connection::Connection;
 use crate::backends::sqlite::pragmas::{self, Role};
 use crate::backends::sqlite::tests::{Folder, import, outside};
@@ -370,6 +370,29 @@ fn an_index_of_somebody_s_that_refuses_a_change_is_named_so() {
     import(0..1).unwrap();
     outside(&folder.file(), "DROP INDEX mine;");
     import(0..2).unwrap();
+}
+
+/// It has all that a list needs, and has it backwards.
+#[test]
+fn an_index_of_somebody_s_puts_no_list_out_of_order() {
+    const CONTENTS: &str = "CREATE INDEX mine ON contents (job, chunk DESC, checksum, payload, priority, attempts_max, \
+         losses_max, on_dependency_failure, created_at_ms, updated_at_ms, revision, content_sum);";
+    const STATES: &str = "CREATE INDEX mine ON states (job, chunk DESC, class, rank, unmet, unmet_sum, attempts, \
+         losses, fence, settled, owner, claim_seq, lease_set_at_ms, lease_ms, not_before_set_at_ms, not_before_ms, cause, \
+         updated_at_ms, revision, observed, error, output, record_sum);";
+    for sql in [CONTENTS, STATES] {
+        let folder = Folder::new();
+        let mut backend = open(&folder.file()).unwrap();
+        let meta = backend.begin().unwrap().load(&Needs::default()).unwrap().meta;
+        backend.begin().unwrap().commit(import(&meta, 1, 0, 1_000)).unwrap();
+        outside(&folder.file(), sql);
+        for classes in [&[][..], &[Class::Ready]] {
+            let need = PageNeed { job: 1, classes, after: None, limit: 1_000 };
+            let reader = backend.reader();
+            let page = page_of(&mut *reader.snapshot().unwrap(), &need).unwrap();
+            assert!(page.iter().map(|row| row.key.chunk).eq(0..1_000), "{sql}");
+        }
+    }
 }
 
 #[test]
