@@ -82,7 +82,7 @@ fn read(backend: &mut SqliteBackend) -> Result<()> {
 
 #[test]
 fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() {
-    let cases: [(&'static str, Option<i64>, Option<u64>); 24] = [
+    let cases: [(&'static str, Option<i64>, Option<u64>); 28] = [
         ("UPDATE contents SET payload='{}' WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET priority=7 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET attempts_max=-1 WHERE chunk=2", Some(1), Some(2)),
@@ -93,6 +93,9 @@ fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() 
         ("UPDATE states SET settled=0 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET owner=zeroblob(16) WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET lease_ms=5 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET lease_set_at_ms=5 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET not_before_set_at_ms=5 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET claim_seq=5 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET revision=0,record_sum=0 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET fence=6 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET class=5 WHERE chunk=2", Some(1), Some(2)),
@@ -101,6 +104,7 @@ fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() 
         ("UPDATE states SET unmet=1 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE jobs SET done=9", Some(1), None),
         ("UPDATE jobs SET lease_ms=5", Some(1), None),
+        ("UPDATE jobs SET backoff_max_ms=5", Some(1), None),
         ("UPDATE dependencies SET met=1", Some(1), Some(9)),
         ("UPDATE cursors SET after_chunk=3", Some(1), Some(4)),
         ("UPDATE log SET runs=x'0102' WHERE revision=11", None, None),
