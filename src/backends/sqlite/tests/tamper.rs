@@ -263,6 +263,35 @@ fn a_damaged_chunk_further_on_is_not_in_the_way() {
     });
 }
 
+/// Long after everything else here.
+#[derive(Debug)]
+struct Later;
+
+impl crate::Clock for Later {
+    fn now_ms(&self) -> u64 {
+        4_000_000_000_000
+    }
+}
+
+/// It falls due, which is dealt with before anything else.
+#[test]
+fn a_chunk_whose_job_was_deleted_from_outside_is_named() {
+    use crate::{
+        ImportOptions, JobSpec, JobStore as _, NewChunk, OpenOptions, SqliteStore, block_on, chunks,
+    };
+    let folder = Folder::new();
+    let store = block_on(SqliteStore::open(folder.file())).unwrap();
+    let new = chunks([Ok(NewChunk::new(5))]);
+    block_on(store.import(1, &JobSpec::new(), new, &ImportOptions::new())).unwrap();
+    let held = block_on(store.claim_pending(1)).unwrap().unwrap();
+    block_on(store.fail(&held.claim(), "later")).unwrap();
+    block_on(store.close()).unwrap();
+    outside(&folder.file(), "DELETE FROM jobs;");
+    let options = OpenOptions::new().clock(Arc::new(Later));
+    let error = block_on(SqliteStore::open_with(folder.file(), &options)).unwrap_err();
+    assert_eq!((error.kind(), error.job(), error.chunk()), (ErrorKind::Corrupt, Some(1), Some(5)), "{error}");
+}
+
 #[test]
 fn a_store_whose_own_record_went_is_not_written_to() {
     let folder = Folder::new();
