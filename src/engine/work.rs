@@ -24,7 +24,7 @@ use crate::backends::contract::{
     Place, Record, Row, RowChange, Subject, WriteTx,
 };
 use crate::engine::Host;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::machine::{self, Event, Moment, Rules, Step};
 use crate::model::{Deadline, JobState, JobStatus};
 use cursors::Cursors;
@@ -314,7 +314,8 @@ impl<'t> Work<'t> {
         let spec = self.jobs.get(&key.job).and_then(|slot| slot.job.as_ref()).map(|job| &job.spec);
         let row = self.rows.get(&key).and_then(|slot| slot.row.as_ref());
         let (Some(row), Some(spec)) = (row, spec) else {
-            return Err(Error::chunk_not_found(key.job, key.chunk));
+            let text = "the job of this chunk is missing; restore the file from a copy";
+            return Err(Error::new(ErrorKind::Corrupt, text).at(key.job, key.chunk));
         };
         let subject = machine::Subject {
             key,

@@ -16,11 +16,23 @@ const SCHEMA: i32 = 17;
 const TOOBIG: i32 = 18;
 const CONSTRAINT: i32 = 19;
 const NOTADB: i32 = 26;
+const CONSTRAINT_TRIGGER: i32 = CONSTRAINT | (7 << 8);
+const CONSTRAINT_UNIQUE: i32 = CONSTRAINT | (8 << 8);
 
-/// The primary result code, where SQLite itself reported the error.
+/// The result code, where SQLite itself reported the error.
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
+/// The primary result code.
 fn code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+    extended_code(error).map(|code| code & 0xff)
+}
+
+/// Whether a row broke a rule that is none of our schema: that has primary keys, and neither triggers nor further indexes
+/// that are unique.
+fn is_of_a_strangers_rule(error: &sqlx::Error) -> bool {
+    matches!(extended_code(error), Some(CONSTRAINT_TRIGGER | CONSTRAINT_UNIQUE))
 }
 
 /// Whether another connection holds the lock, or was quicker at the WAL however often it was tried.
@@ -71,6 +83,10 @@ pub(super) fn unchanged(error: sqlx::Error) -> Error {
         Some(IOERR) => (ErrorKind::Io, "the operating system reported an error"),
         Some(NOMEM) => (ErrorKind::Io, "there is not enough memory"),
         Some(TOOBIG) => (ErrorKind::TooLarge, "a value is larger than SQLite can hold"),
+        Some(CONSTRAINT) if is_of_a_strangers_rule(&error) => (
+            ErrorKind::Corrupt,
+            "a unique index or a trigger that somebody added to the file refuses it; drop that, nothing was changed",
+        ),
         Some(CONSTRAINT) => {
             (ErrorKind::Internal, "a row broke a rule of the schema; nothing was changed, please report this")
         }

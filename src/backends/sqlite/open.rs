@@ -243,7 +243,8 @@ fn number(connection: &mut Connection, sql: &'static str) -> Result<u32> {
     Ok(pragmas::single(connection, sql)?.parse().unwrap_or_default())
 }
 
-/// Triggers would change what we write. Views and further tables and indexes of somebody's own do no harm.
+/// Triggers would change what we write. Views and further tables and indexes of somebody's own do no harm; a unique index
+/// that refuses a row says so when it does.
 fn check_schema(connection: &mut Connection) -> Result<()> {
     let mut trigger = None;
     connection

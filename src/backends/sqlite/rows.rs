@@ -298,6 +298,10 @@ fn record(key: Key, status: JobStatus, columns: &RecordColumns<'_>) -> Result<Re
         let set_at_ms = set_at_ms.unwrap_or(columns.updated_at_ms);
         duration_ms.map(|duration_ms| Deadline { set_at_ms, duration_ms })
     };
+    // What is of nothing no checksum covers.
+    let is_of_nothing = owner.is_none() && columns.claim_seq != 0
+        || columns.lease_ms.is_none() && columns.lease_set_at_ms.is_some()
+        || columns.not_before_ms.is_none() && columns.not_before_set_at_ms.is_some();
     let record = Record {
         status,
         observed: owned(columns.observed.as_ref()),
@@ -318,7 +322,7 @@ fn record(key: Key, status: JobStatus, columns: &RecordColumns<'_>) -> Result<Re
         Some(owner) if is_settled => sums::record_with_owner(key, &record, owner, columns.claim_seq),
         _ => sums::record(key, &record),
     };
-    if columns.record_sum == sum && !record.is_fresh() {
+    if columns.record_sum == sum && !record.is_fresh() && !is_of_nothing {
         Ok(record)
     } else {
         Err(bad("the state of this chunk is not as it was written"))
@@ -389,7 +393,8 @@ pub(super) fn job(text: &str) -> Result<JobRow> {
     spec.lease_ms = columns.lease_ms;
     spec.backoff = match (columns.backoff_initial_ms, columns.backoff_max_ms) {
         (Some(initial_ms), Some(max_ms)) => Some(Backoff { initial_ms, max_ms }),
-        _ => None,
+        (None, None) => None,
+        _ => return Err(bad("one half of this job's backoff is missing")),
     };
     spec.on_dependency_failure = match columns.on_dependency_failure {
         None => None,
@@ -495,5 +500,8 @@ pub(super) fn log(row: &SqliteRow) -> Result<Vec<LogRun>> {
     if get::<i64>(row, 2)? != sums::log(revision, bytes) {
         return Err(bad());
     }
-    runs::unpack(bytes).ok_or_else(bad)
+    let runs = runs::unpack(bytes).ok_or_else(bad)?;
+    // By their number it is decided how many entries are an answer.
+    let changes = runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.count));
+    if changes == Some(get_u64(row, 3)?) { Ok(runs) } else { Err(bad()) }
 }

@@ -292,7 +292,7 @@ pub(super) const EDGES: &str = concat!(
 pub(super) const CURSORS: &str = "SELECT job,chunk,after_chunk,news,cursor_sum FROM cursors WHERE job BETWEEN $29 AND $30 ORDER BY job,chunk LIMIT $24+0;";
 
 /// Behind revision `$25`, until `$26` changes are reached. Of the first commit a part may lie before it.
-pub(super) const LOG: &str = "SELECT revision,runs,log_sum FROM (SELECT revision,runs,log_sum,\
+pub(super) const LOG: &str = "SELECT revision,runs,log_sum,changes FROM (SELECT revision,runs,log_sum,changes,\
      sum(min(changes,revision-$25)) OVER (ORDER BY revision ROWS UNBOUNDED PRECEDING)\
      -min(changes,revision-$25) AS ahead FROM log WHERE revision>$25 ORDER BY revision LIMIT $26+0) WHERE ahead<$26;";
 
@@ -331,17 +331,21 @@ pub(super) const PAGE: &str = concat!(
 
 /// The rows of job `$1` in the classes whose bits `$2` has, in ranges of `$4` ids above each of `$3`; for each range a
 /// pack of their states, and where there is any one of the contents of all rows in it. Each table is gone through from one row to the next: looking up the content
-/// of each state takes as long as printing its numbers.
+/// of each state takes as long as printing its numbers. By the primary key, whose order is that of the packs: an index of
+/// somebody's that has every column may have another one.
 pub(super) const PAGE_OF_RANGES: &str = concat!(
     "SELECT (SELECT group_concat(",
     state!(),
-    ",' ') FROM states s WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
+    ",' ') FROM states s INDEXED BY sqlite_autoindex_states_1 \
+     WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
      AND ($2=-1 OR ($2>>s.class)&1)),\
-     iif(EXISTS (SELECT 1 FROM states s WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
+     iif(EXISTS (SELECT 1 FROM states s INDEXED BY sqlite_autoindex_states_1 \
+     WHERE s.job=$1+0*n.key AND s.chunk>n.value AND s.chunk<=n.value+$4 \
      AND ($2=-1 OR ($2>>s.class)&1)),\
      (SELECT group_concat(",
     content!(),
-    ",' ') FROM contents c WHERE c.job=$1+0*n.key AND c.chunk>n.value AND c.chunk<=n.value+$4),NULL) FROM json_each($3) n;"
+    ",' ') FROM contents c INDEXED BY sqlite_autoindex_contents_1 \
+     WHERE c.job=$1+0*n.key AND c.chunk>n.value AND c.chunk<=n.value+$4),NULL) FROM json_each($3) n;"
 );
 
 // Writes that every commit has

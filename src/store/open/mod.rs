@@ -172,8 +172,27 @@ pub async fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<
 /// Where a file is, whichever symbolic link it was named by and wherever this process goes later: what lies beside it
 /// is the same for all then.
 fn place(path: &Path) -> PathBuf {
-    let linked = if path.is_symlink() { path.canonicalize().ok() } else { None };
-    linked.or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned())
+    let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let linked =
+        if place.is_symlink() { place.canonicalize().ok().or_else(|| to_be_made(&place)) } else { None };
+    linked.unwrap_or(place)
+}
+
+/// Symbolic links from one to the next at most; systems follow fewer.
+const LINKS_MAX: usize = 64;
+
+/// The file that a symbolic link leads to, which is not there yet.
+fn to_be_made(link: &Path) -> Option<PathBuf> {
+    let mut path = link.to_owned();
+    for _ in 0..LINKS_MAX {
+        let folder = path.parent()?.canonicalize().ok()?;
+        path = folder.join(path.file_name()?);
+        match path.read_link() {
+            Ok(to) => path = folder.join(to),
+            Err(_) => return Some(path),
+        }
+    }
+    None
 }
 
 /// The same for those who need the inside of it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::backends::contract::{Backend, Class, Delta, Needs};
+use crate::backends::contract::{Backend, Class, Delta, Needs, PageNeed, page_of};
 use crate::backends::sqlite::connection::Connection;
 use crate::backends::sqlite::pragmas::{self, Role};
 use crate::backends::sqlite::tests::{Folder, import, outside};
@@ -338,6 +338,63 @@ fn a_trigger_is_refused_by_name_and_a_view_is_not() {
     assert!(error.to_string().contains("sly"), "{error}");
 }
 
+/// Notes on our rows, by somebody who has a rule that each is on one that is there.
+#[test]
+fn a_table_that_somebody_added_holds_up_neither_a_deletion_nor_a_migration() {
+    const NOTES: &str = "CREATE TABLE notes(job INTEGER REFERENCES jobs(job) DEFERRABLE INITIALLY DEFERRED, \
+         chunk INTEGER, text TEXT, \
+         FOREIGN KEY (job, chunk) REFERENCES states(job, chunk)); INSERT INTO notes VALUES (1, 0, 'look at this');";
+    let folder = Folder::new();
+    outside_create(&folder.file(), FORMAT_3);
+    outside(&folder.file(), NOTES);
+    let store = block_on(crate::SqliteStore::open(folder.file())).unwrap();
+    block_on(store.verify()).unwrap();
+    outside(&folder.file(), "INSERT INTO notes VALUES (1, 1, 'and at this');");
+    block_on(store.delete_job(1)).unwrap();
+    assert_eq!(outside(&folder.file(), "SELECT count(*) || '' FROM notes"), ["2"]);
+}
+
+#[test]
+fn an_index_of_somebody_s_that_refuses_a_change_is_named_so() {
+    let folder = Folder::new();
+    let store = block_on(crate::SqliteStore::open(folder.file())).unwrap();
+    outside(&folder.file(), "CREATE UNIQUE INDEX mine ON contents (checksum);");
+    let import = |chunks: std::ops::Range<u64>| {
+        let new = chunks.map(|chunk| Ok(crate::NewChunk::new(chunk).checksum("one for all")));
+        block_on(store.import(1, &JobSpec::new(), crate::chunks(new), &crate::ImportOptions::new()))
+    };
+    let error = import(0..2).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("somebody added") && text.contains("contents.checksum"), "{text}");
+    import(0..1).unwrap();
+    outside(&folder.file(), "DROP INDEX mine;");
+    import(0..2).unwrap();
+}
+
+/// It has all that a list needs, and has it backwards.
+#[test]
+fn an_index_of_somebody_s_puts_no_list_out_of_order() {
+    const CONTENTS: &str = "CREATE INDEX mine ON contents (job, chunk DESC, checksum, payload, priority, attempts_max, \
+         losses_max, on_dependency_failure, created_at_ms, updated_at_ms, revision, content_sum);";
+    const STATES: &str = "CREATE INDEX mine ON states (job, chunk DESC, class, rank, unmet, unmet_sum, attempts, \
+         losses, fence, settled, owner, claim_seq, lease_set_at_ms, lease_ms, not_before_set_at_ms, not_before_ms, cause, \
+         updated_at_ms, revision, observed, error, output, record_sum);";
+    for sql in [CONTENTS, STATES] {
+        let folder = Folder::new();
+        let mut backend = open(&folder.file()).unwrap();
+        let meta = backend.begin().unwrap().load(&Needs::default()).unwrap().meta;
+        backend.begin().unwrap().commit(import(&meta, 1, 0, 1_000)).unwrap();
+        outside(&folder.file(), sql);
+        for classes in [&[][..], &[Class::Ready]] {
+            let need = PageNeed { job: 1, classes, after: None, limit: 1_000 };
+            let reader = backend.reader();
+            let page = page_of(&mut *reader.snapshot().unwrap(), &need).unwrap();
+            assert!(page.iter().map(|row| row.key.chunk).eq(0..1_000), "{sql}");
+        }
+    }
+}
+
 #[test]
 fn damage_is_found_when_the_file_is_opened() {
     let folder = Folder::new();
@@ -362,7 +419,7 @@ fn every_setting_is_read_back() {
     for (sql, expected) in [
         ("PRAGMA journal_mode", "wal"),
         ("PRAGMA synchronous", "2"),
-        ("PRAGMA foreign_keys", "1"),
+        ("PRAGMA foreign_keys", "0"),
         ("PRAGMA temp_store", "2"),
         ("PRAGMA trusted_schema", "0"),
         ("PRAGMA cell_size_check", "1"),

@@ -82,7 +82,7 @@ fn read(backend: &mut SqliteBackend) -> Result<()> {
 
 #[test]
 fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() {
-    let cases: [(&'static str, Option<i64>, Option<u64>); 22] = [
+    let cases: [(&'static str, Option<i64>, Option<u64>); 28] = [
         ("UPDATE contents SET payload='{}' WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET priority=7 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE contents SET attempts_max=-1 WHERE chunk=2", Some(1), Some(2)),
@@ -93,6 +93,9 @@ fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() 
         ("UPDATE states SET settled=0 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET owner=zeroblob(16) WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET lease_ms=5 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET lease_set_at_ms=5 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET not_before_set_at_ms=5 WHERE chunk=3", Some(1), Some(3)),
+        ("UPDATE states SET claim_seq=5 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET revision=0,record_sum=0 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET fence=6 WHERE chunk=3", Some(1), Some(3)),
         ("UPDATE states SET class=5 WHERE chunk=2", Some(1), Some(2)),
@@ -101,9 +104,12 @@ fn every_kind_of_row_that_is_changed_from_outside_is_reported_when_it_is_read() 
         ("UPDATE states SET unmet=1 WHERE chunk=2", Some(1), Some(2)),
         ("UPDATE jobs SET done=9", Some(1), None),
         ("UPDATE jobs SET lease_ms=5", Some(1), None),
+        ("UPDATE jobs SET backoff_max_ms=5", Some(1), None),
         ("UPDATE dependencies SET met=1", Some(1), Some(9)),
         ("UPDATE cursors SET after_chunk=3", Some(1), Some(4)),
         ("UPDATE log SET runs=x'0102' WHERE revision=11", None, None),
+        ("UPDATE log SET changes=9 WHERE revision=10", None, None),
+        ("UPDATE log SET changes=2 WHERE revision=11", None, None),
         ("UPDATE meta SET revision=99", None, None),
     ];
     for (sql, job, chunk) in cases {
@@ -255,6 +261,35 @@ fn a_damaged_chunk_further_on_is_not_in_the_way() {
         assert_eq!((error.kind(), error.chunk()), (ErrorKind::Corrupt, Some(150)));
         store.close().await.unwrap();
     });
+}
+
+/// Long after everything else here.
+#[derive(Debug)]
+struct Later;
+
+impl crate::Clock for Later {
+    fn now_ms(&self) -> u64 {
+        4_000_000_000_000
+    }
+}
+
+/// It falls due, which is dealt with before anything else.
+#[test]
+fn a_chunk_whose_job_was_deleted_from_outside_is_named() {
+    use crate::{
+        ImportOptions, JobSpec, JobStore as _, NewChunk, OpenOptions, SqliteStore, block_on, chunks,
+    };
+    let folder = Folder::new();
+    let store = block_on(SqliteStore::open(folder.file())).unwrap();
+    let new = chunks([Ok(NewChunk::new(5))]);
+    block_on(store.import(1, &JobSpec::new(), new, &ImportOptions::new())).unwrap();
+    let held = block_on(store.claim_pending(1)).unwrap().unwrap();
+    block_on(store.fail(&held.claim(), "later")).unwrap();
+    block_on(store.close()).unwrap();
+    outside(&folder.file(), "DELETE FROM jobs;");
+    let options = OpenOptions::new().clock(Arc::new(Later));
+    let error = block_on(SqliteStore::open_with(folder.file(), &options)).unwrap_err();
+    assert_eq!((error.kind(), error.job(), error.chunk()), (ErrorKind::Corrupt, Some(1), Some(5)), "{error}");
 }
 
 #[test]

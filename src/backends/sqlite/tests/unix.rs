@@ -30,6 +30,25 @@ fn a_name_that_is_no_utf_8_is_refused_before_anything_is_made() {
     assert_eq!(std::fs::read_dir(parent).unwrap().count(), 0);
 }
 
+/// Or who opens the link first, and makes the file, keeps its locks where nobody looks for them who comes later.
+#[test]
+fn a_link_to_a_file_that_is_still_to_be_made_is_known_by_the_name_of_the_file() {
+    use crate::{ImportOptions, JobSpec, JobStore as _, NewChunk, SqliteStore, block_on, chunks};
+    let (folder, links) = (Folder::new(), Folder::new());
+    let (file, link) = (folder.file(), links.file());
+    let further = link.with_extension("further");
+    std::os::unix::fs::symlink(&file, &further).unwrap();
+    std::os::unix::fs::symlink(further.file_name().unwrap(), &link).unwrap();
+    let store = block_on(SqliteStore::open(&link)).unwrap();
+    let new = chunks([Ok(NewChunk::new(0))]);
+    block_on(store.import(1, &JobSpec::new(), new, &ImportOptions::new())).unwrap();
+    block_on(store.claim_pending(1)).unwrap().unwrap();
+    assert_eq!(std::fs::read_dir(link.parent().unwrap()).unwrap().count(), 2, "nothing is beside the links");
+    for end in ["-wal", ".lock", ".owners"] {
+        assert!(std::fs::metadata(format!("{}{end}", file.display())).is_ok(), "{end}");
+    }
+}
+
 /// The locks on a file, by inode, as the system lists them.
 fn locks_on(path: &std::path::Path) -> Option<usize> {
     use std::os::unix::fs::MetadataExt;
