@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use magnetar::{
     ChunkUpdate, ErrorKind, ImportOptions, ImportReport, JobState, JobStats, JobStatus, JobStore, NewChunk,
@@ -22,6 +23,10 @@ use super::record::{self, ENTRIES, Entry, PIECES, SETTINGS, Settings, entry_of, 
 const PAGE: usize = 5_000;
 /// Chunks that one import deletes at most; it is one transaction.
 const DELETED_PER_IMPORT: u64 = 40_000;
+/// A process that was killed a moment ago has its locks until the write that it was at is done: so often they are tried
+/// again, with so much time between.
+const LOCK_TRIES: u32 = 150;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is known from earlier runs.
 #[derive(Debug, Default)]
@@ -295,12 +300,23 @@ struct Lock {
 
 impl Lock {
     fn take(path: PathBuf) -> Result<Self, Failure> {
+        let mut tries = 0;
         loop {
             let opened = File::options().create(true).truncate(false).write(true).open(&path);
             let file = opened.map_err(Failure::file("create", &path))?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(Failure::Running(path)),
+                Err(TryLockError::WouldBlock) if tries == LOCK_TRIES => return Err(Failure::Running(path)),
+                Err(TryLockError::WouldBlock) => {
+                    if tries == 0 {
+                        eprintln!(
+                            "notice: waiting for another copy to this destination, in case it is about to end"
+                        );
+                    }
+                    tries += 1;
+                    thread::sleep(LOCK_PAUSE);
+                    continue;
+                }
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                     eprintln!(
                         "notice: no locks on this file system; do not start two copies to one destination"

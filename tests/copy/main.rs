@@ -387,6 +387,24 @@ fn a_store_that_is_not_compiled_in_is_named_with_its_feature() {
 }
 
 /// Each test with each storage engine that is compiled in.
+/// As one that was killed a moment ago, and is at its last write.
+fn a_copy_that_is_about_to_end_is_waited_for(engine: &'static str) {
+    let mut random = random("waited for");
+    let place = Place::new(engine);
+    write(&place.source().join("file"), &noise(2 * CHUNK, &mut random), &mut random);
+    let lock = File::create(place.beside().join("target.magnetar.lock")).unwrap();
+    lock.lock().unwrap();
+    let program = place.start(&OPTIONS);
+    while !program.complained("waiting for another copy") {
+        std::thread::yield_now();
+    }
+    drop(lock);
+    let ended = program.end();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_copied(&place);
+    assert_tidy(&place);
+}
+
 macro_rules! with_each_engine {
     ($($test:ident)*) => {
         #[cfg(feature = "redb")]
@@ -413,4 +431,5 @@ with_each_engine! {
     a_machine_that_sleeps_for_days_takes_no_piece_from_its_worker
     what_goes_from_a_folder_without_the_right_to_write_goes_from_its_copy
     what_cannot_be_done_is_refused_with_what_to_do
+    a_copy_that_is_about_to_end_is_waited_for
 }

@@ -181,6 +181,11 @@ impl Program {
         while !self.said.last().is_some_and(|line| line.starts_with(start)) && self.read() {}
     }
 
+    /// Whether it has said something on its standard error so far.
+    pub(crate) fn complained(&self, text: &str) -> bool {
+        fs::read_to_string(&self.errors).unwrap().contains(text)
+    }
+
     /// Kills it as `kill -9` does, and reads what it had said.
     pub(crate) fn kill(mut self) -> Ended {
         self.child.kill().expect("it is our child");
