@@ -63,6 +63,7 @@ test('the pace is that of the last seconds, and begins anew when work is taken b
 
 test('numbers are written as people read them', () => {
   assert.deepEqual([0, 1023, 1024, 1536, 20 * MIB, 1.5 * 2 ** 40].map(bytes), ['0 bytes', '1023 bytes', '1 KiB', '1.50 KiB', '20 MiB', '1.50 TiB'])
+  assert.deepEqual([1023.4 * 1024, MIB - 1, 2 ** 30 - 1].map(bytes), ['1023 KiB', '1.00 MiB', '1.00 GiB'])
   assert.deepEqual([bytesOf(0, 9), bytesOf(5 * MIB, 9 * MIB), bytesOf(1, MIB)], ['0 of 9 bytes', '5 of 9 MiB', '1 byte of 1 MiB'])
   assert.deepEqual([0, 0.9999, 1].map(percent), ['0.0', '99.9', '100.0'])
   assert.deepEqual([0.2, 61, 7260, Infinity].map(span), ['1 s', '1 min 1 s', '2 h 1 min', '–'])

@@ -14,7 +14,8 @@ export function bytes(number) {
   if (number === 1) return '1 byte'
   let unit = 0
   let value = number
-  while (value >= 1024 && unit < UNITS.length - 1) {
+  // What would be rounded to 1024 of a unit is 1 of the next.
+  while (value >= (unit === 0 ? 1024 : 1023.5) && unit < UNITS.length - 1) {
     value /= 1024
     unit++
   }
