@@ -66,7 +66,10 @@ fn main() -> ExitCode {
 
 fn parse(arguments: &[String]) -> Result<Command, String> {
     let Some((command, rest)) = arguments.split_first() else { return Ok(Command::Help) };
+    let asks = |argument: &String| argument == "--help" || argument == "-h";
     match (command.as_str(), rest) {
+        // The benchmark has options of its own, and a text about them.
+        (command, rest) if command != "bench" && rest.iter().any(asks) => Ok(Command::Help),
         ("setup", []) => Ok(Command::Setup { wasm: false }),
         ("setup", [flag]) if flag == "--wasm" => Ok(Command::Setup { wasm: true }),
         ("test", names) => Ok(Command::Test(names.to_vec())),
@@ -119,6 +122,8 @@ mod tests {
         assert_eq!(parsed("prove"), Ok(Command::Prove(vec![])));
         assert_eq!(parsed("www"), Ok(Command::Www { port: 8000 }));
         assert_eq!(parsed("www 0"), Ok(Command::Www { port: 0 }));
+        assert_eq!(parsed("test --help"), Ok(Command::Help));
+        assert_eq!(parsed("bench --help"), Ok(Command::Bench(vec!["--help".into()])));
         assert!(parsed("www 70000").unwrap_err().contains("70000"));
         assert!(parsed("setup --everything").unwrap_err().contains("setup --everything"));
     }
