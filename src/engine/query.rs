@@ -306,7 +306,8 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     let mut bytes = 0;
     let mut rest = entries.as_slice();
     while !rest.is_empty() {
-        let rows = whole::rows_next(entries.len() - rest.len(), bytes).min(rest.len());
+        let room = limits::RECORD_PAGE_BYTES.saturating_sub(bytes);
+        let rows = whole::rows_next(entries.len() - rest.len(), bytes, room).min(rest.len());
         let (slice, behind) = rest.split_at(rows);
         rest = behind;
         let named = slice.iter().filter(|(revision, subject, key)| {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::work::Work;
-use super::{Applied, Reply, affairs, bulk};
+use super::{Applied, Reply, affairs, bulk, whole};
 use crate::backends::contract::{
     Class, Cursor, CursorsNeed, JobPhase, JobRow, Key, Load, Loaded, LogRun, Meta, Needs, PageNeed, Row,
     Subject, page_of,
@@ -16,9 +16,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::model::{Json, Outcome};
 use crate::standing::{Backfill, Role, id_text};
-
-/// Rows that are asked for at once.
-const ROWS_PER_QUESTION: usize = 256;
 
 /// Jobs that are asked for at once to find the next one that is open: nearly all are.
 const JOBS_PER_QUESTION: usize = 2;
@@ -164,9 +161,9 @@ pub(crate) fn full_page(
     after: Option<u64>,
     mut room: Room,
 ) -> Result<(u64, Vec<FullRow>, Option<u64>)> {
-    let (mut rows, mut after) = (Vec::new(), after);
+    let (mut rows, mut after, mut bytes) = (Vec::new(), after, 0);
     loop {
-        let limit = ROWS_PER_QUESTION.min(room.rows);
+        let limit = whole::rows_next(rows.len(), bytes, room.bytes).min(room.rows);
         let need = PageNeed { job, classes, after, limit };
         let page = page_of(load, &need)?;
         let keys: Vec<Key> = page.iter().map(|row| row.key).collect();
@@ -176,7 +173,9 @@ pub(crate) fn full_page(
         after = page.last().map(|row| row.key.chunk);
         let before = rows.len();
         rows.extend(page.into_iter().zip(lists).map(|(row, on)| FullRow { row, on }));
-        room = room.without(&rows[before..]);
+        let left = room.without(&rows[before..]);
+        bytes += room.bytes - left.bytes;
+        room = left;
         if !full || room.is_full() {
             return Ok((meta.revision, rows, after.filter(|_| full)));
         }
@@ -257,7 +256,11 @@ pub(crate) fn changes_page(load: &mut dyn Load, since: u64, invisible: Invisible
     let mut jobs: BTreeMap<i64, Option<JobRow>> = BTreeMap::new();
     let mut seen: BTreeSet<Key> = BTreeSet::new();
     let (mut named, mut bytes) = (BTreeSet::new(), 0);
-    'slices: for slice in entries.chunks(ROWS_PER_QUESTION) {
+    let mut rest = entries.as_slice();
+    'slices: while !rest.is_empty() && bytes < PAGE_BYTES {
+        let rows = whole::rows_next(entries.len() - rest.len(), bytes, PAGE_BYTES - bytes);
+        let (slice, behind) = rest.split_at(rows.min(rest.len()));
+        rest = behind;
         let is_row = |subject| matches!(subject, Subject::Chunk | Subject::ChunkGone | Subject::Met);
         let unknown = slice.iter().map(|(_, _, key)| key.job).filter(|job| !jobs.contains_key(job));
         let new = slice.iter().filter(|(_, subject, key)| is_row(*subject) && seen.insert(*key));
@@ -295,7 +298,6 @@ pub(crate) fn changes_page(load: &mut dyn Load, since: u64, invisible: Invisible
             && let Some((revision, _, _)) = slice.last()
         {
             covered = covered.min(*revision);
-            break;
         }
     }
     page.jobs = named.into_iter().filter_map(|job| jobs.remove(&job).flatten()).collect();

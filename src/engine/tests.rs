@@ -5,7 +5,7 @@ pub(crate) mod telling;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::records::{Part, first_page};
+use super::records::{Invisible, Part, changes_page, first_page};
 use super::settle::Bounds;
 use super::{Applied, Bulk, Engine, Host, Ids, Import, ImportSlice, Kind, Op, Reply};
 use crate::backends::contract::*;
@@ -263,6 +263,42 @@ pub(crate) fn a_copy_is_whole_between_its_pages(make: impl Fn() -> Box<dyn Backe
         (next, pages) = (then, pages + 1);
     }
     assert!(pages > 1);
+}
+
+/// A page is read into memory, and taken over as one commit.
+pub(crate) fn pages_of_very_large_chunks_have_few_of_them(make: impl Fn() -> Box<dyn Backend>) {
+    const LARGE: u64 = 20;
+    let backend = make();
+    let reader = backend.reader();
+    let mut engine = Engine::new(backend, host(&Arc::new(Fixed(AtomicU64::new(1_000_000)))));
+    let base = super::meta(&mut *reader.snapshot().unwrap()).unwrap().revision;
+    let payload = Json::trusted(&format!("\"{}\"", "a".repeat(600 << 10)));
+    let chunks = (0..LARGE).map(|id| NewChunk::new(id).payload(payload.clone())).collect();
+    let (spec, options, also) = (JobSpec::new(), ImportOptions::new(), Ids::default());
+    let import = Op::Import(Import { job: 1, spec, chunks, options, also, compared: None });
+    run(&mut engine, &[&import], &mut Vec::new());
+    let mut load = reader.snapshot().unwrap();
+    let (mut at, mut rows) = (Some(Backfill { base, job: None, chunk: None }), 0);
+    while let Some(from) = at {
+        let page = first_page(&mut *load, from).unwrap();
+        assert!(page.rows.len() <= 8, "{}", page.rows.len());
+        rows += page.rows.len() as u64;
+        let Part::First { next, .. } = page.part else { panic!("it is of the first copy") };
+        at = next;
+    }
+    assert_eq!(rows, LARGE);
+    let (mut at, mut rows) = (base, 0);
+    loop {
+        let page = changes_page(&mut *load, at, Invisible::Wait).unwrap();
+        assert!(page.rows.len() <= 8, "{}", page.rows.len());
+        rows += page.rows.len() as u64;
+        let Part::Changes { covered, .. } = page.part else { panic!("it is of changes") };
+        if page.is_empty() {
+            break;
+        }
+        at = covered;
+    }
+    assert_eq!(rows, LARGE);
 }
 
 #[test]

@@ -517,6 +517,12 @@ fn a_copy_is_whole_between_its_pages() {
 }
 
 #[test]
+fn pages_of_very_large_chunks_have_few_of_them() {
+    let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
+    crate::engine::tests::pages_of_very_large_chunks_have_few_of_them(make);
+}
+
+#[test]
 fn who_is_told_in_small_slices_stands_as_who_is_told_at_once() {
     let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
     crate::engine::tests::telling::who_is_told_in_small_slices_stands_as_who_is_told_at_once(make);

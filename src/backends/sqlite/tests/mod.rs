@@ -178,6 +178,13 @@ fn a_copy_is_whole_between_its_pages() {
 }
 
 #[test]
+fn pages_of_very_large_chunks_have_few_of_them() {
+    crate::engine::tests::pages_of_very_large_chunks_have_few_of_them(|| {
+        Box::new(super::in_memory().unwrap())
+    });
+}
+
+#[test]
 fn who_is_told_in_small_slices_stands_as_who_is_told_at_once() {
     crate::engine::tests::telling::who_is_told_in_small_slices_stands_as_who_is_told_at_once(|| {
         Box::new(super::in_memory().unwrap())
