@@ -477,7 +477,11 @@ impl<'t> Work<'t> {
             job.counts_dirty = true;
             if let Some(job) = &mut job.job {
                 if let Some(class) = class_before {
-                    *job.counts.of_mut(class) -= 1;
+                    let count = job.counts.of_mut(class);
+                    match count.checked_sub(1) {
+                        Some(fewer) => *count = fewer,
+                        None => self.failure = Some(miscounted(key)),
+                    }
                 }
                 if let Some(class) = class_after {
                     *job.counts.of_mut(class) += 1;
@@ -499,6 +503,13 @@ impl<'t> Work<'t> {
             window.ready.insert((place.rank, key.chunk));
         }
     }
+}
+
+/// There are more chunks of a class than the job says: rows were changed from outside.
+#[cold]
+fn miscounted(key: Key) -> Error {
+    let text = "the counts of its job do not agree with this chunk; restore the file from a copy";
+    Error::new(ErrorKind::Corrupt, text).at(key.job, key.chunk)
 }
 
 /// A chunk that a job gets.

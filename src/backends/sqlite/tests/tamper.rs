@@ -292,6 +292,34 @@ fn a_chunk_whose_job_was_deleted_from_outside_is_named() {
     assert_eq!((error.kind(), error.job(), error.chunk()), (ErrorKind::Corrupt, Some(1), Some(5)), "{error}");
 }
 
+/// As of a file that was put together from two copies: each of its rows is as it was written.
+#[test]
+fn a_chunk_that_its_jobs_counts_know_nothing_of_is_damage_to_whoever_changes_it() {
+    use crate::{Completion, ImportOptions, JobSpec, JobStore as _, NewChunk, SqliteStore, block_on, chunks};
+    let folder = Folder::new();
+    let store = block_on(SqliteStore::open(folder.file())).unwrap();
+    let new = chunks([Ok(NewChunk::new(5))]);
+    block_on(store.import(1, &JobSpec::new(), new, &ImportOptions::new())).unwrap();
+    outside(&folder.file(), "CREATE TABLE before AS SELECT * FROM states;");
+    let held = block_on(store.claim_pending(1)).unwrap().unwrap();
+    block_on(store.complete(&held.claim(), Completion::new())).unwrap();
+    block_on(store.close()).unwrap();
+    outside(
+        &folder.file(),
+        "DELETE FROM states; INSERT INTO states SELECT * FROM before; DROP TABLE before;",
+    );
+    let store = block_on(SqliteStore::open(folder.file())).unwrap();
+    for _ in 0..2 {
+        let error = block_on(store.claim_pending(1)).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.job(), error.chunk()),
+            (ErrorKind::Corrupt, Some(1), Some(5)),
+            "{error}"
+        );
+    }
+    assert_eq!(block_on(store.get_stats(1)).unwrap().done, 1);
+}
+
 #[test]
 fn a_store_whose_own_record_went_is_not_written_to() {
     let folder = Folder::new();
