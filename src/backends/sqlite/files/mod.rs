@@ -6,6 +6,6 @@ mod other;
 mod unix;
 
 #[cfg(not(unix))]
-pub(super) use other::{create, names, sync_directory};
+pub(super) use other::{create, names, sync_directory, too_long};
 #[cfg(unix)]
-pub(super) use unix::{create, names, sync_directory};
+pub(super) use unix::{create, names, sync_directory, too_long};

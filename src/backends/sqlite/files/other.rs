@@ -18,3 +18,8 @@ pub(in crate::backends::sqlite) fn sync_directory(_path: &Path) -> Result<()> {
 pub(in crate::backends::sqlite) fn names(_file: &Metadata) -> u64 {
     1
 }
+
+/// How long a path may be is for the system to say.
+pub(in crate::backends::sqlite) fn too_long(_path: &Path) -> Option<(usize, usize)> {
+    None
+}

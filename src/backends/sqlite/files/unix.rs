@@ -20,3 +20,13 @@ pub(in crate::backends::sqlite) fn sync_directory(path: &Path) -> Result<()> {
 pub(in crate::backends::sqlite) fn names(file: &Metadata) -> u64 {
     file.nlink()
 }
+
+/// SQLite has room for so many bytes of a path with the longest ending that it adds to it (`MAX_PATHNAME` of its
+/// `os_unix.c`, less `-journal`).
+const PATH_BYTES_MAX: usize = 512 - 8;
+
+/// How many bytes a path has, and how many it may have, where those are more.
+pub(in crate::backends::sqlite) fn too_long(path: &Path) -> Option<(usize, usize)> {
+    let bytes = path.as_os_str().len();
+    (bytes > PATH_BYTES_MAX).then_some((bytes, PATH_BYTES_MAX))
+}

@@ -49,6 +49,25 @@ fn a_link_to_a_file_that_is_still_to_be_made_is_known_by_the_name_of_the_file() 
     }
 }
 
+#[test]
+fn a_path_is_taken_at_its_limit_and_refused_one_past_it_before_anything_is_made() {
+    use crate::{JobStore as _, SqliteStore, block_on};
+    let folder = Folder::new();
+    let mut deep = folder.file().parent().unwrap().canonicalize().unwrap();
+    while deep.as_os_str().len() < 400 {
+        deep.push("d".repeat(90));
+    }
+    std::fs::create_dir_all(&deep).unwrap();
+    let of = |bytes: usize| deep.join("n".repeat(bytes - deep.as_os_str().len() - 1));
+    let error = block_on(SqliteStore::open(of(505))).err().expect("it was opened");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("has 505 bytes, and SQLite takes 504 at most"), "{error}");
+    assert_eq!(std::fs::read_dir(&deep).unwrap().count(), 0);
+    let store = block_on(SqliteStore::open(of(504))).unwrap();
+    block_on(store.verify()).unwrap();
+    block_on(store.close()).unwrap();
+}
+
 /// The locks on a file, by inode, as the system lists them.
 fn locks_on(path: &std::path::Path) -> Option<usize> {
     use std::os::unix::fs::MetadataExt;
