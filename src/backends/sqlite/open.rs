@@ -88,13 +88,16 @@ pub(super) fn must_be_known(format: u32, file: &dyn Display) -> Result<()> {
 }
 
 fn must_name_a_file(path: &Path) -> Result<()> {
-    let fault = if path.as_os_str().is_empty() {
-        "the path is empty; name a file, or :memory:".to_owned()
-    } else if path.is_dir() {
+    let fault = if path.is_dir() {
         format!("{} is a folder; name a file in it", path.display())
     } else if path.to_str().is_none() {
         format!(
             "{} is no UTF-8, which SQLite takes alone; name the file, or its folder, another way",
+            path.display()
+        )
+    } else if let Some((bytes, most)) = files::too_long(path) {
+        format!(
+            "{} has {bytes} bytes, and SQLite takes {most} at most; give it a shorter name",
             path.display()
         )
     } else {

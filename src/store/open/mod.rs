@@ -25,7 +25,7 @@ use std::sync::Arc;
 use super::{Handle, JobStore};
 use crate::clock::Clock;
 use crate::commit::offload;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Durability, OwnerId};
 use crate::owners::Liveness;
 
@@ -171,11 +171,14 @@ pub async fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<
 
 /// Where a file is, whichever symbolic link it was named by and wherever this process goes later: what lies beside it
 /// is the same for all then.
-fn place(path: &Path) -> PathBuf {
+fn place(path: &Path) -> Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::invalid("the path is empty; name a file, or :memory:"));
+    }
     let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let linked =
         if place.is_symlink() { place.canonicalize().ok().or_else(|| to_be_made(&place)) } else { None };
-    linked.unwrap_or(place)
+    Ok(linked.unwrap_or(place))
 }
 
 /// Symbolic links from one to the next at most; systems follow fewer.

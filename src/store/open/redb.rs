@@ -36,14 +36,14 @@ impl RedbStore {
 
     /// The same with options.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
-        let path = place(path.as_ref());
+        let path = place(path.as_ref())?;
         RedbStore::start_on(options, in_file(&path), |options| RedbBackend::open_file(&path, options))
     }
 
     /// Opens a file for reading, beside a process that has it open with [`OpenOptions::shared_readers`], or alone after
     /// it was closed in good order. Calls that change something are refused with [`crate::ErrorKind::Unsupported`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
-        let (path, options) = (place(path.as_ref()), OpenOptions::new());
+        let (path, options) = (place(path.as_ref())?, OpenOptions::new());
         let host = host::host(&options, || Arc::new(Alone))?;
         let backend = RedbBackend::open_read_only(&path, backend_options(&options, &host))?;
         let reader = backend.reader();

@@ -43,7 +43,7 @@ impl SqliteStore {
     }
 
     fn open_blocking(path: &Path, options: &OpenOptions) -> Result<Self> {
-        let place = place(path);
+        let place = place(path)?;
         let backend = sqlite::open_file(&place, file_options(options))?;
         let host = host::host(options, || Arc::new(OwnerFiles::beside(&place)))?;
         Store::start(Box::new(backend), host, in_file(place))

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::OpenOptions;
+use super::{OpenOptions, place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Handle;
 
 pub(super) fn file(path: &Path, _options: &OpenOptions) -> Result<Handle> {
     let text = format!(
         "{} is a SQLite store, and SQLite is not compiled in: enable the feature \"sqlite\" of magnetar on a native target, or name the file *.redb",
-        path.display()
+        place(path)?.display()
     );
     Err(Error::new(ErrorKind::BackendMissing, text))
 }

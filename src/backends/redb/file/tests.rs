@@ -81,6 +81,18 @@ fn a_folder_is_refused_by_name_and_nothing_is_made_beside_it() {
 }
 
 #[test]
+fn an_empty_path_is_refused_as_one() {
+    let refused = |error: Option<crate::Error>| {
+        let error = error.expect("it was opened");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("the path is empty"), "{error}");
+    };
+    refused(crate::RedbStore::open("").err());
+    refused(crate::RedbStore::open_read_only("").err());
+    refused(crate::block_on(crate::open("")).err());
+}
+
+#[test]
 fn a_strangers_file_is_left_as_it_was() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "dear diary").unwrap();

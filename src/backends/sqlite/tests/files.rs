@@ -44,11 +44,13 @@ fn what_cannot_be_a_file_is_refused_by_name_and_nothing_is_made_beside_it() {
     let folder = Folder::new();
     let path = folder.file();
     std::fs::create_dir(&path).unwrap();
-    for (path, says) in [(path.as_path(), "is a folder"), (Path::new(""), "the path is empty")] {
-        let error = open(path).err().expect("it was opened");
+    let refused = |path: &Path, says: &str| {
+        let error = block_on(crate::SqliteStore::open(path)).err().expect("it was opened");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(says), "{error}");
-    }
+    };
+    refused(&path, "is a folder");
+    refused(Path::new(""), "the path is empty");
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
 }
 
