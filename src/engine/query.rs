@@ -306,9 +306,8 @@ pub(crate) fn changes(load: &mut dyn Load, since: u64, limit: usize) -> Result<C
     let mut bytes = 0;
     let mut rest = entries.as_slice();
     while !rest.is_empty() {
-        let room = limits::RECORD_PAGE_BYTES.saturating_sub(bytes);
-        let rows = whole::rows_next(entries.len() - rest.len(), bytes, room).min(rest.len());
-        let (slice, behind) = rest.split_at(rows);
+        let rows = whole::rows_next(entries.len() - rest.len(), bytes, limits::RECORD_PAGE_BYTES);
+        let (slice, behind) = rest.split_at(rows.min(rest.len()));
         rest = behind;
         let named = slice.iter().filter(|(revision, subject, key)| {
             is_row(*subject) && last.get(key).is_some_and(|last| last == revision)

@@ -163,7 +163,7 @@ pub(crate) fn full_page(
 ) -> Result<(u64, Vec<FullRow>, Option<u64>)> {
     let (mut rows, mut after, mut bytes) = (Vec::new(), after, 0);
     loop {
-        let limit = whole::rows_next(rows.len(), bytes, room.bytes).min(room.rows);
+        let limit = whole::rows_next(rows.len(), bytes, bytes + room.bytes).min(room.rows);
         let need = PageNeed { job, classes, after, limit };
         let page = page_of(load, &need)?;
         let keys: Vec<Key> = page.iter().map(|row| row.key).collect();
@@ -258,7 +258,7 @@ pub(crate) fn changes_page(load: &mut dyn Load, since: u64, invisible: Invisible
     let (mut named, mut bytes) = (BTreeSet::new(), 0);
     let mut rest = entries.as_slice();
     'slices: while !rest.is_empty() && bytes < PAGE_BYTES {
-        let rows = whole::rows_next(entries.len() - rest.len(), bytes, PAGE_BYTES - bytes);
+        let rows = whole::rows_next(entries.len() - rest.len(), bytes, PAGE_BYTES);
         let (slice, behind) = rest.split_at(rows.min(rest.len()));
         rest = behind;
         let is_row = |subject| matches!(subject, Subject::Chunk | Subject::ChunkGone | Subject::Met);

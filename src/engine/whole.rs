@@ -17,10 +17,10 @@ const ROWS_PER_QUESTION: usize = 128;
 /// Rows of a page's first question: how far one of very large rows may overshoot its bytes.
 const ROWS_FIRST: usize = 8;
 
-/// How many rows to ask for next: where so many have come to so many bytes, about as many as there is room for still.
-pub(super) fn rows_next(rows: usize, bytes: usize, room: usize) -> usize {
+/// How many rows to ask for next: where so many have come to so many bytes, about as many as come to `most` with them.
+pub(super) fn rows_next(rows: usize, bytes: usize, most: usize) -> usize {
     let Some(each) = bytes.checked_div(rows) else { return ROWS_FIRST };
-    (room / each.max(1)).clamp(1, ROWS_PER_QUESTION)
+    (most.saturating_sub(bytes) / each.max(1)).clamp(1, ROWS_PER_QUESTION)
 }
 
 pub(crate) fn store_info(load: &mut dyn Load) -> Result<StoreInfo> {
@@ -60,8 +60,8 @@ pub(crate) fn records(load: &mut dyn Load, need: PageNeed) -> Result<ChunkRecord
     let mut bytes = 0;
     while page.more && page.records.len() < need.limit && bytes < limits::RECORD_PAGE_BYTES {
         let after = page.records.last().map(|record| record.state.chunk).or(need.after);
-        let room = limits::RECORD_PAGE_BYTES - bytes;
-        let limit = rows_next(page.records.len(), bytes, room).min(need.limit - page.records.len());
+        let limit = rows_next(page.records.len(), bytes, limits::RECORD_PAGE_BYTES)
+            .min(need.limit - page.records.len());
         let question = PageNeed { after, limit, ..need };
         let rows = page_of(load, &question)?;
         page.more = rows.len() == limit;

@@ -45,7 +45,7 @@ fn what_cannot_be_a_file_is_refused_by_name_and_nothing_is_made_beside_it() {
     let path = folder.file();
     std::fs::create_dir(&path).unwrap();
     let refused = |path: &Path, says: &str| {
-        let error = block_on(crate::SqliteStore::open(path)).err().expect("it was opened");
+        let error = block_on(crate::SqliteStore::open(path)).expect_err("it was opened");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(says), "{error}");
     };

@@ -59,7 +59,7 @@ fn a_path_is_taken_at_its_limit_and_refused_one_past_it_before_anything_is_made(
     }
     std::fs::create_dir_all(&deep).unwrap();
     let of = |bytes: usize| deep.join("n".repeat(bytes - deep.as_os_str().len() - 1));
-    let error = block_on(SqliteStore::open(of(505))).err().expect("it was opened");
+    let error = block_on(SqliteStore::open(of(505))).expect_err("it was opened");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("has 505 bytes, and SQLite takes 504 at most"), "{error}");
     assert_eq!(std::fs::read_dir(&deep).unwrap().count(), 0);
