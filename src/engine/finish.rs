@@ -5,7 +5,7 @@ use super::work::{Happened, Work};
 use super::{Reply, Result};
 use crate::backends::contract::Key;
 use crate::error::Error;
-use crate::machine::Event;
+use crate::machine::{Event, Told};
 use crate::model::{ChunkUpdate, Claim, Completion, Failure, JobStatus, Outcome, ResetReach};
 
 /// Tells one chunk of one event, and its dependents of what that came to.
@@ -27,7 +27,7 @@ fn fenced(work: &mut Work<'_>, claim: Claim, event: Event<'_>) -> Result<Outcome
 pub(super) fn complete(work: &mut Work<'_>, claim: Claim, result: &Completion) -> Result<Outcome> {
     work.job(claim.job_id)?;
     let key = Key { job: claim.job_id, chunk: claim.chunk };
-    settle::hear(work, key)?;
+    settle::hear(work, key, Told::blocks)?;
     happen(work, key, Event::Complete { fence: claim.fence, result })
 }
 
@@ -64,7 +64,8 @@ pub(super) fn mark(
         }
     };
     if status == JobStatus::Done {
-        settle::hear(work, key)?;
+        // Nobody knows that it waits for what is done already.
+        settle::hear(work, key, |told| told.blocks() || told.is_met())?;
     }
     happen(work, key, event)
 }
@@ -82,9 +83,12 @@ pub(super) fn chunk_of(update: &ChunkUpdate) -> u64 {
     }
 }
 
+pub(super) fn marks_done(update: &ChunkUpdate) -> bool {
+    matches!(update, ChunkUpdate::Mark { status: JobStatus::Done, .. })
+}
+
 /// Many updates in one commit, each answered by itself.
 pub(super) fn updates(work: &mut Work<'_>, job: i64, updates: &[ChunkUpdate]) -> Result<Reply> {
-    work.job(job)?;
     let answers = updates
         .iter()
         .map(|update| match update {

@@ -746,11 +746,20 @@ impl Op {
             Op::Heartbeat { claim } => Ok(Applied::Reply(Reply::Outcome(finish::heartbeat(work, *claim)?))),
             Op::Mark { job, chunk, status, detail } => {
                 work.job(*job)?;
+                if *status == JobStatus::Done && settle::comes_first(work, *job)? {
+                    return Ok(Applied::Same);
+                }
                 let outcome =
                     finish::mark(work, Key { job: *job, chunk: *chunk }, *status, detail.as_deref())?;
                 Ok(Applied::Reply(Reply::Outcome(outcome)))
             }
-            Op::Updates { job, updates } => finish::updates(work, *job, updates).map(Applied::Reply),
+            Op::Updates { job, updates } => {
+                work.job(*job)?;
+                if updates.iter().any(finish::marks_done) && settle::comes_first(work, *job)? {
+                    return Ok(Applied::Same);
+                }
+                finish::updates(work, *job, updates).map(Applied::Reply)
+            }
             Op::NewJob { owner, seq, spec } => {
                 Ok(Applied::Reply(Reply::Job(import::new_job(work, numbers, (*owner, *seq), spec.clone())?)))
             }

@@ -40,14 +40,26 @@ pub(super) fn is_blocking(work: &mut Work<'_>, job: i64) -> Result<bool> {
     Ok(cursors.any(|cursor| cursor.told.blocks()))
 }
 
-/// Tells a chunk that is about to be done what it is still owed of its dependencies, out of turn.
-pub(super) fn hear(work: &mut Work<'_>, key: Key) -> Result<()> {
-    if !is_blocking(work, key.job)? {
+/// Whether a reset through is still being told in a job, which goes on with it then: it would take back what was marked
+/// done behind it.
+pub(super) fn comes_first(work: &mut Work<'_>, job: i64) -> Result<bool> {
+    if !work.has_cursors() || !work.cursors_of(job)?.any(|cursor| cursor.told.takes_through()) {
+        return Ok(false);
+    }
+    if work.told_left > 0 {
+        go_on_in(work, job)?;
+    }
+    Ok(true)
+}
+
+/// Tells a chunk that is about to be done what it is still owed of its dependencies, out of turn: as much of it as matters.
+pub(super) fn hear(work: &mut Work<'_>, key: Key, matters: impl Fn(Told) -> bool) -> Result<()> {
+    if !work.has_cursors() || !work.cursors_of(key.job)?.any(|cursor| matters(cursor.told)) {
         return Ok(());
     }
     for on in work.dependencies(&[key])?.pop().unwrap_or_default() {
         let Some(cursor) = work.cursor(Key { chunk: on, ..key })? else { continue };
-        if cursor.told.blocks() && cursor.after.is_none_or(|after| after < key.chunk) {
+        if matters(cursor.told) && cursor.after.is_none_or(|after| after < key.chunk) {
             let edge = Edge { job: key.job, chunk: key.chunk, on };
             let met = work.as_met(&[edge])?.pop().unwrap_or_default();
             if let Some(told) = tell_all(work, edge, met, cursor.told)? {

@@ -110,6 +110,16 @@ impl Told {
         Some(Told { taken_back, revived: code & Told::REVIVED_FIRST != 0, news })
     }
 
+    /// Whether it is done.
+    pub(crate) fn is_met(self) -> bool {
+        self.news == News::Met
+    }
+
+    /// Whether what was done on top of it is to be reset.
+    pub(crate) fn takes_through(self) -> bool {
+        self.taken_back == Some(ResetReach::Through) || self.news == News::UnmetThrough
+    }
+
     /// Whether a dependency that counted as met does not any more, or did not in between.
     pub(crate) fn blocks(self) -> bool {
         self.taken_back.is_some() || matches!(self.news, News::Unmet | News::UnmetThrough)

@@ -529,6 +529,12 @@ fn who_is_told_in_small_slices_stands_as_who_is_told_at_once() {
 }
 
 #[test]
+fn what_is_marked_done_behind_a_reset_stays_done() {
+    let make = || -> Box<dyn Backend> { Box::new(RedbBackend::in_memory(options()).unwrap()) };
+    crate::engine::tests::telling::what_is_marked_done_behind_a_reset_stays_done(make);
+}
+
+#[test]
 fn an_import_that_is_taken_back_is_under_way_no_more() {
     let store = Box::new(RedbBackend::in_memory(options()).unwrap());
     crate::engine::tests::an_import_that_is_taken_back_is_under_way_no_more(store);

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::ErrorKind;
 use crate::engine::settle::Bounds;
 
 const CHUNKS: u64 = 12;
@@ -31,6 +32,16 @@ fn import(spec: JobSpec, chunks: Vec<NewChunk>) -> Op {
 
 fn has_cursors(reader: &dyn Reader) -> bool {
     reader.snapshot().unwrap().load(&Needs::default()).unwrap().meta.cursors > 0
+}
+
+/// Carries an operation out, in as many commits as it takes.
+fn to_its_end(engine: &mut Engine, op: &Op) -> Result<(), ErrorKind> {
+    loop {
+        match engine.run(&[op]).applied.remove(0) {
+            Ok(Applied::Same) => {}
+            ended => return ended.map(drop).map_err(|error| error.kind()),
+        }
+    }
 }
 
 /// A chunk's status, whether what is cancelled can come back by itself, and its dependencies as they count.
@@ -164,8 +175,7 @@ impl Player {
             }
             writeln!(self.played, "{op:?}").unwrap();
             let [whole, small] = &mut self.engines;
-            let [whole, small] = [whole, small]
-                .map(|engine| engine.run(&[&op]).applied.remove(0).map(drop).map_err(|e| e.kind()));
+            let [whole, small] = [whole, small].map(|engine| to_its_end(engine, &op));
             let Player { readers, played, .. } = &self;
             assert_eq!(whole, small, "MAGNETAR_SEED={seed} after\n{played}");
             for reader in readers {
@@ -176,6 +186,41 @@ impl Player {
                 let [whole, small] = self.readers.each_ref().map(|reader| alike(&**reader));
                 must_be_equal("how they stand", &whole, &small, seed, &self.played);
             }
+        }
+    }
+}
+
+/// What is marked done behind a reset through is done, or refused, as if the reset had been told to all.
+pub(crate) fn what_is_marked_done_behind_a_reset_stays_done(make: impl Fn() -> Box<dyn Backend>) {
+    let clock = Arc::new(Fixed(AtomicU64::new(1_000_000)));
+    let mark = |chunk| Op::Mark { job: 1, chunk, status: JobStatus::Done, detail: None };
+    let marks = |chunk| {
+        let update = ChunkUpdate::Mark { chunk, status: JobStatus::Done, detail: None };
+        Op::Updates { job: 1, updates: vec![update] }
+    };
+    let ends = |op: &Op, of_one: usize| {
+        let backend = make();
+        let reader = backend.reader();
+        let bounds = Bounds { of_one, of_all: of_one };
+        let mut engine = Engine::new(backend, Host { bounds, ..host(&clock) });
+        // 1 to 3 depend on 0, 4 on 3.
+        let on = |id: u64| [None, Some(0), Some(0), Some(0), Some(3)][usize::try_from(id).unwrap()];
+        let first = import(JobSpec::new(), (0..5).map(|id| NewChunk::new(id).depends_on(on(id))).collect());
+        let reset = Bulk::new(1, Kind::Reset(ResetReach::Through), Selection::Chunks(vec![0]));
+        let before = [first].into_iter().chain((0..5).map(mark)).chain([Op::Bulk(reset), mark(0)]);
+        before.for_each(|op| to_its_end(&mut engine, &op).unwrap());
+        let ended = to_its_end(&mut engine, op);
+        to_its_end(&mut engine, &Op::Settle).unwrap();
+        reader.verify().unwrap();
+        (ended, rows(&*reader).into_iter().map(|(status, _, _)| status).collect::<Vec<_>>())
+    };
+    for chunk in [3, 4] {
+        for op in [mark(chunk), marks(chunk)] {
+            let few = ends(&op, 1);
+            assert_eq!(few, ends(&op, 1_000), "{op:?}");
+            let expected = if chunk == 3 { JobStatus::Done } else { JobStatus::Pending };
+            assert_eq!(few.1[usize::try_from(chunk).unwrap()], expected, "{op:?}");
+            assert_eq!(few.1[1], JobStatus::Pending);
         }
     }
 }

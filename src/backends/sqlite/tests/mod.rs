@@ -190,3 +190,10 @@ fn who_is_told_in_small_slices_stands_as_who_is_told_at_once() {
         Box::new(super::in_memory().unwrap())
     });
 }
+
+#[test]
+fn what_is_marked_done_behind_a_reset_stays_done() {
+    crate::engine::tests::telling::what_is_marked_done_behind_a_reset_stays_done(|| {
+        Box::new(super::in_memory().unwrap())
+    });
+}
