@@ -154,6 +154,8 @@ impl Failure {
     /// An argument that cannot be read.
     pub(crate) fn input(why: &impl std::fmt::Display) -> Self {
         let why = why.to_string();
+        // Where it stands in a text that the caller never saw.
+        let why = why.split(" at line ").next().unwrap_or_default();
         // JavaScript's texts may have such halves, and `JSON.stringify` writes them as escapes; Rust's have none.
         let of_half = if why.contains("hex escape") {
             "; it has a text with half a character in it (a lone surrogate), as a cut leaves it: cut between characters, or call toWellFormed()"

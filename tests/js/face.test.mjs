@@ -198,6 +198,16 @@ for (const [place, opened] of Object.entries(places)) {
       }
     })
 
+    test('what an import or a job has not is refused by its name', async (t) => {
+      const store = kept(t, await opened())
+      const says = (text) => (error) => code('invalid_input')(error) && error.message.includes(text) && !/ line /.test(error.message)
+      for (const name of ['onMising', 'chunk', 'manifest']) {
+        await assert.rejects(store.importManifest(9, chunks(1), { [name]: 1 }), says(`importManifest has no option ${name}`))
+      }
+      await assert.rejects(store.newJob({ nme: 'n' }), says('unknown field `nme`'))
+      assert.deepEqual(await store.listJobs(), [])
+    })
+
     test('a value of which JSON makes nothing is no default', async (t) => {
       const store = kept(t, await opened())
       const jobs = [{ max_attempts: Infinity }, { lease: NaN }, { name: () => 'a' }, { backoff: { initial_ms: NaN, max_ms: 1 } }]

@@ -84,12 +84,14 @@ const PIECE_CHARS = 1 << 20
 const LINE_CHARS_MAX = 4 << 20
 
 export async function importManifest(store: JobStore<any, any>, call: Call, job: number, source: ManifestSource, options: ImportOptions): Promise<ImportReport> {
-  const { format, job: spec, signal: leaving, ...rest } = options
+  const { format, job: spec, signal: leaving, onConflict, onMissing, inSlices, ...others } = options
   const isObject = given(() => isManifest(source))
   const found = isObject || (typeof source === 'string' && format !== 'jsonl') ? undefined : opened(source as Exclude<ManifestSource, Manifest>, format)
   try {
+    const [stranger] = Object.keys(others)
+    if (stranger !== undefined) throw invalid(`importManifest has no option ${stranger}`)
     const signal = signalled(leaving)
-    const choices = { job: whole(job, 'job'), spec: given(() => stated(spec)), ...rest }
+    const choices = { job: whole(job, 'job'), spec: given(() => stated(spec)), onConflict, onMissing, inSlices }
     if (isObject) {
       given(() => isRight(source as Manifest))
       refuse(spec)
