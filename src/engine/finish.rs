@@ -2,7 +2,7 @@
 
 use super::settle;
 use super::work::{Happened, Work};
-use super::{Reply, Result};
+use super::{Applied, Reply, Result};
 use crate::backends::contract::Key;
 use crate::error::Error;
 use crate::machine::{Event, Told};
@@ -83,12 +83,16 @@ pub(super) fn chunk_of(update: &ChunkUpdate) -> u64 {
     }
 }
 
-pub(super) fn marks_done(update: &ChunkUpdate) -> bool {
+fn marks_done(update: &ChunkUpdate) -> bool {
     matches!(update, ChunkUpdate::Mark { status: JobStatus::Done, .. })
 }
 
 /// Many updates in one commit, each answered by itself.
-pub(super) fn updates(work: &mut Work<'_>, job: i64, updates: &[ChunkUpdate]) -> Result<Reply> {
+pub(super) fn updates(work: &mut Work<'_>, job: i64, updates: &[ChunkUpdate]) -> Result<Applied> {
+    work.job(job)?;
+    if updates.iter().any(marks_done) && settle::comes_first(work, job)? {
+        return Ok(Applied::Same);
+    }
     let answers = updates
         .iter()
         .map(|update| match update {
@@ -106,5 +110,5 @@ pub(super) fn updates(work: &mut Work<'_>, job: i64, updates: &[ChunkUpdate]) ->
             }
         })
         .collect();
-    Ok(Reply::Updates(answers))
+    Ok(Applied::Reply(Reply::Updates(answers)))
 }

@@ -753,13 +753,7 @@ impl Op {
                     finish::mark(work, Key { job: *job, chunk: *chunk }, *status, detail.as_deref())?;
                 Ok(Applied::Reply(Reply::Outcome(outcome)))
             }
-            Op::Updates { job, updates } => {
-                work.job(*job)?;
-                if updates.iter().any(finish::marks_done) && settle::comes_first(work, *job)? {
-                    return Ok(Applied::Same);
-                }
-                finish::updates(work, *job, updates).map(Applied::Reply)
-            }
+            Op::Updates { job, updates } => finish::updates(work, *job, updates),
             Op::NewJob { owner, seq, spec } => {
                 Ok(Applied::Reply(Reply::Job(import::new_job(work, numbers, (*owner, *seq), spec.clone())?)))
             }
