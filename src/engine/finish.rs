@@ -83,14 +83,17 @@ pub(super) fn chunk_of(update: &ChunkUpdate) -> u64 {
     }
 }
 
-fn marks_done(update: &ChunkUpdate) -> bool {
-    matches!(update, ChunkUpdate::Mark { status: JobStatus::Done, .. })
+fn marked_done(update: &ChunkUpdate) -> Option<u64> {
+    match update {
+        ChunkUpdate::Mark { chunk, status: JobStatus::Done, .. } => Some(*chunk),
+        _ => None,
+    }
 }
 
 /// Many updates in one commit, each answered by itself.
 pub(super) fn updates(work: &mut Work<'_>, job: i64, updates: &[ChunkUpdate]) -> Result<Applied> {
     work.job(job)?;
-    if updates.iter().any(marks_done) && settle::comes_first(work, job)? {
+    if settle::comes_first(work, job, updates.iter().filter_map(marked_done))? {
         return Ok(Applied::Same);
     }
     let answers = updates

@@ -746,7 +746,7 @@ impl Op {
             Op::Heartbeat { claim } => Ok(Applied::Reply(Reply::Outcome(finish::heartbeat(work, *claim)?))),
             Op::Mark { job, chunk, status, detail } => {
                 work.job(*job)?;
-                if *status == JobStatus::Done && settle::comes_first(work, *job)? {
+                if *status == JobStatus::Done && settle::comes_first(work, *job, [*chunk])? {
                     return Ok(Applied::Same);
                 }
                 let outcome =

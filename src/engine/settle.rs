@@ -40,16 +40,30 @@ pub(super) fn is_blocking(work: &mut Work<'_>, job: i64) -> Result<bool> {
     Ok(cursors.any(|cursor| cursor.told.blocks()))
 }
 
-/// Whether a reset through is still being told in a job, which goes on with it then: it would take back what was marked
-/// done behind it.
-pub(super) fn comes_first(work: &mut Work<'_>, job: i64) -> Result<bool> {
+/// Whether one of these chunks is still to be told of a reset through, which its job goes on with then: it would take back
+/// what was marked done behind it.
+pub(super) fn comes_first(
+    work: &mut Work<'_>,
+    job: i64,
+    chunks: impl IntoIterator<Item = u64>,
+) -> Result<bool> {
     if !work.has_cursors() || !work.cursors_of(job)?.any(|cursor| cursor.told.takes_through()) {
         return Ok(false);
     }
-    if work.told_left > 0 {
-        go_on_in(work, job)?;
+    let keys: Vec<Key> = chunks.into_iter().map(|chunk| Key { job, chunk }).collect();
+    for (key, list) in keys.iter().zip(work.dependencies(&keys)?) {
+        for on in list {
+            let cursor = work.cursor(Key { chunk: on, ..*key })?;
+            let is_owed = |cursor: Cursor| cursor.after.is_none_or(|after| after < key.chunk);
+            if cursor.is_some_and(|cursor| cursor.told.takes_through() && is_owed(cursor)) {
+                if work.told_left > 0 {
+                    go_on_in(work, job)?;
+                }
+                return Ok(true);
+            }
+        }
     }
-    Ok(true)
+    Ok(false)
 }
 
 /// Tells a chunk that is about to be done what it is still owed of its dependencies, out of turn: as much of it as matters.
