@@ -64,8 +64,8 @@ pub(super) fn mark(
         }
     };
     if status == JobStatus::Done {
-        // Nobody knows that it waits for what is done already.
-        settle::hear(work, key, |told| told.blocks() || told.is_met())?;
+        // One that nobody claimed may not know yet that all it waits for is done.
+        settle::hear(work, key, Told::changes_met)?;
     }
     happen(work, key, event)
 }

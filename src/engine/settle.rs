@@ -40,6 +40,22 @@ pub(super) fn is_blocking(work: &mut Work<'_>, job: i64) -> Result<bool> {
     Ok(cursors.any(|cursor| cursor.told.blocks()))
 }
 
+/// The lists of what a chunk depends on that are still to come to it, of those that tell what matters.
+fn owing(work: &mut Work<'_>, key: Key, matters: impl Fn(Told) -> bool) -> Result<Vec<Cursor>> {
+    let mut owing = Vec::new();
+    if !work.has_cursors() || !work.cursors_of(key.job)?.any(|cursor| matters(cursor.told)) {
+        return Ok(owing);
+    }
+    for on in work.dependencies(&[key])?.pop().unwrap_or_default() {
+        let cursor = work.cursor(Key { chunk: on, ..key })?;
+        owing.extend(
+            cursor
+                .filter(|cursor| matters(cursor.told) && cursor.after.is_none_or(|after| after < key.chunk)),
+        );
+    }
+    Ok(owing)
+}
+
 /// Whether one of these chunks is still to be told of a reset through, which its job goes on with then: it would take back
 /// what was marked done behind it.
 pub(super) fn comes_first(
@@ -47,20 +63,12 @@ pub(super) fn comes_first(
     job: i64,
     chunks: impl IntoIterator<Item = u64>,
 ) -> Result<bool> {
-    if !work.has_cursors() || !work.cursors_of(job)?.any(|cursor| cursor.told.takes_through()) {
-        return Ok(false);
-    }
-    let keys: Vec<Key> = chunks.into_iter().map(|chunk| Key { job, chunk }).collect();
-    for (key, list) in keys.iter().zip(work.dependencies(&keys)?) {
-        for on in list {
-            let cursor = work.cursor(Key { chunk: on, ..*key })?;
-            let is_owed = |cursor: Cursor| cursor.after.is_none_or(|after| after < key.chunk);
-            if cursor.is_some_and(|cursor| cursor.told.takes_through() && is_owed(cursor)) {
-                if work.told_left > 0 {
-                    go_on_in(work, job)?;
-                }
-                return Ok(true);
+    for chunk in chunks {
+        if !owing(work, Key { job, chunk }, Told::takes_through)?.is_empty() {
+            if work.told_left > 0 {
+                go_on_in(work, job)?;
             }
+            return Ok(true);
         }
     }
     Ok(false)
@@ -68,18 +76,12 @@ pub(super) fn comes_first(
 
 /// Tells a chunk that is about to be done what it is still owed of its dependencies, out of turn: as much of it as matters.
 pub(super) fn hear(work: &mut Work<'_>, key: Key, matters: impl Fn(Told) -> bool) -> Result<()> {
-    if !work.has_cursors() || !work.cursors_of(key.job)?.any(|cursor| matters(cursor.told)) {
-        return Ok(());
-    }
-    for on in work.dependencies(&[key])?.pop().unwrap_or_default() {
-        let Some(cursor) = work.cursor(Key { chunk: on, ..key })? else { continue };
-        if matters(cursor.told) && cursor.after.is_none_or(|after| after < key.chunk) {
-            let edge = Edge { job: key.job, chunk: key.chunk, on };
-            let met = work.as_met(&[edge])?.pop().unwrap_or_default();
-            if let Some(told) = tell_all(work, edge, met, cursor.told)? {
-                let first = round_for(work, key, told)?;
-                round(work, first)?;
-            }
+    for cursor in owing(work, key, matters)? {
+        let edge = Edge { job: key.job, chunk: key.chunk, on: cursor.key.chunk };
+        let met = work.as_met(&[edge])?.pop().unwrap_or_default();
+        if let Some(told) = tell_all(work, edge, met, cursor.told)? {
+            let first = round_for(work, key, told)?;
+            round(work, first)?;
         }
     }
     Ok(())

@@ -110,9 +110,9 @@ impl Told {
         Some(Told { taken_back, revived: code & Told::REVIVED_FIRST != 0, news })
     }
 
-    /// Whether it is done.
-    pub(crate) fn is_met(self) -> bool {
-        self.news == News::Met
+    /// Whether it changes what a dependency counts as, for those who go by that before they are marked done.
+    pub(crate) fn changes_met(self) -> bool {
+        self.blocks() || self.news == News::Met
     }
 
     /// Whether what was done on top of it is to be reset.
